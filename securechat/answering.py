@@ -1,0 +1,157 @@
+"""From the inbox to the robot and into the outbox: one message after another, each answered before the next is asked."""
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from securechat.errors import Fault, RobotError
+from securechat.events import MessageReceived, NewReceived
+from securechat.i18n import _
+from securechat.messages import MAX_MESSAGE
+from securechat.outbox import Outbox
+from securechat.robots import Conversation, IRobot, Speaker, Turn
+
+log = Logger()
+
+MAX_WAITING: Final = 4  # messages behind the one being answered
+
+
+class Answering:
+    """One session's conversation with the robot.
+
+    `changed` is called when there is something new in the outbox or room in the inbox.
+    """
+
+    def __init__(
+        self, robot: IRobot, conversation: Conversation, outbox: Outbox, changed: Callable[[], None]
+    ) -> None:
+        self._robot = robot
+        self._conversation = conversation
+        self._outbox = outbox
+        self._changed = changed
+        self._inbox: list[MessageReceived | NewReceived] = []
+        self._running = False
+        self._stopped = False
+        self._current_id = 0
+        self._reply: Deferred[None] | None = None  # being asked for
+        self._cancelled: set[int] = set()  # waiting messages that need no reply any more
+        self._resumed: Deferred[None] | None = None  # there while paused
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client should not be read for now."""
+        return len(self._inbox) > MAX_WAITING
+
+    def ask(self, said: MessageReceived | NewReceived) -> None:
+        """Answer a message, or start the conversation afresh, when all before has been dealt with."""
+        self._inbox.append(said)
+        if not self._running:
+            self._running = True
+            done = Deferred.fromCoroutine(self._answer_all())
+            done.addErrback(lambda failure: log.failure("answering ended", failure=failure))
+
+    def cancel(self, message_id: int) -> None:
+        """Stop the reply to a message, now or when its turn comes; too late is no error."""
+        if self._reply is not None and message_id == self._current_id:
+            self._reply.cancel()
+        elif message_id > self._current_id:
+            self._cancelled.add(message_id)
+
+    def pause(self) -> None:
+        """Take no more text from the robot."""
+        if self._resumed is None:
+            self._resumed = Deferred()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            resumed.callback(None)
+
+    def stop(self) -> None:
+        """Stop the robot and forget what was asked; the replies end as they are."""
+        self._stopped = True
+        self._inbox.clear()
+        if self._reply is not None:
+            self._reply.cancel()
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._inbox:
+                said = self._inbox.pop(0)
+                if isinstance(said, NewReceived):
+                    self._conversation.turns.clear()
+                else:
+                    await self._answer(said)
+                self._changed()
+        finally:
+            self._running = False
+
+    async def _answer(self, message: MessageReceived) -> None:
+        """Put a whole reply into the outbox, or the fault that ended it."""
+        self._current_id = message.id
+        self._outbox.begin(message.id)
+        fault: Fault | None = None
+        try:
+            if message.id in self._cancelled:
+                self._cancelled.discard(message.id)
+                raise CancelledError
+            self._reply = Deferred.fromCoroutine(self._ask_robot(message.text))
+            await self._reply
+        except RobotError as error:
+            fault = error.fault
+            log.warn(
+                _("robot {robot}: {fault}: {detail}"),
+                robot=self._robot.name,
+                fault=error.fault.name,
+                detail=str(error),
+            )
+        except CancelledError:
+            fault = Fault.CANCELLED
+        except Exception as error:
+            # Its text may hold what the user said: the type and the place say enough.
+            fault = Fault.INTERNAL
+            log.error(
+                _("robot {robot} failed: {error} at {place}"),
+                robot=self._robot.name,
+                error=type(error).__name__,
+                place=_place(error),
+            )
+        finally:
+            self._reply = None
+        if not self._stopped:
+            self._outbox.end(fault)
+
+    async def _ask_robot(self, text: str) -> None:
+        turns = self._conversation.turns
+        turns.append(Turn(Speaker.USER, text))
+        parts: list[str] = []
+        room = MAX_MESSAGE
+        try:
+            async with aclosing(self._robot.reply(self._conversation)) as chunks:
+                async for chunk in chunks:
+                    data = chunk.encode(errors="replace")
+                    if len(data) > room:
+                        self._outbox.add(data[:room].decode(errors="ignore").encode())
+                        raise RobotError(Fault.TOO_LONG, "the reply is longer than a message may be")
+                    room -= len(data)
+                    parts.append(chunk)
+                    self._outbox.add(data)
+                    self._changed()
+                    if self._resumed is not None:
+                        await self._resumed
+        except BaseException:
+            turns.pop()  # what was not answered whole is not part of the conversation
+            raise
+        turns.append(Turn(Speaker.ROBOT, "".join(parts)))
+
+
+def _place(error: BaseException) -> str:
+    """File and line where an exception was raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"

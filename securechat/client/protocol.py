@@ -1,0 +1,266 @@
+"""The client on Twisted's reactor: `ChatClient` joins a socket, a connection and whoever sits before it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorTime, ITCPTransport
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from securechat import keys
+from securechat.client_connection import ClientConnection
+from securechat.connection import State
+from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
+from securechat.events import (
+    Admitted,
+    Event,
+    FaultReceived,
+    GoodbyeReceived,
+    ReplyReceived,
+    ServerProved,
+    WelcomeReceived,
+)
+from securechat.i18n import _
+from securechat.keyexchange import ClientHandshake
+from securechat.messages import Reason
+from securechat.names import bracketed
+from securechat.suites import SUITES
+
+HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each answer of the server before it let us in
+GOODBYE_TIMEOUT: Final = 5.0  # seconds for the server to answer our GOODBYE
+MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session
+
+
+class ChatUser(Protocol):
+    """Whoever sits before a client: what it is told, in the order in which it happens."""
+
+    def step(self, text: str) -> None:
+        """A step of the key exchange was done; `text` says which, in the user's language."""
+
+    def admitted(self, about: Admitted) -> None:
+        """The server let us in: from now on there can be messages."""
+
+    def replyReceived(self, message_id: int, text: str, last: bool) -> None:
+        """More of a reply, maybe nothing; `last` if it is complete."""
+
+    def faultReceived(self, message_id: int, fault: Fault) -> None:
+        """A reply ended in a fault."""
+
+    def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        """The session is over, because of an error, the server's GOODBYE or (None) ours. The last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A user's key: its SSH wire blob, and how to have data signed with it (64 bytes, at once or later)."""
+
+    blob: bytes
+    sign: Callable[[bytes], bytes | Deferred[bytes]]
+
+
+class ChatClient(protocol.Protocol):
+    """One session with a server."""
+
+    def __init__(self, handshake: ClientHandshake, signer: Signer | None, user: ChatUser, clock: IReactorTime) -> None:
+        self._handshake = handshake
+        self._signer = signer
+        self._user = user
+        self._clock = clock
+        self._connection = ClientConnection(handshake, clock.seconds)
+        self._timeout: IDelayedCall | None = None
+        self._signing: Deferred[None] | None = None
+        self._end: SecureChatError | GoodbyeReceived | None = None
+
+    # What the user does
+
+    def say(self, text: str) -> int:
+        """Say a message and return its id; ValueError if it is too long, LocalProtocolError before `admitted`."""
+        message_id = self._connection.say(text)
+        self._flush()
+        return message_id
+
+    def cancel(self, message_id: int) -> None:
+        """Ask for a reply to be stopped; FAULT 7 ends it, unless it has ended by then."""
+        self._connection.cancel(message_id)
+        self._flush()
+
+    def startAfresh(self) -> None:
+        """Let the robot forget the conversation."""
+        self._connection.start_afresh()
+        self._flush()
+
+    def leave(self, reason: Reason = Reason.LEAVING) -> None:
+        """Say GOODBYE, and close when it is answered; before `admitted`, close at once."""
+        if self._connection.state is not State.OPEN:
+            self._connection.close()
+            self._abortTransport()
+        elif not self._connection.goodbye_sent:
+            self._connection.goodbye(reason, self._connection.next_reply_id - 1)
+            self._flush()
+            self._restart_timeout(GOODBYE_TIMEOUT, self._abortTransport)
+
+    # What the server does
+
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        self._await_server()
+        self._flush()
+        self._user.step(_("sent the public key with its SHA-256"))
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            for event in self._connection.receive_data(data):
+                self._eventReceived(event)
+        except SecureChatError as error:
+            self._fail(error)
+        self._flush()
+
+    def _eventReceived(self, event: Event) -> None:
+        match event:
+            case ReplyReceived():
+                self._user.replyReceived(event.id, event.text, event.last)
+            case FaultReceived():
+                self._user.faultReceived(event.id, event.fault)
+            case WelcomeReceived():
+                self._user.step(_("the session key came unharmed and was decrypted"))
+            case ServerProved():
+                self._serverProved(event)
+            case Admitted():
+                self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+                self._user.admitted(event)
+            case GoodbyeReceived():
+                self._goodbyeReceived(event)
+
+    def _serverProved(self, event: ServerProved) -> None:
+        host_key = self._handshake.host_key
+        self._user.step(
+            _("the server proved that it has the key {fingerprint}").format(fingerprint=keys.fingerprint(host_key))
+        )
+        if event.data is None:
+            self._prove(b"")
+            return
+        assert self._signer is not None
+        self._stop_timeout()  # an agent may ask its user; the server's clock runs, and it will say
+        self._signing = maybeDeferred(self._signer.sign, event.data).addCallbacks(self._prove, self._notSigned)
+
+    def _prove(self, signature: bytes) -> None:
+        self._signing = None
+        if self._connection.state is not State.SIGNING:
+            return  # the connection went while the user was asked
+        try:
+            self._connection.prove(signature)
+        except SecureChatError as error:
+            self._fail(error)
+            return
+        self._await_server()
+        self._user.step(_("proved our own key") if signature else _("stayed anonymous"))
+        self._flush()
+
+    def _notSigned(self, failure: Failure) -> None:
+        self._signing = None
+        error = failure.value
+        self._fail(
+            error if isinstance(error, SecureChatError) else AuthenticationError(Category.USER_KEY, str(error))
+        )
+
+    def _goodbyeReceived(self, event: GoodbyeReceived) -> None:
+        if not self._connection.goodbye_sent:
+            self._end = event
+            self._connection.goodbye(Reason.LEAVING, self._connection.next_reply_id - 1)
+            self._flush()
+        self.transport.loseConnection()
+        self._restart_timeout(GOODBYE_TIMEOUT, self._abortTransport)
+
+    def _flush(self) -> None:
+        data = self._connection.data_to_send()
+        if data:
+            self.transport.write(data)
+
+    # The end
+
+    def _await_server(self) -> None:
+        self._restart_timeout(HANDSHAKE_TIMEOUT, self._timedOut)
+
+    def _timedOut(self) -> None:
+        self._fail(RemoteProtocolError(Category.TIMEOUT, _("the server did not answer in time")))
+
+    def _fail(self, error: SecureChatError) -> None:
+        """The one way in which a session fails: no byte to the server, the reason to the user."""
+        self._end = error
+        self._connection.close()
+        self._abortTransport()
+
+    def _abortTransport(self) -> None:
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        self._stop_timeout()
+        if self._signing is not None:
+            self._signing.cancel()
+        state = self._connection.state
+        try:
+            self._connection.receive_end()
+        except RemoteProtocolError as error:
+            if not self._connection.goodbye_sent:
+                self._end = self._end or self._whatIsKnown(state, error)
+        self._user.disconnected(self._end)
+
+    def _whatIsKnown(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
+        """Why the stream may have ended without GOODBYE, as far as a client can tell (protocol, section 12)."""
+        if state is State.ABOUT:
+            return AuthenticationError(
+                error.category,
+                _(
+                    "the server proved itself, then refused: your key is not in its authorized keys, "
+                    "or it does not know itself by the name {name}"
+                ).format(name=self._handshake.name),
+            )
+        if state is State.OPEN:
+            return RemoteProtocolError(error.category, _("the connection was cut"))
+        return RemoteProtocolError(
+            error.category, _("the server closed the connection before it had proved itself")
+        )
+
+    def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
+        self._stop_timeout()
+        self._timeout = self._clock.callLater(seconds, do, *arguments)
+
+    def _stop_timeout(self) -> None:
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
+
+
+class IClientReactor(IReactorCore, IReactorTime):
+    """What `connect` needs of a reactor."""
+
+
+async def connect(
+    reactor: IClientReactor,
+    host: str,
+    port: int,
+    *,
+    suite: bytes,
+    check_host_key: Callable[[bytes], None],
+    signer: Signer | None,
+    user: ChatUser,
+) -> ChatClient:
+    """Make a key pair, connect and send it; what follows is told to `user`.
+
+    `host` is in its canonical form. `check_host_key` is given the server's SSH wire blob and raises to refuse it.
+    Twisted's own errors (ConnectError, DNSLookupError, …) if there is no connection.
+    """
+    chosen = SUITES[suite]
+    key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA's takes 100 ms
+    user.step(_("made a key pair ({suite})").format(suite=suite.decode()))
+    handshake = ClientHandshake(
+        chosen, key, bracketed(host, port), check_host_key, signer.blob if signer else b""
+    )
+    factory = protocol.Factory.forProtocol(lambda: ChatClient(handshake, signer, user, reactor))
+    client: ChatClient = await HostnameEndpoint(reactor, host, port).connect(factory)
+    return client

@@ -1,0 +1,322 @@
+"""The server on Twisted's reactor: `ChatServer` joins a socket, a connection and a conversation.
+
+A message goes from `dataReceived` through `ServerConnection` to `Answering`, which asks the robot; the chunks of the
+reply go through the `Outbox` and the connection back to the transport.
+"""
+
+import itertools
+import secrets
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from securechat import __version__
+from securechat.admission import Admission, Limits, source_of
+from securechat.answering import Answering
+from securechat.connection import State
+from securechat.errors import Category, RemoteProtocolError
+from securechat.events import (
+    CancelReceived,
+    ClientProved,
+    Event,
+    GoodbyeReceived,
+    HelloReceived,
+    MessageReceived,
+    NewReceived,
+)
+from securechat.i18n import _
+from securechat.keyexchange import ServerHandshake, ServerIdentity
+from securechat.messages import Reason
+from securechat.names import bracketed, local_names
+from securechat.outbox import Outbox
+from securechat.robots import Conversation, IRobot
+from securechat.server_connection import ServerConnection
+from securechat.users import Pseudonyms, Users
+
+log = Logger()
+
+SOFTWARE: Final = f"securechat/{__version__}"
+GOODBYE_TIMEOUT: Final = 5.0  # seconds for the client to answer a GOODBYE
+STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session; then a new handshake
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What all sessions of a server share."""
+
+    identity: ServerIdentity
+    users: Users
+    pseudonyms: Pseudonyms
+    robot: IRobot
+    names: Collection[str] = ()  # ``[host]:port``; none: those of the address that the client reached
+    limits: Limits = Limits()
+    log_text: bool = False
+
+
+@implementer(IPushProducer)
+class ChatServer(Protocol):
+    """One client's session."""
+
+    def __init__(self, factory: "ChatServerFactory", number: int) -> None:
+        self.factory: ChatServerFactory = factory
+        self.number = number
+        self.user_key = b""
+        self._chat = factory.chat
+        self._clock = factory.clock
+        self._handshaking = True
+        self._answering: Answering | None = None  # from the first message on
+        self._held = False  # the client is not read while the inbox is full
+        self._corked = False  # while events are dealt with, what they cause is kept for one write
+        self._timeout: IDelayedCall | None = None  # of the present part of the session
+        self._stall: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        transport = self.transport
+        assert transport is not None
+        self.source = _source(transport.getPeer())
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)  # or a client whose network is gone would be kept for a day
+        transport.registerProducer(self, True)
+        names = self._chat.names or _names(transport.getHost())
+        self._connection = ServerConnection(
+            ServerHandshake(self._chat.identity, names), self._clock.seconds
+        )
+        self._outbox = Outbox(self._connection)
+        self._restart_timeout(self._chat.limits.hello_timeout, self._abort, Category.TIMEOUT)
+        log.info(_("client {number} connected from {peer}"), number=self.number, peer=_place(transport.getPeer()))
+
+    def dataReceived(self, data: bytes) -> None:
+        self._corked = True
+        try:
+            for event in self._connection.receive_data(data):
+                self._eventReceived(event)
+                if self._answering is not None and self._answering.is_full:
+                    self._held = True
+                    self.transport.pauseProducing()
+                    break
+        except RemoteProtocolError as error:
+            self._abort(error.category)
+        finally:
+            self._corked = False
+        self._flush()
+
+    def _eventReceived(self, event: Event) -> None:
+        match event:
+            case MessageReceived():
+                self._messageReceived(event)
+            case NewReceived():
+                self._conversing().ask(event)
+            case CancelReceived():
+                self._conversing().cancel(event.id)
+            case HelloReceived():
+                self._restart_timeout(self._chat.limits.proof_timeout, self._abort, Category.TIMEOUT)
+            case ClientProved():
+                self._clientProved(event)
+            case GoodbyeReceived():
+                self._goodbyeReceived()
+
+    def _clientProved(self, event: ClientProved) -> None:
+        self._end_handshake()
+        self.user_key = event.user_key
+        user = self._chat.users.name_of(event.user_key) if event.user_key else ""
+        self._connection.admit(user, self._chat.robot.name, SOFTWARE)
+        self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+        log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
+
+    def _messageReceived(self, message: MessageReceived) -> None:
+        log.info(
+            _("client {number}: message {id}, {size} characters"),
+            number=self.number,
+            id=message.id,
+            size=len(message.text),
+        )
+        if self._chat.log_text:
+            log.debug("client {number}: {text}", number=self.number, text=message.text)
+        self._conversing().ask(message)
+
+    def _conversing(self) -> Answering:
+        if self._answering is None:
+            user_id = self._chat.pseudonyms.of(self.user_key) if self.user_key else secrets.token_hex(16)
+            self._answering = Answering(
+                self._chat.robot, Conversation(user_id), self._outbox, self._answeringChanged
+            )
+        return self._answering
+
+    def _answeringChanged(self) -> None:
+        """The outbox has something new, or the inbox has room again."""
+        if self._corked:
+            return
+        self._flush()
+        if self._held and self._answering is not None and not self._answering.is_full:
+            self._held = False
+            self.transport.resumeProducing()
+            self.dataReceived(b"")  # what came before reading was paused
+
+    def _flush(self) -> None:
+        connection = self._connection
+        if connection.state is State.CLOSED:
+            return
+        if not connection.goodbye_sent:
+            while self._outbox.send_record():
+                pass
+        data = connection.data_to_send()
+        if data:
+            self.transport.write(data)
+
+    # The end
+
+    def leave(self, reason: Reason) -> None:
+        """Say GOODBYE and close when the client has answered; what is not a session yet is just ended."""
+        if self._connection.state is not State.OPEN or self._connection.goodbye_sent:
+            if self._handshaking:
+                self.transport.abortConnection()
+            return
+        self._stop_answering()
+        self._connection.goodbye(reason, self._connection.next_reply_id - 1)
+        self._flush()
+        self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+
+    def _goodbyeReceived(self) -> None:
+        self._stop_answering()
+        if not self._connection.goodbye_sent:
+            self._connection.goodbye(Reason.LEAVING, self._connection.next_reply_id - 1)
+        self._flush()
+        self.transport.unregisterProducer()  # which the transport would wait for
+        self.transport.loseConnection()
+
+    def _abort(self, category: Category) -> None:
+        """The one way in which a connection fails: no byte to the client, one line with the category."""
+        self._connection.close()
+        self.transport.abortConnection()
+        log.warn(
+            _("client {number}: aborted ({category})"), number=self.number, category=category.value
+        )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        aborted = self._connection.state is State.CLOSED
+        try:
+            self._connection.receive_end()
+        except RemoteProtocolError as error:
+            log.info(
+                _("client {number}: ended ({category})"), number=self.number, category=error.category.value
+            )
+        else:
+            if not aborted:
+                log.info(_("client {number} left"), number=self.number)
+        self._stop_answering()
+        for call in (self._timeout, self._stall):
+            if call is not None and call.active():
+                call.cancel()
+        self._end_handshake()
+        self.factory.sessionEnded(self)
+
+    def _stop_answering(self) -> None:
+        if self._answering is not None:
+            self._answering.stop()
+
+    def _end_handshake(self) -> None:
+        if self._handshaking:
+            self._handshaking = False
+            self.factory.admission.handshake_done()
+
+    def _restart_timeout(self, seconds: float, do: Callable[..., object], argument: object) -> None:
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
+        self._timeout = self._clock.callLater(seconds, do, argument)
+
+    # IPushProducer: the transport says whether the client reads
+
+    def pauseProducing(self) -> None:
+        if self._answering is not None:
+            self._answering.pause()
+        if self._stall is None:
+            self._stall = self._clock.callLater(STALL_TIMEOUT, self._abort, Category.TIMEOUT)
+
+    def resumeProducing(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if self._answering is not None:
+            self._answering.resume()
+
+    def stopProducing(self) -> None:
+        """The transport gives up; connectionLost follows."""
+
+
+class ChatServerFactory(Factory):
+    """Makes a ChatServer for each client that may connect, and numbers them."""
+
+    noisy = False
+
+    def __init__(self, chat: Chat, clock: IReactorTime) -> None:
+        self.chat = chat
+        self.clock = clock
+        self.admission = Admission(chat.limits)
+        self.sessions: set[ChatServer] = set()
+        self._numbers = itertools.count(1)
+        self._all_left: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress) -> ChatServer | None:
+        """None, and so a closed socket, for a client that may not connect now."""
+        number = next(self._numbers)
+        if self._all_left is not None or not self.admission.enter(_source(addr), self.clock.seconds()):
+            log.warn(
+                _("client {number} from {peer}: not let in ({category})"),
+                number=number,
+                peer=_place(addr),
+                category=Category.LIMIT.value,
+            )
+            return None
+        session = ChatServer(self, number)
+        self.sessions.add(session)
+        return session
+
+    def sessionEnded(self, session: ChatServer) -> None:
+        self.sessions.discard(session)
+        self.admission.leave(session.source)
+        if self._all_left is not None and not self.sessions:
+            self._all_left.callback(None)
+
+    def withdraw(self) -> None:
+        """Say GOODBYE to those whose key is not authorized any more."""
+        for session in list(self.sessions):
+            if session.user_key and not self.chat.users.is_authorized(session.user_key):
+                session.leave(Reason.KEY_WITHDRAWN)
+
+    def stop(self) -> Deferred[None]:
+        """Let nobody in, say GOODBYE to everyone; fires when all are gone, within GOODBYE_TIMEOUT."""
+        self._all_left = Deferred()
+        if not self.sessions:
+            self._all_left.callback(None)
+        for session in list(self.sessions):
+            session.leave(Reason.STOPPING)
+        return self._all_left
+
+
+def _place(address: IAddress) -> str:
+    """Where a client comes from, for people."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return bracketed(address.host, address.port)
+    return str(getattr(address, "name", None) or address)
+
+
+def _source(address: IAddress) -> str:
+    return source_of(address.host) if isinstance(address, (IPv4Address, IPv6Address)) else "local"
+
+
+def _names(address: IAddress) -> Collection[str]:
+    """The names of the address that a client reached; none if it is not one of the Internet."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return local_names(address.host, address.port, socket.gethostname())
+    return ()

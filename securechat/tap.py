@@ -1,0 +1,177 @@
+"""``twistd securechat``: its options, and the one place where everything is joined."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+from twisted.application.service import IService
+from twisted.python import usage
+
+from securechat import __version__, robots
+from securechat.admission import Limits
+from securechat.errors import ConfigurationError
+from securechat.i18n import _
+from securechat.key_files import load_or_create_host_key
+from securechat.keyexchange import ServerIdentity
+from securechat.names import bracketed, canonical_host
+from securechat.server import Chat, ChatServerFactory
+from securechat.service import ChatService, StartError
+from securechat.suites import SUITES
+from securechat.users import Anyone, AuthorizedUsers, Pseudonyms
+
+DEFAULT_ENDPOINT: Final = "tcp:8080:interface=127.0.0.1"
+DEFAULT_ROBOT: Final = "eliza"
+HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
+
+
+def default_state_dir() -> Path:
+    """Where a daemon keeps its host key: /var/lib/securechat for root, else XDG's state directory."""
+    return ROOT_STATE_DIR if os.geteuid() == 0 else platformdirs.user_state_path("securechat")
+
+
+def _number(text: str, at_least: float) -> float:
+    number = float(text)
+    if not at_least <= number < 10**9:
+        raise ValueError(_("a number of at least {least} is wanted").format(least=at_least))
+    return number
+
+
+def _count(text: str) -> int:
+    """One or more."""
+    number = int(text)
+    return int(_number(str(number), 1))
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 0.001)
+
+
+_LIMITS: Final = Limits()
+
+
+class Options(usage.Options):
+    """What an operator may choose."""
+
+    synopsis = "[options]"
+    longdesc = _("Put a chat robot on the network, behind an encrypted channel that hides size and pace.")
+
+    optParameters = [  # noqa: RUF012 - twisted.python.usage wants it so
+        ["state-dir", None, None, _("Directory of the host key [default: {path}]").format(path=default_state_dir())],
+        ["host-key", None, None, _("OpenSSH private key of the server; made if it is not there")],
+        ["authorized-keys", None, None, _("Let in only users whose key is in this file (OpenSSH's format)")],
+        ["suites", None, None, _("Comma-separated suites to allow [default: all]")],
+        ["max-sessions", None, _LIMITS.max_sessions, _("Sessions at once"), _count],
+        ["max-sessions-per-source", None, _LIMITS.max_sessions_per_source, _("… from one address"), _count],
+        ["max-handshakes", None, _LIMITS.max_handshakes, _("Unfinished handshakes at once"), _count],
+        ["handshake-rate", None, _LIMITS.handshake_rate, _("Handshakes a second from one address"), _seconds],
+        ["handshake-burst", None, _LIMITS.handshake_burst, _("… and how many at once"), _count],
+        ["hello-timeout", None, _LIMITS.hello_timeout, _("Seconds for a client to begin"), _seconds],
+        ["proof-timeout", None, _LIMITS.proof_timeout, _("Seconds for a client to prove itself"), _seconds],
+    ]
+    optFlags = [  # noqa: RUF012
+        ["log-text", None, _("Log, at debug level, what users say")],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["name"] = []
+        self["robots"] = []  # (name, ["option=value", …])
+
+    def opt_listen(self, endpoint: str) -> None:
+        self["listen"].append(endpoint)
+
+    opt_listen.__doc__ = _("Twisted endpoint to listen on; may be given again [default: {endpoint}]").format(
+        endpoint=DEFAULT_ENDPOINT
+    )
+
+    def opt_name(self, name: str) -> None:
+        host, colon, port = name.rpartition(":")
+        try:
+            if not (host.startswith("[") and host.endswith("]") and colon and 0 < int(port) < 2**16):
+                raise ValueError
+            self["name"].append(bracketed(canonical_host(host[1:-1]), int(port)))
+        except ValueError:
+            raise usage.UsageError(
+                _("--name {name}: write it as [HOST]:PORT, for instance [chat.example.org]:8080").format(name=name)
+            ) from None
+
+    opt_name.__doc__ = _(
+        "What clients call this server, as [HOST]:PORT; may be given again [default: the address that they reached, "
+        "localhost and this machine's name]"
+    )
+
+    def opt_robot(self, name: str) -> None:
+        self["robots"].append((name, []))
+
+    opt_robot.__doc__ = _("Who answers; --help-robots lists them [default: {robot}]").format(robot=DEFAULT_ROBOT)
+
+    def opt_robot_option(self, option: str) -> None:
+        if not self["robots"]:
+            self.opt_robot(DEFAULT_ROBOT)
+        self["robots"][-1][1].append(option)
+
+    opt_robot_option.__doc__ = _("Option of the robot, as NAME=VALUE; may be given again")
+    opt_R = opt_robot_option  # noqa: N815
+
+    def opt_help_robots(self) -> None:
+        print(robots.help_text())
+        sys.exit(0)
+
+    opt_help_robots.__doc__ = _("List the robots with their options, and exit")
+
+    def opt_version(self) -> None:
+        print(f"securechat {__version__}")
+        sys.exit(0)
+
+    opt_version.__doc__ = _("Print the version, and exit")
+
+    def postOptions(self) -> None:
+        self["listen"] = self["listen"] or [DEFAULT_ENDPOINT]
+        self["robots"] = self["robots"] or [(DEFAULT_ROBOT, [])]
+        if not self["name"] and any(endpoint.startswith("unix:") for endpoint in self["listen"]):
+            raise usage.UsageError(_("an endpoint without an address needs --name [HOST]:PORT"))
+        named = self["suites"].split(",") if self["suites"] is not None else [name.decode() for name in SUITES]
+        for name in named:
+            if name.encode() not in SUITES:
+                raise usage.UsageError(
+                    _("unknown suite {name}; there are {suites}").format(
+                        name=name, suites=", ".join(known.decode() for known in SUITES)
+                    )
+                )
+        self["suites"] = {name.encode(): SUITES[name.encode()] for name in named}
+
+
+def makeService(options: Options) -> IService:  # noqa: N802 - twistd's name for it
+    """Everything that a daemon consists of, from its options."""
+    from twisted.internet import reactor
+
+    try:
+        state_dir = Path(options["state-dir"] or default_state_dir())
+        host_key, _created = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
+        authorized = options["authorized-keys"]
+        users = AuthorizedUsers(Path(authorized)) if authorized is not None else Anyone()
+        (robot_name, robot_options) = options["robots"][-1]
+        chat = Chat(
+            identity=ServerIdentity(host_key, options["suites"], users.client_auth, users.is_authorized),
+            users=users,
+            pseudonyms=Pseudonyms(host_key),
+            robot=robots.make_robot(reactor, robot_name, robot_options, os.environ),
+            names=frozenset(options["name"]),
+            limits=Limits(
+                max_sessions=options["max-sessions"],
+                max_sessions_per_source=options["max-sessions-per-source"],
+                max_handshakes=options["max-handshakes"],
+                handshake_rate=options["handshake-rate"],
+                handshake_burst=options["handshake-burst"],
+                hello_timeout=options["hello-timeout"],
+                proof_timeout=options["proof-timeout"],
+            ),
+            log_text=bool(options["log-text"]),
+        )
+        return ChatService(ChatServerFactory(chat, reactor), options["listen"], reactor)
+    except (ConfigurationError, usage.UsageError) as error:
+        raise StartError(f"securechat: {error}") from None

@@ -1,0 +1,22 @@
+"""A token bucket: so many at once, and so many a second after that."""
+
+
+class TokenBucket:
+    """Holds up to `burst` tokens and gains `rate` of them a second. Time is what the caller says it is."""
+
+    __slots__ = ("_burst", "_rate", "_then", "_tokens")
+
+    def __init__(self, burst: float, rate: float, now: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._tokens = float(burst)
+        self._then = now
+
+    def take(self, now: float) -> bool:
+        """Take a token; False if there is none."""
+        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
+        self._then = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
