@@ -1,0 +1,98 @@
+"""Ed25519 keys in SSH's forms: wire blobs, fingerprints and SSHSIG signatures (protocol, sections 3 and 6)."""
+
+import hashlib
+from base64 import b64decode, b64encode
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+KEY_TYPE: Final = b"ssh-ed25519"
+_BLOB_HEAD: Final = b"\0\0\0\x0b" + KEY_TYPE + b"\0\0\0\x20"
+BLOB_SIZE: Final = len(_BLOB_HEAD) + 32
+
+# Points of small order, every encoding that OpenSSL loads: under such a key forgeries verify.
+_SMALL_ORDER: Final = frozenset(
+    bytes.fromhex(encoding)
+    for encoding in (
+        "00" * 32,
+        "00" * 31 + "80",
+        "01" + "00" * 31,
+        "01" + "00" * 30 + "80",
+        "ec" + "ff" * 30 + "7f",
+        "ec" + "ff" * 31,
+        "ed" + "ff" * 30 + "7f",
+        "ed" + "ff" * 31,
+        "ee" + "ff" * 30 + "7f",
+        "ee" + "ff" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    )
+)
+
+
+def check_blob(blob: bytes) -> None:
+    """ValueError unless `blob` is the SSH wire form of an Ed25519 key that is not of small order."""
+    if len(blob) != BLOB_SIZE or not blob.startswith(_BLOB_HEAD) or blob[len(_BLOB_HEAD) :] in _SMALL_ORDER:
+        raise ValueError("not an acceptable ssh-ed25519 key")
+
+
+def fingerprint(blob: bytes) -> str:
+    """``SHA256:…`` as ``ssh-keygen -l`` prints it."""
+    return "SHA256:" + b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def _string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def signed_data(namespace: bytes, message: bytes) -> bytes:
+    """What an SSHSIG signature of `message` signs (OpenSSH, PROTOCOL.sshsig)."""
+    digest = hashlib.sha512(message).digest()
+    return b"SSHSIG" + _string(namespace) + _string(b"") + _string(b"sha512") + _string(digest)
+
+
+def verify(blob: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether `signature` is the key's, of `data`. The blob has passed `check_blob`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(blob[len(_BLOB_HEAD) :]).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class SigningKey:
+    """An Ed25519 private key. `blob` is its public half's SSH wire form."""
+
+    __slots__ = ("_key", "blob")
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.blob = _BLOB_HEAD + key.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls) -> "SigningKey":
+        """A fresh key."""
+        return cls(Ed25519PrivateKey.generate())
+
+    def __repr__(self) -> str:
+        return f"<SigningKey {fingerprint(self.blob)}>"
+
+    def sign(self, data: bytes) -> bytes:
+        """64 bytes."""
+        return self._key.sign(data)
+
+
+def parse_public_line(line: str) -> tuple[bytes, str]:
+    """Blob and comment of ``ssh-ed25519 AAAA… comment``; ValueError if it is anything else."""
+    key_type, _space, rest = line.strip().partition(" ")
+    encoded, _space, comment = rest.strip().partition(" ")
+    if key_type != KEY_TYPE.decode():
+        raise ValueError(f"not a line that begins with {KEY_TYPE.decode()}")
+    blob = b64decode(encoded, validate=True)
+    check_blob(blob)
+    if b64encode(blob).decode() != encoded:
+        raise ValueError("not the base64 that encodes the key")
+    return blob, comment.strip()
