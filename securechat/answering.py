@@ -43,7 +43,7 @@ class Answering:
     @property
     def is_full(self) -> bool:
         """Whether the client should not be read for now."""
-        return len(self._inbox) > MAX_WAITING
+        return len(self._inbox) >= MAX_WAITING
 
     def ask(self, said: MessageReceived | NewReceived) -> None:
         """Answer a message, or start the conversation afresh, when all before has been dealt with."""
@@ -82,13 +82,14 @@ class Answering:
         try:
             while self._inbox:
                 said = self._inbox.pop(0)
+                self._changed()
                 if isinstance(said, NewReceived):
                     self._conversation.turns.clear()
                 else:
                     await self._answer(said)
-                self._changed()
         finally:
             self._running = False
+        self._changed()
 
     async def _answer(self, message: MessageReceived) -> None:
         """Put a whole reply into the outbox, or the fault that ended it."""

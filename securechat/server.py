@@ -38,9 +38,10 @@ from securechat.keyexchange import ServerHandshake, ServerIdentity
 from securechat.messages import Reason
 from securechat.names import bracketed, local_names
 from securechat.outbox import Outbox
+from securechat.pseudonyms import Pseudonyms
 from securechat.robots import Conversation, IRobot
 from securechat.server_connection import ServerConnection
-from securechat.users import Pseudonyms, Users
+from securechat.users import Users
 
 log = Logger()
 

@@ -16,10 +16,11 @@ from securechat.i18n import _
 from securechat.key_files import load_or_create_host_key
 from securechat.keyexchange import ServerIdentity
 from securechat.names import bracketed, canonical_host
+from securechat.pseudonyms import Pseudonyms
 from securechat.server import Chat, ChatServerFactory
 from securechat.service import ChatService, StartError
 from securechat.suites import SUITES
-from securechat.users import Anyone, AuthorizedUsers, Pseudonyms
+from securechat.users import Anyone, AuthorizedUsers
 
 DEFAULT_ENDPOINT: Final = "tcp:8080:interface=127.0.0.1"
 DEFAULT_ROBOT: Final = "eliza"

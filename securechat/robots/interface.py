@@ -1,0 +1,73 @@
+"""What a robot is: it gets a conversation and gives chunks of text."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+
+class Speaker(Enum):
+    """Who said something."""
+
+    USER = "user"
+    ROBOT = "robot"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Turn:
+    """One thing that was said."""
+
+    speaker: Speaker
+    text: str
+
+
+@dataclass(slots=True, repr=False)
+class Conversation:
+    """What a robot is told: who talks to it, under a pseudonym, and what was said; the last turn wants an answer."""
+
+    user_id: str  # 32 hexadecimal digits, the same for a user as long as the server keeps its host key
+    turns: list[Turn] = field(default_factory=list)  # oldest first
+
+
+class IRobot(Interface):
+    """Someone who answers."""
+
+    name = Attribute("What users see of who answers; a str.")
+
+    def reply(conversation: Conversation) -> AsyncIterator[str]:  # noqa: N805
+        """The answer to the conversation's last turn, in chunks, as they come.
+
+        RobotError if there is none, also in the middle. Closed or cancelled at any moment, it stops at once.
+        """
+
+    def close() -> Deferred[None]:  # noqa: N805
+        """Let go of all connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option of a robot: ``-R name=value``."""
+
+    name: str
+    help: str
+    default: str | None = None
+
+
+class IRobotMaker(Interface):
+    """Makes a robot from its options. Found by name; a plugin provides it."""
+
+    name = Attribute("The robot's name, as ``--robot`` takes it; a str.")
+    summary = Attribute("One line on what it is; a str.")
+    options = Attribute("Its options; a tuple of Option.")
+
+    def makeRobot(  # noqa: N802
+        reactor: object,  # noqa: N805
+        options: Mapping[str, str],
+        key: str | None,
+    ) -> IRobot:
+        """The robot; ConfigurationError if an option is wrong or the key is missing.
+
+        `options` are those given, all known; `key` is the secret from the key file or the environment.
+        """
