@@ -6,6 +6,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 KEY_TYPE: Final = b"ssh-ed25519"
 _BLOB_HEAD: Final = b"\0\0\0\x0b" + KEY_TYPE + b"\0\0\0\x20"
@@ -84,6 +85,10 @@ class SigningKey:
         """64 bytes."""
         return self._key.sign(data)
 
+    def private_bytes(self) -> bytes:
+        """The key in OpenSSH's format, without a passphrase."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
 
 def parse_public_line(line: str) -> tuple[bytes, str]:
     """Blob and comment of ``ssh-ed25519 AAAA… comment``; ValueError if it is anything else."""
@@ -96,3 +101,8 @@ def parse_public_line(line: str) -> tuple[bytes, str]:
     if b64encode(blob).decode() != encoded:
         raise ValueError("not the base64 that encodes the key")
     return blob, comment.strip()
+
+
+def public_line(blob: bytes, comment: str = "") -> str:
+    """``ssh-ed25519 AAAA… comment``, the line that `parse_public_line` takes."""
+    return f"{KEY_TYPE.decode()} {b64encode(blob).decode()} {comment}".rstrip()

@@ -1,0 +1,105 @@
+"""Reading and writing small files of keys: bounded, with clear errors, and never half written."""
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from securechat.errors import ConfigurationError
+from securechat.i18n import _
+
+MAX_SIZE: Final = 1024 * 1024  # bytes; a file of keys is far smaller, and /dev/zero has no end
+OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def _unusable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(_("{path}: {problem}").format(path=path, problem=os.strerror(error.errno or errno.EIO)))
+
+
+def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
+    """A regular file's content; ConfigurationError if it cannot be read, is too large, or its mode has forbidden bits."""
+    try:
+        # Not blocking: opening a FIFO would wait for a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationError(_("{path}: not a regular file").format(path=path))
+            if status.st_mode & forbidden_mode:
+                raise _open_to_others(path, status.st_mode, forbidden_mode)
+            data = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    if len(data) > MAX_SIZE:
+        raise ConfigurationError(_("{path}: more than {size} bytes").format(path=path, size=MAX_SIZE))
+    return data
+
+
+def _open_to_others(path: Path, mode: int, forbidden: int) -> ConfigurationError:
+    text = (
+        _("{path}: others may use this file (mode {mode:04o}); run: chmod 600 {path}")
+        if forbidden == OTHERS
+        else _("{path}: others may change this file (mode {mode:04o}); run: chmod go-w {path}")
+    )
+    return ConfigurationError(text.format(path=path, mode=stat.S_IMODE(mode)))
+
+
+def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]:
+    """The stripped lines of a text file, each with its number; ConfigurationError as for `read_bytes`."""
+    for number, line in enumerate(read_bytes(path, forbidden_mode).split(b"\n"), 1):
+        try:
+            text = line.decode()
+            if "\0" in text:
+                raise ValueError
+        except ValueError:
+            raise ConfigurationError(_("{path}:{line}: not text in UTF-8").format(path=path, line=number)) from None
+        yield number, text.strip()
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory, for its owner only, and those above it; one that is there is taken as it is."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def write_new(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that is not there yet, whole or not at all. ConfigurationError; FileExistsError if it is there."""
+    make_private_directory(path.parent)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        os.link(temporary, path)  # unlike a rename, it takes no file's place
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _unusable(path, error) from None
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, private if it is new. Two that append at once both get their line in."""
+    make_private_directory(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "r+b", buffering=0) as file:
+            size = os.fstat(descriptor).st_size
+            ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+            data = ("" if ended else "\n") + line + "\n"
+            if file.write(data.encode()) != len(data.encode()):
+                os.ftruncate(descriptor, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+    except OSError as error:
+        raise _unusable(path, error) from None
