@@ -1,0 +1,64 @@
+# Everything happens in .venv, which is made when it is first needed and renewed when what it holds changes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PROJECT_FILES := setup.cfg setup.py pyproject.toml constraints.txt
+LOCALE := securechat/locale
+
+# The first Python that is new enough; or say which: make PYTHON=/path/to/python
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+# Standard output belongs to the conversation
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt >&2
+
+# What runs the tests; .ci/run measures their coverage by it
+RUNNER ?=
+
+.PHONY: chat test lint build messages constraints clean
+
+# A robot that needs no network, and a conversation with it; both end when you leave
+chat: $(VENV)/installed
+	@tools/chat.sh $(BIN)
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -W error $(RUNNER) -m twisted.trial tests
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+build: $(VENV)/installed-dev
+	$(BIN)/python -m build
+
+# The catalogues, when what users read has changed: once, then translate what is new in the .po, then again
+messages: $(VENV)/installed-dev
+	$(BIN)/pybabel extract --no-location --omit-header --add-comments=Translators: \
+		--output=$(LOCALE)/securechat.pot securechat
+	$(BIN)/pybabel update --domain=securechat --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date \
+		--input-file=$(LOCALE)/securechat.pot --output-dir=$(LOCALE)
+	$(BIN)/pybabel compile --domain=securechat --directory=$(LOCALE) --statistics
+
+# The newest versions that setup.cfg allows, written down
+constraints:
+	$(PYTHON) -m venv --clear build/venv
+	build/venv/bin/python -m pip install --quiet --editable '.[dev]'
+	build/venv/bin/python -m pip freeze --all --exclude pip --exclude-editable > constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage* .hypothesis .mypy_cache .ruff_cache _trial_temp*
+	rm -f twisted/plugins/dropin.cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/installed: $(PROJECT_FILES)
+	$(if $(PYTHON),,$(error securechat needs Python 3.11 or later; if you have it: make PYTHON=/path/to/python))
+	@echo 'Installing into $(VENV) …' >&2
+	@$(PYTHON) -m venv --clear $(VENV) >&2 && $(INSTALL) --editable . \
+		|| { echo 'securechat could not be installed: see above (is there a network?)' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo 'Installing what its tests need …' >&2
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,202 @@
+"""``make bench``: one table, every row measured in the same run.
+
+Each server has a process of its own, pinned to one core, and the clients are on the other. A figure is the server's
+own CPU time for a unit, in microseconds, the median of several rounds (with least and most); the rounds of all servers
+are interleaved, because machines are noisy, and the ratio is to Twisted's TLS 1.3 in the same run.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
+from securechat.keys import SigningKey
+from securechat.suites import MLKEM768X25519, RSA2048Fernet
+
+CORES = sorted(os.sched_getaffinity(0))
+PQ, RSA = MLKEM768X25519.name, RSA2048Fernet.name
+BASELINE = "Twisted TLS 1.3"
+
+
+class Server:
+    """A measured server in its own process, on the first core."""
+
+    def __init__(self, name: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.servers", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {CORES[0]}),  # noqa: PLW1509
+        )
+        self.port = int(self._line())
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def report(self) -> tuple[float, int]:
+        """CPU seconds and resident KiB."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        cpu, memory = self._line().split()
+        return float(cpu), int(memory)
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+@dataclass
+class Row:
+    """One load on one server. `run` gives what it measured, of one unit."""
+
+    load: str
+    server: str
+    run: Callable[[], float]
+    figures: list[float] = field(default_factory=list)
+
+
+def cpu_of(server: Server, units: int, load: Callable[[], None]) -> float:
+    """The server's CPU microseconds for a unit of a load."""
+    before, _memory = server.report()
+    load()
+    after, _memory = server.report()
+    return (after - before) / units * 1e6
+
+
+def memory_of(server: Server, make: Callable[[], Client], count: int) -> float:
+    """KiB that the server's memory grows by for each of `count` idle sessions."""
+    warm = [make() for _ in range(50)]
+    _cpu, before = server.report()
+    idle = [make() for _ in range(count)]
+    _cpu, after = server.report()
+    for client in warm + idle:
+        client.socket.close()
+    return (after - before) / count
+
+
+def rows(scale: float) -> tuple[list[Row], list[Server]]:
+    """All loads on all servers; `scale` makes them shorter or longer."""
+    ours, tls, tcp = Server("securechat"), Server("twisted-tls"), Server("twisted-tcp")
+    servers = [ours, tls, tcp]
+    user_key = SigningKey.generate()
+    make_ours = secure_clients(ours.port, PQ)
+    kinds: dict[str, tuple[Server, Callable[[], Client]]] = {
+        "securechat PQ": (ours, make_ours),
+        BASELINE: (tls, lambda: TlsClient(tls.port)),
+    }
+    try:
+        uvloop = Server("uvloop-tls")
+        servers.append(uvloop)
+        kinds["uvloop TLS 1.3"] = (uvloop, lambda: TlsClient(uvloop.port))
+    except ValueError:
+        print("uvloop is not installed: left out", file=sys.stderr)
+    handshakers: dict[str, tuple[Server, Callable[[], Client | TcpClient]]] = {
+        **kinds,
+        "securechat PQ, user key": (ours, secure_clients(ours.port, PQ, user_key)),
+        "securechat RSA": (ours, secure_clients(ours.port, RSA)),
+        "TCP accept": (tcp, lambda: TcpClient(tcp.port)),
+    }
+    table = []
+    for at_once in (1, 16):
+        for name, (server, make) in handshakers.items():
+            count = int(240 * scale)
+            table.append(
+                Row(
+                    f"handshake, {at_once} at once",
+                    name,
+                    lambda s=server, m=make, c=count, a=at_once: cpu_of(s, c, lambda: handshakes(m, c, a)),  # type: ignore[misc]
+                )
+            )
+    for size, label in ((64, "64 B"), (1024, "1 KiB")):
+        for deep, connections, rounds, load in ((1, 50, 60, "ping-pong, 50 connections"), (64, 4, 25, "64 deep")):
+            for name, (server, make) in kinds.items():
+
+                def run(
+                    server: Server = server,
+                    make: Callable[[], Client] = make,
+                    deep: int = deep,
+                    connections: int = connections,
+                    rounds: int = int(rounds * scale),
+                    size: int = size,
+                ) -> float:
+                    clients = [make() for _ in range(connections)]
+                    talk(clients, 2, deep, "x" * size)
+                    units = connections * rounds * deep
+                    figure = cpu_of(server, units, lambda: talk(clients, rounds, deep, "x" * size))
+                    for client in clients:
+                        client.socket.close()
+                    return figure
+
+                table.append(Row(f"{label} {load}", name, run))
+    return table, servers
+
+
+def measure(rounds: int, scale: float) -> list[Row]:
+    """Run every row `rounds` times, interleaved, then the memory of idle sessions in servers of their own."""
+    table, servers = rows(scale)
+    for row in table:  # once without counting: caches, imports, certificates
+        row.run()
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+        for row in table[number % 2 :: 2] + table[(number + 1) % 2 :: 2]:
+            row.figures.append(row.run())
+    for server in servers:
+        server.stop()
+    kinds = {"securechat PQ": "securechat", BASELINE: "twisted-tls", "uvloop TLS 1.3": "uvloop-tls"}
+    present = {row.server for row in table}
+    for name, kind in kinds.items():
+        if name not in present:
+            continue
+        row = Row("KiB an idle session", name, float)
+        for _ in range(rounds):
+            server = Server(kind)
+            make: Callable[[], Client] = (
+                secure_clients(server.port, PQ) if kind == "securechat" else lambda s=server: TlsClient(s.port)  # type: ignore[misc]
+            )
+            row.figures.append(memory_of(server, make, int(400 * scale)))
+            server.stop()
+        table.append(row)
+    return table
+
+
+def show(table: list[Row]) -> str:
+    """The table in Markdown."""
+    lines = ["| load | server | median | least – most | of Twisted TLS 1.3 |", "|---|---|---:|---:|---:|"]
+    baselines = {row.load: statistics.median(row.figures) for row in table if row.server == BASELINE}
+    for row in sorted(table, key=lambda row: row.load):
+        median = statistics.median(row.figures)
+        ratio = f"{median / baselines[row.load]:.2f}" if row.load in baselines else ""
+        lines.append(
+            f"| {row.load} | {row.server} | {median:.1f} | {min(row.figures):.1f} – {max(row.figures):.1f} | {ratio} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="length of each round")
+    parser.add_argument("--json", type=Path, help="write the figures here, for the plot")
+    arguments = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.sched_setaffinity(0, {CORES[-1]})
+    table = measure(arguments.rounds, arguments.scale)
+    print(show(table))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([[row.load, row.server, row.figures] for row in table], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The loads: blocking clients of each kind, on a core of their own."""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from securechat.client_connection import ClientConnection
+from securechat.events import Admitted, Event, ReplyReceived, ServerProved
+from securechat.keyexchange import ClientHandshake
+from securechat.keys import SigningKey
+from securechat.names import bracketed
+from securechat.suites import SUITES, EphemeralKey, Suite
+
+READ_SIZE = 256 * 1024  # bytes
+
+
+class Client(Protocol):
+    """A client of some server, connected and through its handshake."""
+
+    socket: socket.socket
+
+    def send(self, count: int, text: str) -> None:
+        """Send a message so many times at once."""
+
+    def receive(self) -> int:
+        """Read what there is; how many whole replies came."""
+
+
+def _trust(blob: bytes) -> None:
+    """Any host key will do for measuring."""
+
+
+class SecureChatClient:
+    """Ours, on a blocking socket."""
+
+    def __init__(self, port: int, suite: Suite, key: EphemeralKey, user_key: SigningKey | None = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        name = bracketed("127.0.0.1", port)
+        handshake = ClientHandshake(suite, key, name, _trust, user_key.blob if user_key else b"")
+        self.connection = ClientConnection(handshake, time.monotonic)
+        while not isinstance(event := self._next_event(), Admitted):
+            if isinstance(event, ServerProved):
+                self.connection.prove(user_key.sign(event.data) if user_key and event.data else b"")
+
+    def _next_event(self) -> Event:
+        while True:
+            self.socket.sendall(self.connection.data_to_send())
+            for event in self.connection.receive_data(b""):
+                return event
+            for event in self.connection.receive_data(self._read()):
+                return event
+
+    def _read(self) -> bytes:
+        data = self.socket.recv(READ_SIZE)
+        if not data:
+            raise ConnectionError("the server closed the connection")
+        return data
+
+    def send(self, count: int, text: str) -> None:
+        for _ in range(count):
+            self.connection.say(text)
+        self.socket.sendall(self.connection.data_to_send())
+
+    def receive(self) -> int:
+        events = self.connection.receive_data(self._read())
+        return sum(isinstance(event, ReplyReceived) and event.last for event in events)
+
+
+class TlsClient:
+    """TLS 1.3 with lines."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+
+    def __init__(self, port: int) -> None:
+        raw = socket.create_connection(("127.0.0.1", port))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket: ssl.SSLSocket = self.context.wrap_socket(raw)
+        self.send(1, "x")  # the handshake is over for the server too when it has answered
+        while not self.receive():
+            pass
+
+    def send(self, count: int, text: str) -> None:
+        self.socket.sendall((text + "\n").encode() * count)
+
+    def receive(self) -> int:
+        replies = self.socket.recv(READ_SIZE).count(b"\n")
+        while self.socket.pending():
+            replies += self.socket.recv(READ_SIZE).count(b"\n")
+        return replies
+
+
+class TcpClient:
+    """Nothing but a connection, until the server's first byte."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.recv(1)
+
+
+def handshakes(make: Callable[[], Client | TcpClient], count: int, at_once: int) -> None:
+    """So many handshakes, so many connections kept open at a time."""
+    kept = []
+    for _ in range(count):
+        kept.append(make())
+        if len(kept) == at_once:
+            for client in kept:
+                client.socket.close()
+            kept.clear()
+    for client in kept:
+        client.socket.close()
+
+
+def talk(clients: list[Client], rounds: int, deep: int, text: str) -> None:
+    """Each client sends `deep` messages and, when all are answered, again, `rounds` times; all clients at once."""
+    poll = select.poll()
+    by_fd = {}
+    for client in clients:
+        poll.register(client.socket, select.POLLIN)
+        by_fd[client.socket.fileno()] = client
+    left = dict.fromkeys(by_fd, rounds)
+    open_replies = dict.fromkeys(by_fd, deep)
+    for client in clients:
+        client.send(deep, text)
+    running = len(clients)
+    while running:
+        for fd, _event in poll.poll():
+            open_replies[fd] -= by_fd[fd].receive()
+            if open_replies[fd]:
+                continue
+            left[fd] -= 1
+            if left[fd]:
+                open_replies[fd] = deep
+                by_fd[fd].send(deep, text)
+            else:
+                running -= 1
+
+
+def secure_clients(port: int, suite_name: bytes, user_key: SigningKey | None = None) -> Callable[[], SecureChatClient]:
+    """Makes clients of ours; RSA's key pair is made once, because it is the client's cost."""
+    suite = SUITES[suite_name]
+    if suite_name.startswith(b"rsa"):
+        key = suite.generate_key()
+        return lambda: SecureChatClient(port, suite, key, user_key)
+    return lambda: SecureChatClient(port, suite, suite.generate_key(), user_key)

@@ -1,0 +1,193 @@
+"""The servers that are measured: ``python -m benchmarks.servers NAME``, each an echo of some kind on its own process.
+
+A server prints its port. For each line that it then gets on standard input it prints the CPU seconds that it has used
+so far and its resident memory in KiB; at the end of standard input it ends.
+"""
+
+import asyncio
+import datetime
+import resource
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from zope.interface import implementer
+
+MANY = 10**6  # sessions: the limits of section 13 are not what is measured
+
+
+def report() -> str:
+    """CPU seconds and resident KiB of this process."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return f"{time.process_time():.6f} {pages * resource.getpagesize() // 1024}"
+
+
+def certificate() -> Path:
+    """A self-signed certificate with its key, Ed25519 as ours, in one PEM file."""
+    key = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, None)
+    )
+    path = Path(tempfile.mkdtemp()) / "server.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
+    """Run a server on Twisted's default reactor; `make_port` listens and returns the port."""
+    from twisted.internet import reactor, stdio
+    from twisted.protocols.basic import LineReceiver
+
+    reactor: Any
+
+    class Control(LineReceiver):
+        delimiter = b"\n"
+
+        def connectionMade(self) -> None:
+            self.sendLine(str(make_port(reactor).getHost().port).encode())
+
+        def lineReceived(self, line: bytes) -> None:
+            self.sendLine(report().encode())
+
+        def connectionLost(self, reason: Any = None) -> None:
+            reactor.stop()
+
+    stdio.StandardIO(Control())
+    reactor.run()
+
+
+def securechat() -> None:
+    """Our own server with the echo robot."""
+    from securechat.admission import Limits
+    from securechat.keyexchange import ServerIdentity
+    from securechat.keys import SigningKey
+    from securechat.pseudonyms import Pseudonyms
+    from securechat.robots import Conversation, IRobot
+    from securechat.server import Chat, ChatServerFactory
+    from securechat.suites import SUITES
+    from securechat.users import Anyone
+
+    @implementer(IRobot)
+    class Echo:
+        name = "echo"
+
+        async def reply(self, conversation: Conversation) -> AsyncIterator[str]:
+            yield conversation.turns[-1].text
+
+    def make_port(reactor: Any) -> Any:
+        host_key, users = SigningKey.generate(), Anyone()
+        chat = Chat(
+            identity=ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized),
+            users=users,
+            pseudonyms=Pseudonyms(host_key),
+            robot=Echo(),
+            limits=Limits(MANY, MANY, MANY, MANY, MANY),
+        )
+        return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
+
+    run_on_twisted(make_port)
+
+
+def twisted_tls() -> None:
+    """Twisted's own TLS 1.3 with an echo of lines."""
+    from twisted.internet.protocol import Factory
+    from twisted.internet.ssl import PrivateCertificate
+    from twisted.protocols.basic import LineOnlyReceiver
+
+    class EchoLines(LineOnlyReceiver):
+        delimiter = b"\n"
+        MAX_LENGTH = 65536
+
+        def connectionMade(self) -> None:
+            self.transport.setTcpNoDelay(True)
+
+        def lineReceived(self, line: bytes) -> None:
+            self.sendLine(line)
+
+    def make_port(reactor: Any) -> Any:
+        pem = certificate().read_bytes()
+        options = PrivateCertificate.loadPEM(pem).options()
+        return reactor.listenSSL(0, Factory.forProtocol(EchoLines), options, interface="127.0.0.1", backlog=1024)
+
+    run_on_twisted(make_port)
+
+
+def twisted_tcp() -> None:
+    """Twisted's TCP with an echo of bytes: what there is without any protection."""
+    from twisted.internet.protocol import Factory, Protocol
+
+    class Echo(Protocol):
+        def connectionMade(self) -> None:
+            self.transport.setTcpNoDelay(True)
+            self.transport.write(b"!")
+
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    run_on_twisted(
+        lambda reactor: reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1", backlog=1024)
+    )
+
+
+def uvloop_tls() -> None:
+    """uvloop's TLS 1.3 under asyncio's streams, with an echo of lines."""
+    import uvloop
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(line)
+                await writer.drain()
+        except (ConnectionError, ssl.SSLError):
+            pass
+        writer.close()
+
+    async def main() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate())
+        server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context, backlog=1024)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        ended = asyncio.Event()
+
+        def control() -> None:
+            if sys.stdin.readline():
+                print(report(), flush=True)
+            else:
+                ended.set()
+
+        asyncio.get_running_loop().add_reader(sys.stdin, control)
+        await ended.wait()
+
+    uvloop.run(main())
+
+
+SERVERS: dict[str, Callable[[], None]] = {
+    "securechat": securechat,
+    "twisted-tls": twisted_tls,
+    "twisted-tcp": twisted_tcp,
+    "uvloop-tls": uvloop_tls,
+}
+
+
+if __name__ == "__main__":
+    SERVERS[sys.argv[1]]()
