@@ -33,7 +33,6 @@ class Answering:
         self._outbox = outbox
         self._changed = changed
         self._inbox: list[MessageReceived | NewReceived] = []
-        self._running = False
         self._stopped = False
         self._current_id = 0
         self._reply: Deferred[None] | None = None  # being asked for
@@ -48,14 +47,12 @@ class Answering:
     def ask(self, said: MessageReceived | NewReceived) -> None:
         """Answer a message, or start the conversation afresh, when all before has been dealt with."""
         self._inbox.append(said)
-        if not self._running:
-            self._running = True
-            done = Deferred.fromCoroutine(self._answer_all())
-            done.addErrback(lambda failure: log.failure("answering ended", failure=failure))
+        if self._reply is None:
+            self._go_on()
 
     def cancel(self, message_id: int) -> None:
         """Stop the reply to a message, now or when its turn comes; too late is no error."""
-        if self._reply is not None and message_id == self._current_id:
+        if message_id == self._current_id and self._reply is not None:
             self._reply.cancel()
         elif message_id > self._current_id:
             self._cancelled.add(message_id)
@@ -78,21 +75,23 @@ class Answering:
         if self._reply is not None:
             self._reply.cancel()
 
-    async def _answer_all(self) -> None:
-        try:
-            while self._inbox:
-                said = self._inbox.pop(0)
-                self._changed()
-                if isinstance(said, NewReceived):
-                    self._conversation.turns.clear()
-                else:
-                    await self._answer(said)
-        finally:
-            self._running = False
+    def _go_on(self, _result: None = None) -> None:
+        """Deal with what waits, until a reply takes its time."""
+        self._reply = None
+        while self._inbox:
+            said = self._inbox.pop(0)
+            if isinstance(said, NewReceived):
+                self._conversation.turns.clear()
+                continue
+            reply = Deferred.fromCoroutine(self._answer(said))
+            if not reply.called:
+                self._reply = reply
+                reply.addCallback(self._go_on)
+                break
         self._changed()
 
     async def _answer(self, message: MessageReceived) -> None:
-        """Put a whole reply into the outbox, or the fault that ended it."""
+        """Put a whole reply into the outbox, or the fault that ended it. Raises nothing."""
         self._current_id = message.id
         self._outbox.begin(message.id)
         fault: Fault | None = None
@@ -100,8 +99,7 @@ class Answering:
             if message.id in self._cancelled:
                 self._cancelled.discard(message.id)
                 raise CancelledError
-            self._reply = Deferred.fromCoroutine(self._ask_robot(message.text))
-            await self._reply
+            await self._ask_robot(message.text)
         except RobotError as error:
             fault = error.fault
             log.warn(
@@ -121,8 +119,6 @@ class Answering:
                 error=type(error).__name__,
                 place=_place(error),
             )
-        finally:
-            self._reply = None
         if not self._stopped:
             self._outbox.end(fault)
 

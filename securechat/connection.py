@@ -24,6 +24,12 @@ _CHUNK_OVERHEAD: Final = len(encode(Chunk(2**32 - 1, True, bytes(256)))) - 256  
 MAX_CHUNK: Final = MAX_PAYLOAD - _CHUNK_OVERHEAD  # bytes of a message in one record
 
 
+# What is compared for each record: plain numbers, which cost less than an enum's members.
+_PAD: Final = int(RecordType.PAD)
+_REKEY: Final = int(RecordType.REKEY)
+_GOODBYE: Final = int(RecordType.GOODBYE)
+
+
 class State(Enum):
     """What the peer may send next."""
 
@@ -37,9 +43,6 @@ class State(Enum):
     ENDED = auto()  # nothing: it said GOODBYE
     CLOSED = auto()
 
-
-_HANDSHAKE_FRAME = frozenset({State.HELLO, State.WELCOME})
-_NOTHING = frozenset({State.SIGNING, State.ENDED})
 
 
 class Connection(ABC):
@@ -85,12 +88,13 @@ class Connection(ABC):
         """The next whole frame's content. Its length is judged before the rest is waited for."""
         start = self._offset + LENGTH_SIZE
         available = len(self._buffer)
-        if available > self._offset and self.state in _NOTHING:
-            raise RemoteProtocolError(Category.ORDER)
         if available < start:
+            if available > self._offset:
+                self._must_be_listening()
             return None
+        self._must_be_listening()
         size = int.from_bytes(self._buffer[self._offset : start], "big")
-        if self._opener is None or self.state in _HANDSHAKE_FRAME:
+        if self._opener is None:
             if not 1 <= size <= MAX_HANDSHAKE_FRAME:
                 raise RemoteProtocolError(Category.FRAMING)
         elif size != self._opener.record_size:
@@ -101,19 +105,25 @@ class Connection(ABC):
         self._offset = end
         return self._buffer[start:end]
 
+    def _must_be_listening(self) -> None:
+        """Nothing may come while the client signs, nor after GOODBYE."""
+        if self.state is State.SIGNING or self.state is State.ENDED:
+            raise RemoteProtocolError(Category.ORDER)
+
     def _receive_frame(self, frame: bytes) -> Event | None:
-        if self._opener is None:
+        opener = self._opener
+        if opener is None:
             return self._receive_handshake(frame)
-        record_type, payload = self._opener.open(frame)
+        record_type, payload = opener.open(frame)
         if self.state is not State.OPEN:
             return self._receive_first(record_type, payload)
-        if record_type == RecordType.PAD:
+        if record_type == _PAD:
             return self._must_be_empty(payload)
-        if record_type == RecordType.REKEY:
+        if record_type == _REKEY:
             self._must_be_empty(payload)
-            self._opener.rekey(self._clock())
+            opener.rekey(self._clock())
             return None
-        if record_type == RecordType.GOODBYE:
+        if record_type == _GOODBYE:
             goodbye = decode(GOODBYE, payload)
             self.state = State.ENDED
             return GoodbyeReceived(goodbye.reason, goodbye.id)
@@ -153,13 +163,12 @@ class Connection(ABC):
 
     def rekey_due(self) -> bool:
         """Whether the next record to be sent has to be a REKEY (protocol, section 9)."""
-        return self._sealer is not None and self._sealer.rekey_due(self._clock())
+        return self._open_sealer().rekey_due(self._clock())
 
     def pad(self) -> None:
         """Send a record that says nothing: the REKEY if it is due, else PAD."""
-        self._must_be_open()
-        if not self._rekey_if_due():
-            self._seal(RecordType.PAD, b"")
+        sealer, now = self._open_sealer(), self._clock()
+        self._out.append(sealer.seal(RecordType.REKEY if sealer.rekey_due(now) else RecordType.PAD, b"", now))
 
     def goodbye(self, reason: Reason, last_id: int) -> None:
         """Say that nothing more will come; `last_id` is the last message that was dealt with."""
@@ -183,20 +192,19 @@ class Connection(ABC):
 
     def _send(self, record_type: RecordType, message: bytes) -> None:
         """Send a record of the channel, with the REKEY before it if one is due."""
-        self._must_be_open()
-        self._rekey_if_due()
-        self._seal(record_type, message)
+        sealer, now = self._open_sealer(), self._clock()
+        if sealer.rekey_due(now):
+            self._out.append(sealer.seal(RecordType.REKEY, b"", now))
+        self._out.append(sealer.seal(record_type, message, now))
 
-    def _must_be_open(self) -> None:
-        if self.state not in (State.OPEN, State.ENDED) or self.goodbye_sent:
+    def _open_sealer(self) -> Sealer:
+        """The sealer, if the channel is open to this side."""
+        if (self.state is not State.OPEN and self.state is not State.ENDED) or self.goodbye_sent:
             raise LocalProtocolError(f"nothing can be sent in state {self.state.name}")
-
-    def _rekey_if_due(self) -> bool:
-        due = self.rekey_due()
-        if due:
-            self._seal(RecordType.REKEY, b"")
-        return due
+        assert self._sealer is not None
+        return self._sealer
 
     def _seal(self, record_type: RecordType, payload: bytes) -> None:
+        """Send a record of the handshake."""
         assert self._sealer is not None
         self._out.append(self._sealer.seal(record_type, payload, self._clock()))

@@ -6,6 +6,7 @@ there.
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 import idna
@@ -33,6 +34,7 @@ def bracketed(host: str, port: int) -> str:
     return f"[{host}]:{port}"
 
 
+@lru_cache(maxsize=64)  # a server has few addresses, and a handshake should not pay for parsing one
 def local_names(address: str, port: int, hostname: str) -> frozenset[str]:
     """The names that a server has if it was given none: the address that a client reached, localhost and its own."""
     reached = ipaddress.ip_address(address.partition("%")[0])

@@ -1,5 +1,6 @@
 """Records: one fixed size, one direction, under a key that moves on (protocol, sections 8 and 9)."""
 
+import math
 from enum import IntEnum
 from struct import Struct
 from typing import Final
@@ -21,7 +22,7 @@ REKEY_RATE: Final = 1 / 60  # … and a second after that
 
 _HEAD: Final = Struct(">BH")  # u8 type, u16 length of the payload
 MAX_PAYLOAD: Final = PLAINTEXT_SIZE - _HEAD.size
-_NO_PADDING: Final = bytes(MAX_PAYLOAD)
+_PADDING: Final = bytes(MAX_PAYLOAD)
 
 
 class RecordType(IntEnum):
@@ -68,32 +69,30 @@ class _TrafficKey:
 class Sealer(_TrafficKey):
     """The sending side of one direction."""
 
-    __slots__ = ("_frame_head", "_since")
+    __slots__ = ("_frame_head", "_rekey_at")
 
     def __init__(self, suite: Suite, traffic_secret: bytes) -> None:
         super().__init__(suite, traffic_secret)
         self._frame_head = suite.record_size.to_bytes(4, "big")
-        self._since: float | None = None  # when this key sealed its first record
+        self._rekey_at = math.inf  # from this key's first record on, when its time is over
 
     def rekey_due(self, now: float) -> bool:
         """Whether the next record has to be a REKEY."""
-        return self._seq == REKEY_RECORDS - 1 or (
-            self._since is not None and now - self._since > REKEY_SECONDS
-        )
+        return self._seq == REKEY_RECORDS - 1 or now > self._rekey_at
 
     def seal(self, record_type: RecordType, payload: bytes, now: float) -> bytes:
         """The frame of the next record."""
         size = len(payload)
         if size > MAX_PAYLOAD or self._seq >= REKEY_RECORDS:
             raise LocalProtocolError(f"record of {size} bytes, number {self._seq}")
-        plaintext = _HEAD.pack(record_type, size) + payload + _NO_PADDING[size:]
+        plaintext = _HEAD.pack(record_type, size) + payload + _PADDING[size:]
         frame = self._frame_head + self._cipher.seal(self._seq, plaintext)
+        if self._seq == 0:
+            self._rekey_at = now + REKEY_SECONDS
         self._seq += 1
-        if self._since is None:
-            self._since = now
         if record_type is RecordType.REKEY:
             self._ratchet()
-            self._since = None
+            self._rekey_at = math.inf
         return frame
 
 
@@ -117,7 +116,7 @@ class Opener(_TrafficKey):
         plaintext = self._cipher.open(self._seq, body)
         record_type, size = _HEAD.unpack_from(plaintext)
         end = _HEAD.size + size
-        if end > PLAINTEXT_SIZE or plaintext.count(0, end) != PLAINTEXT_SIZE - end:
+        if end > PLAINTEXT_SIZE or not plaintext.endswith(_PADDING[size:]):
             raise RemoteProtocolError(Category.RECORD)
         self._seq += 1
         return record_type, plaintext[_HEAD.size : end]

@@ -5,8 +5,10 @@ reply go through the `Outbox` and the connection back to the transport.
 """
 
 import itertools
+import math
 import secrets
 import socket
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
@@ -33,7 +35,7 @@ from securechat.events import (
     MessageReceived,
     NewReceived,
 )
-from securechat.i18n import _
+from securechat.i18n import _, ngettext
 from securechat.keyexchange import ServerHandshake, ServerIdentity
 from securechat.messages import Reason
 from securechat.names import bracketed, local_names
@@ -48,6 +50,7 @@ log = Logger()
 SOFTWARE: Final = f"securechat/{__version__}"
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the client to answer a GOODBYE
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+LOG_INTERVAL: Final = 1.0  # seconds between two lines about a client's messages: nobody fills a disk by talking fast
 MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session; then a new handshake
 
 
@@ -76,6 +79,9 @@ class ChatServer(Protocol):
         self._clock = factory.clock
         self._handshaking = True
         self._answering: Answering | None = None  # from the first message on
+        self._heard = 0  # messages that were not logged yet, and their characters
+        self._heard_size = 0
+        self._log_at = -math.inf  # when the next line about messages may be logged
         self._held = False  # the client is not read while the inbox is full
         self._corked = False  # while events are dealt with, what they cause is kept for one write
         self._timeout: IDelayedCall | None = None  # of the present part of the session
@@ -91,7 +97,7 @@ class ChatServer(Protocol):
         transport.registerProducer(self, True)
         names = self._chat.names or _names(transport.getHost())
         self._connection = ServerConnection(
-            ServerHandshake(self._chat.identity, names), self._clock.seconds
+            ServerHandshake(self._chat.identity, names), self.factory.monotonic
         )
         self._outbox = Outbox(self._connection)
         self._restart_timeout(self._chat.limits.hello_timeout, self._abort, Category.TIMEOUT)
@@ -136,15 +142,28 @@ class ChatServer(Protocol):
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
     def _messageReceived(self, message: MessageReceived) -> None:
-        log.info(
-            _("client {number}: message {id}, {size} characters"),
-            number=self.number,
-            id=message.id,
-            size=len(message.text),
-        )
+        self._heard += 1
+        self._heard_size += len(message.text)
+        if self.factory.monotonic() >= self._log_at:
+            self._logMessages()
         if self._chat.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._conversing().ask(message)
+
+    def _logMessages(self) -> None:
+        """Log what was heard since the last such line."""
+        log.info(
+            ngettext(
+                "client {number}: a message of {size} characters",
+                "client {number}: {count} messages of {size} characters",
+                self._heard,
+            ),
+            number=self.number,
+            count=self._heard,
+            size=self._heard_size,
+        )
+        self._heard = self._heard_size = 0
+        self._log_at = self.factory.monotonic() + LOG_INTERVAL
 
     def _conversing(self) -> Answering:
         if self._answering is None:
@@ -205,6 +224,8 @@ class ChatServer(Protocol):
         )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._heard:
+            self._logMessages()
         aborted = self._connection.state is State.CLOSED
         try:
             self._connection.receive_end()
@@ -260,9 +281,13 @@ class ChatServerFactory(Factory):
 
     noisy = False
 
-    def __init__(self, chat: Chat, clock: IReactorTime) -> None:
+    def __init__(
+        self, chat: Chat, clock: IReactorTime, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` wakes up what waits; `monotonic` is what ages keys and rates, in seconds."""
         self.chat = chat
         self.clock = clock
+        self.monotonic = monotonic
         self.admission = Admission(chat.limits)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
@@ -271,7 +296,7 @@ class ChatServerFactory(Factory):
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:
         """None, and so a closed socket, for a client that may not connect now."""
         number = next(self._numbers)
-        if self._all_left is not None or not self.admission.enter(_source(addr), self.clock.seconds()):
+        if self._all_left is not None or not self.admission.enter(_source(addr), self.monotonic()):
             log.warn(
                 _("client {number} from {peer}: not let in ({category})"),
                 number=number,

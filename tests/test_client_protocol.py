@@ -67,7 +67,7 @@ class ClientTestCase(SynchronousTestCase):
         chat = Chat(
             identity(self.client_auth), Anyone(), Pseudonyms(HOST_KEY), cast(IRobot, self.robot), names={NAME}
         )
-        self.factory = ChatServerFactory(chat, self.clock)
+        self.factory = ChatServerFactory(chat, self.clock, self.clock.seconds)
         server = self.factory.buildProtocol(FakeTransport(None, True).getPeer())
         assert server is not None
         handshake = ClientHandshake(

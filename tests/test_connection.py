@@ -149,7 +149,7 @@ class HandshakeTests(ConnectionTests):
         for early in (lambda: pair.client.say("x"), pair.client.pad, pair.client.start_afresh):
             self.assertRaises(LocalProtocolError, early)
         self.assertRaises(LocalProtocolError, pair.server.goodbye, Reason.LEAVING, 0)
-        self.assertFalse(pair.client.rekey_due())
+        self.assertRaises(LocalProtocolError, pair.client.rekey_due)
 
 
 class ChannelTests(ConnectionTests):

@@ -119,7 +119,7 @@ class ServerTestCase(SynchronousTestCase):
             "robot": cast(IRobot, self.robot),
             **options,
         }
-        return ChatServerFactory(Chat(**chat), self.clock)
+        return ChatServerFactory(Chat(**chat), self.clock, self.clock.seconds)
 
     def log_lines(self) -> list[str]:
         return [event["log_format"].format(**event) for event in self.logged if event.get("log_format")]
@@ -159,8 +159,28 @@ class SessionTests(ServerTestCase):
         self.robot.end()
         session.pump()
         self.assertEqual("".join(event.text for event in session.events), "hi there")  # type: ignore[attr-defined]
-        self.assertLogged("client 1: message 1, 5 characters")
+        self.assertLogged("client 1: a message of 5 characters")
         self.assertFalse([line for line in self.log_lines() if "hello" in line or "there" in line])
+
+    def test_logsOnceASecond(self) -> None:
+        """The first message is logged at once, and what comes within a second after it in one line."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        for text in ("one", "two", "three"):
+            session.say(text)
+        self.clock.advance(1.0)
+        session.say("four")
+        session.say("five")
+        session.lose()
+        lines = [line for line in self.log_lines() if "message" in line]
+        self.assertEqual(
+            lines,
+            [
+                "client 1: a message of 3 characters",
+                "client 1: 3 messages of 12 characters",
+                "client 1: a message of 4 characters",
+            ],
+        )
 
     def test_logsTextOnlyWhenAskedTo(self) -> None:
         """What users say is logged at debug level, and only if the operator wants it."""

@@ -1,5 +1,6 @@
 """The client on Twisted's reactor: `ChatClient` joins a socket, a connection and whoever sits before it."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -65,12 +66,19 @@ class Signer:
 class ChatClient(protocol.Protocol):
     """One session with a server."""
 
-    def __init__(self, handshake: ClientHandshake, signer: Signer | None, user: ChatUser, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        handshake: ClientHandshake,
+        signer: Signer | None,
+        user: ChatUser,
+        clock: IReactorTime,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._handshake = handshake
         self._signer = signer
         self._user = user
         self._clock = clock
-        self._connection = ClientConnection(handshake, clock.seconds)
+        self._connection = ClientConnection(handshake, monotonic)
         self._timeout: IDelayedCall | None = None
         self._signing: Deferred[None] | None = None
         self._end: SecureChatError | GoodbyeReceived | None = None
