@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +17,19 @@ OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def _unusable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(_("{path}: {problem}").format(path=path, problem=os.strerror(error.errno or errno.EIO)))
+    problem = os.strerror(error.errno or errno.EIO)
+    return ConfigurationError(_("{path}: {problem}").format(path=path, problem=problem))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opening a FIFO would wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
-    """A regular file's content; ConfigurationError if it cannot be read, is too large, or its mode has forbidden bits."""
+    """A regular file's content; ConfigurationError if unreadable, too large or of a forbidden mode."""
     try:
-        # Not blocking: opening a FIFO would wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigurationError(_("{path}: not a regular file").format(path=path))
@@ -55,20 +60,35 @@ def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]
             if "\0" in text:
                 raise ValueError
         except ValueError:
-            raise ConfigurationError(_("{path}:{line}: not text in UTF-8").format(path=path, line=number)) from None
+            problem = _("{path}:{line}: not text in UTF-8").format(path=path, line=number)
+            raise ConfigurationError(problem) from None
         yield number, text.strip()
 
 
 def make_private_directory(path: Path) -> None:
     """Make a directory, for its owner only, and those above it; one that is there is taken as it is."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not with parents=True, which would give those above whatever the umask allows.
+        for directory in (*reversed(path.parents), path):
+            directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise _unusable(path, error) from None
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that is not there yet, whole or not at all. ConfigurationError; FileExistsError if it is there."""
+    """Write a file that is not there yet, whole or not at all.
+
+    ConfigurationError; FileExistsError if it is there.
+    """
+    _write(path, data, mode, os.link)  # unlike a rename, it takes no file's place
+
+
+def replace(path: Path, data: bytes, mode: int) -> None:
+    """Write a file, whole or not at all, in the place of one that may be there. ConfigurationError."""
+    _write(path, data, mode, os.replace)
+
+
+def _write(path: Path, data: bytes, mode: int, put: Callable[[str, Path], None]) -> None:
     make_private_directory(path.parent)
     temporary = None
     try:
@@ -78,14 +98,14 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        os.link(temporary, path)  # unlike a rename, it takes no file's place
+        put(temporary, path)
     except FileExistsError:
         raise
     except OSError as error:
         raise _unusable(path, error) from None
     finally:
         if temporary is not None:
-            os.unlink(temporary)
+            Path(temporary).unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,5 +1,6 @@
 """Two real ends over memory: a ServerConnection and a ClientConnection, and the wire between them."""
 
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -61,14 +62,23 @@ class Pair:
         self.user_key = user_key
         self.server_handshake = ServerHandshake(server_identity or identity(), names)
         self.server = ServerConnection(self.server_handshake, self.clock.seconds)
-        self.client = ClientConnection(
-            ClientHandshake(
-                suite, ephemeral_key(suite), name, check_host_key, user_key.blob if user_key else b""
-            ),
-            self.clock.seconds,
-        )
+        key, nonce = ephemeral_key(suite), os.urandom(32)
+
+        def make_client() -> ClientConnection:
+            handshake = ClientHandshake(
+                suite, key, name, check_host_key, user_key.blob if user_key else b"", nonce
+            )
+            return ClientConnection(handshake, self.clock.seconds)
+
+        self.same_client = make_client  # another one, that sends the same Hello
+        self.client = make_client()
         self.server_events: list[Event] = []
         self.client_events: list[Event] = []
+
+    @staticmethod
+    def server_alone() -> ServerConnection:
+        """A server that waits for a Hello."""
+        return ServerConnection(ServerHandshake(identity(), frozenset({NAME})), Clock().seconds)
 
     def to_server(self, data: bytes) -> list[Event]:
         """Give bytes to the server; its events, after it did what a server does of its own accord."""

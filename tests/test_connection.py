@@ -445,24 +445,3 @@ class EndTests(ConnectionTests):
     def test_reprs(self) -> None:
         """An event does not show what was said."""
         self.assertEqual(repr(MessageReceived(1, "secret")), "<MessageReceived>")
-
-
-class BitTests(ConnectionTests):
-    """Every single bit of the handshake and of one record of each kind matters."""
-
-    def assertNothingAccepted(self, pair: Pair, end: Connection, data: bytes) -> None:  # noqa: N802
-        """No event comes of `data`: the connection ends, or waits for bytes that do not come."""
-        try:
-            events = list(end.receive_data(data))
-        except RemoteProtocolError:
-            self.assertTrue(is_dead(end))
-        else:
-            self.assertEqual(events, [])
-            self.assertEqual(end.data_to_send(), b"")
-
-    def test_truncation(self) -> None:
-        """A handshake cut short anywhere tells nothing to either end and gets no answer."""
-        pair = Pair()
-        hello = pair.client.data_to_send()
-        for size in range(len(hello)):
-            self.assertNothingAccepted(pair, Pair().server, hello[:size])

@@ -16,6 +16,7 @@ from securechat.files import (
     make_private_directory,
     read_bytes,
     read_lines,
+    replace,
     write_new,
 )
 
@@ -70,7 +71,9 @@ class ReadBytesTests(FileTests):
 
     def test_directory(self) -> None:
         """A directory is refused."""
+        before = os.listdir("/proc/self/fd")
         self.assertRefused("Is a directory", lambda: read_bytes(self.directory))
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
 
     def test_notRegular(self) -> None:
         """A device without end, and a FIFO that nobody writes to, are refused at once."""
@@ -121,10 +124,11 @@ class MakePrivateDirectoryTests(FileTests):
     """Directories for keys."""
 
     def test_mode(self) -> None:
-        """A new directory is for its owner only."""
+        """A new directory is for its owner only, and so are those above it that were not there."""
         self.addCleanup(os.umask, os.umask(0))
-        make_private_directory(self.path)
-        self.assertEqual(self.path.stat().st_mode & 0o777, 0o700)
+        make_private_directory(self.path / "below")
+        for path in (self.path, self.path / "below"):
+            self.assertEqual(path.stat().st_mode & 0o777, 0o700)
 
     def test_existing(self) -> None:
         """A directory that is there keeps its permissions."""
@@ -136,7 +140,7 @@ class MakePrivateDirectoryTests(FileTests):
         """A file where a directory should be, or above it, is an error that names the path."""
         self.write(b"")
         self.assertRefused("File exists", lambda: make_private_directory(self.path))
-        self.assertRefused("Not a directory", lambda: make_private_directory(self.path / "below"))
+        self.assertRefused("File exists", lambda: make_private_directory(self.path / "below"))
 
 
 class WriteNewTests(FileTests):
@@ -174,6 +178,29 @@ class WriteNewTests(FileTests):
         """Where no file can be made at all, the message names the one that was wanted."""
         path = self.directory / ("x" * 300)
         self.assertRefused(f"{path}: File name too long", lambda: write_new(path, b"data", 0o600))
+
+
+class ReplaceTests(FileTests):
+    """A file that may have been there."""
+
+    def test_inPlace(self) -> None:
+        """The new content and mode take the place of the old, if any, and nothing else is left."""
+        for _time in range(2):
+            replace(self.path, b"new", 0o644)
+            self.assertEqual(self.path.read_bytes(), b"new")
+            self.assertEqual(self.path.stat().st_mode & 0o777, 0o644)
+            self.assertEqual(os.listdir(self.directory), ["file"])
+            self.write(b"old")
+
+    def test_noRoom(self) -> None:
+        """When the disk is full the old file stays."""
+        self.write(b"old")
+        self.assertRefused(
+            "File too large",
+            lambda: self.with_file_size_limit(2, lambda: replace(self.path, b"data", 0o600)),
+        )
+        self.assertEqual(self.path.read_bytes(), b"old")
+        self.assertEqual(os.listdir(self.directory), ["file"])
 
 
 class AppendLineTests(FileTests):

@@ -77,9 +77,15 @@ class LoadPrivateKeyTests(KeyFileTests):
             self.assertEqual(load_private_key(self.path, lambda: PASSPHRASE).blob, self.public_blob())
 
     def test_wrongPassphrase(self) -> None:
-        """With another passphrase it does not, and the message does not repeat what was typed."""
-        self.make("-a", "1", passphrase=PASSPHRASE)
-        self.assertRefused("wrong passphrase", lambda: load_private_key(self.path, lambda: b"battery"))
+        """With another one, or none typed, it does not, and the message does not repeat what was typed."""
+        for cipher in ("aes256-ctr", "aes256-gcm@openssh.com"):
+            self.path = self.directory / cipher
+            self.make("-a", "1", "-Z", cipher, passphrase=PASSPHRASE)
+            for typed in (b"battery", b""):
+                self.assertRefused(
+                    "wrong passphrase",
+                    lambda typed=typed: load_private_key(self.path, lambda: typed),  # type: ignore[misc]
+                )
         message = str(self.assertRaises(ConfigurationError, load_private_key, self.path, lambda: b"battery"))
         self.assertNotIn("battery", message)
 
@@ -99,6 +105,20 @@ class LoadPrivateKeyTests(KeyFileTests):
             self.path = self.directory / key_type
             self.make(key_type=key_type)
             self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path))
+
+    def test_encryptedKeyOfOtherType(self) -> None:
+        """An RSA key is not taken for a wrong passphrase."""
+        self.make("-a", "1", key_type="rsa", passphrase=PASSPHRASE)
+        self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path, lambda: PASSPHRASE))
+
+    def test_passphraseFails(self) -> None:
+        """What goes wrong while the user is asked is not taken for a wrong passphrase."""
+        self.make("-a", "1", passphrase=PASSPHRASE)
+
+        def ask() -> bytes:
+            raise ValueError("no terminal")
+
+        self.assertRaises(ValueError, load_private_key, self.path, ask)
 
     def test_otherFormats(self) -> None:
         """A public key, a key in PEM, no text at all: none is a private key in OpenSSH's format."""
@@ -162,6 +182,32 @@ class HostKeyTests(KeyFileTests):
         key, _created = load_or_create_host_key(self.path)
         self.assertEqual(keys.parse_public_line(ssh_keygen("-y", "-f", str(self.path)))[0], key.blob)
         self.assertIn(keys.fingerprint(key.blob), ssh_keygen("-l", "-f", f"{self.path}.pub"))
+
+    def test_oldPublicKey(self) -> None:
+        """A public key that a lost private key left behind is replaced: operators hand that file out."""
+        public = Path(f"{self.path}.pub")
+        public.write_text(keys.public_line(keys.SigningKey.generate().blob))
+        key, created = load_or_create_host_key(self.path)
+        self.assertTrue(created)
+        self.assertEqual(self.public_blob(), key.blob)
+
+    def test_unusableName(self) -> None:
+        """A name that no file can have is an error that names it."""
+        self.path = self.directory / ("x" * 300)
+        self.assertRefused("File name too long", lambda: load_or_create_host_key(self.path))
+
+    def test_anotherDaemonWasFaster(self) -> None:
+        """Of two daemons that start at once, the second takes the first one's key."""
+        first, second = keys.SigningKey.generate(), keys.SigningKey.generate()
+
+        def generate() -> keys.SigningKey:
+            self.write(first.private_bytes())
+            return second
+
+        self.patch(keys.SigningKey, "generate", generate)
+        key, created = load_or_create_host_key(self.path)
+        self.assertFalse(created)
+        self.assertEqual(key.blob, first.blob)
 
     def test_laterStart(self) -> None:
         """The key stays the same, and its file is not written again."""
