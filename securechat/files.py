@@ -65,6 +65,17 @@ def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]
         yield number, text.strip()
 
 
+def read_secret(path: Path) -> str:
+    """A key or password that stands alone in a file; ConfigurationError if others can read it, or it is none."""
+    try:
+        secret = read_bytes(path, OTHERS).decode("ascii").strip()
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret.isprintable() or not secret:
+        raise ConfigurationError(_("{path}: one line of ASCII is wanted").format(path=path))
+    return secret
+
+
 def make_private_directory(path: Path) -> None:
     """Make a directory, for its owner only, and those above it; one that is there is taken as it is."""
     try:

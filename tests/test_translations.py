@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 from string import Formatter
 
-from babel.messages.catalog import Catalog, Message
+from babel.messages.catalog import Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
@@ -17,23 +17,20 @@ CATALOGUES = sorted(PACKAGE.glob("locale/*/LC_MESSAGES/securechat.po"))
 MARKERS = {"_", "N_", "ngettext"}
 
 
-def forms(text: object) -> list[str]:
+def forms(text: object) -> tuple[str, ...]:
     """What a message or its translation consists of: itself, or its singular and plurals."""
-    return [str(form) for form in text] if isinstance(text, list | tuple) else [str(text)]
+    return tuple(map(str, text)) if isinstance(text, list | tuple) else (str(text),)
 
 
 def placeholders(text: str) -> set[str]:
     return {name for _text, name, _spec, _conversion in Formatter().parse(text) if name is not None}
 
 
-def messages(catalogue: Catalog) -> dict[object, Message]:
-    """The messages by their source text, without the header."""
-    return {message.id: message for message in catalogue if message.id}
-
-
-def read(catalogue: Path) -> dict[object, Message]:
+def read(catalogue: Path) -> dict[tuple[str, ...], Message]:
+    """The messages of a catalogue by their source text, without the header."""
     with catalogue.open("rb") as file:
-        return messages(read_mo(file) if catalogue.suffix == ".mo" else read_po(file))
+        messages = read_mo(file) if catalogue.suffix == ".mo" else read_po(file)
+    return {forms(message.id): message for message in messages if message.id}
 
 
 def calls(module: Path) -> list[ast.Call]:
@@ -67,7 +64,7 @@ class CatalogueTests(SynchronousTestCase):
 
     def test_haveTheTextsOfTheSource(self) -> None:
         """The template and each catalogue have every marked text of the source, and no other."""
-        marked = {text for _file, _line, text, _comments, _context in extract_from_dir(PACKAGE)}
+        marked = {forms(text) for _file, _line, text, _comments, _context in extract_from_dir(PACKAGE)}
         for catalogue in [PACKAGE / "locale/securechat.pot", *CATALOGUES]:
             self.assertEqual(set(read(catalogue)), marked, catalogue)
 
@@ -82,7 +79,7 @@ class CatalogueTests(SynchronousTestCase):
         """What is filled into a text can be filled into its translation."""
         for catalogue in CATALOGUES:
             for source, message in read(catalogue).items():
-                wanted = placeholders(forms(source)[-1])
+                wanted = placeholders(source[-1])
                 for translation in forms(message.string):
                     self.assertEqual(placeholders(translation), wanted, source)
 
@@ -90,7 +87,7 @@ class CatalogueTests(SynchronousTestCase):
         """What programs read is what translators wrote."""
         for catalogue in CATALOGUES:
             written, compiled = (
-                {source: message.string for source, message in read(file).items()}
+                {source: forms(message.string) for source, message in read(file).items()}
                 for file in (catalogue, catalogue.with_suffix(".mo"))
             )
             self.assertEqual(compiled, written, catalogue)

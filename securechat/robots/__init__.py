@@ -1,5 +1,19 @@
-"""Robots: text in, chunks of text out."""
+"""Robots: text in, chunks of text out. `make_robot` finds one by its name.
+
+Somebody else's robot is a Twisted plugin: an object that provides `IRobotMaker`, in a module of their distribution's
+``twisted/plugins`` folder.
+"""
 
 from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option, Speaker, Turn
+from securechat.robots.registry import help_text, make_robot
 
-__all__ = ["Conversation", "IRobot", "IRobotMaker", "Option", "Speaker", "Turn"]
+__all__ = [
+    "Conversation",
+    "IRobot",
+    "IRobotMaker",
+    "Option",
+    "Speaker",
+    "Turn",
+    "help_text",
+    "make_robot",
+]

@@ -1,0 +1,34 @@
+"""The echo: says what was said. For trying a line, and for measuring."""
+
+from collections.abc import AsyncIterator, Mapping
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from securechat.i18n import N_
+from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option
+
+
+@implementer(IRobot)
+class EchoRobot:
+    """Repeats the last turn."""
+
+    name = "echo"
+
+    async def reply(self, conversation: Conversation) -> AsyncIterator[str]:
+        yield conversation.turns[-1].text
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
+
+
+@implementer(IRobotMaker)
+class EchoMaker:
+    """``--robot echo``"""
+
+    name = "echo"
+    summary = N_("says what you said")
+    options: tuple[Option, ...] = ()
+
+    def makeRobot(self, reactor: object, options: Mapping[str, str], key: str | None) -> IRobot:
+        return EchoRobot()
