@@ -1,0 +1,18 @@
+"""The real OpenSSH tools, for the tests."""
+
+import subprocess
+from pathlib import Path
+
+
+def ssh_keygen(*arguments: str | Path, data: bytes = b"") -> str:
+    """Run ssh-keygen; what it prints. CalledProcessError if it fails."""
+    done = subprocess.run(
+        ["ssh-keygen", *map(str, arguments)], input=data, capture_output=True, check=True, timeout=20
+    )
+    return done.stdout.decode()
+
+
+def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519", comment: str = "test") -> Path:
+    """A key pair as a user makes it."""
+    ssh_keygen("-q", "-t", kind, "-N", passphrase, "-C", comment, "-f", path)
+    return path
