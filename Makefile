@@ -9,13 +9,14 @@ LOCALE := securechat/locale
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-# Standard output belongs to the conversation
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt >&2
+PIP_LOG := $(VENV)/pip.log
+INSTALL = $(BIN)/python -m pip install --constraint constraints.txt --editable $(1) > $(PIP_LOG) 2>&1 \
+	|| { echo 'securechat cannot be installed: is there a network? $(PIP_LOG) says more' >&2; exit 1; }
 
 # What runs the tests; .ci/run measures their coverage by it
 RUNNER ?=
 
-.PHONY: chat test lint build messages constraints clean
+.PHONY: chat test lint bench build messages constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -28,6 +29,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks
 
 build: $(VENV)/installed-dev
 	$(BIN)/python -m build
@@ -51,14 +55,16 @@ clean:
 	rm -f twisted/plugins/dropin.cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# Standard output belongs to the conversation: nothing here writes to it
 $(VENV)/installed: $(PROJECT_FILES)
 	$(if $(PYTHON),,$(error securechat needs Python 3.11 or later; if you have it: make PYTHON=/path/to/python))
 	@echo 'Installing into $(VENV) …' >&2
-	@$(PYTHON) -m venv --clear $(VENV) >&2 && $(INSTALL) --editable . \
-		|| { echo 'securechat could not be installed: see above (is there a network?)' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) >&2
+	@$(call INSTALL,.)
+	@$(BIN)/twistd --help > /dev/null  # makes Twisted's cache of plugins, over which "python -W error" would stumble
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@echo 'Installing what its tests need …' >&2
-	@$(INSTALL) --editable '.[dev]'
+	@echo 'Installing what the tests need …' >&2
+	@$(call INSTALL,'.[dev]')
 	@touch $@

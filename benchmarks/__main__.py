@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
@@ -34,7 +35,7 @@ class Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {CORES[0]}),  # noqa: PLW1509
+            preexec_fn=lambda: os.sched_setaffinity(0, {CORES[0]}),
         )
         self.port = int(self._line())
 
@@ -161,9 +162,7 @@ def measure(rounds: int, scale: float) -> list[Row]:
         row = Row("KiB an idle session", name, float)
         for _ in range(rounds):
             server = Server(kind)
-            make: Callable[[], Client] = (
-                secure_clients(server.port, PQ) if kind == "securechat" else lambda s=server: TlsClient(s.port)  # type: ignore[misc]
-            )
+            make = secure_clients(server.port, PQ) if kind == "securechat" else partial(TlsClient, server.port)
             row.figures.append(memory_of(server, make, int(400 * scale)))
             server.stop()
         table.append(row)
@@ -189,7 +188,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="length of each round")
     parser.add_argument("--json", type=Path, help="write the figures here, for the plot")
     arguments = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.sched_setaffinity(0, {CORES[-1]})
     table = measure(arguments.rounds, arguments.scale)

@@ -20,7 +20,9 @@ READ_SIZE = 256 * 1024  # bytes
 class Client(Protocol):
     """A client of some server, connected and through its handshake."""
 
-    socket: socket.socket
+    @property
+    def socket(self) -> socket.socket:
+        """To wait for, and to close."""
 
     def send(self, count: int, text: str) -> None:
         """Send a message so many times at once."""

@@ -11,7 +11,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from zope.interface import implementer
 
 MANY = 10**6  # sessions: the limits of section 13 are not what is measured
 
@@ -55,10 +54,11 @@ def certificate() -> Path:
 
 def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
     """Run a server on Twisted's default reactor; `make_port` listens and returns the port."""
-    from twisted.internet import reactor, stdio
+    from twisted.internet import reactor as installed
+    from twisted.internet import stdio
     from twisted.protocols.basic import LineReceiver
 
-    reactor: Any
+    reactor: Any = installed
 
     class Control(LineReceiver):
         delimiter = b"\n"
@@ -82,17 +82,10 @@ def securechat() -> None:
     from securechat.keyexchange import ServerIdentity
     from securechat.keys import SigningKey
     from securechat.pseudonyms import Pseudonyms
-    from securechat.robots import Conversation, IRobot
+    from securechat.robots.echo import EchoRobot
     from securechat.server import Chat, ChatServerFactory
     from securechat.suites import SUITES
     from securechat.users import Anyone
-
-    @implementer(IRobot)
-    class Echo:
-        name = "echo"
-
-        async def reply(self, conversation: Conversation) -> AsyncIterator[str]:
-            yield conversation.turns[-1].text
 
     def make_port(reactor: Any) -> Any:
         host_key, users = SigningKey.generate(), Anyone()
@@ -100,7 +93,7 @@ def securechat() -> None:
             identity=ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized),
             users=users,
             pseudonyms=Pseudonyms(host_key),
-            robot=Echo(),
+            robot=EchoRobot(),
             limits=Limits(MANY, MANY, MANY, MANY, MANY),
         )
         return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
@@ -115,6 +108,7 @@ def twisted_tls() -> None:
     from twisted.protocols.basic import LineOnlyReceiver
 
     class EchoLines(LineOnlyReceiver):
+        transport: Any
         delimiter = b"\n"
         MAX_LENGTH = 65536
 
@@ -137,6 +131,8 @@ def twisted_tcp() -> None:
     from twisted.internet.protocol import Factory, Protocol
 
     class Echo(Protocol):
+        transport: Any
+
         def connectionMade(self) -> None:
             self.transport.setTcpNoDelay(True)
             self.transport.write(b"!")
@@ -144,9 +140,7 @@ def twisted_tcp() -> None:
         def dataReceived(self, data: bytes) -> None:
             self.transport.write(data)
 
-    run_on_twisted(
-        lambda reactor: reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1", backlog=1024)
-    )
+    run_on_twisted(lambda reactor: reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1", backlog=1024))
 
 
 def uvloop_tls() -> None:

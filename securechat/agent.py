@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from securechat import keys
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
+from securechat.transport import IChatTransport
 
 TIMEOUT: Final = 25.0  # seconds: an agent may ask its user, and the server waits 30
 MAX_ANSWER: Final = 256 * 1024  # bytes; OpenSSH's own bound
@@ -62,6 +63,8 @@ class _Reader:
 
 class _AgentProtocol(Protocol):
     """Sends one request; `answer` fires with what comes back, or fails with ConfigurationError."""
+
+    transport: IChatTransport
 
     def __init__(self, request: bytes) -> None:
         self._request = request

@@ -1,4 +1,4 @@
-"""From the inbox to the robot and into the outbox: one message after another, each answered before the next is asked."""
+"""From the inbox to the robot and into the outbox: one message after another, each answered before the next."""
 
 from collections.abc import Callable
 from contextlib import aclosing
@@ -25,9 +25,7 @@ class Answering:
     `changed` is called when there is something new in the outbox or room in the inbox.
     """
 
-    def __init__(
-        self, robot: IRobot, conversation: Conversation, outbox: Outbox, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, robot: IRobot, conversation: Conversation, outbox: Outbox, changed: Callable[[], None]) -> None:
         self._robot = robot
         self._conversation = conversation
         self._outbox = outbox

@@ -44,7 +44,6 @@ class State(Enum):
     CLOSED = auto()
 
 
-
 class Connection(ABC):
     """Frames, records, REKEY, GOODBYE, and the end."""
 

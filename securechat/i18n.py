@@ -12,6 +12,6 @@ _ = _translation.gettext
 ngettext = _translation.ngettext
 
 
-def N_(text: str) -> str:  # noqa: N802 - gettext's own name for it
+def N_(text: str) -> str:
     """Mark `text` for translation where it is defined; `_` translates it where it is shown."""
     return text

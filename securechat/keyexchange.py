@@ -168,9 +168,7 @@ class ClientHandshake:
         """The Hello to send."""
         assert self._ephemeral_key is not None
         public_key = self._ephemeral_key.public_bytes
-        hello = encode(
-            Hello(VERSION, self.suite.name, self._nonce, public_key, sha256(public_key).digest())
-        )
+        hello = encode(Hello(VERSION, self.suite.name, self._nonce, public_key, sha256(public_key).digest()))
         self._h1 = extend(first_hash(self.suite), hello)
         return hello
 

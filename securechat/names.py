@@ -6,6 +6,7 @@ there.
 
 import ipaddress
 import re
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -40,8 +41,6 @@ def local_names(address: str, port: int, hostname: str) -> frozenset[str]:
     reached = ipaddress.ip_address(address.partition("%")[0])
     mapped = reached.ipv4_mapped if isinstance(reached, ipaddress.IPv6Address) else None
     hosts = {str(mapped or reached), "localhost"}
-    try:
+    with suppress(ValueError):  # a machine may be called anything; then nobody can have dialled that
         hosts.add(canonical_host(hostname))
-    except ValueError:
-        pass  # a machine may be called anything; then nobody can have dialled that
     return frozenset(bracketed(host, port) for host in hosts)

@@ -10,12 +10,12 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,6 +43,7 @@ from securechat.outbox import Outbox
 from securechat.pseudonyms import Pseudonyms
 from securechat.robots import Conversation, IRobot
 from securechat.server_connection import ServerConnection
+from securechat.transport import IChatTransport, tune
 from securechat.users import Users
 
 log = Logger()
@@ -63,13 +64,15 @@ class Chat:
     pseudonyms: Pseudonyms
     robot: IRobot
     names: Collection[str] = ()  # ``[host]:port``; none: those of the address that the client reached
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     log_text: bool = False
 
 
 @implementer(IPushProducer)
 class ChatServer(Protocol):
     """One client's session."""
+
+    transport: IChatTransport
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
@@ -89,16 +92,11 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        assert transport is not None
         self.source = _source(transport.getPeer())
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)
-            transport.setTcpKeepAlive(True)  # or a client whose network is gone would be kept for a day
+        tune(transport)
         transport.registerProducer(self, True)
         names = self._chat.names or _names(transport.getHost())
-        self._connection = ServerConnection(
-            ServerHandshake(self._chat.identity, names), self.factory.monotonic
-        )
+        self._connection = ServerConnection(ServerHandshake(self._chat.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection)
         self._restart_timeout(self._chat.limits.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=_place(transport.getPeer()))
@@ -168,9 +166,7 @@ class ChatServer(Protocol):
     def _conversing(self) -> Answering:
         if self._answering is None:
             user_id = self._chat.pseudonyms.of(self.user_key) if self.user_key else secrets.token_hex(16)
-            self._answering = Answering(
-                self._chat.robot, Conversation(user_id), self._outbox, self._answeringChanged
-            )
+            self._answering = Answering(self._chat.robot, Conversation(user_id), self._outbox, self._answeringChanged)
         return self._answering
 
     def _answeringChanged(self) -> None:
@@ -219,9 +215,7 @@ class ChatServer(Protocol):
         """The one way in which a connection fails: no byte to the client, one line with the category."""
         self._connection.close()
         self.transport.abortConnection()
-        log.warn(
-            _("client {number}: aborted ({category})"), number=self.number, category=category.value
-        )
+        log.warn(_("client {number}: aborted ({category})"), number=self.number, category=category.value)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._heard:
@@ -230,9 +224,7 @@ class ChatServer(Protocol):
         try:
             self._connection.receive_end()
         except RemoteProtocolError as error:
-            log.info(
-                _("client {number}: ended ({category})"), number=self.number, category=error.category.value
-            )
+            log.info(_("client {number}: ended ({category})"), number=self.number, category=error.category.value)
         else:
             if not aborted:
                 log.info(_("client {number} left"), number=self.number)
@@ -281,9 +273,7 @@ class ChatServerFactory(Factory):
 
     noisy = False
 
-    def __init__(
-        self, chat: Chat, clock: IReactorTime, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, chat: Chat, clock: IReactorTime, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`clock` wakes up what waits; `monotonic` is what ages keys and rates, in seconds."""
         self.chat = chat
         self.clock = clock
@@ -293,7 +283,7 @@ class ChatServerFactory(Factory):
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress) -> ChatServer | None:
+    def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
         number = next(self._numbers)
         if self._all_left is not None or not self.admission.enter(_source(addr), self.monotonic()):

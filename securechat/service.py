@@ -7,9 +7,9 @@ from typing import Any
 
 from twisted.application import strports
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
@@ -19,6 +19,10 @@ from securechat.server import ChatServerFactory
 from securechat.users import AuthorizedUsers
 
 log = Logger()
+
+
+class IServerReactor(IReactorCore, IReactorFromThreads):
+    """What a daemon needs of its reactor."""
 
 
 class StartError(SystemExit, Exception):
@@ -32,7 +36,7 @@ class StartError(SystemExit, Exception):
 class ChatService(MultiService):
     """A ChatServerFactory on its endpoints, with the robot that it asks."""
 
-    def __init__(self, factory: ChatServerFactory, endpoints: Sequence[str], reactor: IReactorFromThreads) -> None:
+    def __init__(self, factory: ChatServerFactory, endpoints: Sequence[str], reactor: IServerReactor) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one of them is none."""
         super().__init__()
         self._factory = factory
@@ -42,9 +46,7 @@ class ChatService(MultiService):
             try:
                 strports.service(endpoint, factory, reactor).setServiceParent(self)
             except (ValueError, TypeError, LookupError, OSError) as error:
-                raise UsageError(
-                    _("--listen {endpoint}: {error}").format(endpoint=endpoint, error=error)
-                ) from None
+                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=error)) from None
 
     def privilegedStartService(self) -> None:
         try:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import platformdirs
 from twisted.application.service import IService
@@ -116,7 +116,7 @@ class Options(usage.Options):
         self["robots"][-1][1].append(option)
 
     opt_robot_option.__doc__ = _("Option of the robot, as NAME=VALUE; may be given again")
-    opt_R = opt_robot_option  # noqa: N815
+    opt_R = opt_robot_option
 
     def opt_help_robots(self) -> None:
         print(robots.help_text())
@@ -146,10 +146,11 @@ class Options(usage.Options):
         self["suites"] = {name.encode(): SUITES[name.encode()] for name in named}
 
 
-def makeService(options: Options) -> IService:  # noqa: N802 - twistd's name for it
+def makeService(options: Options) -> IService:
     """Everything that a daemon consists of, from its options."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed  # whichever it is, it is all that the parts want
     try:
         state_dir = Path(options["state-dir"] or default_state_dir())
         host_key, _created = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))

@@ -13,7 +13,7 @@ from securechat.events import Admitted, ClientProved, Event, ServerProved
 from securechat.keyexchange import ClientHandshake, ServerHandshake, ServerIdentity
 from securechat.messages import ClientAuth
 from securechat.server_connection import ServerConnection
-from securechat.suites import SUITES, EphemeralKey, MLKEM768X25519, RSA2048Fernet, Suite
+from securechat.suites import MLKEM768X25519, SUITES, EphemeralKey, RSA2048Fernet, Suite
 
 PQ = SUITES[MLKEM768X25519.name]
 RSA = SUITES[RSA2048Fernet.name]
@@ -65,9 +65,7 @@ class Pair:
         key, nonce = ephemeral_key(suite), os.urandom(32)
 
         def make_client() -> ClientConnection:
-            handshake = ClientHandshake(
-                suite, key, name, check_host_key, user_key.blob if user_key else b"", nonce
-            )
+            handshake = ClientHandshake(suite, key, name, check_host_key, user_key.blob if user_key else b"", nonce)
             return ClientConnection(handshake, self.clock.seconds)
 
         self.same_client = make_client  # another one, that sends the same Hello

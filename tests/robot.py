@@ -1,6 +1,6 @@
 """A robot whose chunks a test gives out one by one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
@@ -22,7 +22,7 @@ class PuppetRobot:
         self.closed = 0
         self._next: Deferred[str | None] | None = None
 
-    async def reply(self, conversation: Conversation) -> AsyncIterator[str]:
+    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         self.asked.append(conversation.turns[-1].text)
         self.turns.append([turn.text for turn in conversation.turns])
         if self.echo:

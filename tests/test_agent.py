@@ -40,7 +40,7 @@ class AgentTestCase(TestCase):
         self.path = str(Path(directory.name) / "agent")
         self.environ = {"SSH_AUTH_SOCK": self.path}
 
-    async def assertRefused(self, words: str, *work: Any) -> None:  # noqa: N802
+    async def assertRefused(self, words: str, *work: Any) -> None:
         """`work` ends in a ConfigurationError that has these words."""
         try:
             await work[0](*work[1:])

@@ -26,7 +26,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
         self.path.chmod(mode)
         return AuthorizedKeys.load(self.path)
 
-    def assertRefused(self, words: str, text: str, mode: int = 0o644) -> None:  # noqa: N802
+    def assertRefused(self, words: str, text: str, mode: int = 0o644) -> None:
         error = self.assertRaises(ConfigurationError, self.load, text, mode)
         self.assertTrue(str(error).startswith(str(self.path)), error)
         self.assertIn(words, str(error))

@@ -1,11 +1,11 @@
 """The client's Protocol and the server's, both real, over a pair of transports in memory."""
 
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat import keys
@@ -62,17 +62,13 @@ class ClientTestCase(SynchronousTestCase):
             for session in list(self.factory.sessions):
                 session.connectionLost()
 
-    def connect(self, signer: Signer | None = None, *, name: str = NAME) -> IOPump:
+    def connect(self, signer: Signer | None = None, *, name: str = NAME) -> Any:
         """Connect a client; nothing is carried yet."""
-        chat = Chat(
-            identity(self.client_auth), Anyone(), Pseudonyms(HOST_KEY), cast(IRobot, self.robot), names={NAME}
-        )
+        chat = Chat(identity(self.client_auth), Anyone(), Pseudonyms(HOST_KEY), cast(IRobot, self.robot), names={NAME})
         self.factory = ChatServerFactory(chat, self.clock, self.clock.seconds)
         server = self.factory.buildProtocol(FakeTransport(None, True).getPeer())
         assert server is not None
-        handshake = ClientHandshake(
-            PQ, ephemeral_key(PQ), name, accept, signer.blob if signer else b""
-        )
+        handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, signer.blob if signer else b"")
         self.client = ChatClient(handshake, signer, self.diary, self.clock)
         self.client_end, self.server_end = FakeTransport(self.client, False), FakeTransport(server, True)
         self.pump = connect(server, self.server_end, self.client, self.client_end)
@@ -179,7 +175,12 @@ class SigningTests(ClientTestCase):
         """An agent may take its time."""
         signature: Deferred[bytes] = Deferred()
         asked: list[bytes] = []
-        self.connect(Signer(USER_KEY.blob, lambda data: (asked.append(data), signature)[1])).flush()
+
+        def sign(data: bytes) -> Deferred[bytes]:
+            asked.append(data)
+            return signature
+
+        self.connect(Signer(USER_KEY.blob, sign)).flush()
         self.clock.advance(20)
         signature.callback(USER_KEY.sign(asked[0]))
         self.pump.flush()

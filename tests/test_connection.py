@@ -25,18 +25,18 @@ from tests.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
 class ConnectionTests(SynchronousTestCase):
     """What every test here needs."""
 
-    def assertAborts(self, end: Connection, data: bytes, category: Category) -> None:  # noqa: N802
+    def assertAborts(self, end: Connection, data: bytes, category: Category) -> None:
         """`data` ends the connection, with this category and no answer."""
         error = self.assertRaises(RemoteProtocolError, list, end.receive_data(data))
         self.assertEqual(error.category, category)
         self.assertTrue(is_dead(end))
 
-    def assertServerAborts(self, pair: Pair, category: Category, kind: int, payload: bytes) -> None:  # noqa: N802
+    def assertServerAborts(self, pair: Pair, category: Category, kind: int, payload: bytes) -> None:
         """A record that the client seals as it likes ends the connection at the server."""
         pair.client._seal(kind, payload)  # type: ignore[arg-type]
         self.assertAborts(pair.server, pair.client.data_to_send(), category)
 
-    def assertClientAborts(self, pair: Pair, category: Category, kind: int, payload: bytes) -> None:  # noqa: N802
+    def assertClientAborts(self, pair: Pair, category: Category, kind: int, payload: bytes) -> None:
         """A record that the server seals as it likes ends the connection at the client."""
         pair.server._seal(kind, payload)  # type: ignore[arg-type]
         self.assertAborts(pair.client, pair.server.data_to_send(), category)
@@ -50,9 +50,7 @@ class HandshakeTests(ConnectionTests):
         for suite in (PQ, RSA):
             for user_key in (None, USER_KEY):
                 pair = Pair(suite, user_key=user_key).open()
-                self.assertEqual(
-                    [type(event) for event in pair.server_events], [HelloReceived, ClientProved]
-                )
+                self.assertEqual([type(event) for event in pair.server_events], [HelloReceived, ClientProved])
                 self.assertEqual(
                     [type(event) for event in pair.client_events], [WelcomeReceived, ServerProved, Admitted]
                 )
@@ -237,9 +235,7 @@ class ChannelTests(ConnectionTests):
         pair.server.fault(1, Fault.TIMED_OUT)
         pair.server.reply(2, b"ok", True)
         pair.pump()
-        self.assertEqual(
-            pair.client_events[-2:], [FaultReceived(1, Fault.TIMED_OUT), ReplyReceived(2, "ok", True)]
-        )
+        self.assertEqual(pair.client_events[-2:], [FaultReceived(1, Fault.TIMED_OUT), ReplyReceived(2, "ok", True)])
 
     def test_cancelAndNew(self) -> None:
         """A reply that has not ended can be cancelled, once it has ended nothing is sent; NEW carries nothing."""

@@ -32,7 +32,7 @@ def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
 class FlipTests(SynchronousTestCase):
     """Nothing that was changed on its way is accepted."""
 
-    def assertNothingAccepted(self, end: Connection, data: bytes) -> Category | None:  # noqa: N802
+    def assertNothingAccepted(self, end: Connection, data: bytes) -> Category | None:
         """No event comes of `data`, and no answer: the connection ends, or waits for bytes that do not come."""
         try:
             events = list(end.receive_data(data))
@@ -103,6 +103,11 @@ class FlipTests(SynchronousTestCase):
     def check_records(self, suite: Suite) -> None:
         """Records do not depend on each other until one opened, so that one session serves for all bits."""
         pair = Pair(suite).open()
+
+        def rekey() -> None:
+            pair.clock.advance(901)
+            pair.server.pad()
+
         kinds: list[tuple[Callable[[], object], Connection, Connection]] = [
             (lambda: pair.client.say("x"), pair.client, pair.server),
             (pair.client.pad, pair.client, pair.server),
@@ -111,7 +116,7 @@ class FlipTests(SynchronousTestCase):
             (lambda: pair.server.reply(1, b"x", False), pair.server, pair.client),
             (lambda: pair.server.fault(1, Fault.BUSY), pair.server, pair.client),
             (pair.server.pad, pair.server, pair.client),
-            (lambda: (pair.clock.advance(901), pair.server.pad()), pair.server, pair.client),
+            (rekey, pair.server, pair.client),
             (lambda: pair.client.goodbye(Reason.LEAVING, 0), pair.client, pair.server),
         ]
         for send, sender, receiver in kinds:

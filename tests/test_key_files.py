@@ -216,9 +216,7 @@ class HostKeyTests(KeyFileTests):
         second, created = load_or_create_host_key(self.path)
         self.assertFalse(created)
         self.assertEqual(second.blob, first.blob)
-        self.assertEqual(
-            (self.path.stat().st_ino, self.path.stat().st_mtime_ns), (before.st_ino, before.st_mtime_ns)
-        )
+        self.assertEqual((self.path.stat().st_ino, self.path.stat().st_mtime_ns), (before.st_ino, before.st_mtime_ns))
 
     def test_operatorsKey(self) -> None:
         """A key that the operator made with ssh-keygen is taken."""

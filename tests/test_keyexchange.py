@@ -28,7 +28,6 @@ from securechat.messages import (
     CLIENT_BODY,
     CLIENT_PROOF,
     HELLO,
-    SERVER_BODY,
     SERVER_PROOF,
     WELCOME,
     ClientAuth,
@@ -60,11 +59,12 @@ class Handshakes(SynchronousTestCase):
         self.client = ClientHandshake(self.suite, ephemeral_key(self.suite), name, check_host_key, user_key)
         self.server = ServerHandshake(server_identity or identity(), {NAME}, secret=secret)
 
-    def assertRefused(  # noqa: N802
+    def assertRefused(
         self, category: Category, function: Callable[..., object], *arguments: object
     ) -> RemoteProtocolError:
         error = self.assertRaises(RemoteProtocolError, function, *arguments)
         self.assertEqual(error.category, category)
+        assert isinstance(error, RemoteProtocolError)
         return error
 
 
@@ -167,7 +167,7 @@ class ServerProofTests(Handshakes):
         self.payload = self.server.prove()
         self.proof = decode(SERVER_PROOF, self.payload)
 
-    def assertProofRefused(self, category: Category, **changes: object) -> None:  # noqa: N802
+    def assertProofRefused(self, category: Category, **changes: object) -> None:
         changed = encode(replace(self.proof, **changes))
         error = self.assertRefused(category, self.client.receive_server_proof, changed)
         self.assertIsInstance(error, AuthenticationError)
@@ -227,7 +227,7 @@ class ClientProofTests(Handshakes):
         self.proof = decode(CLIENT_PROOF, self.payload)
         self.body = decode(CLIENT_BODY, bytes(self.proof.body))
 
-    def assertProofRefused(self, category: Category, **changes: object) -> None:  # noqa: N802
+    def assertProofRefused(self, category: Category, **changes: object) -> None:
         changed = encode(replace(self.proof, **changes))
         error = self.assertRefused(category, self.server.receive_client_proof, changed)
         self.assertIsInstance(error, AuthenticationError)
@@ -275,9 +275,7 @@ class ClientProofTests(Handshakes):
     def test_userKeyOfSmallOrder(self) -> None:
         """A user key under which forgeries verify is refused."""
         self.prepare(USER_KEY)
-        self.assertProofRefused(
-            Category.USER_KEY, body=Raw(encode(ClientBody(NAME, SMALL_ORDER))), signature=bytes(64)
-        )
+        self.assertProofRefused(Category.USER_KEY, body=Raw(encode(ClientBody(NAME, SMALL_ORDER))), signature=bytes(64))
 
     def test_authorization(self) -> None:
         """A key has to be among those that may, if the server cares; a server that wants no key takes none."""

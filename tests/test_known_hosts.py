@@ -75,7 +75,7 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 3))
 
     def test_add(self) -> None:
-        """A host that is added is known, to us and to ssh-keygen; what was there stays, with or without a last newline."""
+        """A host that is added is known, to us and to ssh-keygen; what was there stays."""
         self.path.parent.mkdir()
         self.path.write_text(f"[old]:1 {keys.public_line(OTHER.blob)}")
         KnownHosts.load(self.path).add(NAME, HOST_KEY.blob)
@@ -113,9 +113,12 @@ class KnownHostsTests(SynchronousTestCase):
             self.assertTrue(str(error).startswith(f"{self.path}:2: "), error)
 
     @settings(max_examples=2000, deadline=None)
-    @given(st.text(max_size=200) | st.sampled_from(["|1|", "@revoked ", "a,b ", "ssh-ed25519 "]).flatmap(
-        lambda start: st.text(max_size=60).map(lambda rest: start + rest)
-    ))
+    @given(
+        st.text(max_size=200)
+        | st.sampled_from(["|1|", "@revoked ", "a,b ", "ssh-ed25519 "]).flatmap(
+            lambda start: st.text(max_size=60).map(lambda rest: start + rest)
+        )
+    )
     def test_anyLine(self, line: str) -> None:
         """Any line is an entry, nothing, or a ValueError; and an entry can be asked."""
         try:

@@ -20,7 +20,7 @@ DECODERS: list[Decoder[Any]] = [value for value in vars(messages).values() if is
 class MessageTests(SynchronousTestCase):
     """msgpack arrays of fixed arity and fixed types."""
 
-    def assertMalformed(self, decoder: Decoder[Any], data: bytes) -> None:  # noqa: N802
+    def assertMalformed(self, decoder: Decoder[Any], data: bytes) -> None:
         error = self.assertRaises(RemoteProtocolError, decode, decoder, data)
         self.assertEqual(error.category, Category.MALFORMED)
 

@@ -33,7 +33,7 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(bracketed("localhost", 80), "[localhost]:80")
 
     def test_localNames(self) -> None:
-        """Without names of its own a server is the address that was reached, localhost, and what its machine is called."""
+        """Without names of its own a server is the address reached, localhost, and what its machine is called."""
         self.assertEqual(
             local_names("127.0.0.1", 1, "Box.example"), {"[127.0.0.1]:1", "[localhost]:1", "[box.example]:1"}
         )

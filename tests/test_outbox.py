@@ -52,9 +52,7 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.end()
         while self.outbox.send_record():
             pass
-        self.assertEqual(
-            self.sent(), [ReplyReceived(1, "x" * MAX_CHUNK, False), ReplyReceived(1, "x", True)]
-        )
+        self.assertEqual(self.sent(), [ReplyReceived(1, "x" * MAX_CHUNK, False), ReplyReceived(1, "x", True)])
 
     def test_emptyReply(self) -> None:
         """A reply without text still ends."""

@@ -18,7 +18,7 @@ class RecordTests(SynchronousTestCase):
         self.sealer = Sealer(PQ, SECRET)
         self.opener = Opener(PQ, SECRET)
 
-    def assertRefused(self, category: Category, body: bytes) -> None:  # noqa: N802
+    def assertRefused(self, category: Category, body: bytes) -> None:
         error = self.assertRaises(RemoteProtocolError, self.opener.open, body)
         self.assertEqual(error.category, category)
 
@@ -90,9 +90,7 @@ class RecordTests(SynchronousTestCase):
     def test_receiverFollows(self) -> None:
         """After REKEY both go on with the next key, and the old one opens nothing."""
         old = Sealer(PQ, SECRET)
-        self.assertEqual(
-            self.opener.open(self.sealer.seal(RecordType.REKEY, b"", 0.0)[4:]), (RecordType.REKEY, b"")
-        )
+        self.assertEqual(self.opener.open(self.sealer.seal(RecordType.REKEY, b"", 0.0)[4:]), (RecordType.REKEY, b""))
         self.opener.rekey(0.0)
         old.seal(RecordType.REKEY, b"", 0.0)
         self.assertRefused(Category.RECORD, PQ.cipher(expand(SECRET, b"key"), bytes(12)).seal(1, bytes(512)))

@@ -1,7 +1,7 @@
 """The server's Protocol and Factory, with a real client connection at the other end of a transport in memory."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,12 +17,12 @@ from securechat import keys
 from securechat.admission import Limits
 from securechat.client_connection import ClientConnection
 from securechat.connection import State
-from securechat.errors import Fault, RemoteProtocolError, RobotError
+from securechat.errors import Fault, RobotError
 from securechat.events import Admitted, Event, FaultReceived, GoodbyeReceived, ReplyReceived, ServerProved
 from securechat.keyexchange import ClientHandshake
 from securechat.messages import ClientAuth, Reason
 from securechat.pseudonyms import Pseudonyms
-from securechat.robots import IRobot
+from securechat.robots import Conversation, IRobot
 from securechat.server import Chat, ChatServer, ChatServerFactory
 from securechat.users import Anyone
 from tests.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
@@ -52,7 +52,12 @@ class Session:
     """A client and its ChatServer. `pump` carries bytes both ways; `events` is what the client heard."""
 
     def __init__(
-        self, factory: ChatServerFactory, *, user_key: keys.SigningKey | None = None, wire: Wire | None = None, name: str = NAME
+        self,
+        factory: ChatServerFactory,
+        *,
+        user_key: keys.SigningKey | None = None,
+        wire: Wire | None = None,
+        name: str = NAME,
     ) -> None:
         self.user_key = user_key
         self.events: list[Event] = []
@@ -74,9 +79,7 @@ class Session:
             for event in self.client.receive_data(down):
                 self.events.append(event)
                 if isinstance(event, ServerProved):
-                    self.client.prove(
-                        self.user_key.sign(event.data) if self.user_key and event.data else b""
-                    )
+                    self.client.prove(self.user_key.sign(event.data) if self.user_key and event.data else b"")
             if not up and not down:
                 return
 
@@ -101,7 +104,7 @@ class ServerTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.robot = PuppetRobot()
         self.logged: list[dict[str, Any]] = []
-        observer = cast("Callable[[Any], None]", self.logged.append)
+        observer = cast(ILogObserver, self.logged.append)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.factory = self.make_factory()
@@ -124,7 +127,7 @@ class ServerTestCase(SynchronousTestCase):
     def log_lines(self) -> list[str]:
         return [event["log_format"].format(**event) for event in self.logged if event.get("log_format")]
 
-    def assertLogged(self, pattern: str) -> None:  # noqa: N802
+    def assertLogged(self, pattern: str) -> None:
         lines = self.log_lines()
         self.assertTrue(any(re.search(pattern, line) for line in lines), f"{pattern} not in {lines}")
 
@@ -229,9 +232,13 @@ class SessionTests(ServerTestCase):
     def test_pseudonyms(self) -> None:
         """A robot knows a user with a key by the same name each time, an anonymous one by another each time."""
         seen: list[str] = []
-        robot = self.robot
-        original = robot.reply
-        robot.reply = lambda conversation: (seen.append(conversation.user_id), original(conversation))[1]  # type: ignore[method-assign, assignment, return-value]
+
+        class Curious(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                seen.append(conversation.user_id)
+                yield "hello"
+
+        self.factory = self.make_factory(robot=Curious())
         for user_key in (USER_KEY, USER_KEY, None, None):
             Session(self.factory, user_key=user_key).open().say("x")
         self.assertEqual(seen[0], seen[1])

@@ -27,7 +27,7 @@ PLAINTEXT = b"p" * PLAINTEXT_SIZE
 class SuiteTests(SynchronousTestCase):
     """What both suites do."""
 
-    def assertRefused(self, category: Category, function: object, *arguments: object) -> None:  # noqa: N802
+    def assertRefused(self, category: Category, function: object, *arguments: object) -> None:
         error = self.assertRaises(RemoteProtocolError, function, *arguments)
         self.assertEqual(error.category, category)
 
@@ -71,7 +71,15 @@ class SuiteTests(SynchronousTestCase):
                 self.assertRefused(Category.RECORD, cipher.open, 0, bytes(changed))
 
 
-class HybridTests(SynchronousTestCase):
+class KeyTestCase(SynchronousTestCase):
+    """What tests of public keys need."""
+
+    def assertKeyRefused(self, public_bytes: bytes, suite: Suite = PQ) -> None:
+        error = self.assertRaises(RemoteProtocolError, suite.seal, public_bytes, SECRET, INFO)
+        self.assertEqual(error.category, Category.KEY)
+
+
+class HybridTests(KeyTestCase):
     """ML-KEM-768 with X25519."""
 
     def test_publishedVectors(self) -> None:
@@ -94,10 +102,6 @@ class HybridTests(SynchronousTestCase):
             # Ours has no associated data, the vectors have; so the library's own function with our key opens them.
             self.assertEqual(rust_openssl.hpke._decrypt_with_aad(_HPKE, sealed, key._key, info, aad).hex(), first["pt"])
 
-    def assertKeyRefused(self, public_bytes: bytes, suite: Suite = PQ) -> None:  # noqa: N802
-        error = self.assertRaises(RemoteProtocolError, suite.seal, public_bytes, SECRET, INFO)
-        self.assertEqual(error.category, Category.KEY)
-
     def test_refusesAKeyOfAnotherForm(self) -> None:
         """Short, long, not reduced and low-order public keys are refused."""
         good = HybridKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()).public_bytes
@@ -110,10 +114,8 @@ class HybridTests(SynchronousTestCase):
         self.assertKeyRefused(good[:1184] + b"\1" + bytes(31))
 
 
-class RsaTests(SynchronousTestCase):
+class RsaTests(KeyTestCase):
     """RSA of 2048 bits with Fernet."""
-
-    assertKeyRefused = HybridTests.assertKeyRefused
 
     def test_theOneForm(self) -> None:
         """A key is 294 bytes of DER, and what has another form is refused without being parsed."""
@@ -140,7 +142,7 @@ class RsaTests(SynchronousTestCase):
         pkcs1 = rsa.generate_private_key(65537, 2048).public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
         self.assertKeyRefused(pkcs1, RSA)
 
-    def assertBodyRefused(self, body: bytes) -> None:  # noqa: N802
+    def assertBodyRefused(self, body: bytes) -> None:
         error = self.assertRaises(RemoteProtocolError, RSA.cipher(KEY, IV).open, 1, body)
         self.assertEqual(error.category, Category.RECORD)
 

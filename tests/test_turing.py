@@ -49,14 +49,12 @@ class TuringTestCase(TestCase):
         self.addCleanup(robot.close)
         return robot
 
-    async def assertFault(self, fault: Fault, text: str, robot: TuringRobot | None = None) -> str:  # noqa: N802
-        try:
-            reply = await say(robot or self.robot, text)
-        except RobotError as error:
-            self.assertEqual(error.fault, fault)
-            self.assertNotIn(KEY, str(error))
-            return str(error)
-        self.fail(f"answered {reply}")
+    async def assertFault(self, fault: Fault, text: str, robot: TuringRobot | None = None) -> str:
+        with self.assertRaises(RobotError) as caught:
+            await say(robot or self.robot, text)
+        self.assertEqual(caught.exception.fault, fault)
+        self.assertNotIn(KEY, str(caught.exception))
+        return str(caught.exception)
 
 
 class AnswerTests(TuringTestCase):
@@ -114,7 +112,12 @@ class AnswerTests(TuringTestCase):
         site = cast(Any, self.peer)
         channels: set[int] = set()
         original = site.render_POST
-        site.render_POST = lambda request: (channels.add(request.client.port), original(request))[1]
+
+        def render(request: Any) -> Any:
+            channels.add(request.client.port)
+            return original(request)
+
+        site.render_POST = render
         for _ in range(10):
             await say(self.robot, "x")
         self.assertEqual(len(channels), 1)
@@ -186,7 +189,7 @@ class ParseTests(SynchronousTestCase):
     """The answers' text, without a server."""
 
     def test_everyResultType(self) -> None:
-        """Every type has its line, in the order of the groups, each group's text first; what is unknown is passed over."""
+        """Every type has its line, in the order of the groups, each group's text first; the unknown is passed over."""
         body = b"""{"intent": {"code": "10004"}, "results": [
             {"groupType": 2, "resultType": "image", "values": {"image": "//i.example/a.png"}},
             {"groupType": 0, "resultType": "text", "values": {"text": "alone"}},
@@ -221,11 +224,13 @@ class ParseTests(SynchronousTestCase):
             st.binary(max_size=300),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.text(max_size=9),
-                lambda inner: st.lists(inner, max_size=4)
-                | st.dictionaries(
-                    st.sampled_from(["intent", "code", "results", "values", "resultType", "text", "news", "url"]),
-                    inner,
-                    max_size=5,
+                lambda inner: (
+                    st.lists(inner, max_size=4)
+                    | st.dictionaries(
+                        st.sampled_from(["intent", "code", "results", "values", "resultType", "text", "news", "url"]),
+                        inner,
+                        max_size=5,
+                    )
                 ),
             ).map(lambda value: json.dumps(value).encode()),
         )
@@ -252,7 +257,7 @@ class OptionTests(SynchronousTestCase):
     def make(self, *options: str, **environ: str) -> TuringRobot:
         return cast(TuringRobot, make_robot(reactor, "turing", options, environ))
 
-    def assertRefused(self, words: str, *options: str, **environ: str) -> None:  # noqa: N802
+    def assertRefused(self, words: str, *options: str, **environ: str) -> None:
         error = self.assertRaises(ConfigurationError, self.make, *options, **environ)
         self.assertIn(words, str(error))
         self.assertNotIn(KEY, str(error))

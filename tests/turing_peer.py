@@ -13,7 +13,7 @@ import re
 import sys
 from base64 import b64decode
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
@@ -89,13 +89,16 @@ class TuringPeer(Resource):
             "links": lambda request: LINKS,
             "news": lambda request: NEWS,
             "empty": lambda request: answer(10004),
-            "weather": lambda request: {"intent": {"code": 0, "appKey": "platform.weather"}, "results": [text_result("晴")]},
+            "weather": lambda request: {
+                "intent": {"code": 0, "appKey": "platform.weather"},
+                "results": [text_result("晴")],
+            },
             "once": self._fail_once,
         }
 
     def render_POST(self, request: Request) -> Any:
         request.notifyFinish().addErrback(self._hung_up)
-        made = self._make(json.loads(request.content.read()), request)
+        made = self._make(json.loads(cast(Any, request).content.read()), request)
         if isinstance(made, dict):
             request.setHeader("Content-Type", "text/plain;charset=UTF-8")  # as the service does
             return json.dumps(made, ensure_ascii=False).encode()
@@ -140,11 +143,11 @@ class TuringPeer(Resource):
     def _cut(self, request: Request) -> Any:
         request.setHeader("Content-Length", "1000")
         request.write(b'{"intent":')
-        request.channel.transport.loseConnection()
+        cast(Any, request).channel.transport.loseConnection()
         return NOT_DONE_YET
 
     def _reset(self, request: Request) -> Any:
-        request.channel.transport.abortConnection()
+        cast(Any, request).channel.transport.abortConnection()
         return NOT_DONE_YET
 
     def _status(self, request: Request) -> Any:
@@ -163,13 +166,13 @@ class TuringPeer(Resource):
 
 
 def main() -> None:
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
-    port = reactor.listenTCP(  # type: ignore[attr-defined]
-        int(sys.argv[1]) if len(sys.argv) > 1 else 8081, Site(TuringPeer(reactor)), interface="127.0.0.1"
-    )
+    reactor: Any = installed
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 8081
+    port = reactor.listenTCP(number, Site(TuringPeer(reactor)), interface="127.0.0.1")
     print(f"http://127.0.0.1:{port.getHost().port}{PATH}", flush=True)
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 if __name__ == "__main__":

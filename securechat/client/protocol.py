@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
@@ -30,6 +30,7 @@ from securechat.keyexchange import ClientHandshake
 from securechat.messages import Reason
 from securechat.names import bracketed
 from securechat.suites import SUITES
+from securechat.transport import IChatTransport, tune
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each answer of the server before it let us in
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the server to answer our GOODBYE
@@ -65,6 +66,8 @@ class Signer:
 
 class ChatClient(protocol.Protocol):
     """One session with a server."""
+
+    transport: IChatTransport
 
     def __init__(
         self,
@@ -114,9 +117,7 @@ class ChatClient(protocol.Protocol):
     # What the server does
 
     def connectionMade(self) -> None:
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
+        tune(self.transport)
         self._await_server()
         self._flush()
         self._user.step(_("sent the public key with its SHA-256"))
@@ -173,9 +174,7 @@ class ChatClient(protocol.Protocol):
     def _notSigned(self, failure: Failure) -> None:
         self._signing = None
         error = failure.value
-        self._fail(
-            error if isinstance(error, SecureChatError) else AuthenticationError(Category.USER_KEY, str(error))
-        )
+        self._fail(error if isinstance(error, SecureChatError) else AuthenticationError(Category.USER_KEY, str(error)))
 
     def _goodbyeReceived(self, event: GoodbyeReceived) -> None:
         if not self._connection.goodbye_sent:
@@ -231,9 +230,7 @@ class ChatClient(protocol.Protocol):
             )
         if state is State.OPEN:
             return RemoteProtocolError(error.category, _("the connection was cut"))
-        return RemoteProtocolError(
-            error.category, _("the server closed the connection before it had proved itself")
-        )
+        return RemoteProtocolError(error.category, _("the server closed the connection before it had proved itself"))
 
     def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         self._stop_timeout()
@@ -244,7 +241,7 @@ class ChatClient(protocol.Protocol):
             self._timeout.cancel()
 
 
-class IClientReactor(IReactorCore, IReactorTime):
+class IClientReactor(IReactorCore, IReactorThreads, IReactorTime):
     """What `connect` needs of a reactor."""
 
 
@@ -266,9 +263,6 @@ async def connect(
     chosen = SUITES[suite]
     key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA's takes 100 ms
     user.step(_("made a key pair ({suite})").format(suite=suite.decode()))
-    handshake = ClientHandshake(
-        chosen, key, bracketed(host, port), check_host_key, signer.blob if signer else b""
-    )
+    handshake = ClientHandshake(chosen, key, bracketed(host, port), check_host_key, signer.blob if signer else b"")
     factory = protocol.Factory.forProtocol(lambda: ChatClient(handshake, signer, user, reactor))
-    client: ChatClient = await HostnameEndpoint(reactor, host, port).connect(factory)
-    return client
+    return cast(ChatClient, await HostnameEndpoint(reactor, host, port).connect(factory))

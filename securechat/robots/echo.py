@@ -1,6 +1,6 @@
 """The echo: says what was said. For trying a line, and for measuring."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
@@ -15,7 +15,7 @@ class EchoRobot:
 
     name = "echo"
 
-    async def reply(self, conversation: Conversation) -> AsyncIterator[str]:
+    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         yield conversation.turns[-1].text
 
     def close(self) -> Deferred[None]:

@@ -7,7 +7,6 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
@@ -17,7 +16,7 @@ from twisted.web.iweb import IResponse
 from securechat.errors import Fault, RobotError
 
 CONNECT_TIMEOUT: Final = 10.0  # seconds to reach a server
-IDLE_TIMEOUT: Final = 30.0  # seconds that a connection is kept for the next request
+IDLE_TIMEOUT: Final = 30  # seconds that a connection is kept for the next request
 
 T = TypeVar("T")
 
@@ -32,7 +31,7 @@ class Http:
         # Redirects are not followed: a request holds a key, and it is for the server that the operator named.
         self._client = HTTPClient(Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=self._pool))
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> IResponse:
+    async def post(self, url: str, body: bytes, headers: dict[bytes | str, bytes | str]) -> IResponse:
         """POST and wait for the answer's head. Twisted's errors if there is none."""
         response: IResponse = await self._client.post(
             url, data=body, headers=headers, allow_redirects=False, unbuffered=True
@@ -50,7 +49,7 @@ class Http:
         return done
 
 
-def _timed_out(result: object, seconds: float) -> object:
+def _timed_out(result: T | Failure, seconds: float) -> T | Failure:
     """What to make of work that was cancelled because its time was over."""
     if isinstance(result, Failure):
         result.trap(CancelledError)

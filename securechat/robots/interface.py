@@ -1,6 +1,6 @@
 """What a robot is: it gets a conversation and gives chunks of text."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -36,13 +36,13 @@ class IRobot(Interface):
 
     name = Attribute("What users see of who answers; a str.")
 
-    def reply(conversation: Conversation) -> AsyncIterator[str]:  # noqa: N805
+    def reply(conversation: Conversation) -> AsyncGenerator[str, None]:  # noqa: N805
         """The answer to the conversation's last turn, in chunks, as they come.
 
         RobotError if there is none, also in the middle. Closed or cancelled at any moment, it stops at once.
         """
 
-    def close() -> Deferred[None]:  # noqa: N805
+    def close() -> Deferred[None]:
         """Let go of all connections."""
 
 
@@ -62,7 +62,7 @@ class IRobotMaker(Interface):
     summary = Attribute("One line on what it is; a str.")
     options = Attribute("Its options; a tuple of Option.")
 
-    def makeRobot(  # noqa: N802
+    def makeRobot(
         reactor: object,  # noqa: N805
         options: Mapping[str, str],
         key: str | None,

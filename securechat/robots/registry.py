@@ -51,9 +51,9 @@ def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
         option, equals, value = given.partition("=")
         if option == "key" and KEY_FILE in takes:
             raise ConfigurationError(
-                _("a key on the command line can be read by others: use -R key-file=FILE or the variable {name}").format(
-                    name=KEY_VARIABLE
-                )
+                _(
+                    "a key on the command line can be read by others: use -R key-file=FILE or the variable {name}"
+                ).format(name=KEY_VARIABLE)
             )
         if option not in takes:
             raise ConfigurationError(

@@ -5,7 +5,7 @@ The service keeps a conversation's context itself, by user id.
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -70,7 +70,7 @@ class TuringRobot:
         self._timeout = timeout
         self._secret = secret
 
-    async def reply(self, conversation: Conversation) -> AsyncIterator[str]:
+    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         text = conversation.turns[-1].text.strip()
         if not text:
             yield _("You said nothing.")
