@@ -25,6 +25,7 @@ from securechat.users import Anyone, AuthorizedUsers
 DEFAULT_ENDPOINT: Final = "tcp:8080:interface=127.0.0.1"
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+MAX_LIMIT: Final = 10**9
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
 
 
@@ -33,21 +34,20 @@ def default_state_dir() -> Path:
     return ROOT_STATE_DIR if os.geteuid() == 0 else platformdirs.user_state_path("securechat")
 
 
-def _number(text: str, at_least: float) -> float:
-    number = float(text)
-    if not at_least <= number < 10**9:
-        raise ValueError(_("a number of at least {least} is wanted").format(least=at_least))
-    return number
+def _limit(option: str, help_text: str, default: float) -> list[Any]:
+    """A line of optParameters for a limit: of the type of its default, and above zero."""
+    kind = type(default)
 
+    def coerce(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = kind(0)
+        if not 0 < number < MAX_LIMIT:
+            raise usage.UsageError(_("--{option} {text}: a number above 0 is wanted").format(option=option, text=text))
+        return number
 
-def _count(text: str) -> int:
-    """One or more."""
-    number = int(text)
-    return int(_number(str(number), 1))
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 0.001)
+    return [option, None, default, help_text, coerce]
 
 
 _LIMITS: Final = Limits()
@@ -64,13 +64,13 @@ class Options(usage.Options):
         ["host-key", None, None, _("OpenSSH private key of the server; made if it is not there")],
         ["authorized-keys", None, None, _("Let in only users whose key is in this file (OpenSSH's format)")],
         ["suites", None, None, _("Comma-separated suites to allow [default: all]")],
-        ["max-sessions", None, _LIMITS.max_sessions, _("Sessions at once"), _count],
-        ["max-sessions-per-source", None, _LIMITS.max_sessions_per_source, _("… from one address"), _count],
-        ["max-handshakes", None, _LIMITS.max_handshakes, _("Unfinished handshakes at once"), _count],
-        ["handshake-rate", None, _LIMITS.handshake_rate, _("Handshakes a second from one address"), _seconds],
-        ["handshake-burst", None, _LIMITS.handshake_burst, _("… and how many at once"), _count],
-        ["hello-timeout", None, _LIMITS.hello_timeout, _("Seconds for a client to begin"), _seconds],
-        ["proof-timeout", None, _LIMITS.proof_timeout, _("Seconds for a client to prove itself"), _seconds],
+        _limit("max-sessions", _("Sessions at once"), _LIMITS.max_sessions),
+        _limit("max-sessions-per-source", _("… from one address"), _LIMITS.max_sessions_per_source),
+        _limit("max-handshakes", _("Unfinished handshakes at once"), _LIMITS.max_handshakes),
+        _limit("handshake-rate", _("Handshakes a second from one address"), _LIMITS.handshake_rate),
+        _limit("handshake-burst", _("… and how many at once"), _LIMITS.handshake_burst),
+        _limit("hello-timeout", _("Seconds for a client to begin"), _LIMITS.hello_timeout),
+        _limit("proof-timeout", _("Seconds for a client to prove itself"), _LIMITS.proof_timeout),
     ]
     optFlags = [  # noqa: RUF012
         ["log-text", None, _("Log, at debug level, what users say")],
