@@ -1,6 +1,7 @@
 """The daemon's life: listening, reading the keys again on SIGHUP, and saying goodbye."""
 
 import signal
+import sys
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -52,7 +53,9 @@ class ChatService(MultiService):
         try:
             super().privilegedStartService()
         except CannotListenError as error:
-            raise StartError(_("securechat: {error}").format(error=error)) from None
+            problem = f"securechat: {error}"
+            print(problem, file=sys.__stderr__)  # sys.stderr goes to the log by now, and so will what is raised
+            raise StartError(problem) from None
 
     def startService(self) -> None:
         super().startService()

@@ -141,7 +141,7 @@ class TalkTests(DaemonTestCase):
         await talk.leave()
 
     async def test_turing(self) -> None:
-        """With the Turing robot: its answers, its faults, and the conversation goes on; the key is nowhere in the log."""
+        """With the Turing robot: its answers, its faults, and the conversation goes on; the log has no key."""
         peer = TuringPeer(reactor)
         port = reactor.listenTCP(0, Site(peer), interface="127.0.0.1")
         self.addCleanup(port.stopListening)

@@ -10,7 +10,7 @@ log=$state/log
 "$programs/twistd" -n --pidfile= securechat --listen tcp:0:interface=127.0.0.1 --state-dir "$state" > "$log" 2>&1 &
 daemon=$!
 # A daemon that cannot be stopped has stopped before its time: its log says why.
-trap 'kill $daemon 2> /dev/null || cat "$log" >&2; wait $daemon || :; rm -rf "$state"' EXIT
+trap 'kill $daemon 2> /dev/null || cat "$log" >&2; wait $daemon 2> /dev/null || :; rm -rf "$state"' EXIT
 trap : INT  # Ctrl-C is the client's affair
 trap 'exit 1' HUP TERM
 

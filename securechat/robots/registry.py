@@ -10,13 +10,14 @@ from securechat.errors import ConfigurationError
 from securechat.files import read_secret
 from securechat.i18n import _
 from securechat.robots.echo import EchoMaker
+from securechat.robots.eliza import ElizaMaker
 from securechat.robots.interface import IRobot, IRobotMaker, Option
 from securechat.robots.turing import TuringMaker
 
 KEY_VARIABLE: Final = "SECURECHAT_ROBOT_KEY"
 KEY_FILE: Final = "key-file"
 
-BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), TuringMaker())
+BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), TuringMaker())
 
 
 def makers() -> dict[str, IRobotMaker]:
