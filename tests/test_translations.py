@@ -1,6 +1,7 @@
 """The catalogues of translations: complete, and as the source has them."""
 
 import ast
+import re
 from pathlib import Path
 from string import Formatter
 
@@ -23,7 +24,9 @@ def forms(text: object) -> tuple[str, ...]:
 
 
 def placeholders(text: str) -> set[str]:
-    return {name for _text, name, _spec, _conversion in Formatter().parse(text) if name is not None}
+    """What is filled in: by `format` or, in the texts that are argparse's, by ``%``."""
+    fields = {name for _text, name, _spec, _conversion in Formatter().parse(text) if name is not None}
+    return fields | set(re.findall(r"%(?:\(\w+\))?[a-z]", text))
 
 
 def read(catalogue: Path) -> dict[tuple[str, ...], Message]:

@@ -6,6 +6,7 @@ set -eu
 programs=$1
 state=$(mktemp -d)
 log=$state/log
+: > "$log"
 
 "$programs/twistd" -n --pidfile= securechat --listen tcp:0:interface=127.0.0.1 --state-dir "$state" > "$log" 2>&1 &
 daemon=$!

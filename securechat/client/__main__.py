@@ -1,0 +1,73 @@
+"""``python -m securechat.client``: options, reactor, exit code."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import asyncioreactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
+
+from securechat.client.notes import complain
+from securechat.client.options import parse
+from securechat.client.outcome import ExitCode
+from securechat.i18n import _
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the client; its exit code."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    observers = [textFileLogObserver(sys.stderr)] if options.verbose else []
+    globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
+
+    # The prompt lives on asyncio's loop, and so everything does.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    asyncioreactor.install(loop)
+    from twisted.internet import reactor as installed
+
+    from securechat.client.session import run
+
+    reactor: Any = installed
+    exit_code = ExitCode.INTERRUPTED
+
+    def start() -> None:
+        done = Deferred.fromCoroutine(run(reactor, options, os.environ))
+        loop.add_signal_handler(signal.SIGINT, done.cancel)
+        done.addCallbacks(ended, failed).addBoth(lambda _result: reactor.stop())
+
+    def ended(how: ExitCode) -> None:
+        nonlocal exit_code
+        exit_code = how
+
+    def failed(failure: Failure) -> None:
+        nonlocal exit_code
+        if failure.check(CancelledError, KeyboardInterrupt):
+            return
+        exit_code = ExitCode.FAULT
+        complain(_("a bug: {error}; run it with -v and report what it says").format(error=type(failure.value).__name__))
+        if options.verbose:
+            failure.printTraceback(sys.stderr)
+
+    reactor.callWhenRunning(start)
+    reactor.run(installSignalHandlers=False)
+    _let_go_of_output()
+    return exit_code
+
+
+def _let_go_of_output() -> None:
+    """Whoever read our output may be gone; the interpreter need not find out once more at its end."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

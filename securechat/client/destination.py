@@ -1,0 +1,44 @@
+"""Which server is meant: ``HOST[:PORT]`` as users write it."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from securechat.names import bracketed, canonical_host
+
+DEFAULT_HOST: Final = "localhost"
+DEFAULT_PORT: Final = 8080
+MAX_PORT: Final = 2**16 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A host in its canonical form, and a port."""
+
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """``[host]:port``, as known_hosts has it."""
+        return bracketed(self.host, self.port)
+
+
+def parse_destination(text: str) -> Destination:
+    """The destination in ``host``, ``host:port``, ``[address]``, ``[address]:port`` or ``IPv6-address``; ValueError."""
+    host, port = _split(text)
+    if not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) <= MAX_PORT):
+        raise ValueError("not a port")
+    return Destination(canonical_host(host), int(port))
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise ValueError("no bracket that closes")
+        return host, rest[1:] if rest else str(DEFAULT_PORT)
+    if text.count(":") > 1:
+        return str(ipaddress.IPv6Address(text)), str(DEFAULT_PORT)
+    host, colon, port = text.partition(":")
+    return host, port if colon else str(DEFAULT_PORT)

@@ -1,0 +1,58 @@
+"""Who the user is: a key in a file, or one that an ssh-agent holds."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+
+from securechat import keys
+from securechat.agent import IAgentReactor, agent_keys, agent_sign
+from securechat.client.protocol import Signer
+from securechat.errors import AuthenticationError, Category, ConfigurationError
+from securechat.files import read_lines
+from securechat.i18n import _
+from securechat.key_files import load_private_key
+
+
+def file_signer(path: Path, ask_passphrase: Callable[[Path], bytes]) -> Signer:
+    """Sign with the private key in a file; ConfigurationError."""
+    key = load_private_key(path, lambda: ask_passphrase(path))
+    return Signer(key.blob, key.sign)
+
+
+async def agent_signer(reactor: IAgentReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
+    """Let the agent sign, with its first key or the one whose public half is in a file; ConfigurationError."""
+    held = [key.blob for key in await agent_keys(reactor, environ)]
+    if path is None:
+        if not held:
+            raise ConfigurationError(_("the ssh-agent holds no Ed25519 key; add one with: ssh-add FILE"))
+        blob = held[0]
+    else:
+        blob = public_key(path)
+        if blob not in held:
+            raise ConfigurationError(_("{path}: the ssh-agent does not hold this key; run ssh-add").format(path=path))
+
+    async def sign(data: bytes) -> bytes:
+        try:
+            return await agent_sign(reactor, environ, blob, data)
+        except ConfigurationError as error:  # not of a file or option: whoever guards the key said no
+            raise AuthenticationError(Category.USER_KEY, str(error)) from None
+
+    return Signer(blob, lambda data: Deferred.fromCoroutine(sign(data)))
+
+
+def public_key(path: Path) -> bytes:
+    """The public key in ``FILE.pub``, or in FILE itself; ConfigurationError."""
+    beside = path.with_name(path.name + ".pub")
+    public = beside if beside.exists() else path
+    for _number, line in read_lines(public):
+        if line and not line.startswith("#"):
+            try:
+                return keys.parse_public_line(line)[0]
+            except ValueError:
+                break
+    raise ConfigurationError(
+        _("{path}: not an Ed25519 public key; with --agent, -i names the FILE.pub of the key to use").format(
+            path=public
+        )
+    )

@@ -1,0 +1,102 @@
+"""From the options to a session and its end: connect, ask about an unknown host, connect anew, talk."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from prompt_toolkit import PromptSession
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectError, DNSLookupError
+
+from securechat.client.batch import Batch
+from securechat.client.identity import agent_signer, file_signer
+from securechat.client.lines import Lines
+from securechat.client.notes import complain, note
+from securechat.client.options import Options
+from securechat.client.outcome import ExitCode, NotConnectedError, exit_code
+from securechat.client.protocol import Signer, connect
+from securechat.client.questions import ask_passphrase, ask_whether_right, can_ask
+from securechat.client.sentences import of_failed_connection, of_goodbye
+from securechat.client.terminal import Terminal
+from securechat.client.trust import Trust, UnknownHostError
+from securechat.errors import SecureChatError
+from securechat.events import GoodbyeReceived
+from securechat.i18n import _
+
+
+class Given:
+    """The messages of the command line, as a source."""
+
+    def __init__(self, messages: tuple[str, ...]) -> None:
+        self._messages = iter(messages)
+
+    def next(self) -> "Deferred[str | None]":
+        return succeed(next(self._messages, None))
+
+
+async def run(reactor: Any, options: Options, environ: Mapping[str, str]) -> ExitCode:
+    """Talk as the options say; the exit code. What goes wrong is said in one line."""
+    try:
+        signer = await _signer(reactor, options, environ)
+        name = options.destination.name
+        trust = Trust(name, options.known_hosts, pinned=options.host_key, accept_new=options.accept_new, tell=note)
+        try:
+            return await _talk(reactor, options, signer, trust)
+        except UnknownHostError as unknown:
+            # The connection is closed: the server's clock does not run while the user thinks.
+            if not can_ask():
+                raise
+            if not ask_whether_right(name, unknown.blob):
+                return ExitCode.NOT_TRUSTED
+            trust.remember(unknown.blob)
+            return await _talk(reactor, options, signer, trust)
+    except SecureChatError as error:
+        complain(str(error))
+        return exit_code(error, admitted=False)
+
+
+async def _signer(reactor: Any, options: Options, environ: Mapping[str, str]) -> Signer | None:
+    if options.agent:
+        return await agent_signer(reactor, environ, options.identity)
+    return file_signer(options.identity, ask_passphrase) if options.identity is not None else None
+
+
+def _make_user(reactor: Any, options: Options) -> Batch | Terminal:
+    if options.messages:
+        return Batch(Given(options.messages), sys.stdout)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return Terminal(PromptSession())
+    return Batch(Lines(sys.stdin.fileno(), reactor), sys.stdout)
+
+
+async def _talk(reactor: Any, options: Options, signer: Signer | None, trust: Trust) -> ExitCode:
+    """One session. What ended it before the server let us in is raised."""
+    destination = options.destination
+    user = _make_user(reactor, options)
+    note(_("connecting to {name}").format(name=destination.name))
+    try:
+        user.client = await connect(
+            reactor,
+            destination.host,
+            destination.port,
+            suite=options.suite,
+            check_host_key=trust.check,
+            signer=signer,
+            user=user,
+        )
+    except (ConnectError, DNSLookupError, OSError) as error:
+        raise NotConnectedError(of_failed_connection(error, destination)) from None
+    try:
+        end = await user.ended
+    except CancelledError:
+        user.client.leave()
+        raise
+    if end is None:
+        return user.exit
+    if isinstance(end, GoodbyeReceived):
+        complain(of_goodbye(end.reason))
+        return ExitCode.FAULT if isinstance(user, Batch) else user.exit
+    if not user.is_admitted:
+        raise end
+    complain(str(end))
+    return exit_code(end, admitted=True)

@@ -1,0 +1,146 @@
+"""Talking on a terminal: a prompt that stays usable while a reply arrives above it."""
+
+import asyncio
+from typing import Final
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.patch_stdout import patch_stdout
+from twisted.internet.defer import Deferred
+
+from securechat.client.notes import note
+from securechat.client.outcome import ExitCode
+from securechat.client.protocol import ChatClient
+from securechat.client.sentences import of_fault
+from securechat.client.untrusted import harmless, harmless_line
+from securechat.errors import Fault, SecureChatError
+from securechat.events import Admitted, GoodbyeReceived
+from securechat.i18n import _
+
+PROMPT: Final = "> "
+
+
+class Terminal:
+    """A ChatUser with a prompt. `ended` fires when the session is over; `exit` is what to end with then."""
+
+    def __init__(self, session: "PromptSession[str]") -> None:
+        self.client: ChatClient | None = None
+        self.is_admitted = False
+        self.exit = ExitCode.ANSWERED
+        self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
+        self._session = session
+        self._line = ""  # of the reply that arrives, as far as it is no whole line
+        self._open: list[int] = []  # messages that wait for their replies
+        self._prompting: asyncio.Future[None] | None = None
+
+    # What the session tells
+
+    def step(self, text: str) -> None:
+        note(text)
+
+    def admitted(self, about: Admitted) -> None:
+        self.is_admitted = True
+        user = harmless_line(about.user)
+        hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
+        print(
+            hello,
+            _("You talk to {robot}. /help says what else you can type.").format(robot=harmless_line(about.robot)),
+        )
+        self._prompting = asyncio.ensure_future(self._prompt())
+
+    def replyReceived(self, message_id: int, text: str, last: bool) -> None:
+        *lines, self._line = (self._line + harmless(text)).split("\n")
+        for line in lines:
+            print(line)
+        if last:
+            self._end_line()
+            self._open.remove(message_id)
+        self._refresh()
+
+    def faultReceived(self, message_id: int, fault: Fault) -> None:
+        self._end_line()
+        print(of_fault(fault))
+        self._open.remove(message_id)
+        self._refresh()
+
+    def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        if self._line:
+            self._end_line()
+            print(_("The reply was cut."))
+        if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
+            self.exit = ExitCode.FAULT
+        if self._prompting is not None:
+            self._prompting.cancel()
+        self.ended.callback(reason)
+
+    # What the user does
+
+    async def _prompt(self) -> None:
+        """Read lines until the user or the server has had enough."""
+        with patch_stdout():
+            while True:
+                try:
+                    text = (
+                        await self._session.prompt_async(lambda: self._line + "\n" * bool(self._line) + PROMPT)
+                    ).strip()
+                except KeyboardInterrupt:
+                    if not self._open:
+                        self._leave(ExitCode.INTERRUPTED)
+                        return
+                    self._talking.cancel(self._open[0])
+                except EOFError:
+                    self._leave(ExitCode.ANSWERED)
+                    return
+                else:
+                    if not self._obey(text):
+                        return
+
+    def _message(self) -> str:
+        """The prompt, with the unfinished line of the reply above it."""
+        return f"{self._line}\n{PROMPT}" if self._line else PROMPT
+
+    def _obey(self, text: str) -> bool:
+        """Do what a line says; False if that was to leave."""
+        match text:
+            case "":
+                pass
+            case "/quit":
+                self._leave(ExitCode.ANSWERED)
+                return False
+            case "/new":
+                self._talking.startAfresh()
+                print(_("The conversation starts afresh."))
+            case "/help":
+                print(
+                    _(
+                        "/new starts the conversation afresh, /quit or Ctrl-D leaves, Ctrl-C stops a reply. "
+                        "Anything else goes to the robot."
+                    )
+                )
+            case _:
+                self._say(text)
+        return True
+
+    def _say(self, text: str) -> None:
+        try:
+            self._open.append(self._talking.say(text))
+        except ValueError:
+            print(_("That is too long for one message: it has at most 32 KiB."))
+
+    @property
+    def _talking(self) -> ChatClient:
+        assert self.client is not None
+        return self.client
+
+    def _leave(self, status: ExitCode) -> None:
+        self.exit = status
+        self._prompting = None
+        self._talking.leave()
+
+    def _end_line(self) -> None:
+        if self._line:
+            print(self._line)
+        self._line = ""
+
+    def _refresh(self) -> None:
+        if self._session.app.is_running:
+            self._session.app.invalidate()
