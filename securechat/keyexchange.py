@@ -208,7 +208,9 @@ class ClientHandshake:
         if self.client_auth is ClientAuth.NONE:
             self._user_key = b""
         elif self.client_auth is ClientAuth.REQUIRED and not self._user_key:
-            raise AuthenticationError(Category.USER_KEY, _("the server talks only to users whose key it knows"))
+            raise AuthenticationError(
+                Category.USER_KEY, _("the server talks only to users whose key it knows: use -i FILE or --agent")
+            )
         self._body = encode(ClientBody(self.name, self._user_key))
         self._h5 = extend(h4, proof.mac, self._body)
 

@@ -123,11 +123,12 @@ class ChatClient(protocol.Protocol):
         self._user.step(_("sent the public key with its SHA-256"))
 
     def dataReceived(self, data: bytes) -> None:
+        state = self._connection.state
         try:
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
         except SecureChatError as error:
-            self._fail(error)
+            self._fail(_stranger(error) if state is State.WELCOME else error)
         self._flush()
 
     def _eventReceived(self, event: Event) -> None:
@@ -239,6 +240,18 @@ class ChatClient(protocol.Protocol):
     def _stop_timeout(self) -> None:
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
+
+
+def _stranger(error: SecureChatError) -> SecureChatError:
+    """A peer whose first words are wrong is most likely no server of ours at all."""
+    if isinstance(error, RemoteProtocolError) and not isinstance(error, AuthenticationError):
+        return RemoteProtocolError(
+            error.category,
+            _("what answers there does not speak securechat/1 ({category}); check the host and the port").format(
+                category=error.category
+            ),
+        )
+    return error
 
 
 class IClientReactor(IReactorCore, IReactorThreads, IReactorTime):

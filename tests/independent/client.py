@@ -1,0 +1,153 @@
+"""The client, step by step in the order of section 3, with section 7's checks."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.independent import sshsig
+from tests.independent.abort import Abort
+from tests.independent.messages import (
+    CLIENT_KEY_REQUIRED,
+    NO_CLIENT_KEY,
+    VERSION,
+    ServerProof,
+    read_server_proof,
+    read_welcome,
+)
+from tests.independent.pack import Value, pack
+from tests.independent.peer import CHUNK, HANDSHAKE_FRAME, Hook, Peer
+from tests.independent.records import FAULT, GOODBYE, PAD, SAY
+from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
+from tests.independent.suites import PQ, KeyPair, make_key_pair, open_sealed
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """What the client's user knows and has."""
+
+    name: str  # what was dialled, in the form of section 3
+    known_host: bytes | None  # known_hosts[name]; None if it is not there
+    suite: str = PQ
+    user_key: Ed25519PrivateKey | None = None
+    revoked: frozenset[bytes] = field(default_factory=frozenset)
+    key_pair: KeyPair | None = None  # injected for a deterministic Hello
+
+
+class Client(Peer):
+    side = "client"
+    other = "server"
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        settings: ClientSettings,
+        randomness: Callable[[int], bytes] = os.urandom,
+        hooks: Mapping[str, Hook] | None = None,
+    ) -> None:
+        super().__init__(sock, randomness, hooks)
+        self.settings = settings
+        self.suite = settings.suite
+        self.robot: tuple[Value, ...] = ()  # ABOUT
+
+    def handshake(self) -> None:
+        self.send_hello()
+        self.read_welcome()
+        self.read_server_proof()
+        self.prove()
+        self.read_about()
+
+    def send_hello(self) -> None:
+        nonce = self.bend("nonce", self.randomness(32))
+        self.key_pair = self.settings.key_pair or make_key_pair(self.suite, self.randomness)
+        pub = self.bend("pub", self.key_pair.pub)
+        fields: tuple[Value, ...] = ("hello", VERSION, self.suite, nonce, pub, sha256(pub))
+        payload = self.bend("payload", pack(self.bend("fields", fields)))
+        self.transcript = Transcript(self.suite)
+        self.transcript.hello(payload)
+        self.trace.add(suite=self.suite, nc=nonce, pub=pub, hello=payload)
+        self.trace.add_hex(self.key_pair.private())
+        self.write_frame(payload)
+
+    def read_welcome(self) -> None:
+        payload = self.read_frame(HANDSHAKE_FRAME)
+        welcome = read_welcome(payload, self.suite)
+        info = seal_info(self.transcript.h[1], welcome.nonce)
+        secret = open_sealed(self.key_pair, welcome.sealed, info)
+        self.transcript.welcome(payload)
+        self.handshake_keys = handshake_keys(secret, self.transcript.h[2])
+        self.trace.add(ns=welcome.nonce, info=info, sealed=welcome.sealed, secret=secret, welcome=payload)
+        self.trace.add_handshake_keys(self.handshake_keys)
+        self.sending = self.half(self.handshake_keys.hs_client)
+        self.receiving = self.half(self.handshake_keys.hs_server)
+
+    def read_server_proof(self) -> None:
+        proof = read_server_proof(self.read_proof(self.receiving))
+        if not sshsig.acceptable(proof.host_key):
+            raise Abort("host-key", "form")
+        self.transcript.server_body(proof.body)
+        if not sshsig.verifies(proof.host_key, sshsig.SERVER, self.transcript.h[3], proof.signature):
+            raise Abort("proof", "signature")
+        self.transcript.server_signature(proof.signature)
+        self.check_mac(mac(self.handshake_keys.fin_server, self.transcript.h[4]), proof.mac)
+        if proof.host_key in self.settings.revoked:
+            raise Abort("host-key", "revoked")
+        if proof.host_key != self.settings.known_host:
+            raise Abort("host-key", "changed" if self.settings.known_host else "unknown")
+        self.trace.add(sb=proof.body, sig_s=proof.signature, mac_s=proof.mac)
+        self.server_proof = proof
+
+    def prove(self) -> None:
+        key = self._key_to_prove(self.server_proof)
+        fields: tuple[Value, ...] = ("client", self.settings.name, sshsig.blob(key)) if key else ("client", "", b"")
+        body = pack(self.bend("CB", fields))
+        self.transcript.client_body(self.server_proof.mac, body)
+        h5 = self.transcript.h[5]
+        signature = self.bend("signature", sshsig.sign(key, sshsig.CLIENT, h5) if key else b"")
+        self.transcript.client_signature(signature)
+        mac_c = self.bend("mac", mac(self.handshake_keys.fin_client, self.transcript.h[6]))
+        self.transcript.client_mac(mac_c)
+        self.send_proof(self.sending, body, signature, mac_c)
+        self.session_keys = session_keys(self.handshake_keys.master, self.transcript.h[7])
+        self.trace.add(cb=body, sig_c=signature, mac_c=mac_c)
+        self.trace.add_session_keys(self.transcript, self.session_keys)
+        self.sending = self.half(self.session_keys.ts_client)
+        self.receiving = self.half(self.session_keys.ts_server)
+
+    def read_about(self) -> None:
+        """Nothing but ABOUT can come first: see ``Conversation``."""
+        self.robot = self.receive().fields
+
+    def say(self, text: str) -> int:
+        """One burst, filled up to a power of two (section 10). Gives the message's id."""
+        number = self.conversation.said + 1
+        data = text.encode()
+        chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
+        before = len(self.trace.records)
+        burst = b""
+        for at, chunk in enumerate(chunks):
+            burst += self.seal(SAY, number, at == len(chunks) - 1, chunk)
+        while (len(self.trace.records) - before).bit_count() != 1:
+            burst += self.seal(PAD)
+        self.sock.sendall(burst)
+        return number
+
+    def wait_for_reply(self) -> str | int | None:
+        """The text of the next reply, or the code of the FAULT that ends it, or None at GOODBYE."""
+        while True:
+            kind, fields, text = self.receive()
+            if text is not None:
+                return text
+            if kind == FAULT:
+                assert isinstance(fields[1], int)
+                return fields[1]
+            if kind == GOODBYE:
+                return None
+
+    def _key_to_prove(self, proof: ServerProof) -> Ed25519PrivateKey | None:
+        """A server that takes no user's key is not told one."""
+        if proof.client_auth == CLIENT_KEY_REQUIRED and not self.settings.user_key:
+            raise Abort("user-key", "the server wants one")
+        return None if proof.client_auth == NO_CLIENT_KEY else self.settings.user_key

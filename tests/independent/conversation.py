@@ -1,0 +1,93 @@
+"""Section 8's turns: which record may come next from which side, and the messages that records make."""
+
+from tests.independent.abort import Abort
+from tests.independent.pack import Value
+from tests.independent.records import ABOUT, CANCEL, FAULT, GOODBYE, NEW, PAD, REKEY, REPLY, SAY
+
+LONGEST_MESSAGE = 32 * 1024  # bytes
+
+
+class Message:
+    """The chunks of one message so far."""
+
+    def __init__(self) -> None:
+        self._chunks = bytearray()
+
+    def add(self, last: Value, chunk: Value) -> str | None:
+        """The text, if this was its last chunk."""
+        assert isinstance(chunk, bytes)
+        self._chunks += chunk
+        if len(self._chunks) > LONGEST_MESSAGE:
+            raise Abort("message", "too long")
+        if not last:
+            return None
+        try:
+            text = self._chunks.decode()
+        except UnicodeDecodeError:
+            raise Abort("message", "not UTF-8") from None
+        self._chunks.clear()
+        return text
+
+    def drop(self) -> None:
+        self._chunks.clear()
+
+
+class Conversation:
+    """Both peers keep one, and tell it what they send as well as what they receive."""
+
+    def __init__(self) -> None:
+        self.said = 0  # the last SAY that is whole
+        self.answered = 0  # the last SAY whose reply ended
+        self._introduced = False
+        self._left = {"client": False, "server": False}
+        self._say = Message()
+        self._reply = Message()
+
+    def left(self, side: str) -> bool:
+        return self._left[side]
+
+    def record(self, side: str, kind: int, fields: tuple[Value, ...]) -> str | None:
+        """The text that became whole with this record of ``side``."""
+        if self._left[side]:
+            raise Abort("order", "after GOODBYE")
+        if side == "server" and (kind == ABOUT) == self._introduced:
+            raise Abort("order", "ABOUT comes first, once")
+        if kind in (PAD, REKEY):
+            return None
+        if kind == GOODBYE:
+            self._left[side] = True
+            return None
+        return self._from_client(kind, fields) if side == "client" else self._from_server(kind, fields)
+
+    def _from_client(self, kind: int, fields: tuple[Value, ...]) -> str | None:
+        if kind == SAY:
+            number, last, chunk = fields
+            if number != self.said + 1:
+                raise Abort("order", "not the next id")
+            text = self._say.add(last, chunk)
+            self.said += last is True
+            return text
+        if kind == CANCEL:
+            (number,) = fields
+            if number not in range(1, self.said + 1):
+                raise Abort("order", "an id never said")
+            return None
+        if kind == NEW:
+            return None
+        raise Abort("order", "not a client's record")
+
+    def _from_server(self, kind: int, fields: tuple[Value, ...]) -> str | None:
+        if kind == ABOUT:
+            self._introduced = True
+            return None
+        if kind not in (REPLY, FAULT):
+            raise Abort("order", "not a server's record")
+        if fields[0] != self.answered + 1 or self.answered == self.said:
+            raise Abort("order", "not the id to answer")
+        if kind == FAULT:
+            self._reply.drop()
+            self.answered += 1
+            return None
+        text = self._reply.add(*fields[1:])
+        self.answered += fields[1] is True
+        return text

@@ -1,0 +1,130 @@
+"""A captured session read again: both byte streams, and the client's key pair or the 32-byte secret."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.independent.abort import Abort
+from tests.independent.conversation import Message
+from tests.independent.messages import (
+    ClientProof,
+    Hello,
+    ServerProof,
+    Welcome,
+    read_client_proof,
+    read_hello,
+    read_payload,
+    read_server_proof,
+    read_welcome,
+)
+from tests.independent.pack import Value
+from tests.independent.records import PROOF, REKEY, REPLY, SAY, Half, read_plaintext
+from tests.independent.schedule import Transcript, handshake_keys, lp, seal_info, session_keys
+from tests.independent.suites import KeyPair, open_sealed
+from tests.independent.trace import Record
+
+
+@dataclass(frozen=True)
+class Session:
+    """What was in the streams. A direction whose records are ``[]`` had not come to its PROOF."""
+
+    hello: Hello
+    welcome: Welcome
+    secret: bytes
+    session_id: bytes
+    server_proof: ServerProof
+    client_proof: ClientProof
+    client_records: list[Record]
+    server_records: list[Record]
+
+    def said(self) -> list[str]:
+        return list(_texts(self.client_records, SAY))
+
+    def replied(self) -> list[str]:
+        return list(_texts(self.server_records, REPLY))
+
+
+def decode(from_client: bytes, from_server: bytes, key: KeyPair | bytes) -> Session:
+    """Abort says what is wrong; only complete handshakes can be decoded. Signatures are not verified."""
+    client_frames = frames(from_client)
+    server_frames = frames(from_server)
+    first_payload = client_frames[0]
+    hello = read_hello(first_payload)
+    transcript = Transcript(hello.suite)
+    transcript.hello(first_payload)
+    second_payload = server_frames[0]
+    welcome = read_welcome(second_payload, hello.suite)
+    info = seal_info(transcript.h[1], welcome.nonce)
+    secret = key if isinstance(key, bytes) else open_sealed(key, welcome.sealed, info)
+    transcript.welcome(second_payload)
+    keys = handshake_keys(secret, transcript.h[2])
+    server_first = _open("server", _half(hello, keys.hs_server), server_frames[1])
+    server_proof = read_server_proof(_proof(server_first))
+    transcript.server_body(server_proof.body)
+    transcript.server_signature(server_proof.signature)
+    client_first = _open("client", _half(hello, keys.hs_client), client_frames[1])
+    client_proof = read_client_proof(_proof(client_first))
+    transcript.client_body(server_proof.mac, client_proof.body)
+    transcript.client_signature(client_proof.signature)
+    transcript.client_mac(client_proof.mac)
+    app = session_keys(keys.master, transcript.h[7])
+    return Session(
+        hello,
+        welcome,
+        secret,
+        app.session_id,
+        server_proof,
+        client_proof,
+        [client_first, *_direction("client", _half(hello, app.ts_client), client_frames[2:])],
+        [server_first, *_direction("server", _half(hello, app.ts_server), server_frames[2:])],
+    )
+
+
+def frames(stream: bytes) -> list[bytes]:
+    """Section 1; the stream has to end with a whole frame."""
+    found = []
+    while stream:
+        length = int.from_bytes(stream[:4], "big")
+        if len(stream) < 4 + length:
+            raise Abort("cut", "within a frame")
+        found.append(stream[4 : 4 + length])
+        stream = stream[4 + length :]
+    return found
+
+
+def payload_fields(record: Record) -> tuple[Value, ...]:
+    return read_payload(record.kind, record.payload)
+
+
+def _direction(side: str, half: Half, bodies: list[bytes]) -> Iterator[Record]:
+    for body in bodies:
+        record = _open(side, half, body)
+        payload_fields(record)  # aborts if it has not the form of its type
+        if record.kind == REKEY:
+            half.step()
+        yield record
+
+
+def _half(hello: Hello, ts: bytes) -> Half:
+    return Half(hello.suite, ts, bytes)
+
+
+def _open(side: str, half: Half, body: bytes) -> Record:
+    ts, seq = half.ts, half.seq
+    kind, payload = read_plaintext(half.open(body))
+    return Record(side, ts, seq, kind, payload, lp(body))
+
+
+def _proof(record: Record) -> bytes:
+    if record.kind != PROOF:
+        raise Abort("order", "PROOF expected")
+    return record.payload
+
+
+def _texts(records: list[Record], kind: int) -> Iterator[str]:
+    message = Message()
+    for record in records:
+        if record.kind == kind:
+            _, last, chunk = payload_fields(record)
+            text = message.add(last, chunk)
+            if text is not None:
+                yield text

@@ -1,0 +1,154 @@
+"""The forms of section 3's handshake messages and of section 8's payloads.
+
+Text (kinds, suite, name, ABOUT) is str; nonces, keys, digests, sealed, signatures, MACs and chunks are bin;
+SB and CB are arrays inside the PROOF's array, and what is hashed of them is their slice of the payload.
+"""
+
+from typing import NamedTuple
+
+from tests.independent.abort import Abort
+from tests.independent.pack import Value, unpack, unpack_at
+from tests.independent.records import ABOUT, CANCEL, FAULT, GOODBYE, NEW, PAD, PROOF, REKEY, REPLY, SAY
+from tests.independent.schedule import sha256
+from tests.independent.suites import SUITES, check_pub, check_sealed
+
+VERSION = 1
+NO_CLIENT_KEY, CLIENT_KEY_OPTIONAL, CLIENT_KEY_REQUIRED = range(3)
+REASONS = range(6)
+CODES = range(1, 10)
+LONGEST_ABOUT = 64  # bytes of UTF-8
+
+
+class Hello(NamedTuple):
+    suite: str
+    nonce: bytes
+    pub: bytes
+
+
+class Welcome(NamedTuple):
+    nonce: bytes
+    sealed: bytes
+
+
+class ServerProof(NamedTuple):
+    body: bytes  # SB as received
+    host_key: bytes
+    client_auth: int
+    signature: bytes
+    mac: bytes
+
+
+class ClientProof(NamedTuple):
+    body: bytes  # CB as received
+    name: str
+    user_key: bytes
+    signature: bytes
+    mac: bytes
+
+
+def read_hello(payload: bytes, allowed: tuple[str, ...] = SUITES) -> Hello:
+    kind, version, suite, nonce, pub, digest = _array(unpack(payload), 6)
+    _check_kind_and_version(kind, "hello", version)
+    suite = _str(suite)
+    if suite not in SUITES or suite not in allowed:
+        raise Abort("suite")
+    hello = Hello(suite, _bin(nonce, 32), _bin(pub))
+    if _bin(digest, 32) != sha256(hello.pub):
+        raise Abort("digest")
+    check_pub(suite, hello.pub)
+    return hello
+
+
+def read_welcome(payload: bytes, asked: str) -> Welcome:
+    kind, version, suite, nonce, sealed, digest = _array(unpack(payload), 6)
+    _check_kind_and_version(kind, "welcome", version)
+    if _str(suite) != asked:
+        raise Abort("suite")
+    welcome = Welcome(_bin(nonce, 32), _bin(sealed))
+    check_sealed(asked, welcome.sealed)
+    if _bin(digest, 32) != sha256(welcome.sealed):
+        raise Abort("digest")
+    return welcome
+
+
+def read_server_proof(payload: bytes) -> ServerProof:
+    body, signature, mac = _array(unpack(payload), 3)
+    kind, host_key, client_auth = _array(body, 3)
+    if _str(kind) != "server" or _int(client_auth) > CLIENT_KEY_REQUIRED:
+        raise Abort("malformed", "SB")
+    return ServerProof(_first(payload), _bin(host_key), _int(client_auth), _bin(signature, 64), _bin(mac, 32))
+
+
+def read_client_proof(payload: bytes) -> ClientProof:
+    """Section 3: name, user_key and sig_c are all there, or all empty."""
+    body, signature, mac = _array(unpack(payload), 3)
+    kind, name, user_key = _array(body, 3)
+    if _str(kind) != "client":
+        raise Abort("malformed", "CB")
+    proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32))
+    if len(proof.signature) != (64 if proof.user_key else 0) or (proof.name and not proof.user_key):
+        raise Abort("malformed", "half anonymous")
+    return proof
+
+
+def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
+    """The fields of a record's payload; a type that has none has n = 0."""
+    if kind not in range(10):
+        raise Abort("order", "unknown type")
+    if kind in (PAD, REKEY, NEW):
+        if payload:
+            raise Abort("malformed", "n is not 0")
+        return ()
+    if kind == PROOF:
+        return _array(unpack(payload), 3)
+    arity = {SAY: 3, REPLY: 3, GOODBYE: 2, FAULT: 2, CANCEL: 1, ABOUT: 3}[kind]
+    values = _array(unpack(payload), arity)
+    if kind in (SAY, REPLY):
+        number, last, chunk = values
+        if not isinstance(last, bool):
+            raise Abort("malformed", "last")
+        return _int(number), last, _bin(chunk)
+    if kind == ABOUT:
+        if any(len(_str(value).encode()) > LONGEST_ABOUT for value in values):
+            raise Abort("malformed", "too long")
+        return values
+    numbers = tuple(_int(value) for value in values)
+    if (kind == GOODBYE and numbers[0] not in REASONS) or (kind == FAULT and numbers[1] not in CODES):
+        raise Abort("malformed", "a number that means nothing")
+    return numbers
+
+
+def _check_kind_and_version(kind: Value, expected: str, version: Value) -> None:
+    if _str(kind) != expected:
+        raise Abort("malformed", "kind")
+    if _int(version) != VERSION:
+        raise Abort("version")
+
+
+def _first(payload: bytes) -> bytes:
+    """The bytes of the first element: after the one byte that begins an array of three."""
+    return payload[1 : unpack_at(payload, 1)[1]]
+
+
+def _array(value: Value, arity: int) -> tuple[Value, ...]:
+    if not isinstance(value, tuple) or len(value) != arity:
+        raise Abort("malformed", "arity")
+    return value
+
+
+def _str(value: Value) -> str:
+    if not isinstance(value, str):
+        raise Abort("malformed", "not a str")
+    return value
+
+
+def _bin(value: Value, size: int | None = None) -> bytes:
+    if not isinstance(value, bytes) or (size is not None and len(value) != size):
+        raise Abort("malformed", "not a bin of that length")
+    return value
+
+
+def _int(value: Value) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Abort("malformed", "not an integer")
+    return value

@@ -1,0 +1,147 @@
+"""The server of one connection, step by step in the order of section 3, with section 7's checks."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.independent import sshsig
+from tests.independent.abort import Abort
+from tests.independent.messages import (
+    CLIENT_KEY_OPTIONAL,
+    CLIENT_KEY_REQUIRED,
+    NO_CLIENT_KEY,
+    VERSION,
+    ClientProof,
+    read_client_proof,
+    read_hello,
+)
+from tests.independent.pack import Value, pack
+from tests.independent.peer import CHUNK, HANDSHAKE_FRAME, Hook, Peer
+from tests.independent.records import ABOUT, GOODBYE, REPLY
+from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
+from tests.independent.suites import SUITES, seal
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What the operator configured; times in seconds (section 13)."""
+
+    host_key: Ed25519PrivateKey
+    names: frozenset[str]
+    authorized: Mapping[bytes, str] = field(default_factory=dict)  # key blob -> user, as ABOUT tells
+    client_auth: int = CLIENT_KEY_OPTIONAL
+    suites: tuple[str, ...] = SUITES
+    hello_timeout: float = 5.0
+    proof_timeout: float = 30.0
+    sealed: bytes | None = None  # injected, with the secret by ``randomness``, to replay a vector
+
+
+class Server(Peer):
+    side = "server"
+    other = "client"
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        settings: ServerSettings,
+        randomness: Callable[[int], bytes] = os.urandom,
+        hooks: Mapping[str, Hook] | None = None,
+    ) -> None:
+        super().__init__(sock, randomness, hooks)
+        self.settings = settings
+
+    def handshake(self) -> None:
+        self.read_hello()
+        self.send_welcome()
+        self.prove()
+        self.read_client_proof()
+        self.send_about()
+
+    def read_hello(self) -> None:
+        self.deadline = time.monotonic() + self.settings.hello_timeout
+        payload = self.read_frame(HANDSHAKE_FRAME)
+        self.hello = read_hello(payload, self.settings.suites)
+        self.suite = self.hello.suite
+        self.transcript = Transcript(self.suite)
+        self.transcript.hello(payload)
+        self.trace.add(suite=self.suite, nc=self.hello.nonce, pub=self.hello.pub, hello=payload)
+
+    def send_welcome(self) -> None:
+        nonce = self.bend("nonce", self.randomness(32))
+        secret = self.bend("secret", self.randomness(32))
+        info = self.bend("info", seal_info(self.transcript.h[1], nonce))
+        pub = self.bend("pub", self.hello.pub)
+        sealed = self.bend("sealed", self.settings.sealed or seal(self.suite, pub, info, secret))
+        fields: tuple[Value, ...] = ("welcome", VERSION, self.suite, nonce, sealed, sha256(sealed))
+        payload = self.bend("payload", pack(self.bend("fields", fields)))
+        self.transcript.welcome(payload)
+        self.handshake_keys = handshake_keys(secret, self.transcript.h[2])
+        self.trace.add(ns=nonce, info=info, sealed=sealed, secret=secret, welcome=payload)
+        self.trace.add_handshake_keys(self.handshake_keys)
+        self.sending = self.half(self.handshake_keys.hs_server)
+        self.receiving = self.half(self.handshake_keys.hs_client)
+        self.write_frame(payload)
+        self.deadline = time.monotonic() + self.settings.proof_timeout
+
+    def prove(self) -> None:
+        fields: tuple[Value, ...] = ("server", sshsig.blob(self.settings.host_key), self.settings.client_auth)
+        body = pack(self.bend("SB", fields))
+        self.transcript.server_body(body)
+        signature = sshsig.sign(self.settings.host_key, sshsig.SERVER, self.transcript.h[3])
+        signature = self.bend("signature", signature)
+        self.transcript.server_signature(signature)
+        self.mac_s = self.bend("mac", mac(self.handshake_keys.fin_server, self.transcript.h[4]))
+        self.trace.add(sb=body, sig_s=signature, mac_s=self.mac_s)
+        self.send_proof(self.sending, body, signature, self.mac_s)
+
+    def read_client_proof(self) -> None:
+        proof = read_client_proof(self.read_proof(self.receiving))
+        if proof.user_key and not sshsig.acceptable(proof.user_key):
+            raise Abort("user-key", "form")
+        if proof.user_key and proof.name not in self.settings.names:
+            raise Abort("name")
+        self.transcript.client_body(self.mac_s, proof.body)
+        self.transcript.client_signature(proof.signature)
+        self.check_mac(mac(self.handshake_keys.fin_client, self.transcript.h[6]), proof.mac)
+        if proof.user_key and not sshsig.verifies(proof.user_key, sshsig.CLIENT, self.transcript.h[5], proof.signature):
+            raise Abort("proof", "signature")
+        self._check_user(proof)
+        self.transcript.client_mac(proof.mac)
+        self.session_keys = session_keys(self.handshake_keys.master, self.transcript.h[7])
+        self.trace.add(cb=proof.body, sig_c=proof.signature, mac_c=proof.mac)
+        self.trace.add_session_keys(self.transcript, self.session_keys)
+        self.sending = self.half(self.session_keys.ts_server)
+        self.receiving = self.half(self.session_keys.ts_client)
+        self.deadline = None
+        self.user = self.settings.authorized.get(proof.user_key, "")
+
+    def send_about(self) -> None:
+        self.send(ABOUT, self.user, "echo", "independent")
+
+    def reply(self, number: int, text: str) -> None:
+        data = text.encode()
+        chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
+        for at, chunk in enumerate(chunks):
+            self.send(REPLY, number, at == len(chunks) - 1, chunk)
+
+    def serve(self, robot: Callable[[str], str]) -> None:
+        """Answer until the client says GOODBYE. A CANCEL comes too late always: the reply has ended."""
+        while True:
+            kind, _, text = self.receive()
+            if text is not None:
+                self.reply(self.conversation.said, robot(text))
+            if kind == GOODBYE:
+                return self.leave()
+
+    def _check_user(self, proof: ClientProof) -> None:
+        """Section 7: in authorized_keys, and client_auth satisfied."""
+        if proof.user_key and proof.user_key not in self.settings.authorized:
+            raise Abort("user-key", "not authorized")
+        if self.settings.client_auth == CLIENT_KEY_REQUIRED and not proof.user_key:
+            raise Abort("user-key", "missing")
+        if self.settings.client_auth == NO_CLIENT_KEY and proof.user_key:
+            raise Abort("user-key", "not asked for")
