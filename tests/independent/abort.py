@@ -24,7 +24,7 @@ CATEGORIES = frozenset(
 )
 
 
-class Abort(Exception):
+class AbortError(Exception):
     """Section 12: nothing is sent to the peer; ``category`` is all that may be said."""
 
     def __init__(self, category: str, detail: str = "") -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.messages import (
     CLIENT_KEY_REQUIRED,
     NO_CLIENT_KEY,
@@ -86,16 +86,16 @@ class Client(Peer):
     def read_server_proof(self) -> None:
         proof = read_server_proof(self.read_proof(self.receiving))
         if not sshsig.acceptable(proof.host_key):
-            raise Abort("host-key", "form")
+            raise AbortError("host-key", "form")
         self.transcript.server_body(proof.body)
         if not sshsig.verifies(proof.host_key, sshsig.SERVER, self.transcript.h[3], proof.signature):
-            raise Abort("proof", "signature")
+            raise AbortError("proof", "signature")
         self.transcript.server_signature(proof.signature)
         self.check_mac(mac(self.handshake_keys.fin_server, self.transcript.h[4]), proof.mac)
         if proof.host_key in self.settings.revoked:
-            raise Abort("host-key", "revoked")
+            raise AbortError("host-key", "revoked")
         if proof.host_key != self.settings.known_host:
-            raise Abort("host-key", "changed" if self.settings.known_host else "unknown")
+            raise AbortError("host-key", "changed" if self.settings.known_host else "unknown")
         self.trace.add(sb=proof.body, sig_s=proof.signature, mac_s=proof.mac)
         self.server_proof = proof
 
@@ -149,5 +149,5 @@ class Client(Peer):
     def _key_to_prove(self, proof: ServerProof) -> Ed25519PrivateKey | None:
         """A server that takes no user's key is not told one."""
         if proof.client_auth == CLIENT_KEY_REQUIRED and not self.settings.user_key:
-            raise Abort("user-key", "the server wants one")
+            raise AbortError("user-key", "the server wants one")
         return None if proof.client_auth == NO_CLIENT_KEY else self.settings.user_key

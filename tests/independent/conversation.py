@@ -1,6 +1,6 @@
 """Section 8's turns: which record may come next from which side, and the messages that records make."""
 
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.pack import Value
 from tests.independent.records import ABOUT, CANCEL, FAULT, GOODBYE, NEW, PAD, REKEY, REPLY, SAY
 
@@ -18,13 +18,13 @@ class Message:
         assert isinstance(chunk, bytes)
         self._chunks += chunk
         if len(self._chunks) > LONGEST_MESSAGE:
-            raise Abort("message", "too long")
+            raise AbortError("message", "too long")
         if not last:
             return None
         try:
             text = self._chunks.decode()
         except UnicodeDecodeError:
-            raise Abort("message", "not UTF-8") from None
+            raise AbortError("message", "not UTF-8") from None
         self._chunks.clear()
         return text
 
@@ -49,9 +49,9 @@ class Conversation:
     def record(self, side: str, kind: int, fields: tuple[Value, ...]) -> str | None:
         """The text that became whole with this record of ``side``."""
         if self._left[side]:
-            raise Abort("order", "after GOODBYE")
+            raise AbortError("order", "after GOODBYE")
         if side == "server" and (kind == ABOUT) == self._introduced:
-            raise Abort("order", "ABOUT comes first, once")
+            raise AbortError("order", "ABOUT comes first, once")
         if kind in (PAD, REKEY):
             return None
         if kind == GOODBYE:
@@ -63,27 +63,27 @@ class Conversation:
         if kind == SAY:
             number, last, chunk = fields
             if number != self.said + 1:
-                raise Abort("order", "not the next id")
+                raise AbortError("order", "not the next id")
             text = self._say.add(last, chunk)
             self.said += last is True
             return text
         if kind == CANCEL:
             (number,) = fields
             if number not in range(1, self.said + 1):
-                raise Abort("order", "an id never said")
+                raise AbortError("order", "an id never said")
             return None
         if kind == NEW:
             return None
-        raise Abort("order", "not a client's record")
+        raise AbortError("order", "not a client's record")
 
     def _from_server(self, kind: int, fields: tuple[Value, ...]) -> str | None:
         if kind == ABOUT:
             self._introduced = True
             return None
         if kind not in (REPLY, FAULT):
-            raise Abort("order", "not a server's record")
+            raise AbortError("order", "not a server's record")
         if fields[0] != self.answered + 1 or self.answered == self.said:
-            raise Abort("order", "not the id to answer")
+            raise AbortError("order", "not the id to answer")
         if kind == FAULT:
             self._reply.drop()
             self.answered += 1

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.conversation import Message
 from tests.independent.messages import (
     ClientProof,
@@ -17,7 +17,7 @@ from tests.independent.messages import (
     read_welcome,
 )
 from tests.independent.pack import Value
-from tests.independent.records import PROOF, REKEY, REPLY, SAY, Half, read_plaintext
+from tests.independent.records import FAULT, PROOF, REKEY, REPLY, SAY, Half, read_plaintext
 from tests.independent.schedule import Transcript, handshake_keys, lp, seal_info, session_keys
 from tests.independent.suites import KeyPair, open_sealed
 from tests.independent.trace import Record
@@ -25,7 +25,7 @@ from tests.independent.trace import Record
 
 @dataclass(frozen=True)
 class Session:
-    """What was in the streams. A direction whose records are ``[]`` had not come to its PROOF."""
+    """What was in the streams; each direction's first record is its PROOF."""
 
     hello: Hello
     welcome: Welcome
@@ -44,9 +44,11 @@ class Session:
 
 
 def decode(from_client: bytes, from_server: bytes, key: KeyPair | bytes) -> Session:
-    """Abort says what is wrong; only complete handshakes can be decoded. Signatures are not verified."""
+    """Only a whole handshake can be decoded. Its signatures and MACs are not verified."""
     client_frames = frames(from_client)
     server_frames = frames(from_server)
+    if len(client_frames) < 2 or len(server_frames) < 2:
+        raise AbortError("cut", "within the handshake")
     first_payload = client_frames[0]
     hello = read_hello(first_payload)
     transcript = Transcript(hello.suite)
@@ -85,7 +87,7 @@ def frames(stream: bytes) -> list[bytes]:
     while stream:
         length = int.from_bytes(stream[:4], "big")
         if len(stream) < 4 + length:
-            raise Abort("cut", "within a frame")
+            raise AbortError("cut", "within a frame")
         found.append(stream[4 : 4 + length])
         stream = stream[4 + length :]
     return found
@@ -116,7 +118,7 @@ def _open(side: str, half: Half, body: bytes) -> Record:
 
 def _proof(record: Record) -> bytes:
     if record.kind != PROOF:
-        raise Abort("order", "PROOF expected")
+        raise AbortError("order", "PROOF expected")
     return record.payload
 
 
@@ -128,3 +130,5 @@ def _texts(records: list[Record], kind: int) -> Iterator[str]:
             text = message.add(last, chunk)
             if text is not None:
                 yield text
+        elif record.kind == FAULT:
+            message.drop()

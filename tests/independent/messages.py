@@ -6,7 +6,7 @@ SB and CB are arrays inside the PROOF's array, and what is hashed of them is the
 
 from typing import NamedTuple
 
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.pack import Value, unpack, unpack_at
 from tests.independent.records import ABOUT, CANCEL, FAULT, GOODBYE, NEW, PAD, PROOF, REKEY, REPLY, SAY
 from tests.independent.schedule import sha256
@@ -51,10 +51,10 @@ def read_hello(payload: bytes, allowed: tuple[str, ...] = SUITES) -> Hello:
     _check_kind_and_version(kind, "hello", version)
     suite = _str(suite)
     if suite not in SUITES or suite not in allowed:
-        raise Abort("suite")
+        raise AbortError("suite")
     hello = Hello(suite, _bin(nonce, 32), _bin(pub))
     if _bin(digest, 32) != sha256(hello.pub):
-        raise Abort("digest")
+        raise AbortError("digest")
     check_pub(suite, hello.pub)
     return hello
 
@@ -63,11 +63,11 @@ def read_welcome(payload: bytes, asked: str) -> Welcome:
     kind, version, suite, nonce, sealed, digest = _array(unpack(payload), 6)
     _check_kind_and_version(kind, "welcome", version)
     if _str(suite) != asked:
-        raise Abort("suite")
+        raise AbortError("suite")
     welcome = Welcome(_bin(nonce, 32), _bin(sealed))
     check_sealed(asked, welcome.sealed)
     if _bin(digest, 32) != sha256(welcome.sealed):
-        raise Abort("digest")
+        raise AbortError("digest")
     return welcome
 
 
@@ -75,7 +75,7 @@ def read_server_proof(payload: bytes) -> ServerProof:
     body, signature, mac = _array(unpack(payload), 3)
     kind, host_key, client_auth = _array(body, 3)
     if _str(kind) != "server" or _int(client_auth) > CLIENT_KEY_REQUIRED:
-        raise Abort("malformed", "SB")
+        raise AbortError("malformed", "SB")
     return ServerProof(_first(payload), _bin(host_key), _int(client_auth), _bin(signature, 64), _bin(mac, 32))
 
 
@@ -84,20 +84,20 @@ def read_client_proof(payload: bytes) -> ClientProof:
     body, signature, mac = _array(unpack(payload), 3)
     kind, name, user_key = _array(body, 3)
     if _str(kind) != "client":
-        raise Abort("malformed", "CB")
+        raise AbortError("malformed", "CB")
     proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32))
     if len(proof.signature) != (64 if proof.user_key else 0) or (proof.name and not proof.user_key):
-        raise Abort("malformed", "half anonymous")
+        raise AbortError("malformed", "half anonymous")
     return proof
 
 
 def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     """The fields of a record's payload; a type that has none has n = 0."""
     if kind not in range(10):
-        raise Abort("order", "unknown type")
+        raise AbortError("order", "unknown type")
     if kind in (PAD, REKEY, NEW):
         if payload:
-            raise Abort("malformed", "n is not 0")
+            raise AbortError("malformed", "n is not 0")
         return ()
     if kind == PROOF:
         return _array(unpack(payload), 3)
@@ -106,23 +106,23 @@ def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     if kind in (SAY, REPLY):
         number, last, chunk = values
         if not isinstance(last, bool):
-            raise Abort("malformed", "last")
+            raise AbortError("malformed", "last")
         return _int(number), last, _bin(chunk)
     if kind == ABOUT:
         if any(len(_str(value).encode()) > LONGEST_ABOUT for value in values):
-            raise Abort("malformed", "too long")
+            raise AbortError("malformed", "too long")
         return values
     numbers = tuple(_int(value) for value in values)
     if (kind == GOODBYE and numbers[0] not in REASONS) or (kind == FAULT and numbers[1] not in CODES):
-        raise Abort("malformed", "a number that means nothing")
+        raise AbortError("malformed", "a number that means nothing")
     return numbers
 
 
 def _check_kind_and_version(kind: Value, expected: str, version: Value) -> None:
     if _str(kind) != expected:
-        raise Abort("malformed", "kind")
+        raise AbortError("malformed", "kind")
     if _int(version) != VERSION:
-        raise Abort("version")
+        raise AbortError("version")
 
 
 def _first(payload: bytes) -> bytes:
@@ -132,23 +132,23 @@ def _first(payload: bytes) -> bytes:
 
 def _array(value: Value, arity: int) -> tuple[Value, ...]:
     if not isinstance(value, tuple) or len(value) != arity:
-        raise Abort("malformed", "arity")
+        raise AbortError("malformed", "arity")
     return value
 
 
 def _str(value: Value) -> str:
     if not isinstance(value, str):
-        raise Abort("malformed", "not a str")
+        raise AbortError("malformed", "not a str")
     return value
 
 
 def _bin(value: Value, size: int | None = None) -> bytes:
     if not isinstance(value, bytes) or (size is not None and len(value) != size):
-        raise Abort("malformed", "not a bin of that length")
+        raise AbortError("malformed", "not a bin of that length")
     return value
 
 
 def _int(value: Value) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Abort("malformed", "not an integer")
+        raise AbortError("malformed", "not an integer")
     return value

@@ -2,9 +2,9 @@
 
 from typing import TypeAlias
 
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 
-Value: TypeAlias = "None | bool | int | str | bytes | tuple[Value, ...]"
+Value: TypeAlias = "bool | int | str | bytes | tuple[Value, ...] | None"
 
 _DEEPEST = 4  # the deepest message has an array in an array; this only bounds the recursion
 
@@ -35,14 +35,14 @@ def unpack(data: bytes) -> Value:
     """Section 0: decode, encode again, and abort if the bytes differ."""
     value, end = unpack_at(data, 0)
     if end != len(data) or pack(value) != data:
-        raise Abort("malformed", "not the one encoding")
+        raise AbortError("malformed", "not the one encoding")
     return value
 
 
 def unpack_at(data: bytes, at: int, depth: int = 0) -> tuple[Value, int]:
     """The value that begins at ``at``, in whatever encoding, and where it ends."""
     if at >= len(data) or depth > _DEEPEST:
-        raise Abort("malformed", "too short or too deep")
+        raise AbortError("malformed", "too short or too deep")
     first = data[at]
     at += 1
     if first in (0xC0, 0xC2, 0xC3):
@@ -64,7 +64,7 @@ def unpack_at(data: bytes, at: int, depth: int = 0) -> tuple[Value, int]:
     if first in _BINARIES:
         size, at = _number(data, at, _BINARIES[first])
         return _take(data, at, size)
-    raise Abort("malformed", "a type that no message has")
+    raise AbortError("malformed", "a type that no message has")
 
 
 def _head(number: int, wide: dict[int, int], short: int, shorts: int) -> bytes:
@@ -79,7 +79,7 @@ def _head(number: int, wide: dict[int, int], short: int, shorts: int) -> bytes:
 
 def _take(data: bytes, at: int, size: int) -> tuple[bytes, int]:
     if at + size > len(data):
-        raise Abort("malformed", "too short")
+        raise AbortError("malformed", "too short")
     return data[at : at + size], at + size
 
 
@@ -92,7 +92,7 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     try:
         return data.decode(), at
     except UnicodeDecodeError:
-        raise Abort("malformed", "a str that is not UTF-8") from None
+        raise AbortError("malformed", "a str that is not UTF-8") from None
 
 
 def _array(data: bytes, at: int, size: int, depth: int) -> tuple[Value, int]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.conversation import Conversation
 from tests.independent.messages import read_payload
 from tests.independent.pack import Value, pack
@@ -53,11 +53,11 @@ class Peer:
         self.trace = Trace()
         self.conversation = Conversation()
         self.deadline: float | None = None  # on time.monotonic()
-        self._hooks = hooks or {}
+        self.hooks = hooks or {}
 
     def bend(self, point: str, value: T) -> T:
         """``value``, or what the hook of that name makes of it."""
-        hook = self._hooks.get(point)
+        hook = self.hooks.get(point)
         return hook(self, value) if hook else value
 
     # Section 1
@@ -68,7 +68,7 @@ class Peer:
     def read_frame(self, lengths: range) -> bytes:
         length = int.from_bytes(self._read(4), "big")
         if length not in lengths:
-            raise Abort("framing", str(length))
+            raise AbortError("framing", str(length))
         return self._read(length)
 
     def _read(self, size: int) -> bytes:
@@ -78,11 +78,11 @@ class Peer:
                 self.sock.settimeout(max(0.001, self.deadline - time.monotonic()) if self.deadline else None)
                 more = self.sock.recv(size - len(data))
             except TimeoutError:
-                raise Abort("timeout") from None
+                raise AbortError("timeout") from None
             except ConnectionError:
                 more = b""
             if not more:
-                raise Abort("cut")
+                raise AbortError("cut")
             data += more
         return data
 
@@ -96,13 +96,13 @@ class Peer:
     def read_proof(self, half: Half) -> bytes:
         kind, payload = self._open(half)
         if kind != PROOF:
-            raise Abort("order", "PROOF expected")
+            raise AbortError("order", "PROOF expected")
         return payload
 
     @staticmethod
     def check_mac(ours: bytes, theirs: bytes) -> None:
         if not hmac.compare_digest(ours, theirs):
-            raise Abort("proof", "MAC")
+            raise AbortError("proof", "MAC")
 
     # Section 8
 
@@ -156,8 +156,8 @@ class Peer:
         self.sock.shutdown(socket.SHUT_WR)
         try:
             self._read(1)
-        except Abort as end:
+        except AbortError as end:
             if end.category != "cut":
                 raise
         else:
-            raise Abort("order", "after GOODBYE")
+            raise AbortError("order", "after GOODBYE")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.schedule import mac, next_traffic_secret, traffic_iv, traffic_key
 from tests.independent.suites import PQ, RECORD_FRAME
 
@@ -37,7 +37,7 @@ def plaintext(kind: int, payload: bytes) -> bytes:
 def read_plaintext(data: bytes) -> tuple[int, bytes]:
     n = int.from_bytes(data[1:HEAD], "big")
     if len(data) != PLAINTEXT or n > LONGEST_PAYLOAD or any(data[HEAD + n :]):
-        raise Abort("record", "padding")
+        raise AbortError("record", "padding")
     return data[0], data[HEAD : HEAD + n]
 
 
@@ -69,7 +69,7 @@ class Half:
         self._tokens = min(BUCKET, self._tokens + (now - self._filled) / REFILL_PERIOD)
         self._filled = now
         if self._tokens < 1:
-            raise Abort("rekey", "too many")
+            raise AbortError("rekey", "too many")
         self._tokens -= 1
 
     def seal(self, data: bytes) -> bytes:
@@ -84,16 +84,16 @@ class Half:
 
     def open(self, body: bytes) -> bytes:
         if self.seq >= RECEIVER_LIMIT:
-            raise Abort("rekey", "missing")
+            raise AbortError("rekey", "missing")
         if self.suite == PQ:
             try:
                 data = ChaCha20Poly1305(traffic_key(self.ts)).decrypt(self._nonce(), body, self._length())
             except InvalidTag:
-                raise Abort("record", "does not open") from None
+                raise AbortError("record", "does not open") from None
         else:
             numbered = fernet_open(traffic_key(self.ts), body)
             if numbered[:8] != self.seq.to_bytes(8, "big"):
-                raise Abort("record", "number")
+                raise AbortError("record", "number")
             data = numbered[8:]
         self.seq += 1
         return data
@@ -119,17 +119,17 @@ def fernet_open(key: bytes, text: bytes) -> bytes:
     try:
         token = base64.urlsafe_b64decode(text)
     except ValueError:
-        raise Abort("record", "not base64") from None
+        raise AbortError("record", "not base64") from None
     if base64.urlsafe_b64encode(token) != text:
-        raise Abort("record", "does not re-encode to itself")
+        raise AbortError("record", "does not re-encode to itself")
     signed, tag = token[:-32], token[-32:]
     if not hmac.compare_digest(tag, mac(key[:16], signed)):
-        raise Abort("record", "does not open")
+        raise AbortError("record", "does not open")
     if signed[:9] != bytes([_FERNET_VERSION]) + bytes(8):
-        raise Abort("record", "version or timestamp")
+        raise AbortError("record", "version or timestamp")
     decryptor = Cipher(AES(key[16:]), CBC(signed[9:25])).decryptor()
     unpadder = PKCS7(128).unpadder()
     try:
         return unpadder.update(decryptor.update(signed[25:])) + unpadder.finalize()
     except ValueError:
-        raise Abort("record", "does not open") from None
+        raise AbortError("record", "does not open") from None

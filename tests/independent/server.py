@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 from tests.independent.messages import (
     CLIENT_KEY_OPTIONAL,
     CLIENT_KEY_REQUIRED,
@@ -101,14 +101,14 @@ class Server(Peer):
     def read_client_proof(self) -> None:
         proof = read_client_proof(self.read_proof(self.receiving))
         if proof.user_key and not sshsig.acceptable(proof.user_key):
-            raise Abort("user-key", "form")
+            raise AbortError("user-key", "form")
         if proof.user_key and proof.name not in self.settings.names:
-            raise Abort("name")
+            raise AbortError("name")
         self.transcript.client_body(self.mac_s, proof.body)
         self.transcript.client_signature(proof.signature)
         self.check_mac(mac(self.handshake_keys.fin_client, self.transcript.h[6]), proof.mac)
         if proof.user_key and not sshsig.verifies(proof.user_key, sshsig.CLIENT, self.transcript.h[5], proof.signature):
-            raise Abort("proof", "signature")
+            raise AbortError("proof", "signature")
         self._check_user(proof)
         self.transcript.client_mac(proof.mac)
         self.session_keys = session_keys(self.handshake_keys.master, self.transcript.h[7])
@@ -140,8 +140,8 @@ class Server(Peer):
     def _check_user(self, proof: ClientProof) -> None:
         """Section 7: in authorized_keys, and client_auth satisfied."""
         if proof.user_key and proof.user_key not in self.settings.authorized:
-            raise Abort("user-key", "not authorized")
+            raise AbortError("user-key", "not authorized")
         if self.settings.client_auth == CLIENT_KEY_REQUIRED and not proof.user_key:
-            raise Abort("user-key", "missing")
+            raise AbortError("user-key", "missing")
         if self.settings.client_auth == NO_CLIENT_KEY and proof.user_key:
-            raise Abort("user-key", "not asked for")
+            raise AbortError("user-key", "not asked for")

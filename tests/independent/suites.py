@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.independent import hpke
-from tests.independent.abort import Abort
+from tests.independent.abort import AbortError
 
 PQ = "mlkem768x25519-chacha20poly1305"
 RSA = "rsa2048-fernet"
@@ -83,21 +83,21 @@ def make_key_pair(suite: str, randomness: Callable[[int], bytes]) -> KeyPair:
 
 def check_pub(suite: str, pub: bytes) -> None:
     if len(pub) != _PUB[suite]:
-        raise Abort("key", "length")
+        raise AbortError("key", "length")
     if suite == PQ:
         if not hpke.reduced(pub):
-            raise Abort("key", "ML-KEM coefficients not reduced")
+            raise AbortError("key", "ML-KEM coefficients not reduced")
         if hpke.low_order(pub[hpke.MLKEM_PUBLIC :]):
-            raise Abort("key", "X25519 point of low order")
+            raise AbortError("key", "X25519 point of low order")
         return
     n = pub[len(SPKI_BEFORE_N) : -len(SPKI_AFTER_N)]
     if pub != SPKI_BEFORE_N + n + SPKI_AFTER_N or not n[0] & 0x80 or not n[-1] & 1:
-        raise Abort("key", "not SubjectPublicKeyInfo of 2048 bits, odd, with e = 65537")
+        raise AbortError("key", "not SubjectPublicKeyInfo of 2048 bits, odd, with e = 65537")
 
 
 def check_sealed(suite: str, sealed: bytes) -> None:
     if len(sealed) != _SEALED[suite]:
-        raise Abort("seal", "length")
+        raise AbortError("seal", "length")
 
 
 def seal(suite: str, pub: bytes, info: bytes, secret: bytes) -> bytes:
@@ -110,7 +110,7 @@ def seal(suite: str, pub: bytes, info: bytes, secret: bytes) -> bytes:
 def open_sealed(key_pair: KeyPair, sealed: bytes, info: bytes) -> bytes:
     secret = key_pair.open(sealed, info)
     if secret is None or len(secret) != 32:
-        raise Abort("seal", "does not open to 32 bytes")
+        raise AbortError("seal", "does not open to 32 bytes")
     return secret
 
 

@@ -1,0 +1,76 @@
+"""Hooks for the table of faults: what to do to a message on its way out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.independent import sshsig
+from tests.independent.pack import Value, pack, unpack
+from tests.independent.peer import Hook, Peer
+from tests.independent.records import Half, plaintext
+from tests.independent.schedule import lp
+
+STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)  # nobody knows this key
+GARBAGE = b"\xaa" * 32
+
+
+def put(index: int, value: Value) -> Hook:
+    """Of an array's fields, replace one."""
+    return lambda peer, fields: (*fields[:index], value, *fields[index + 1 :])
+
+
+def use(value: Any) -> Hook:
+    """Whatever it was, this instead."""
+    return lambda peer, old: value
+
+
+def change(edit: Callable[[Any], Any]) -> Hook:
+    """An edit that needs no peer."""
+    return lambda peer, old: edit(old)
+
+
+def flip(data: bytes, at: int = 0) -> bytes:
+    at %= len(data)
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def recode(index: int, edit: Callable[[bytes], bytes]) -> Hook:
+    """Of a packed array, write one element's encoding otherwise."""
+
+    def hook(peer: Peer, payload: bytes) -> bytes:
+        elements = [pack(element) for element in _elements(payload)]
+        elements[index] = edit(elements[index])
+        return payload[:1] + b"".join(elements)
+
+    return hook
+
+
+def announce(length: int) -> Hook:
+    """Nothing of the frame but its length: the peer has to abort before it reads a body."""
+    return use(length.to_bytes(4, "big"))
+
+
+def record(peer: Peer, kind: int, payload: bytes = b"") -> bytes:
+    """The frame of any record, next in the sender's row, whether or not it is its turn."""
+    return raw_record(peer.sending, plaintext(kind, payload))
+
+
+def raw_record(half: Half, data: bytes) -> bytes:
+    return lp(half.seal(data))
+
+
+def foreign_half(peer: Peer) -> Half:
+    """Keys of another session."""
+    return peer.half(GARBAGE)
+
+
+def signature_by(key: Ed25519PrivateKey, namespace: str, h: int) -> Hook:
+    """SSHSIG by ``key`` over hash number ``h`` of the transcript."""
+    return lambda peer, old: sshsig.sign(key, namespace, peer.transcript.h[h])
+
+
+def _elements(payload: bytes) -> tuple[Value, ...]:
+    value = unpack(payload)
+    assert isinstance(value, tuple)
+    return value
