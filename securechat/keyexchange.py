@@ -296,7 +296,8 @@ class ServerHandshake:
             raise AuthenticationError(Category.USER_KEY)
         if body.user_key:
             _key_must_be_sound(body.user_key, Category.USER_KEY)
-        if body.name not in self._names:
+        # An anonymous client's name proves nothing about anybody, and it may leave it empty, too.
+        if body.name not in self._names and (body.name or body.user_key):
             raise AuthenticationError(Category.NAME)
         h5 = extend(self._h4, self._mac, raw_body)
         h6 = extend(h5, proof.signature)

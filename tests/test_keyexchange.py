@@ -249,6 +249,15 @@ class ClientProofTests(Handshakes):
         self.assertProofRefused(Category.NAME)
         self.assertProofRefused(Category.NAME, mac=bytes(32), signature=bytes(64))
 
+    def test_anonymousName(self) -> None:
+        """An anonymous client may leave the name empty, but not give another; one with a key has to give it."""
+        self.prepare(name="")
+        self.server.receive_client_proof(self.payload)
+        self.prepare(name="[evil.example]:8080")
+        self.assertProofRefused(Category.NAME)
+        self.prepare(USER_KEY, name="")
+        self.assertProofRefused(Category.NAME)
+
     def test_macAndSignature(self) -> None:
         """A MAC or signature that is not over this handshake is refused."""
         self.prepare(USER_KEY)

@@ -33,10 +33,10 @@ class Fault:
     """Committed at ``step``: its messages are bent by ``hooks``; then comes ``act``; then nothing more is sent."""
 
     name: str
-    role: str  # of the faulty peer
-    step: str
     category: str  # in which the peer under test aborts
     sentence: str
+    role: str  # of the faulty peer
+    step: str
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     act: Act | None = None
     suites: tuple[str, ...] = SUITES
