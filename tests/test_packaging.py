@@ -91,6 +91,7 @@ class DistributionTests(SynchronousTestCase):
     def test_sdistHoldsTheProject(self) -> None:
         """An sdist holds what it takes to test, lint and change the project, and nothing of Twisted's."""
         wanted = {"Makefile", "constraints.txt", "setup.py", "pyproject.toml", "LICENSE", PLUGIN}
+        wanted.update(path.name for path in checkout().glob("*.md"))
         for folder in ("docs", "tests", "tools", "securechat"):
             files = (path for path in (checkout() / folder).rglob("*") if path.is_file())
             wanted.update(path.relative_to(checkout()).as_posix() for path in files)

@@ -34,12 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from securechat.client.session import run
 
     reactor: Any = installed
-    exit_code = ExitCode.INTERRUPTED
+    exit_code: int = ExitCode.INTERRUPTED
 
     def start() -> None:
         done = Deferred.fromCoroutine(run(reactor, options, os.environ))
-        loop.add_signal_handler(signal.SIGINT, done.cancel)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, interrupted, number, done)
         done.addCallbacks(ended, failed).addBoth(lambda _result: reactor.stop())
+
+    def interrupted(number: int, done: "Deferred[ExitCode]") -> None:
+        nonlocal exit_code
+        exit_code = 128 + number
+        done.cancel()
 
     def ended(how: ExitCode) -> None:
         nonlocal exit_code
@@ -62,9 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _let_go_of_output() -> None:
     """Whoever read our output may be gone; the interpreter need not find out once more at its end."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

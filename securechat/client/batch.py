@@ -2,8 +2,7 @@
 
 from typing import Final, Protocol, TextIO
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, succeed
 
 from securechat.client.notes import complain, note
 from securechat.client.outcome import ExitCode
@@ -35,7 +34,7 @@ class Batch:
         self._source = source
         self._output = output
         self._open = 0
-        self._line_open = False  # the last thing written was no whole line
+        self._reply = ""  # the end of what was written of the reply that arrives
         self._progress: Deferred[None] | None = None
 
     # What the session tells
@@ -46,75 +45,77 @@ class Batch:
     def admitted(self, about: Admitted) -> None:
         self.is_admitted = True
         note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
-        Deferred.fromCoroutine(self._talk()).addErrback(self._stopped)
+        Deferred.fromCoroutine(self._talk())
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
-        text = harmless(text)
-        self._write(text)
-        if text:
-            self._line_open = not text.endswith("\n")
+        self._write(harmless(text))
         if last:
-            self._end_line(always=not self._line_open and not text)
+            if not self._reply.endswith("\n"):
+                self._write("\n")
             self._done()
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
-        self._end_line()
+        self._break_off()
         complain(of_fault(fault))
         self.exit = ExitCode.FAULT
         self._done()
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
-        if self._line_open:
-            self._end_line()
+        if self._reply:
+            self._break_off()
             complain(_("the reply was cut"))
         if self._open and self.exit is ExitCode.ANSWERED:
             self.exit = ExitCode.FAULT
         self.ended.callback(reason)
 
+    def hush(self) -> "Deferred[None]":
+        """Nothing more will be shown; fires when that is so."""
+        return succeed(None)
+
     # What the batch does
 
     async def _talk(self) -> None:
-        """Say everything, and leave when all is answered."""
+        """Say everything, and leave when all is answered. A line that is no message is the last."""
         client = self.client
         assert client is not None
-        while (text := await self._source.next()) is not None:
-            client.say(text)
-            self._open += 1
-            while self._open >= MAX_OPEN:
-                await self._reply_done()
+        try:
+            while (text := await self._source.next()) is not None and not self.ended.called:
+                client.say(text)
+                self._open += 1
+                while self._open >= MAX_OPEN:
+                    await self._reply_done()
+        except ConfigurationError as error:
+            complain(str(error))
+            self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
         client.leave()
-
-    def _stopped(self, failure: Failure) -> None:
-        """A line that is no message ends it."""
-        failure.trap(ConfigurationError)
-        complain(failure.getErrorMessage())
-        self._stop(ExitCode.USAGE)
-
-    def _stop(self, exit_code: ExitCode) -> None:
-        self.exit = exit_code
-        assert self.client is not None
-        self.client.leave()
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()
         return self._progress
 
     def _done(self) -> None:
+        self._reply = ""
         self._open -= 1
         progress, self._progress = self._progress, None
         if progress is not None:
             progress.callback(None)
 
-    def _end_line(self, *, always: bool = False) -> None:
-        if self._line_open or always:
+    def _break_off(self) -> None:
+        """End the line of a reply that ends too early."""
+        if self._reply and not self._reply.endswith("\n"):
             self._write("\n")
-        self._line_open = False
+        self._reply = ""
 
     def _write(self, text: str) -> None:
         try:
             self._output.write(text)
             self._output.flush()
-        except BrokenPipeError:
-            self._stop(ExitCode.FAULT)
+        except OSError as error:  # nobody reads any more, or there is no room
+            if not isinstance(error, BrokenPipeError):
+                complain(_("standard output: {problem}").format(problem=error.strerror))
+            self.exit = ExitCode.FAULT
+            assert self.client is not None
+            self.client.leave()
+        self._reply = (self._reply + text)[-1:]

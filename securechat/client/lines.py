@@ -60,8 +60,10 @@ class Lines:
         while True:
             try:
                 data = os.read(self._descriptor, READ_SIZE)
-            except OSError:
-                data = b""
+            except OSError as error:
+                problem = _("standard input: {problem}").format(problem=error.strerror)
+                self._reactor.callFromThread(self._put, ConfigurationError(problem))
+                return
             *lines, rest = (rest + data).split(b"\n")
             if not data and rest:
                 lines.append(rest)
@@ -78,8 +80,9 @@ class Lines:
 
     def _take(self, number: int, line: bytes) -> bool:
         """Hand a line over; False if it is none and reading ends."""
+        line = line.strip()
         try:
-            text = line.decode().strip()
+            text = line.decode()
             if len(line) > MAX_MESSAGE:
                 raise ConfigurationError(
                     _("line {line}: a message has at most {size} bytes").format(line=number, size=MAX_MESSAGE)

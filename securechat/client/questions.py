@@ -15,7 +15,7 @@ from securechat.i18n import _
 
 def can_ask() -> bool:
     """Whether somebody sits there to read a question and to answer it."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from securechat.client.questions import ask_passphrase, ask_whether_right, can_a
 from securechat.client.sentences import of_failed_connection, of_goodbye
 from securechat.client.terminal import Terminal
 from securechat.client.trust import Trust, UnknownHostError
-from securechat.errors import SecureChatError
+from securechat.errors import ConfigurationError, SecureChatError
 from securechat.events import GoodbyeReceived
 from securechat.i18n import _
 
@@ -47,6 +47,7 @@ async def run(reactor: Any, options: Options, environ: Mapping[str, str]) -> Exi
             if not can_ask():
                 raise
             if not ask_whether_right(name, unknown.blob):
+                complain(_("{name} is not trusted").format(name=name))
                 return ExitCode.NOT_TRUSTED
             trust.remember(unknown.blob)
             return await _talk(reactor, options, signer, trust)
@@ -62,10 +63,12 @@ async def _signer(reactor: Any, options: Options, environ: Mapping[str, str]) ->
 
 
 def _make_user(reactor: Any, options: Options) -> Batch | Terminal:
+    if sys.stdout is None or (sys.stdin is None and not options.messages):
+        raise ConfigurationError(_("standard input or output is closed"))
     if options.messages:
         return Batch(Given(options.messages), sys.stdout)
     if sys.stdin.isatty() and sys.stdout.isatty():
-        return Terminal(PromptSession())
+        return Terminal(PromptSession(erase_when_done=True))
     return Batch(Lines(sys.stdin.fileno(), reactor), sys.stdout)
 
 
@@ -90,6 +93,7 @@ async def _talk(reactor: Any, options: Options, signer: Signer | None, trust: Tr
         end = await user.ended
     except CancelledError:
         user.client.leave()
+        await user.hush()
         raise
     if end is None:
         return user.exit

@@ -5,7 +5,8 @@ from typing import Final
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.patch_stdout import patch_stdout
-from twisted.internet.defer import Deferred
+from prompt_toolkit.utils import get_cwidth
+from twisted.internet.defer import Deferred, succeed
 
 from securechat.client.notes import note
 from securechat.client.outcome import ExitCode
@@ -30,6 +31,7 @@ class Terminal:
         self._session = session
         self._line = ""  # of the reply that arrives, as far as it is no whole line
         self._open: list[int] = []  # messages that wait for their replies
+        self._cancelled = 0  # the message whose reply was cancelled last
         self._prompting: asyncio.Future[None] | None = None
 
     # What the session tells
@@ -48,9 +50,11 @@ class Terminal:
         self._prompting = asyncio.ensure_future(self._prompt())
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
-        *lines, self._line = (self._line + harmless(text)).split("\n")
-        for line in lines:
-            print(line)
+        for letter in harmless(text):
+            if letter == "\n" or get_cwidth(self._line + letter) >= self._columns():
+                self._end_line()
+            if letter != "\n":
+                self._line += letter
         if last:
             self._end_line()
             self._open.remove(message_id)
@@ -68,9 +72,17 @@ class Terminal:
             print(_("The reply was cut."))
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
             self.exit = ExitCode.FAULT
-        if self._prompting is not None:
-            self._prompting.cancel()
-        self.ended.callback(reason)
+        # What is said after the end is said when the prompt has gone: before, it would go with it.
+        self.hush().addCallback(lambda _nothing: self.ended.callback(reason))
+
+    def hush(self) -> "Deferred[None]":
+        """Take the prompt away; fires when the terminal is as it was."""
+        if self._prompting is None:
+            return succeed(None)
+        self._prompting.cancel()
+        gone: Deferred[None] = Deferred()
+        self._prompting.add_done_callback(lambda _future: gone.callback(None))
+        return gone
 
     # What the user does
 
@@ -79,19 +91,19 @@ class Terminal:
         with patch_stdout():
             while True:
                 try:
-                    text = (
-                        await self._session.prompt_async(lambda: self._line + "\n" * bool(self._line) + PROMPT)
-                    ).strip()
+                    text = await self._session.prompt_async(self._message)
                 except KeyboardInterrupt:
-                    if not self._open:
+                    if not self._open or self._cancelled == self._open[0]:
                         self._leave(ExitCode.INTERRUPTED)
                         return
-                    self._talking.cancel(self._open[0])
+                    self._cancelled = self._open[0]
+                    self._talking.cancel(self._cancelled)
                 except EOFError:
                     self._leave(ExitCode.ANSWERED)
                     return
                 else:
-                    if not self._obey(text):
+                    print(PROMPT + text)  # the prompt erases itself, with the part of a reply that stood above it
+                    if not self._obey(text.strip()):
                         return
 
     def _message(self) -> str:
@@ -133,8 +145,10 @@ class Terminal:
 
     def _leave(self, status: ExitCode) -> None:
         self.exit = status
-        self._prompting = None
         self._talking.leave()
+
+    def _columns(self) -> int:
+        return self._session.app.output.get_size().columns
 
     def _end_line(self) -> None:
         if self._line:

@@ -25,7 +25,11 @@ BAD_ENCODINGS: tuple[tuple[str, str, dict[str, Hook]], ...] = (
     ("version-float", "has 1.0 for its version", {"payload": recode(1, lambda data: b"\xca\x3f\x80\x00\x00")}),
     ("version-true", "has true for its version", {"fields": put(1, True)}),
     ("version-nil", "has nil for its version", {"fields": put(1, None)}),
-    ("suite-str16", "has its suite's length in two bytes", {"payload": recode(2, lambda data: _str(b"\xda\x00", data))}),
+    (
+        "suite-str16",
+        "has its suite's length in two bytes",
+        {"payload": recode(2, lambda data: _str(b"\xda\x00", data))},
+    ),
     ("suite-not-utf8", "has a suite that is no text", {"payload": recode(2, lambda data: data[:-1] + b"\xff")}),
     ("nonce-empty", "has no nonce", {"fields": put(3, b"")}),
     ("nonce-31", "has a nonce of 31 bytes", {"fields": put(3, bytes(31))}),

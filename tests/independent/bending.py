@@ -5,7 +5,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.independent import sshsig
 from tests.independent.pack import Value, pack, unpack
 from tests.independent.peer import Hook, Peer
 from tests.independent.records import Half, plaintext
@@ -65,9 +64,11 @@ def foreign_half(peer: Peer) -> Half:
     return peer.half(GARBAGE)
 
 
-def signature_by(key: Ed25519PrivateKey, namespace: str, h: int) -> Hook:
-    """SSHSIG by ``key`` over hash number ``h`` of the transcript."""
-    return lambda peer, old: sshsig.sign(key, namespace, peer.transcript.h[h])
+def own_key(peer: Any) -> Ed25519PrivateKey:
+    """The long-term key with which this peer proves itself."""
+    key = peer.settings.host_key if peer.side == "server" else peer.settings.user_key
+    assert isinstance(key, Ed25519PrivateKey)
+    return key
 
 
 def _elements(payload: bytes) -> tuple[Value, ...]:

@@ -148,6 +148,7 @@ class Client(Peer):
 
     def _key_to_prove(self, proof: ServerProof) -> Ed25519PrivateKey | None:
         """A server that takes no user's key is not told one."""
-        if proof.client_auth == CLIENT_KEY_REQUIRED and not self.settings.user_key:
+        client_auth = self.bend("client_auth", proof.client_auth)
+        if client_auth == CLIENT_KEY_REQUIRED and not self.settings.user_key:
             raise AbortError("user-key", "the server wants one")
-        return None if proof.client_auth == NO_CLIENT_KEY else self.settings.user_key
+        return None if client_auth == NO_CLIENT_KEY else self.settings.user_key

@@ -5,6 +5,7 @@ peer under test, set up as the ``Environment`` and the fault's ``setting`` say. 
 peer under test sent after the fault: none, or it broke section 12.
 """
 
+import contextlib
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tests.independent.abort import CATEGORIES
 from tests.independent.client import Client, ClientSettings
 from tests.independent.peer import Hook, Peer
 from tests.independent.server import Server, ServerSettings
-from tests.independent.suites import SUITES
+from tests.independent.suites import RSA, SUITES, rsa_key_pair
 
 # What a test has to arrange at the peer under test, beyond the Environment
 OTHER_SUITE_ONLY = "the server allows the other suite only"
@@ -71,7 +72,8 @@ def commit_client_fault(
     """Play the faulty client to a server under test; ``patience`` is in seconds, for each read."""
     user_key = None if fault.anonymous else environment.user_key
     known_host = sshsig.blob(environment.host_key)
-    client = Client(sock, ClientSettings(environment.name, known_host, suite, user_key))
+    key_pair = rsa_key_pair() if suite == RSA else None
+    client = Client(sock, ClientSettings(environment.name, known_host, suite, user_key, key_pair=key_pair))
     steps: dict[str, list[Callable[[], None]]] = {
         "connect": [],
         "hello": [client.send_hello],
@@ -116,10 +118,8 @@ def _commit(fault: Fault, peer: Peer, steps: dict[str, list[Callable[[], None]]]
     peer.deadline = None
     peer.sock.settimeout(patience)
     if fault.act:
-        try:
+        with contextlib.suppress(ConnectionError):  # it may abort before we are through
             fault.act(peer)
-        except ConnectionError:
-            pass  # it aborted before we were through
     return _rest(peer.sock, patience)
 
 

@@ -1,6 +1,7 @@
 """Section 2 and the key transport of section 3: a fresh key pair, what ``pub`` has to look like, seal and open."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -79,6 +80,12 @@ def make_key_pair(suite: str, randomness: Callable[[int], bytes]) -> KeyPair:
     if suite == PQ:
         return PqKeyPair(randomness(64), randomness(32))
     return RsaKeyPair(rsa.generate_private_key(65537, 2048))
+
+
+@cache
+def rsa_key_pair() -> KeyPair:
+    """The same one every time, where only speed matters: a new one takes a tenth of a second."""
+    return make_key_pair(RSA, bytes)
 
 
 def check_pub(suite: str, pub: bytes) -> None:

@@ -1,0 +1,186 @@
+"""Faults in the two PROOFs: bodies, keys, signatures, MACs."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from tests.independent import sshsig
+from tests.independent.bad_signatures import bad_macs, bad_signatures
+from tests.independent.bending import GARBAGE, STRANGER, announce, flip, put, raw_record, recode, record, use
+from tests.independent.faults import CLIENT_KEY_REQUIRED, HOST_KEY_REVOKED, HOST_KEY_UNKNOWN, Fault
+from tests.independent.messages import CLIENT_KEY_OPTIONAL
+from tests.independent.pack import Value, pack
+from tests.independent.peer import Hook, Peer
+from tests.independent.records import ABOUT, HEAD, LONGEST_PAYLOAD, PAD, PROOF, REKEY, REPLY, SAY, plaintext
+from tests.independent.schedule import lp
+from tests.independent.server import Server
+from tests.independent.suites import RECORD_FRAME
+
+_IDENTITY_SIGNATURE = b"\x01" + bytes(63)  # R is the neutral point and S is 0: verifies under small-order keys
+
+_FOREIGN_BLOBS = {
+    "empty-point": lp(b"ssh-ed25519") + lp(b""),
+    "short": lp(b"ssh-ed25519") + lp(bytes(31)),
+    "long": lp(b"ssh-ed25519") + lp(bytes(33)),
+    "trailing": lp(b"ssh-ed25519") + lp(GARBAGE) + b"\x00",
+    "bare": GARBAGE,
+    "rsa": lp(b"ssh-rsa") + lp(b"\x01\x00\x01") + lp(b"\x00" + b"\xff" * 128),
+    "ecdsa": lp(b"ecdsa-sha2-nistp256") + lp(b"nistp256") + lp(b"\x04" + bytes(64)),
+    "certificate": lp(b"ssh-ed25519-cert-v01@openssh.com") + lp(GARBAGE) + lp(GARBAGE),
+    "security-key": lp(b"sk-ssh-ed25519@openssh.com") + lp(GARBAGE) + lp(b"ssh:"),
+    "same-length": lp(b"ssh-ed25518") + lp(GARBAGE),
+}
+
+
+def server_proof_faults() -> Iterator[Fault]:
+    fault = partial(Fault, role="server", step="proof")
+    yield from _either("server-proof", "server", "SB", "host-key")
+    client_auths: dict[str, Value] = {"3": 3, "nil": None, "true": True}
+    for name, value in client_auths.items():
+        what = f"client_auth is {name}"
+        yield fault(f"server-proof-client-auth-{name}", "malformed", what, hooks={"SB": put(2, value)})
+    yield fault("server-proof-is-clients", "malformed", "SB has the client's kind", hooks={"SB": put(0, "client")})
+    changed = _as_stranger("SB", 1, sshsig.SERVER, 3)
+    yield fault("server-host-key-changed", "host-key", "A sound proof by another host key", hooks=changed)
+    yield fault("server-host-key-unknown", "host-key", "A sound proof by a key never seen", setting=HOST_KEY_UNKNOWN)
+    yield fault("server-host-key-revoked", "host-key", "A sound proof by a revoked key", setting=HOST_KEY_REVOKED)
+    yield from bad_signatures("server", sshsig.SERVER, sshsig.CLIENT, 3)
+    yield from bad_macs("server", "fin_server", "fin_client", 4)
+    later = partial(Fault, role="server", step="client proof")
+    yield later("server-about-missing", "order", "PAD is the first record", act=partial(_app_record, PAD, b""))
+    yield later(
+        "server-reply-before-about",
+        "order",
+        "REPLY is the first",
+        act=partial(_app_record, REPLY, pack((1, True, b"x"))),
+    )
+    yield later("server-rekey-before-about", "order", "REKEY is the first record", act=partial(_app_record, REKEY, b""))
+    yield later("server-proof-twice", "record", "The same PROOF again", act=_replay_proof)
+    yield later("server-still-handshake-keys", "record", "ABOUT under hs_server", act=_about_under_handshake_keys)
+    yield later("server-reflects-proof", "record", "The client's PROOF comes back", act=_reflect)
+
+
+def client_proof_faults() -> Iterator[Fault]:
+    fault = partial(Fault, role="client", step="proof")
+    yield from _either("client-proof", "client", "CB", "user-key")
+    for name, text in (
+        ("other-host", "[other.example]:7022"),
+        ("other-port", "[localhost]:1"),
+        ("upper-case", "[LOCALHOST]:7022"),
+        ("final-dot", "[localhost.]:7022"),
+        ("no-port", "[localhost]"),
+        ("no-brackets", "localhost:7022"),
+        ("empty", ""),
+        ("nul", "[localhost]:7022\0"),
+    ):
+        what = f"The name proved is {text!r}"
+        yield fault(f"client-name-{name}", "name", what, hooks={"CB": put(1, text)}, or_else=("malformed",))
+    yield fault("client-name-bin", "malformed", "The name is bin", hooks={"CB": put(1, b"[localhost]:7022")})
+    yield fault("client-proof-is-servers", "malformed", "CB has the server's kind", hooks={"CB": put(0, "server")})
+    strange = _as_stranger("CB", 2, sshsig.CLIENT, 5)
+    yield fault("client-key-not-authorized", "user-key", "A sound proof by a key not on file", hooks=strange)
+    anonymous = partial(fault, anonymous=True)
+    unasked = {"client_auth": use(CLIENT_KEY_OPTIONAL)}
+    what = "Anonymous, though keys are required"
+    yield anonymous("client-key-missing", "user-key", what, hooks=unasked, setting=CLIENT_KEY_REQUIRED)
+    half = ("proof", "user-key", "name")
+    named = {"CB": put(1, "[localhost]:7022")}
+    yield anonymous("client-anonymous-named", "malformed", "A name without a key", hooks=named, or_else=half)
+    signed = {"signature": use(bytes(64))}
+    yield anonymous("client-signature-without-key", "malformed", "Anonymous but signed", hooks=signed, or_else=half)
+    unsigned = {"signature": use(b"")}
+    yield fault("client-key-without-signature", "malformed", "A key but no signature", hooks=unsigned, or_else=half)
+    yield from bad_signatures("client", sshsig.CLIENT, sshsig.SERVER, 5)
+    yield from bad_macs("client", "fin_client", "fin_server", 6)
+    anonymous_mac = {"mac": use(bytes(32))}
+    yield anonymous("client-anonymous-mac-zero", "proof", "Anonymous, with a MAC of zeros", hooks=anonymous_mac)
+    yield Fault("client-reflects-proof", "record", "The server's PROOF comes back", "client", "welcome", act=_reflect)
+    later = partial(Fault, role="client", step="session")
+    yield later("client-proof-twice", "record", "The same PROOF again", act=_replay_proof)
+    yield later("client-proof-late", "order", "A PROOF under the session's keys", act=_second_proof)
+
+
+def _either(name: str, role: str, body: str, key_category: str) -> Iterator[Fault]:
+    """What can be wrong with both sides' PROOF."""
+    fault = partial(Fault, role=role, step="proof")
+    point = 1 if body == "SB" else 2  # where the key is
+    bent = partial(fault, or_else=("malformed",))
+    for what, blob in _FOREIGN_BLOBS.items():
+        yield bent(
+            f"{role}-key-{what}", key_category, f"The key's blob is wrong: {what}", hooks={body: put(point, blob)}
+        )
+    for number, small in enumerate(sorted(sshsig.SMALL_ORDER)):
+        hooks = {body: put(point, lp(b"ssh-ed25519") + lp(small)), "signature": use(_IDENTITY_SIGNATURE)}
+        what = "A small-order key and a signature that it verifies"
+        yield fault(f"{role}-key-small-order-{number}", key_category, what, hooks=hooks)
+    malformed = partial(fault, category="malformed")
+    yield malformed(f"{name}-body-short", sentence="The body lacks a field", hooks={body: lambda peer, old: old[:-1]})
+    yield malformed(f"{name}-body-long", sentence="The body has one more", hooks={body: lambda peer, old: (*old, 0)})
+    yield malformed(f"{name}-body-nil", sentence="The body is nil", hooks={"payload": recode(0, lambda data: b"\xc0")})
+    for what, sentence, hook in (
+        ("short", "lacks a field", lambda peer, data: b"\x92" + data[1:-34]),
+        ("long", "has a field too many", lambda peer, data: b"\x94" + data[1:] + b"\xc0"),
+        ("trailing", "is followed by a byte", lambda peer, data: data + b"\x00"),
+        ("array16", "has its head in three bytes", lambda peer, data: b"\xdc\x00\x03" + data[1:]),
+        ("empty", "is not there: n is 0", use(b"")),
+    ):
+        yield malformed(f"{name}-{what}", sentence=f"The PROOF {sentence}", hooks={"payload": hook})
+    bin16 = {"payload": recode(2, lambda data: b"\xc5\x00" + data[1:])}
+    yield malformed(f"{name}-mac-bin16", sentence="The MAC's length takes two bytes", hooks=bin16)
+    wrong = partial(fault, category="record")
+    padded = {"plaintext": lambda peer, data: data[:-1] + b"\x01"}
+    yield wrong(f"{name}-padding", sentence="The padding's last byte is 1", hooks={**padded})
+    too_long = {"plaintext": lambda peer, data: data[:1] + (LONGEST_PAYLOAD + 1).to_bytes(2, "big") + data[HEAD:]}
+    yield wrong(f"{name}-n-510", sentence="n is 510", hooks={**too_long}, or_else=("malformed",))
+    for what, at in (("first", 0), ("last", -1)):
+        hooks = {"body": partial(_flip_body, at)}
+        yield wrong(f"{name}-{what}-bit", sentence=f"The record's {what} byte is changed", hooks=hooks)
+    typed = {"plaintext": lambda peer, data: bytes([SAY if role == "client" else ABOUT]) + data[1:]}
+    yield fault(f"{name}-type", "order", "Its record has another type", hooks={**typed})
+    for off in (-1, 1):
+        frame = {"frame": partial(_announce_off, off)}
+        yield fault(f"{name}-frame{off:+}", "framing", f"Its frame's length is off by {off}", hooks=frame)
+    yield fault(f"{name}-frame-0", "framing", "Its frame's length is 0", hooks={"frame": announce(0)})
+
+
+def _as_stranger(body: str, point: int, namespace: str, h: int) -> dict[str, Hook]:
+    """Another key's blob and its sound signature."""
+    return {
+        body: put(point, sshsig.blob(STRANGER)),
+        "signature": lambda peer, old: sshsig.sign(STRANGER, namespace, peer.transcript.h[h]),
+    }
+
+
+def _flip_body(at: int, peer: Peer, body: bytes) -> bytes:
+    return flip(body, at)
+
+
+def _announce_off(off: int, peer: Peer, frame: bytes) -> bytes:
+    return (RECORD_FRAME[peer.suite] + off).to_bytes(4, "big")
+
+
+def _app_record(kind: int, payload: bytes, peer: Peer) -> None:
+    peer.sock.sendall(record(peer, kind, payload))
+
+
+def _proof_frame(peer: Peer, side: str) -> bytes:
+    """That PROOF as it went over the wire."""
+    return next(old.frame for old in peer.trace.records if old.side == side and old.kind == PROOF)
+
+
+def _replay_proof(peer: Peer) -> None:
+    peer.sock.sendall(_proof_frame(peer, peer.side))
+
+
+def _reflect(peer: Peer) -> None:
+    peer.sock.sendall(_proof_frame(peer, peer.other))
+
+
+def _second_proof(peer: Peer) -> None:
+    payload = next(old.payload for old in peer.trace.records if old.side == peer.side and old.kind == PROOF)
+    peer.sock.sendall(record(peer, PROOF, payload))
+
+
+def _about_under_handshake_keys(server: Server) -> None:
+    half = server.half(server.handshake_keys.hs_server)
+    half.seq = 1
+    server.sock.sendall(raw_record(half, plaintext(ABOUT, pack(("", "echo", "x")))))
