@@ -22,6 +22,8 @@ RUNNER ?=
 chat: $(VENV)/installed
 	@tools/chat.sh $(BIN)
 
+# The tests expect what users read in English
+test: export LANGUAGE = en
 test: $(VENV)/installed-dev
 	$(BIN)/python -W error $(RUNNER) -m twisted.trial tests
 

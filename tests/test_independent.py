@@ -1,191 +1,315 @@
 """The second implementation of the protocol, against itself, its own faults and other people's programs."""
 
-import hashlib
+import base64
 import json
 import os
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.independent import hpke, sshsig
-from tests.independent.abort import AbortError
+from tests.independent.abort import CATEGORIES, AbortError
+from tests.independent.capture import converse
 from tests.independent.client import Client, ClientSettings
 from tests.independent.decoder import Session, decode
 from tests.independent.fault_table import FAULTS
 from tests.independent.faults import Fault, commit_client_fault, commit_server_fault
 from tests.independent.messages import CLIENT_KEY_REQUIRED
 from tests.independent.pack import Value, pack, unpack
-from tests.independent.records import CANCEL, FAULT, NEW, PAD, REKEY, SAY, SENDER_LIMIT, Half, fernet_open, fernet_seal
-from tests.independent.reference import (
-    CLIENT_SETTINGS,
-    ENVIRONMENT,
-    SERVER_SETTINGS,
-    Running,
-    run_client,
-    run_server,
-)
+from tests.independent.records import CANCEL, FAULT, NEW, PAD, REKEY, REPLY, SAY, SENDER_LIMIT, fernet_open, fernet_seal
+from tests.independent.reference import CLIENT_SETTINGS, ENVIRONMENT, SERVER_SETTINGS, run_client, run_server
+from tests.independent.schedule import lp
 from tests.independent.server import Server, ServerSettings
-from tests.independent.suites import PQ, RSA, SUITES, check_pub, make_key_pair, rsa_key_pair
+from tests.independent.suites import PQ, SUITES
 
-PATIENCE = 60.0  # seconds; no test takes that long unless it fails
-LONG = "€" * 5000 + "x" * 7000  # 22,000 bytes in many records, characters cut between them
-
-
-class Tap:
-    """A socket that remembers what it received and sent."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.sent = b""
-        self.received = b""
-
-    def sendall(self, data: bytes) -> None:
-        self.sent += data
-        self._sock.sendall(data)
-
-    def recv(self, size: int) -> bytes:
-        data = self._sock.recv(size)
-        self.received += data
-        return data
-
-    def settimeout(self, seconds: float | None) -> None:
-        self._sock.settimeout(seconds or PATIENCE)
-
-    def shutdown(self, how: int) -> None:
-        self._sock.shutdown(how)
+LONG = "€" * 5000 + "x" * 7000  # 22,000 bytes: many records, and characters cut between them
 
 
-def stream_of(seed: bytes) -> Callable[[int], bytes]:
-    """Random bytes that are the same every time."""
-    pulls = 0
-
-    def pull(size: int) -> bytes:
-        nonlocal pulls
-        pulls += 1
-        return hashlib.shake_256(seed + pulls.to_bytes(4, "big")).digest(size)
-
-    return pull
+def shout(server: Server) -> None:
+    server.serve(str.upper)
 
 
-def loopback() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a real TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        return near, listener.accept()[0]
+def nothing(client: Client) -> None:
+    """A session in which nothing is said."""
 
 
 class SessionTests(SynchronousTestCase):
-    """Whole sessions of the two reference peers."""
+    """Whole sessions of the two reference peers over loopback."""
 
     def converse(
         self,
         talk: Callable[[Client], None],
         client_settings: ClientSettings = CLIENT_SETTINGS,
         server_settings: ServerSettings = SERVER_SETTINGS,
-        work: Callable[[Server], None] | None = None,
-    ) -> tuple[Client, Server, Tap]:
-        """``talk`` over loopback with a server that shouts back, or does ``work``; both have to end in order."""
-        near, far = loopback()
-        if client_settings.suite == RSA:
-            client_settings = replace(client_settings, key_pair=rsa_key_pair())
-        server = Server(far, server_settings, stream_of(b"server"))
-
-        def serve() -> None:
-            server.handshake()
-            (work or (lambda server: server.serve(str.upper)))(server)
-
-        running = Running(far, serve)
-        tap = Tap(near)
-        client = Client(tap, client_settings, stream_of(b"client"))  # type: ignore[arg-type]
-        try:
-            client.handshake()
-            talk(client)
-            client.leave()
-        finally:
-            near.close()
-            category = running.end()
+        work: Callable[[Server], None] = shout,
+    ) -> tuple[Client, Server, Session]:
+        """Both sides have to end in order; the capture decodes alike with the key pair and with the secret."""
+        client, server, tap, category = converse(client_settings, server_settings, talk, work)
         self.assertIsNone(category)
-        return client, server, tap
-
-    def decoded(self, client: Client, tap: Tap) -> Session:
-        """The captured session, opened with the key pair; the bare secret has to do the same."""
-        session = decode(tap.sent, tap.received, client.key_pair)
-        self.assertEqual(session, decode(tap.sent, tap.received, bytes.fromhex(client.trace.values["secret"])))
-        return session
+        session = decode(bytes(tap.sent), bytes(tap.received), client.key_pair)
+        self.assertEqual(
+            session, decode(bytes(tap.sent), bytes(tap.received), bytes.fromhex(client.trace.values["secret"]))
+        )
+        return client, server, session
 
     def test_withUserKey(self) -> None:
-        """Both suites: what was said comes back, the user is known, and the capture decodes to the same."""
+        """What was said comes back, the user is known, and the capture decodes to the same."""
+        texts = ["hello", "", LONG]
+
+        def talk(client: Client) -> None:
+            for text in texts:
+                client.say(text)
+                self.assertEqual(client.wait_for_reply(), text.upper())
+
         for suite in SUITES:
-
-            def talk(client: Client) -> None:
-                for text in ("hello", "", LONG):
-                    client.say(text)
-                    self.assertEqual(client.wait_for_reply(), text.upper())
-
-            client, server, tap = self.converse(talk, replace(CLIENT_SETTINGS, suite=suite))
+            client, server, session = self.converse(talk, replace(CLIENT_SETTINGS, suite=suite))
             self.assertEqual(client.robot[0], "alice")
-            session = self.decoded(client, tap)
-            self.assertEqual(session.said(), ["hello", "", LONG])
-            self.assertEqual(session.replied(), ["HELLO", "", LONG.upper()])
+            self.assertEqual(session.said(), texts)
+            self.assertEqual(session.replied(), [text.upper() for text in texts])
             self.assertEqual(session.client_proof.name, ENVIRONMENT.name)
             self.assertEqual(session.session_id.hex(), server.trace.values["session_id"])
 
     def test_anonymous(self) -> None:
-        """Both suites: a client without a key, and one whose key a server does not want."""
+        """A client without a key proves none, and neither does one whose server takes none."""
         for suite in SUITES:
             for user_key, client_auth in ((None, 0), (None, 1), (ENVIRONMENT.user_key, 0)):
-                client, _, tap = self.converse(
-                    lambda client: None,
+                client, _, session = self.converse(
+                    nothing,
                     replace(CLIENT_SETTINGS, suite=suite, user_key=user_key),
                     replace(SERVER_SETTINGS, client_auth=client_auth),
                 )
                 self.assertEqual(client.robot[0], "")
-                session = self.decoded(client, tap)
-                self.assertEqual((session.client_proof.name, session.client_proof.user_key), ("", b""))
+                self.assertEqual((session.client_proof.name, session.client_proof.user_key), (ENVIRONMENT.name, b""))
+
+    def test_anonymousWithoutName(self) -> None:
+        """A server takes an anonymous client's empty name, too."""
+        settings = replace(CLIENT_SETTINGS, user_key=None, name="")
+        _, _, session = self.converse(nothing, settings)
+        self.assertEqual((session.client_proof.name, session.client_proof.user_key), ("", b""))
 
     def test_requiredKey(self) -> None:
         """A client without the key that the server requires says nothing more."""
         settings = replace(SERVER_SETTINGS, client_auth=CLIENT_KEY_REQUIRED)
         with self.assertRaises(AbortError) as raised:
-            self.converse(lambda client: None, replace(CLIENT_SETTINGS, user_key=None), settings)
+            self.converse(nothing, replace(CLIENT_SETTINGS, user_key=None), settings)
         self.assertEqual(raised.exception.category, "user-key")
 
-    def test_bothTracesAgree(self) -> None:
-        """What both peers computed is the same, and is JSON; with the same randomness so is the next Hello."""
+    def test_traces(self) -> None:
+        """Both peers compute the same, as JSON; the same randomness and ``sealed`` give the same session."""
         for suite in SUITES:
             settings = replace(CLIENT_SETTINGS, suite=suite)
-            client, server, _ = self.converse(lambda client: None, settings)
+            client, server, _ = self.converse(nothing, settings)
             shared = client.trace.values.keys() & server.trace.values.keys()
             self.assertLessEqual({f"h{number}" for number in range(8)} | {"prk", "master", "session_id"}, shared)
             for name in shared:
                 self.assertEqual(client.trace.values[name], server.trace.values[name], name)
-            json.dumps(client.trace.as_json())
             sealed = bytes.fromhex(server.trace.values["sealed"])
-            again, _, _ = self.converse(lambda client: None, settings, replace(SERVER_SETTINGS, sealed=sealed))
-            self.assertEqual(again.trace.as_json(), client.trace.as_json())
+            again, _, _ = self.converse(nothing, settings, replace(SERVER_SETTINGS, sealed=sealed))
+            self.assertEqual(json.dumps(again.trace.as_json()), json.dumps(client.trace.as_json()))
 
     def test_burst(self) -> None:
         """The records of one message are a power of two, REKEY included."""
 
         def talk(client: Client) -> None:
             client.say("x" * 1000)
-            self.assertEqual(client.wait_for_reply(), "X" * 1000)
-            client.sending.seq = client.receiving.seq = 0  # not reached: see below
-
-        def counted(client: Client) -> None:
+            client.wait_for_reply()
+            for _ in range(SENDER_LIMIT - client.sending.seq - 2):
+                client.send(PAD)
             client.say("x" * 1000)
             client.wait_for_reply()
 
-        client, _, tap = self.converse(counted)
-        kinds = [record.kind for record in self.decoded(client, tap).client_records]
+        _, _, session = self.converse(talk)
+        kinds = [record.kind for record in session.client_records]
         self.assertEqual(kinds[1:5], [SAY, SAY, SAY, PAD])
+        self.assertEqual(kinds[-5:-1], [SAY, REKEY, SAY, SAY])
+        rekey = next(record for record in session.client_records if record.kind == REKEY)
+        self.assertEqual(rekey.seq, SENDER_LIMIT - 1)
+
+    def test_rekey(self) -> None:
+        """Either side moves on whenever it likes, also within a message, and nothing is lost."""
+
+        def talk(client: Client) -> None:
+            client.send(SAY, 1, False, b"one ")
+            client.send(REKEY)
+            client.send(REKEY)
+            client.send(SAY, 1, True, b"message")
+            self.assertEqual(client.wait_for_reply(), "one message")
+
+        def work(server: Server) -> None:
+            text = None
+            while text is None:
+                text = server.receive().text
+            server.send(REKEY)
+            server.reply(1, text)
+            shout(server)
+
+        for suite in SUITES:
+            _, _, session = self.converse(talk, replace(CLIENT_SETTINGS, suite=suite), work=work)
+            self.assertEqual(session.said(), session.replied())
+            self.assertEqual(len({record.ts for record in session.client_records}), 4)
+            self.assertEqual(len({record.ts for record in session.server_records}), 3)
+
+    def test_faultAndCancel(self) -> None:
+        """FAULT ends a reply that had begun, and the next one is whole; NEW and a late CANCEL change nothing."""
+
+        def talk(client: Client) -> None:
+            client.say("first")
+            client.send(CANCEL, 1)
+            self.assertEqual(client.wait_for_reply(), 7)
+            client.send(NEW)
+            client.say("second")
+            self.assertEqual(client.wait_for_reply(), "SECOND")
+            client.send(CANCEL, 2)
+
+        def work(server: Server) -> None:
+            while server.receive().kind != CANCEL:
+                pass
+            server.send(REPLY, 1, False, "é".encode()[:1])
+            server.send(FAULT, 1, 7)
+            shout(server)
+
+        _, _, session = self.converse(talk, work=work)
+        self.assertEqual(session.replied(), ["SECOND"])
+
+    def test_truncatedCapture(self) -> None:
+        """A capture that ends within the handshake or a frame is not decoded in part."""
+        client, _, tap, _ = converse(CLIENT_SETTINGS, SERVER_SETTINGS, nothing, shout)
+        sent, received = bytes(tap.sent), bytes(tap.received)
+        for from_client, from_server in ((b"", b""), (sent[:-1], received), (sent, received[:1400])):
+            with self.assertRaises(AbortError) as raised:
+                decode(from_client, from_server, client.key_pair)
+            self.assertEqual(raised.exception.category, "cut")
+
+
+class PackTests(SynchronousTestCase):
+    """There is one encoding of each value."""
+
+    def test_roundTrips(self) -> None:
+        """Every width of every type."""
+        numbers = [edge + off for edge in (0, 128, 2**8, 2**16, 2**32) for off in (-1, 0, 1) if edge + off >= 0]
+        texts = ["x" * size for size in (0, 31, 32, 255, 256, 65535, 65536)]
+        values: list[Value] = [None, False, True, *numbers, 2**64 - 1, *texts, *(text.encode() for text in texts)]
+        for value in (*values, tuple(values), (), ((),)):
+            self.assertEqual(unpack(pack(value)), value)
+
+    def test_fixedForms(self) -> None:
+        """Against bytes written down from msgpack's own page."""
+        fields: Value = ("a", 1, 127, 128, 256, b"", None, True)
+        self.assertEqual(pack(fields).hex(), "98a161017fcc80cd0100c400c0c3")
+
+    def test_otherForms(self) -> None:
+        """Wider than need be, cut off, too deep, followed by more, or of a type that no message has."""
+        for text in (
+            "", "cc7f", "cd00ff", "ce0000ffff", "cf00000000ffffffff", "d90161", "da000161", "db0000000161", "c5000100",
+            "c60000000100", "dc000100", "dd0000000100", "ff", "d001", "d10001", "ca3f800000", "cb3ff0000000000000",
+            "80", "8100c0", "de0000", "c1", "d40000", "c70000", "91", "a161a1", "c401", "0000", "a1ff", "9191919191c0",
+        ):  # fmt: skip
+            with self.assertRaises(AbortError, msg=text) as raised:
+                unpack(bytes.fromhex(text))
+            self.assertEqual(raised.exception.category, "malformed")
+
+    def test_noSuchValue(self) -> None:
+        """What is negative or over 64 bits has no encoding."""
+        for number in (-1, 2**64):
+            self.assertRaises(ValueError, pack, number)
+
+
+class OthersTests(SynchronousTestCase):
+    """What is written out here does the same as what others wrote."""
+
+    def test_hpke(self) -> None:
+        """The library opens what we seal, and we what it seals, under the same info only."""
+        mlkem, point = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
+        both = MLKEM768X25519PrivateKey(mlkem, point)
+        pub = mlkem.public_key().public_bytes_raw() + point.public_key().public_bytes_raw()
+        suite = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
+        self.assertEqual(suite.decrypt(hpke.seal(pub, b"info", b"secret"), both, info=b"info"), b"secret")
+        theirs = suite.encrypt(b"secret", both.public_key(), info=b"info")
+        self.assertEqual(hpke.open_(mlkem, point, b"info", theirs), b"secret")
+        self.assertIsNone(hpke.open_(mlkem, point, b"other", theirs))
+
+    def test_fernet(self) -> None:
+        """The same with Fernet."""
+        key = os.urandom(32)
+        fernet = Fernet(base64.urlsafe_b64encode(key))
+        self.assertEqual(fernet.decrypt(fernet_seal(key, b"data", os.urandom(16))), b"data")
+        self.assertEqual(fernet_open(key, fernet.encrypt_at_time(b"data", 0)), b"data")
+
+    def test_sshKeygen(self) -> None:
+        """``ssh-keygen -Y verify`` takes our signature, in the armour that it wants."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        key = Ed25519PrivateKey.generate()
+        blob = sshsig.blob(key)
+        signature = lp(b"ssh-ed25519") + lp(sshsig.sign(key, sshsig.CLIENT, b"message"))
+        body = (
+            b"SSHSIG"
+            + (1).to_bytes(4, "big")
+            + lp(blob)
+            + lp(sshsig.CLIENT.encode())
+            + lp(b"")
+            + lp(b"sha512")
+            + lp(signature)
+        )
+        armour = b"-----BEGIN SSH SIGNATURE-----\n" + base64.encodebytes(body) + b"-----END SSH SIGNATURE-----\n"
+        (folder / "sig").write_bytes(armour)
+        (folder / "signers").write_bytes(b"alice ssh-ed25519 " + base64.b64encode(blob) + b"\n")
+        command = ["ssh-keygen", "-Y", "verify", "-f", "signers", "-I", "alice", "-n", sshsig.CLIENT, "-s", "sig"]
+        for message, good in ((b"message", True), (b"other", False)):
+            done = subprocess.run(command, cwd=folder, input=message, capture_output=True, check=False)
+            self.assertEqual(done.returncode == 0, good, done.stderr)
+
+
+class FaultTests(SynchronousTestCase):
+    """Each fault of the table, committed against the other reference peer, ends in its category and in silence."""
+
+    def outcome(self, fault: Fault, suite: str) -> tuple[str | None, bool]:
+        """The category in which the peer under test aborted, and whether it sent anything after the fault."""
+        near, far = socket.socketpair()
+        with near:
+            if fault.role == "client":
+                running = run_server(far, fault, suite)
+                rest = commit_client_fault(fault, near, suite, ENVIRONMENT)
+            else:
+                running = run_client(far, fault, suite)
+                rest = commit_server_fault(fault, near, suite, ENVIRONMENT)
+        return running.end(), bool(rest) and not fault.answered
+
+    def commit(self, faults: list[Fault]) -> None:
+        self.assertNotEqual(faults, [])
+        wrong = []
+        for fault in faults:
+            for suite in fault.suites:
+                outcome = self.outcome(fault, suite)
+                if outcome != (fault.category, False):
+                    wrong.append((fault.name, suite, fault.category, outcome))
+        self.assertEqual(wrong, [])
+
+    def test_clientFaults(self) -> None:
+        """By a client, against a server."""
+        self.commit([fault for fault in FAULTS.values() if fault.role == "client" and not fault.slow])
+
+    def test_serverFaults(self) -> None:
+        """By a server, against a client."""
+        self.commit([fault for fault in FAULTS.values() if fault.role == "server" and not fault.slow])
+
+    def test_silence(self) -> None:
+        """By a client that leaves something unsaid."""
+        self.commit([fault for fault in FAULTS.values() if fault.category == "timeout"])
+
+    def test_missingRekey(self) -> None:
+        """By a client that never renews its key; one side and suite, for it takes seconds."""
+        self.commit([replace(FAULTS["client-rekey-never"], suites=(PQ,))])
+
+    def test_everyCategory(self) -> None:
+        """No category is without a fault, but the limits, which take many connections."""
+        self.assertEqual(CATEGORIES - {fault.category for fault in FAULTS.values()}, {"limit"})

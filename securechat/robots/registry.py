@@ -41,15 +41,22 @@ def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapp
         )
     values = _parse(maker, options)
     key_file = values.pop(KEY_FILE, None)
-    key = read_secret(Path(key_file)) if key_file is not None else environ.get(KEY_VARIABLE)
-    return maker.makeRobot(reactor, values, key)
+    key = read_secret(Path(key_file)) if key_file is not None else environ.get(KEY_VARIABLE, "").strip()
+    return maker.makeRobot(reactor, values, key or None)
 
 
 def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
     takes = [option.name for option in maker.options]
+    listed = ", ".join(takes) or _("none")
     values = {}
     for given in options:
         option, equals, value = given.partition("=")
+        if not equals:  # not shown: it may be a key
+            raise ConfigurationError(
+                _("-R: write it as OPTION=VALUE; the options of robot {robot} are {options}").format(
+                    robot=maker.name, options=listed
+                )
+            )
         if option == "key" and KEY_FILE in takes:
             raise ConfigurationError(
                 _(
@@ -59,11 +66,9 @@ def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
         if option not in takes:
             raise ConfigurationError(
                 _("robot {robot} has no option {option}; it has {options}").format(
-                    robot=maker.name, option=option, options=", ".join(takes) or _("none")
+                    robot=maker.name, option=option, options=listed
                 )
             )
-        if not equals:
-            raise ConfigurationError(_("-R {option}: write it as {option}=VALUE").format(option=option))
         values[option] = value
     return values
 

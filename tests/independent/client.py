@@ -63,7 +63,7 @@ class Client(Peer):
         nonce = self.bend("nonce", self.randomness(32))
         self.key_pair = self.settings.key_pair or make_key_pair(self.suite, self.randomness)
         pub = self.bend("pub", self.key_pair.pub)
-        fields: tuple[Value, ...] = ("hello", VERSION, self.suite, nonce, pub, sha256(pub))
+        fields: tuple[Value, ...] = ("hello", VERSION, self.suite.encode(), nonce, pub, sha256(pub))
         payload = self.bend("payload", pack(self.bend("fields", fields)))
         self.transcript = Transcript(self.suite)
         self.transcript.hello(payload)
@@ -101,7 +101,7 @@ class Client(Peer):
 
     def prove(self) -> None:
         key = self._key_to_prove(self.server_proof)
-        fields: tuple[Value, ...] = ("client", self.settings.name, sshsig.blob(key)) if key else ("client", "", b"")
+        fields: tuple[Value, ...] = ("client", self.settings.name, sshsig.blob(key) if key else b"")
         body = pack(self.bend("CB", fields))
         self.transcript.client_body(self.server_proof.mac, body)
         h5 = self.transcript.h[5]

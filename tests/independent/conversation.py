@@ -11,11 +11,13 @@ class Message:
     """The chunks of one message so far."""
 
     def __init__(self) -> None:
+        self.begun = False
         self._chunks = bytearray()
 
     def add(self, last: Value, chunk: Value) -> str | None:
         """The text, if this was its last chunk."""
         assert isinstance(chunk, bytes)
+        self.begun = True
         self._chunks += chunk
         if len(self._chunks) > LONGEST_MESSAGE:
             raise AbortError("message", "too long")
@@ -25,10 +27,11 @@ class Message:
             text = self._chunks.decode()
         except UnicodeDecodeError:
             raise AbortError("message", "not UTF-8") from None
-        self._chunks.clear()
+        self.drop()
         return text
 
     def drop(self) -> None:
+        self.begun = False
         self._chunks.clear()
 
 
@@ -73,6 +76,8 @@ class Conversation:
                 raise AbortError("order", "an id never said")
             return None
         if kind == NEW:
+            if self._say.begun:
+                raise AbortError("order", "NEW within a message")
             return None
         raise AbortError("order", "not a client's record")
 

@@ -84,12 +84,14 @@ def decode(from_client: bytes, from_server: bytes, key: KeyPair | bytes) -> Sess
 def frames(stream: bytes) -> list[bytes]:
     """Section 1; the stream has to end with a whole frame."""
     found = []
-    while stream:
-        length = int.from_bytes(stream[:4], "big")
-        if len(stream) < 4 + length:
+    at = 0
+    while at < len(stream):
+        length = int.from_bytes(stream[at : at + 4], "big")
+        body = stream[at + 4 : at + 4 + length]
+        if len(body) < length:
             raise AbortError("cut", "within a frame")
-        found.append(stream[4 : 4 + length])
-        stream = stream[4 + length :]
+        found.append(body)
+        at += 4 + length
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
-from tests.independent.abort import CATEGORIES
+from tests.independent.abort import CATEGORIES, AbortError
 from tests.independent.client import Client, ClientSettings
 from tests.independent.peer import Hook, Peer
 from tests.independent.server import Server, ServerSettings
@@ -118,7 +118,7 @@ def _commit(fault: Fault, peer: Peer, steps: dict[str, list[Callable[[], None]]]
     peer.deadline = None
     peer.sock.settimeout(patience)
     if fault.act:
-        with contextlib.suppress(ConnectionError):  # it may abort before we are through
+        with contextlib.suppress(ConnectionError, AbortError):  # it may abort before we are through
             fault.act(peer)
     return _rest(peer.sock, patience)
 

@@ -99,7 +99,9 @@ def _either(name: str, role: str, step: str) -> Iterator[Fault]:
     for version in (0, 2, 255, 2**64 - 1):
         yield fault(f"{name}-version-{version}", "version", f"Version {version}", hooks={"fields": put(1, version)})
     for what, suite in (("unknown", "x25519-aesgcm"), ("empty", ""), ("upper-case", PQ.upper()), ("nul", RSA + "\0")):
-        yield fault(f"{name}-suite-{what}", "suite", f"A suite that is {what}", hooks={"fields": put(2, suite)})
+        yield fault(
+            f"{name}-suite-{what}", "suite", f"A suite that is {what}", hooks={"fields": put(2, suite.encode())}
+        )
     wrong_digest = {"fields": lambda peer, fields: (*fields[:5], flip(fields[5], -1))}
     yield fault(f"{name}-digest-wrong", "digest", "The digest's last bit is wrong", hooks=wrong_digest)
     yield fault(f"{name}-digest-zero", "digest", "The digest is zeros", hooks={"fields": put(5, bytes(32))})
@@ -136,7 +138,7 @@ def _no_proof(role: str, step: str, kinds: dict[str, int]) -> Iterator[Fault]:
 
 
 def _other_suite(peer: Peer, fields: tuple[Value, ...]) -> tuple[Value, ...]:
-    return (*fields[:2], RSA if peer.suite == PQ else PQ, *fields[3:])
+    return (*fields[:2], (RSA if peer.suite == PQ else PQ).encode(), *fields[3:])
 
 
 def _repeat(name: str) -> "partial[None]":

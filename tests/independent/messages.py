@@ -1,6 +1,6 @@
 """The forms of section 3's handshake messages and of section 8's payloads.
 
-Text (kinds, suite, name, ABOUT) is str; nonces, keys, digests, sealed, signatures, MACs and chunks are bin;
+Text (kinds, name, ABOUT) is str; the suite's name, nonces, keys, digests, sealed, signatures, MACs and chunks are bin;
 SB and CB are arrays inside the PROOF's array, and what is hashed of them is their slice of the payload.
 """
 
@@ -49,7 +49,7 @@ class ClientProof(NamedTuple):
 def read_hello(payload: bytes, allowed: tuple[str, ...] = SUITES) -> Hello:
     kind, version, suite, nonce, pub, digest = _array(unpack(payload), 6)
     _check_kind_and_version(kind, "hello", version)
-    suite = _str(suite)
+    suite = _suite(suite)
     if suite not in SUITES or suite not in allowed:
         raise AbortError("suite")
     hello = Hello(suite, _bin(nonce, 32), _bin(pub))
@@ -62,7 +62,7 @@ def read_hello(payload: bytes, allowed: tuple[str, ...] = SUITES) -> Hello:
 def read_welcome(payload: bytes, asked: str) -> Welcome:
     kind, version, suite, nonce, sealed, digest = _array(unpack(payload), 6)
     _check_kind_and_version(kind, "welcome", version)
-    if _str(suite) != asked:
+    if _suite(suite) != asked:
         raise AbortError("suite")
     welcome = Welcome(_bin(nonce, 32), _bin(sealed))
     check_sealed(asked, welcome.sealed)
@@ -80,13 +80,13 @@ def read_server_proof(payload: bytes) -> ServerProof:
 
 
 def read_client_proof(payload: bytes) -> ClientProof:
-    """Section 3: name, user_key and sig_c are all there, or all empty."""
+    """Section 3: user_key and sig_c are both there, or both empty."""
     body, signature, mac = _array(unpack(payload), 3)
     kind, name, user_key = _array(body, 3)
     if _str(kind) != "client":
         raise AbortError("malformed", "CB")
     proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32))
-    if len(proof.signature) != (64 if proof.user_key else 0) or (proof.name and not proof.user_key):
+    if len(proof.signature) != (64 if proof.user_key else 0):
         raise AbortError("malformed", "half anonymous")
     return proof
 
@@ -140,6 +140,10 @@ def _str(value: Value) -> str:
     if not isinstance(value, str):
         raise AbortError("malformed", "not a str")
     return value
+
+
+def _suite(value: Value) -> str:
+    return _bin(value).decode(errors="replace")
 
 
 def _bin(value: Value, size: int | None = None) -> bytes:

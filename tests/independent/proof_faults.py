@@ -83,8 +83,8 @@ def client_proof_faults() -> Iterator[Fault]:
     what = "Anonymous, though keys are required"
     yield anonymous("client-key-missing", "user-key", what, hooks=unasked, setting=CLIENT_KEY_REQUIRED)
     half = ("proof", "user-key", "name")
-    named = {"CB": put(1, "[localhost]:7022")}
-    yield anonymous("client-anonymous-named", "malformed", "A name without a key", hooks=named, or_else=half)
+    named = {"CB": put(1, "[other.example]:7022")}
+    yield anonymous("client-anonymous-other-name", "name", "Anonymous, with another name", hooks=named)
     signed = {"signature": use(bytes(64))}
     yield anonymous("client-signature-without-key", "malformed", "Anonymous but signed", hooks=signed, or_else=half)
     unsigned = {"signature": use(b"")}

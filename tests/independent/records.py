@@ -49,20 +49,22 @@ class Half:
         self.ts = ts
         self.seq = 0
         self._randomness = randomness
-        self._since = time.monotonic()
+        self._first_sealed: float | None = None  # on time.monotonic(), as is what follows
         self._tokens = BUCKET
-        self._filled = self._since
+        self._filled = time.monotonic()
 
     @property
     def needs_rekey(self) -> bool:
         """Whether a sender's next record has to be REKEY."""
-        return self.seq >= SENDER_LIMIT - 1 or time.monotonic() - self._since > KEY_LIFETIME
+        if self._first_sealed is not None and time.monotonic() - self._first_sealed > KEY_LIFETIME:
+            return True
+        return self.seq >= SENDER_LIMIT - 1
 
     def step(self) -> None:
         """To ts[i+1]: after sealing or opening REKEY."""
         self.ts = next_traffic_secret(self.ts)
         self.seq = 0
-        self._since = time.monotonic()
+        self._first_sealed = None
 
     def count_rekey(self) -> None:
         now = time.monotonic()
@@ -74,6 +76,8 @@ class Half:
 
     def seal(self, data: bytes) -> bytes:
         """The body of the frame with ``data`` as its plaintext."""
+        if self._first_sealed is None:
+            self._first_sealed = time.monotonic()
         if self.suite == PQ:
             body = ChaCha20Poly1305(traffic_key(self.ts)).encrypt(self._nonce(), data, self._length())
         else:

@@ -76,7 +76,7 @@ class Server(Peer):
         info = self.bend("info", seal_info(self.transcript.h[1], nonce))
         pub = self.bend("pub", self.hello.pub)
         sealed = self.bend("sealed", self.settings.sealed or seal(self.suite, pub, info, secret))
-        fields: tuple[Value, ...] = ("welcome", VERSION, self.suite, nonce, sealed, sha256(sealed))
+        fields: tuple[Value, ...] = ("welcome", VERSION, self.suite.encode(), nonce, sealed, sha256(sealed))
         payload = self.bend("payload", pack(self.bend("fields", fields)))
         self.transcript.welcome(payload)
         self.handshake_keys = handshake_keys(secret, self.transcript.h[2])
@@ -102,7 +102,7 @@ class Server(Peer):
         proof = read_client_proof(self.read_proof(self.receiving))
         if proof.user_key and not sshsig.acceptable(proof.user_key):
             raise AbortError("user-key", "form")
-        if proof.user_key and proof.name not in self.settings.names:
+        if proof.name not in self.settings.names and (proof.name or proof.user_key):
             raise AbortError("name")
         self.transcript.client_body(self.mac_s, proof.body)
         self.transcript.client_signature(proof.signature)

@@ -30,6 +30,7 @@ def client_session_faults() -> Iterator[Fault]:
         ("say-id-2", "order", "The first SAY has id 2", _row(SAY, (2, True, b"x"))),
         ("say-id-2-64", "order", "The first SAY has the greatest id", _row(SAY, (2**64 - 1, True, b"x"))),
         ("say-mixed", "order", "Chunks of two messages mixed", _row(SAY, (1, False, b"x"), (2, True, b"y"))),
+        ("new-within-say", "order", "NEW within a message", (*_row(SAY, (1, False, b"x")), (NEW, b""))),
         ("cancel-never-said", "order", "CANCEL of an id never said", _row(CANCEL, (1,))),
         ("cancel-0", "order", "CANCEL of id 0", _row(CANCEL, (0,))),
         ("cancel-two-fields", "malformed", "A CANCEL of two ids", _row(CANCEL, (1, 2))),

@@ -1,0 +1,294 @@
+"""Ours and the independent implementation, over real sockets: they understand each other, and we refuse its faults."""
+
+import socket
+from typing import Any, cast
+
+from twisted.internet import reactor as installed
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from securechat import keys
+from securechat.admission import Limits
+from securechat.client.protocol import Signer, connect
+from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
+from securechat.events import GoodbyeReceived
+from securechat.keyexchange import ServerIdentity
+from securechat.keys import SigningKey
+from securechat.messages import ClientAuth
+from securechat.pseudonyms import Pseudonyms
+from securechat.robots import IRobot
+from securechat.robots.echo import EchoRobot
+from securechat.server import Chat, ChatServerFactory
+from securechat.suites import SUITES
+from securechat.users import Anyone
+from tests.daemon import Talk
+from tests.independent import faults as table
+from tests.independent.client import Client, ClientSettings
+from tests.independent.decoder import decode
+from tests.independent.fault_table import FAULTS
+from tests.independent.faults import Environment, Fault, commit_client_fault, commit_server_fault
+from tests.independent.records import GOODBYE, PAD, REPLY, SAY
+from tests.independent.reference import ENVIRONMENT
+from tests.independent.server import Server, ServerSettings
+from tests.pair import PQ, RSA, USER_KEY, Pair
+
+reactor: Any = installed
+
+HOST_KEY = SigningKey(ENVIRONMENT.host_key)
+ALICE = SigningKey(ENVIRONMENT.user_key)
+QUICK = Limits(10**6, 10**6, 10**6, 10**6, 10**6, hello_timeout=0.5, proof_timeout=0.5)
+PATIENT = Limits(10**6, 10**6, 10**6, 10**6, 10**6)
+
+
+class CountingRobot(EchoRobot):
+    """An echo that counts its questions."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def reply(self, conversation: Any) -> Any:
+        self.asked += 1
+        return super().reply(conversation)
+
+
+class InteropTestCase(TestCase):
+    """Servers of ours on real ports, and what they logged."""
+
+    timeout = 240
+
+    def setUp(self) -> None:
+        self.lines: list[str] = []
+        observer = cast(ILogObserver, self.observe)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def observe(self, event: dict[str, Any]) -> None:
+        if event.get("log_format") and event["log_namespace"].startswith("securechat"):
+            self.lines.append(event["log_format"].format(**event))
+
+    def listen(
+        self,
+        *,
+        suites: Any = SUITES,
+        client_auth: ClientAuth = ClientAuth.OPTIONAL,
+        limits: Limits = PATIENT,
+        only: bytes | None = None,
+    ) -> tuple[ChatServerFactory, int, CountingRobot]:
+        robot = CountingRobot()
+        identity = ServerIdentity(HOST_KEY, suites, client_auth, lambda blob: only is None or blob == only)
+        chat = Chat(
+            identity, Anyone(), Pseudonyms(HOST_KEY), cast(IRobot, robot), names={ENVIRONMENT.name}, limits=limits
+        )
+        factory = ChatServerFactory(chat, reactor)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return factory, port.getHost().port, robot
+
+
+class UnderstandingTests(InteropTestCase):
+    """Two suites, anonymous and with a key, both roles."""
+
+    async def test_theirClient(self) -> None:
+        """Their client talks to our server: short messages, long ones, many, and leaves."""
+        factory, port, _robot = self.listen()
+
+        def talk(suite: str, user_key: Any) -> list[object]:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, suite, user_key))
+                client.handshake()
+                heard: list[object] = [client.robot]
+                for text in ("你好", "", "长" * 10_000, *map(str, range(20))):
+                    client.say(text)
+                    heard.append(client.wait_for_reply() == text)
+                client.leave()
+                return heard
+
+        for suite in SUITES:
+            for user_key, user in ((None, ""), (ENVIRONMENT.user_key, keys.fingerprint(ALICE.blob))):
+                robot, *echoed = await deferToThread(talk, suite.decode(), user_key)
+                self.assertEqual(cast(Any, robot)[:2], (user, "echo"))
+                self.assertEqual(echoed, [True] * 23)
+        while factory.sessions:
+            await deferLater(reactor, 0.02)
+
+    async def test_theirServer(self) -> None:
+        """Our client talks to their server."""
+
+        def serve(listener: socket.socket, name: str) -> None:
+            sock, _address = listener.accept()
+            with sock:
+                authorized = {ALICE.blob: "alice"}
+                server = Server(sock, ServerSettings(ENVIRONMENT.host_key, frozenset({name}), authorized))
+                server.handshake()
+                server.serve(str.upper)
+
+        for suite in SUITES:
+            for signer, user in ((None, ""), (Signer(ALICE.blob, ALICE.sign), "alice")):
+                listener = socket.create_server(("127.0.0.1", 0))
+                self.addCleanup(listener.close)
+                port = listener.getsockname()[1]
+                serving = deferToThread(serve, listener, f"[127.0.0.1]:{port}")
+                talk = await Talk().start(port, suite=suite, signer=signer)
+                assert talk.about is not None
+                self.assertEqual((talk.about.user, talk.about.software), (user, "independent"))
+                for text in ("hello", "", "x" * 32_768):
+                    self.assertEqual(await talk.ask(text), text.upper())
+                await talk.leave()
+                await serving
+
+
+class DecoderTests(SynchronousTestCase):
+    """A captured session, read by a decoder that was written from the specification alone."""
+
+    def test_everyRecord(self) -> None:
+        """Every frame of both directions decodes to what was said, in both suites, with a key and without, rekeyed."""
+        for suite in (PQ, RSA):
+            for user_key in (None, USER_KEY):
+                self.check(Pair(suite, user_key=user_key))
+
+    def check(self, pair: Pair) -> None:
+        up = down = b""
+
+        def carry() -> None:
+            nonlocal up, down
+            while True:
+                there = pair.client.data_to_send()
+                pair.to_server(there)
+                back = pair.server.data_to_send()
+                pair.to_client(back)
+                up += there
+                down += back
+                if not there and not back:
+                    return
+
+        secret = pair.server_handshake._secret
+        carry()
+        long = "长" * 4000
+        for text in ("你好", long):
+            message_id = pair.client.say(text)
+            carry()
+            pair.clock.advance(901)
+            pair.server.reply(message_id, text.encode()[:480], False)
+            pair.server.reply(message_id, b"!", True)
+            carry()
+        pair.client.goodbye(cast(Any, 0), 2)
+        carry()
+        session = decode(up, down, secret)
+        self.assertEqual(session.said(), ["你好", long])
+        self.assertEqual(session.replied(), ["你好!", long[:160] + "!"])
+        self.assertEqual(session.client_proof.name, "[localhost]:8080")
+        self.assertEqual(session.client_proof.user_key, pair.user_key.blob if pair.user_key else b"")
+        kinds = [record.kind for record in session.client_records]
+        self.assertEqual(kinds.count(SAY), 1 + -(-len(long.encode()) // 499))
+        self.assertGreater(kinds.count(PAD), 0)
+        self.assertEqual(kinds[-1], GOODBYE)
+        self.assertEqual([record.kind for record in session.server_records].count(REPLY), 4)
+
+
+class FaultTests(InteropTestCase):
+    """The independent implementation's bug switches, each thrown against ours."""
+
+    def assertCategory(self, fault: Fault, found: str | None) -> None:
+        if not (fault.unseen and found is None):
+            self.assertIn(found, (fault.category, *fault.or_else), fault.name)
+
+    async def client_faults(self, suite: str) -> None:
+        """For each: nothing comes back, the category is logged, the robot is not asked, and the server goes on."""
+        servers = {
+            "": self.listen(only=ALICE.blob),
+            "slow": self.listen(only=ALICE.blob, limits=QUICK),
+            table.OTHER_SUITE_ONLY: self.listen(
+                suites={name: known for name, known in SUITES.items() if name.decode() != suite}
+            ),
+            table.CLIENT_KEY_REQUIRED: self.listen(client_auth=ClientAuth.REQUIRED, only=ALICE.blob),
+        }
+        chosen = [fault for fault in FAULTS.values() if fault.role == "client" and suite in fault.suites]
+        for fault in chosen:
+            factory, port, robot = servers[fault.setting or ("slow" if fault.slow else "")]
+            self.lines.clear()
+            asked = robot.asked
+
+            def commit(fault: Fault = fault, port: int = port) -> bytes:
+                with socket.create_connection(("127.0.0.1", port)) as sock:
+                    return commit_client_fault(fault, sock, suite, ENVIRONMENT)
+
+            rest = await deferToThread(commit)
+            while factory.sessions:
+                await deferLater(reactor, 0.002)
+            if not fault.answered:
+                self.assertEqual(rest, b"", fault.name)
+                self.assertEqual(robot.asked, asked, fault.name)
+            ends = [line for line in self.lines if "aborted" in line or "ended" in line or "left" in line]
+            self.assertEqual(len(ends), 1, (fault.name, self.lines))
+            found = ends[0].partition("(")[2].rstrip(")") or None
+            self.assertCategory(fault, found)
+        self.assertGreater(len(chosen), 60)
+        factory, port, robot = servers[""]
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, suite, ENVIRONMENT.user_key))
+            await deferToThread(client.handshake)
+        while factory.sessions:
+            await deferLater(reactor, 0.002)
+
+    async def server_faults(self, suite: str) -> None:
+        """For each: our client sends nothing more, and its user hears the category."""
+        chosen = [fault for fault in FAULTS.values() if fault.role == "server" and suite in fault.suites]
+        for fault in chosen:
+            listener = socket.create_server(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+            environment = Environment(f"[127.0.0.1]:{port}", ENVIRONMENT.host_key, ENVIRONMENT.user_key)
+
+            def commit(
+                fault: Fault = fault, listener: socket.socket = listener, here: Environment = environment
+            ) -> bytes:
+                sock, _address = listener.accept()
+                with sock:
+                    return commit_server_fault(fault, sock, suite, here)
+
+            committing = deferToThread(commit)
+            end = await self.run_client(fault, port, suite)
+            rest = await committing
+            listener.close()
+            if not fault.answered:
+                self.assertEqual(rest, b"", fault.name)
+            self.assertCategory(fault, end.category.value if isinstance(end, RemoteProtocolError) else None)
+        self.assertGreater(len(chosen), 60)
+
+    async def run_client(self, fault: Fault, port: int, suite: str) -> SecureChatError | GoodbyeReceived | None:
+        known = None if fault.setting == table.HOST_KEY_UNKNOWN else HOST_KEY.blob
+
+        def check_host_key(blob: bytes) -> None:
+            if blob != known or fault.setting == table.HOST_KEY_REVOKED:
+                raise AuthenticationError(Category.HOST_KEY)
+
+        class Speaker(Talk):
+            def admitted(self, about: Any) -> None:
+                for _ in range(fault.says):
+                    assert self.client is not None
+                    self.client.say("hello")
+
+        talk = Speaker()
+        signer = Signer(ALICE.blob, ALICE.sign)
+        talk._in.addErrback(lambda failure: None)
+        talk.client = await connect(
+            reactor, "127.0.0.1", port, suite=suite.encode(), check_host_key=check_host_key, signer=signer, user=talk
+        )
+        return await talk.end
+
+    async def test_theirClientPq(self) -> None:
+        """A client's faults, suite PQ."""
+        await self.client_faults(PQ.name.decode())
+
+    async def test_theirClientRsa(self) -> None:
+        """A client's faults, suite RSA."""
+        await self.client_faults(RSA.name.decode())
+
+    async def test_theirServerPq(self) -> None:
+        """A server's faults, suite PQ."""
+        await self.server_faults(PQ.name.decode())
+
+    async def test_theirServerRsa(self) -> None:
+        """A server's faults, suite RSA."""
+        await self.server_faults(RSA.name.decode())
