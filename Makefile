@@ -22,8 +22,6 @@ RUNNER ?=
 chat: $(VENV)/installed
 	@tools/chat.sh $(BIN)
 
-# The tests expect what users read in English
-test: export LANGUAGE = en
 test: $(VENV)/installed-dev
 	$(BIN)/python -W error $(RUNNER) -m twisted.trial tests
 

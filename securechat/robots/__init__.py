@@ -1,7 +1,7 @@
 """Robots: text in, chunks of text out. `make_robot` finds one by its name.
 
 Somebody else's robot is a Twisted plugin: an object that provides `IRobotMaker`, in a module of their distribution's
-``twisted/plugins`` folder. `echo.py` is the smallest example.
+``twisted/plugins`` folder.
 """
 
 from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option, Speaker, Turn

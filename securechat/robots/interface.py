@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from twisted.internet.defer import Deferred
-from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 
@@ -56,8 +55,8 @@ class Option:
     default: str | None = None
 
 
-class IRobotMaker(IPlugin):
-    """Makes a robot from its options. Found by name; whoever provides it is a plugin that Twisted finds."""
+class IRobotMaker(Interface):
+    """Makes a robot from its options. Found by name; a plugin provides it."""
 
     name = Attribute("The robot's name, as ``--robot`` takes it; a str.")
     summary = Attribute("One line on what it is; a str.")

@@ -17,14 +17,14 @@ from securechat.robots.turing import TuringMaker
 KEY_VARIABLE: Final = "SECURECHAT_ROBOT_KEY"
 KEY_FILE: Final = "key-file"
 
-BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), TuringMaker())
+_BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), TuringMaker())
+BUILT_IN: Final = {maker.name: maker for maker in _BUILT_IN}
 
 
 def makers() -> dict[str, IRobotMaker]:
     """All robots that there are, by name; a plugin does not take the place of a built-in one."""
     found: dict[str, IRobotMaker] = {maker.name: maker for maker in getPlugins(IRobotMaker)}
-    found.update((maker.name, maker) for maker in BUILT_IN)
-    return found
+    return found | BUILT_IN
 
 
 def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapping[str, str]) -> IRobot:
@@ -33,30 +33,23 @@ def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapp
     Its key comes from the file that the option ``key-file`` names, else from the environment: an argument can be read
     by everyone on the machine.
     """
-    known = makers()
-    maker = known.get(name)
+    # Looking for plugins imports everybody's: only for a robot that did not come with us.
+    maker = BUILT_IN.get(name) or makers().get(name)
     if maker is None:
         raise ConfigurationError(
-            _("unknown robot {name}; there are {names}").format(name=name, names=", ".join(sorted(known)))
+            _("unknown robot {name}; there are {names}").format(name=name, names=", ".join(sorted(makers())))
         )
     values = _parse(maker, options)
     key_file = values.pop(KEY_FILE, None)
-    key = read_secret(Path(key_file)) if key_file is not None else environ.get(KEY_VARIABLE, "").strip()
-    return maker.makeRobot(reactor, values, key or None)
+    key = read_secret(Path(key_file)) if key_file is not None else environ.get(KEY_VARIABLE)
+    return maker.makeRobot(reactor, values, key)
 
 
 def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
     takes = [option.name for option in maker.options]
-    listed = ", ".join(takes) or _("none")
     values = {}
     for given in options:
         option, equals, value = given.partition("=")
-        if not equals:  # not shown: it may be a key
-            raise ConfigurationError(
-                _("-R: write it as OPTION=VALUE; the options of robot {robot} are {options}").format(
-                    robot=maker.name, options=listed
-                )
-            )
         if option == "key" and KEY_FILE in takes:
             raise ConfigurationError(
                 _(
@@ -66,9 +59,11 @@ def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
         if option not in takes:
             raise ConfigurationError(
                 _("robot {robot} has no option {option}; it has {options}").format(
-                    robot=maker.name, option=option, options=listed
+                    robot=maker.name, option=option, options=", ".join(takes) or _("none")
                 )
             )
+        if not equals:
+            raise ConfigurationError(_("-R {option}: write it as {option}=VALUE").format(option=option))
         values[option] = value
     return values
 

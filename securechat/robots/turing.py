@@ -3,17 +3,16 @@
 The service keeps a conversation's context itself, by user id.
 """
 
-import hashlib
-import ipaddress
+import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.url import URL
 from zope.interface import implementer
 
 from securechat.errors import ConfigurationError, Fault, RobotError
@@ -21,7 +20,17 @@ from securechat.files import read_secret
 from securechat.i18n import N_, _
 from securechat.robots.http import Http, read_body
 from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option
-from securechat.robots.turing_messages import BAD_USER_ID, TRY_AGAIN, TuringError, encrypted, parse_reply, request
+from securechat.robots.turing_messages import (
+    BAD_USER_ID,
+    NO_RESULT,
+    TRY_AGAIN,
+    Answer,
+    encrypted,
+    fault_of,
+    no_result,
+    parse_answer,
+    request,
+)
 
 log = Logger()
 
@@ -32,7 +41,7 @@ DEFAULT_TIMEOUT: Final = "15"  # seconds, for a question with its answer
 MAX_TEXT: Final = 128  # characters that the API takes
 MAX_BODY: Final = 1024 * 1024  # bytes; an answer has a few thousand
 BACK_OFF: Final = 1.0  # seconds before the one retry after the service's own error
-OK: Final = 200  # HTTP's status, which the service's own errors have, too
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @implementer(IRobot)
@@ -73,35 +82,30 @@ class TuringRobot:
             yield await self._http.within(self._timeout, self._ask(text, conversation.user_id))
 
     async def _ask(self, text: str, user_id: str) -> str:
-        """Ask, and once more if the service says that it is worth it."""
-        try:
-            return await self._exchange(text, user_id)
-        except TuringError as error:
-            if error.code == TRY_AGAIN:
-                await deferLater(self._reactor, BACK_OFF)
-            elif error.code in BAD_USER_ID:
-                user_id = _another(user_id)
-            else:
-                raise
-        return await self._exchange(text, user_id)
+        answer = await self._exchange(text, user_id)
+        if answer.code == TRY_AGAIN:
+            await deferLater(self._reactor, BACK_OFF)
+            answer = await self._exchange(text, user_id)
+        elif answer.code in BAD_USER_ID:
+            answer = await self._exchange(text, secrets.token_hex(16))
+        if answer.code in NO_RESULT:
+            return no_result()
+        if not answer.is_success:
+            raise fault_of(answer.code)
+        return answer.text or no_result()
 
-    async def _exchange(self, text: str, user_id: str) -> str:
+    async def _exchange(self, text: str, user_id: str) -> Answer:
         body = request(text, self._api_key, user_id, self._city, self._province)
         if self._secret is not None:
             body = encrypted(body, self._api_key, self._secret, int(time.time() * 1000))
         response = await self._http.post(self._url, body, {"Content-Type": "application/json; charset=UTF-8"})
         answer = await read_body(response, MAX_BODY)
-        if response.code != OK:
+        if response.code != 200:
             raise RobotError(Fault.BROKEN_ANSWER, f"HTTP status {response.code}")
-        return parse_reply(answer)
+        return parse_answer(answer)
 
     def close(self) -> Deferred[None]:
         return self._http.close()
-
-
-def _another(user_id: str) -> str:
-    """The same one each time: the service keeps the context by it, and counts how many a key has."""
-    return hashlib.sha256(user_id.encode()).hexdigest()[:32]
 
 
 @implementer(IRobotMaker)
@@ -138,27 +142,19 @@ class TuringMaker:
         )
 
 
-def _check_url(text: str) -> None:
-    """ConfigurationError if it cannot be asked; a warning if others can listen. The text may hold a password."""
+def _check_url(url: str) -> None:
     try:
-        url = URL.fromText(text).to_uri()  # as treq does for each request; it takes no IPv6 address
-        scheme = url.scheme.lower()
-        valid = scheme in ("http", "https") and url.host and not url.userinfo and 0 < (url.port or 0) < 2**16
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigurationError(_("-R url: an address such as http://HOST:PORT/PATH is wanted"))
-    if scheme == "http" and not _is_this_machine(url.host):
+        raise ConfigurationError(_("-R url={url}: not an http or https address").format(url=url))
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         log.warn(
-            _("the way to {host} is plain HTTP: whoever is on it reads the conversation and the key"), host=url.host
+            _("the way to {host} is plain HTTP: whoever is on it reads the conversation and the key"),
+            host=parts.hostname,
         )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _seconds(text: str) -> float:

@@ -7,6 +7,7 @@ against the service is said in docs/robots.md.
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -40,29 +41,15 @@ ERRORS: Final[dict[int, tuple[Fault, str]]] = {
     TRY_AGAIN: (Fault.BROKEN_ANSWER, "the service had an error of its own"),
 }
 
-MAX_ITEMS: Final = 100  # results, or items of one, that are shown; who could read more
-
-# The order in which the results of one group are shown; what else there is comes last.
-ORDER: Final = ("text", "url", "news", "image", "voice", "video")
-
-
-class TuringError(RobotError):
-    """The service answered with a code that is no answer."""
-
-    def __init__(self, code: int) -> None:
-        fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, "an unknown code"))
-        super().__init__(fault, f"code {code}: {meaning}")
-        self.code = code
-
 
 class _Intent(msgspec.Struct):
     code: int
 
 
 class _Result(msgspec.Struct, rename="camel"):
-    group_type: int | None = None
-    result_type: str | None = None
-    values: dict[str, Any] | None = None
+    group_type: int = 0
+    result_type: str = ""
+    values: dict[str, Any] = {}
 
 
 class _Answer(msgspec.Struct):
@@ -73,65 +60,68 @@ class _Answer(msgspec.Struct):
 _ANSWER: Final = msgspec.json.Decoder(_Answer, strict=False)  # codes are said to come as text, too
 
 
-def parse_reply(body: bytes) -> str:
-    """What the service says, in readable lines; the body's type is not looked at, it is said to be text/plain.
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """An intent code, and the results in readable lines."""
 
-    The intent's code decides: errors come with a text, too. TuringError if it is one, RobotError (broken answer) if
-    the body is no answer.
-    """
+    code: int
+    text: str
+
+    @property
+    def is_success(self) -> bool:
+        """Judged by the code: errors come with a text, too."""
+        return self.code >= FIRST_SUCCESS or (self.code == 0 and bool(self.text))
+
+
+def parse_answer(body: bytes) -> Answer:
+    """What the service answered, whatever type it says the body has; RobotError (broken answer) if it is no answer."""
     try:
         answer = _ANSWER.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise RobotError(Fault.BROKEN_ANSWER, "the answer is not the API's JSON") from None
-    code = answer.intent.code
-    results = _in_order((answer.results or [])[:MAX_ITEMS])
-    text = "\n".join(line for result in results for line in _lines(result))
-    if code in NO_RESULT or (code >= FIRST_SUCCESS and not text):
-        return _("I found nothing on that.")
-    if code >= FIRST_SUCCESS or (code == 0 and text):
-        return text
-    raise TuringError(code)
+    return Answer(answer.intent.code, "\n".join(_lines(answer.results or [])))
 
 
-def _in_order(results: list[_Result]) -> list[_Result]:
-    """The items of a group together, where its first one is, and its text first: a link often comes before it."""
-    first: dict[int, int] = {}
-    places = [first.setdefault(result.group_type, at) if result.group_type else at for at, result in enumerate(results)]
+def _lines(results: list[_Result]) -> Iterator[str]:
+    """The results in their order; those of one group together, its text first: a link often comes before it."""
+    order: dict[int, int] = {}
+    for position, result in enumerate(results):
+        order.setdefault(result.group_type or -position - 1, position)
 
-    def rank(item: tuple[int, _Result]) -> tuple[int, int]:
-        place, result = item
-        return place, ORDER.index(result.result_type) if result.result_type in ORDER else len(ORDER)
+    def place(item: tuple[int, _Result]) -> tuple[int, bool, int]:
+        position, result = item
+        return order[result.group_type or -position - 1], result.result_type != "text", position
 
-    return [result for _place, result in sorted(zip(places, results, strict=True), key=rank)]
-
-
-def _lines(result: _Result) -> Iterator[str]:
-    value = (result.values or {}).get(result.result_type or "")
-    if isinstance(value, list):
-        for item in value[:MAX_ITEMS]:
-            yield from _news(item)
-    elif text := _text(value):
-        yield text if result.result_type == "text" else _with_scheme(text)
+    for _position, result in sorted(enumerate(results), key=place):
+        value = result.values.get(result.result_type)
+        if result.result_type == "news" and isinstance(value, list):
+            for item in value:
+                yield from _news(item)
+        elif result.result_type in ("image", "voice", "video", "url") and isinstance(value, str):
+            yield _url(value)
+        elif isinstance(value, (str, int, float)):
+            yield str(value)
 
 
 def _news(item: object) -> Iterator[str]:
-    """A title, and where more of it is: the article, else the picture."""
     if not isinstance(item, dict):
         return
-    if title := " – ".join(filter(None, (_text(item.get("name")), _text(item.get("info"))))):
+    title = " – ".join(str(item[part]) for part in ("name", "info") if item.get(part))
+    if title:
         yield f"• {title}"
-    if address := _text(item.get("detailurl")) or _text(item.get("icon")):
-        yield f"  {_with_scheme(address)}"
+    if item.get("detailurl"):
+        yield f"  {_url(str(item['detailurl']))}"
 
 
-def _text(value: object) -> str:
-    """A text or number as text; nothing of what is neither."""
-    return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-
-
-def _with_scheme(text: str) -> str:
+def _url(url: str) -> str:
     """Addresses come without a scheme, too."""
-    return f"http:{text}" if text.startswith("//") else text
+    return f"http:{url}" if url.startswith("//") else url
+
+
+def fault_of(code: int) -> RobotError:
+    """What a code that is no answer means."""
+    fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, "an unknown code"))
+    return RobotError(fault, f"code {code}: {meaning}")
 
 
 def request(text: str, api_key: str, user_id: str, city: str, province: str) -> bytes:
@@ -161,3 +151,8 @@ def encrypted(body: bytes, api_key: str, secret: str, timestamp: int) -> bytes:
     cipher = Cipher(algorithms.AES128(key), modes.CBC(bytes(16))).encryptor()
     data = b64encode(cipher.update(padded) + cipher.finalize()).decode()
     return msgspec.json.encode({"key": api_key, "timestamp": stamp, "data": data})
+
+
+def no_result() -> str:
+    """What the robot says when the service has nothing to say."""
+    return _("I found nothing on that.")
