@@ -84,8 +84,9 @@ class HelloTests(Handshakes):
 
     def test_version(self) -> None:
         """Another version is refused before anything else is looked at."""
-        other = encode(replace(self.hello, version=2, suite=b"?", digest=bytes(32)))
-        self.assertRefused(Category.VERSION, self.server.receive_hello, other)
+        for version in (0, 2):
+            other = encode(replace(self.hello, version=version, suite=b"?", digest=bytes(32)))
+            self.assertRefused(Category.VERSION, self.server.receive_hello, other)
 
     def test_suite(self) -> None:
         """A suite that is unknown, or not allowed here, is refused."""
@@ -128,12 +129,15 @@ class WelcomeTests(Handshakes):
 
     def test_version(self) -> None:
         """Another version is refused."""
-        self.assertRefused(Category.VERSION, self.client.receive_welcome, encode(replace(self.welcome, version=0)))
+        for version in (0, 2):
+            other = encode(replace(self.welcome, version=version))
+            self.assertRefused(Category.VERSION, self.client.receive_welcome, other)
 
     def test_suite(self) -> None:
         """A suite other than the one asked for is refused: nothing is negotiated."""
-        other = encode(replace(self.welcome, suite=RSA.name))
-        self.assertRefused(Category.SUITE, self.client.receive_welcome, other)
+        for name in (RSA.name, b"", b"zzz"):
+            other = encode(replace(self.welcome, suite=name))
+            self.assertRefused(Category.SUITE, self.client.receive_welcome, other)
 
     def test_sealed(self) -> None:
         """A sealed secret of another length, or one for another key, does not open."""

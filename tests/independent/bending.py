@@ -24,11 +24,6 @@ def use(value: Any) -> Hook:
     return lambda peer, old: value
 
 
-def change(edit: Callable[[Any], Any]) -> Hook:
-    """An edit that needs no peer."""
-    return lambda peer, old: edit(old)
-
-
 def flip(data: bytes, at: int = 0) -> bytes:
     at %= len(data)
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]

@@ -7,6 +7,7 @@ peer under test sent after the fault: none, or it broke section 12.
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,11 +113,11 @@ def _commit(fault: Fault, peer: Peer, steps: dict[str, list[Callable[[], None]]]
         if step == fault.step:
             peer.hooks = fault.hooks
         for method in methods:
+            peer.deadline = time.monotonic() + patience
             method()
         if step == fault.step:
             break
-    peer.deadline = None
-    peer.sock.settimeout(patience)
+    peer.deadline = time.monotonic() + patience
     if fault.act:
         with contextlib.suppress(ConnectionError, AbortError):  # it may abort before we are through
             fault.act(peer)

@@ -13,7 +13,6 @@ from tests.independent.abort import AbortError
 from tests.independent.messages import (
     CLIENT_KEY_OPTIONAL,
     CLIENT_KEY_REQUIRED,
-    NO_CLIENT_KEY,
     VERSION,
     ClientProof,
     read_client_proof,
@@ -143,5 +142,3 @@ class Server(Peer):
             raise AbortError("user-key", "not authorized")
         if self.settings.client_auth == CLIENT_KEY_REQUIRED and not proof.user_key:
             raise AbortError("user-key", "missing")
-        if self.settings.client_auth == NO_CLIENT_KEY and proof.user_key:
-            raise AbortError("user-key", "not asked for")
