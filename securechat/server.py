@@ -43,7 +43,7 @@ from securechat.outbox import Outbox
 from securechat.pseudonyms import Pseudonyms
 from securechat.robots import Conversation, IRobot
 from securechat.server_connection import ServerConnection
-from securechat.transport import IChatTransport, tune
+from securechat.transport import IChatTransport, Writer, tune
 from securechat.users import Users
 
 log = Logger()
@@ -95,6 +95,7 @@ class ChatServer(Protocol):
         self.source = _source(transport.getPeer())
         tune(transport)
         transport.registerProducer(self, True)
+        self._writer = Writer(transport)
         names = self._chat.names or _names(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self._chat.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection)
@@ -188,7 +189,7 @@ class ChatServer(Protocol):
                 pass
         data = connection.data_to_send()
         if data:
-            self.transport.write(data)
+            self._writer.write(data)
 
     # The end
 
