@@ -58,6 +58,7 @@ class SuiteTests(SynchronousTestCase):
             self.assertEqual(len(body), suite.record_size)
             self.assertEqual(suite.cipher(KEY, IV).open(7, body), PLAINTEXT)
             self.assertRefused(Category.RECORD, cipher.open, 8, body)
+            self.assertRefused(Category.RECORD, cipher.open, 6, body)
             self.assertRefused(Category.RECORD, suite.cipher(b"o" * 32, IV).open, 7, body)
 
     def test_refusesARecordWithAnyBitChanged(self) -> None:
@@ -129,6 +130,8 @@ class RsaTests(KeyTestCase):
             good[:33] + b"\x7f" + good[34:],  # 2047 bits
             good[:-6] + bytes([good[-6] & 0xFE]) + good[-5:],  # an even modulus
             good[:-1] + b"\x03",  # e = 65539
+            good[:40] + b"\0" + good[40:],  # a modulus of 257 bytes
+            good[:40] + good[41:],
         ):
             self.assertKeyRefused(bad, RSA)
 
@@ -153,9 +156,11 @@ class RsaTests(KeyTestCase):
         self.assertEqual(RSA.cipher(KEY, IV).open(1, fernet.encrypt_at_time(numbered, 0)), PLAINTEXT)
         self.assertBodyRefused(fernet.encrypt_at_time(numbered, 1))
         self.assertBodyRefused(fernet.encrypt_at_time(numbered[:-1], 0))
+        self.assertBodyRefused(fernet.encrypt_at_time(numbered + b"\0", 0))
         self.assertBodyRefused(fernet.encrypt_at_time(b"", 0))
         token = fernet.encrypt_at_time(numbered, 0)
-        self.assertBodyRefused(token[:100] + b"\n" + token[100:])
+        for between in (b"\n", b"~"):
+            self.assertBodyRefused(token[:100] + between + token[100:])
         self.assertBodyRefused(b"=" * 780)
         self.assertBodyRefused(b"\xff" * 780)
         self.assertEqual(urlsafe_b64encode(urlsafe_b64decode(token)), token)
