@@ -194,6 +194,7 @@ def main() -> None:
     table = measure(arguments.rounds, arguments.scale)
     print(show(table))
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps([[row.load, row.server, row.figures] for row in table], indent=1) + "\n")
 
 

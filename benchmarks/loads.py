@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from securechat.client_connection import ClientConnection
@@ -107,16 +108,15 @@ class TcpClient:
 
 
 def handshakes(make: Callable[[], Client | TcpClient], count: int, at_once: int) -> None:
-    """So many handshakes, so many connections kept open at a time."""
-    kept = []
-    for _ in range(count):
-        kept.append(make())
-        if len(kept) == at_once:
-            for client in kept:
-                client.socket.close()
-            kept.clear()
-    for client in kept:
-        client.socket.close()
+    """So many handshakes, so many of them under way at once; each connection is closed when it is done."""
+
+    def some() -> None:
+        for _ in range(count // at_once):
+            make().socket.close()
+
+    with ThreadPoolExecutor(at_once) as threads:
+        for done in [threads.submit(some) for _ in range(at_once)]:
+            done.result()
 
 
 def talk(clients: list[Client], rounds: int, deep: int, text: str) -> None:
