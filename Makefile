@@ -31,7 +31,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uvloop >&2
+	$(BIN)/python -m benchmarks --json build/bench.json
+	$(BIN)/python -m benchmarks.plot build/bench.json docs/performance.svg
 
 build: $(VENV)/installed-dev
 	$(BIN)/python -m build

@@ -91,6 +91,7 @@ class HandshakeTests(ConnectionTests):
             self.assertAborts(pair.server, length.to_bytes(4, "big"), Category.FRAMING)
             self.assertAborts(pair.client, length.to_bytes(4, "big"), Category.FRAMING)
         self.assertEqual(list(Pair().server.receive_data((2048).to_bytes(4, "big"))), [])
+        self.assertAborts(Pair().server, b"\0\0\0\1x", Category.MALFORMED)
 
     def test_recordLengths(self) -> None:
         """A record has exactly its suite's size, from the first on."""
