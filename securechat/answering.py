@@ -17,6 +17,8 @@ from securechat.robots import Conversation, IRobot, Speaker, Turn
 log = Logger()
 
 MAX_WAITING: Final = 4  # messages behind the one being answered
+MAX_TURNS: Final = 40  # of a conversation that are remembered: twenty questions and their answers
+MAX_REMEMBERED: Final = 64 * 1024  # characters of them; the oldest are forgotten first
 
 
 class Answering:
@@ -32,6 +34,7 @@ class Answering:
         self._changed = changed
         self._inbox: list[MessageReceived | NewReceived] = []
         self._stopped = False
+        self._remembered = 0  # characters of the conversation's turns
         self._current_id = 0
         self._reply: Deferred[None] | None = None  # being asked for
         self._cancelled: set[int] = set()  # waiting messages that need no reply any more
@@ -80,6 +83,7 @@ class Answering:
             said = self._inbox.pop(0)
             if isinstance(said, NewReceived):
                 self._conversation.turns.clear()
+                self._remembered = 0
                 continue
             reply = Deferred.fromCoroutine(self._answer(said))
             if not reply.called:
@@ -142,6 +146,11 @@ class Answering:
             turns.pop()  # what was not answered whole is not part of the conversation
             raise
         turns.append(Turn(Speaker.ROBOT, "".join(parts)))
+        self._remembered += len(text) + len(turns[-1].text)
+        while len(turns) > MAX_TURNS or self._remembered > MAX_REMEMBERED:
+            asked, answered = turns[:2]
+            del turns[:2]
+            self._remembered -= len(asked.text) + len(answered.text)
 
 
 def _place(error: BaseException) -> str:

@@ -229,6 +229,20 @@ class SessionTests(ServerTestCase):
         session.say("c")
         self.assertEqual(self.robot.turns, [["a"], ["a", "a", "b"], ["c"]])
 
+    def test_forgetsTheOldest(self) -> None:
+        """A conversation is remembered up to a number of turns and of characters."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        for number in range(30):
+            session.say(str(number))
+        self.assertEqual(self.robot.turns[-1][:2], ["9", "9"])
+        self.assertEqual(len(self.robot.turns[-1]), 41)
+        session.say("x" * 32_768)
+        session.say("y")
+        session.say("z")
+        self.assertEqual(self.robot.turns[-2], ["x" * 32_768, "x" * 32_768, "y"])
+        self.assertEqual(self.robot.turns[-1], ["y", "y", "z"])
+
     def test_pseudonyms(self) -> None:
         """A robot knows a user with a key by the same name each time, an anonymous one by another each time."""
         seen: list[str] = []
