@@ -1,5 +1,7 @@
 """Signing with a key that an ssh-agent holds (draft-ietf-sshm-ssh-agent): it is asked, and never gives the key away."""
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +21,7 @@ from securechat.transport import IChatTransport
 
 TIMEOUT: Final = 25.0  # seconds: an agent may ask its user, and the server waits 30
 MAX_ANSWER: Final = 256 * 1024  # bytes; OpenSSH's own bound
+MAX_SOCKET_PATH: Final = 107  # bytes, on Linux; Twisted waits 30 s for a longer one
 
 REQUEST_IDENTITIES: Final = 11
 IDENTITIES_ANSWER: Final = 12
@@ -47,6 +50,7 @@ class _Reader:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._at = 0
 
     def number(self) -> int:
         return int.from_bytes(self._take(4), "big")
@@ -55,7 +59,8 @@ class _Reader:
         return self._take(self.number())
 
     def _take(self, size: int) -> bytes:
-        taken, self._data = self._data[:size], self._data[size:]
+        taken = self._data[self._at : self._at + size]
+        self._at += size
         if len(taken) != size:
             raise ValueError
         return taken
@@ -95,13 +100,13 @@ async def _ask(reactor: IAgentReactor, environ: Mapping[str, str], request: byte
     path = environ.get("SSH_AUTH_SOCK")
     if not path:
         raise ConfigurationError(_("no ssh-agent: SSH_AUTH_SOCK is not set; start one, or use -i FILE"))
-    endpoint = UNIXClientEndpoint(reactor, path)
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise _unreachable(path, errno.ENAMETOOLONG)
+    endpoint = UNIXClientEndpoint(reactor, path, timeout=TIMEOUT)
     try:
         protocol = await endpoint.connect(Factory.forProtocol(lambda: _AgentProtocol(request)))
     except ConnectError as error:
-        raise ConfigurationError(
-            _("no ssh-agent at {path}: {error}").format(path=path, error=error.osError or error)
-        ) from None
+        raise _unreachable(path, error.osError or errno.ETIMEDOUT) from None
     assert isinstance(protocol, _AgentProtocol)
     try:
         answer = await protocol.answer.addTimeout(TIMEOUT, reactor)
@@ -110,6 +115,10 @@ async def _ask(reactor: IAgentReactor, environ: Mapping[str, str], request: byte
     if answer[0] != expected:
         raise ConfigurationError(_("the ssh-agent refused"))
     return _Reader(answer[1:])
+
+
+def _unreachable(path: str, error: int) -> ConfigurationError:
+    return ConfigurationError(_("no ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error)))
 
 
 async def agent_keys(reactor: IAgentReactor, environ: Mapping[str, str]) -> list[AgentKey]:

@@ -46,7 +46,10 @@ class AuthorizedKeys:
 def _parse(line: str) -> tuple[bytes, str]:
     if keys.KEY_TYPE.decode() in line.split() and not line.startswith(keys.KEY_TYPE.decode()):
         raise ValueError(_("options before the key are not supported; remove them"))
-    blob, user = keys.parse_public_line(line)
+    try:
+        blob, user = keys.parse_public_line(line)
+    except ValueError:
+        raise ValueError(_("not an acceptable ssh-ed25519 public key; correct or remove this line")) from None
     if len(user.encode()) > MAX_ABOUT:
         raise ValueError(_("the comment, which is the user's name, has more than {size} bytes").format(size=MAX_ABOUT))
     if not user.isprintable():

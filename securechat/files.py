@@ -1,6 +1,7 @@
 """Reading and writing small files of keys: bounded, with clear errors, and never half written."""
 
 import errno
+import fcntl
 import os
 import stat
 import tempfile
@@ -125,11 +126,13 @@ def append_line(path: Path, line: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(descriptor, "r+b", buffering=0) as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # what is taken back below is then never another client's line
             size = os.fstat(descriptor).st_size
             ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-            data = ("" if ended else "\n") + line + "\n"
-            if file.write(data.encode()) != len(data.encode()):
-                os.ftruncate(descriptor, size)
+            data = (("" if ended else "\n") + line + "\n").encode()
+            written = file.write(data)
+            if written != len(data):
+                os.ftruncate(descriptor, file.tell() - written)  # not to `size`: ssh, too, appends, and takes no lock
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
     except OSError as error:

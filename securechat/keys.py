@@ -1,6 +1,7 @@
 """Ed25519 keys in SSH's forms: wire blobs, fingerprints and SSHSIG signatures (protocol, sections 3 and 6)."""
 
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from typing import Final
 
@@ -56,8 +57,9 @@ def signed_data(namespace: bytes, message: bytes) -> bytes:
 
 
 def verify(blob: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` is the key's, of `data`. The blob has passed `check_blob`."""
+    """Whether `signature` is the key's, of `data`; False also for a key that `check_blob` refuses."""
     try:
+        check_blob(blob)
         Ed25519PublicKey.from_public_bytes(blob[len(_BLOB_HEAD) :]).verify(signature, data)
     except (InvalidSignature, ValueError):
         return False
@@ -90,17 +92,21 @@ class SigningKey:
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
+# One line only: what follows a line break would be taken for the comment.
+_PUBLIC_LINE: Final = re.compile(r"(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?")
+
+
 def parse_public_line(line: str) -> tuple[bytes, str]:
     """Blob and comment of ``ssh-ed25519 AAAA… comment``; ValueError if it is anything else."""
-    key_type, _space, rest = line.strip().partition(" ")
-    encoded, _space, comment = rest.strip().partition(" ")
-    if key_type != KEY_TYPE.decode():
-        raise ValueError(f"not a line that begins with {KEY_TYPE.decode()}")
+    parts = _PUBLIC_LINE.fullmatch(line.strip())
+    if parts is None or parts[1] != KEY_TYPE.decode():
+        raise ValueError(f"not a line of the form {KEY_TYPE.decode()} AAAA… comment")
+    encoded, comment = parts[2], parts[3] or ""
     blob = b64decode(encoded, validate=True)
     check_blob(blob)
     if b64encode(blob).decode() != encoded:
         raise ValueError("not the base64 that encodes the key")
-    return blob, comment.strip()
+    return blob, comment
 
 
 def public_line(blob: bytes, comment: str = "") -> str:

@@ -6,6 +6,7 @@ one that matters.
 """
 
 import hmac
+import re
 from base64 import b64decode
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -20,6 +21,8 @@ from securechat.i18n import _
 
 SSH_PORT_SUFFIX: Final = "]:22"  # OpenSSH writes a host at this port without brackets and port
 _HASH_MARK: Final = "|1|"
+_LINE: Final = re.compile(r"(?:(@\S+)[ \t]+)?([^@ \t][^ \t]*)[ \t]+([^ \t]+)[ \t]+(.+)")  # marker, hosts, key type, key
+_MARKERS: Final = ("", "@revoked", "@cert-authority")
 
 
 class Standing(Enum):
@@ -78,8 +81,7 @@ class KnownHosts:
     def load(cls, path: Path) -> "KnownHosts":
         """Read a file; one that is not there is empty. ConfigurationError, with file and line, if it is not right."""
         entries = []
-        lines = read_lines(path) if path.exists() else []
-        for number, line in lines:
+        for number, line in [] if _is_missing(path) else read_lines(path):
             if not line or line.startswith("#"):
                 continue
             try:
@@ -113,14 +115,22 @@ class KnownHosts:
         append_line(self._path, f"{_ssh_name(name)} {keys.public_line(blob)}")
 
 
+def _is_missing(path: Path) -> bool:
+    """Whether nothing is there. Where one cannot even look, hosts may be known, and reading says what is wrong."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
 def _parse(number: int, line: str) -> _Entry | None:
     """The entry of a line, None if it says nothing about Ed25519 host keys; ValueError if it is no line."""
-    marker = ""
-    if line.startswith("@"):
-        marker, _space, line = line.partition(" ")
-        line = line.strip()
-    hosts, key_type, rest = (*line.split(None, 2), "", "")[:3]
-    if marker not in ("", "@revoked", "@cert-authority") or not rest:
+    parts = _LINE.fullmatch(line)
+    if parts is None:
+        raise ValueError
+    marker, hosts, key_type, rest = parts.groups("")
+    if marker not in _MARKERS:
         raise ValueError
     if hosts.startswith(_HASH_MARK):
         _empty, _one, salt, digest = hosts.split("|")

@@ -10,15 +10,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat import keys
 from securechat.authorized_keys import AuthorizedKeys, _parse
 from securechat.errors import ConfigurationError
+from securechat.files import MAX_SIZE
 from tests.pair import USER_KEY
 from tests.ssh import make_key
 
 OTHER = keys.SigningKey.generate()
 LINE = keys.public_line(USER_KEY.blob, "alice")
+PIECES = [b"\n", b"\0", b"\xff", b"\r", b" ", b"\t", b"#", b"ssh-ed25519", LINE.encode()]
 
 
 class AuthorizedKeysTests(SynchronousTestCase):
     """A file of user keys."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
 
     def load(self, text: str, mode: int = 0o644) -> AuthorizedKeys:
         self.path = Path(self.mktemp())
@@ -60,6 +66,21 @@ class AuthorizedKeysTests(SynchronousTestCase):
             self.assertRefused(words, f"{LINE}\n{bad}\n")
             self.assertRefused(":2: ", f"{LINE}\n{bad}\n")
 
+    def test_unreadable(self) -> None:
+        """What is missing, a directory, endless, too large or not text lets nobody in, and says why."""
+        for path, words in (
+            (self.directory / "none", "No such file"),
+            (self.directory, "Is a directory"),
+            (Path("/dev/zero"), "not a regular file"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ConfigurationError, AuthorizedKeys.load, path)))
+        self.assertRefused("more than", "#" * (MAX_SIZE + 1))
+        self.assertRefused(":2: not text", f"{LINE}\n{LINE}\0")
+
+    def test_tabs(self) -> None:
+        """Tabs separate as blanks do."""
+        self.assertEqual(self.load(LINE.replace(" ", "\t")).user_of(USER_KEY.blob), "alice")
+
     def test_mode(self) -> None:
         """A file that others can change is refused."""
         self.assertRefused("chmod go-w", LINE, 0o664)
@@ -75,3 +96,16 @@ class AuthorizedKeysTests(SynchronousTestCase):
         keys.check_blob(blob)
         self.assertTrue(user.isprintable())
         self.assertLessEqual(len(user.encode()), 64)
+
+    @settings(max_examples=2000, deadline=None)
+    @given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=9).map(b"".join))
+    def test_anyBytes(self, data: bytes) -> None:
+        """Any file is authorized_keys or a ConfigurationError of one line."""
+        path = self.directory / "file"
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        try:
+            AuthorizedKeys.load(path)
+        except ConfigurationError as error:
+            self.assertNotIn("\n", str(error))

@@ -1,5 +1,6 @@
 """Small files on a real disk: read with bounds, written whole or not at all."""
 
+import fcntl
 import os
 import resource
 from collections.abc import Callable
@@ -16,11 +17,22 @@ from securechat.files import (
     make_private_directory,
     read_bytes,
     read_lines,
+    read_secret,
     replace,
     write_new,
 )
 
 FULL = Path("/dev/full")  # every write to it says that the disk is full
+
+
+def with_file_size_limit(limit: int, call: Callable[[], object]) -> None:
+    """Call with no file allowed to grow beyond `limit` bytes, as on a disk that is full by then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        call()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class FileTests(SynchronousTestCase):
@@ -41,15 +53,6 @@ class FileTests(SynchronousTestCase):
         message = str(self.assertRaises(ConfigurationError, call))
         self.assertIn(problem, message)
         self.assertNotIn("\n", message)
-
-    def with_file_size_limit(self, limit: int, call: Callable[[], object]) -> None:
-        """Call with no file allowed to grow beyond `limit` bytes, as on a disk that is full by then."""
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-        try:
-            call()
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class ReadBytesTests(FileTests):
@@ -120,6 +123,26 @@ class ReadLinesTests(FileTests):
         self.assertRefused("chmod go-w", lambda: list(read_lines(self.path, OTHERS_WRITE)))
 
 
+class ReadSecretTests(FileTests):
+    """A key that stands alone in a file."""
+
+    def test_content(self) -> None:
+        """White space around it does not belong to it."""
+        self.assertEqual(read_secret(self.write(b" s3cret\r\n")), "s3cret")
+
+    def test_none(self) -> None:
+        """Nothing, several lines, and what is not ASCII are refused, and not repeated."""
+        for data in (b"", b"\n", b"s3cret\nmore", b"s3cret\0", "s3cret\u00fc".encode(), b"s3cret\xff"):
+            self.write(data)
+            self.assertRefused("one line of ASCII", lambda: read_secret(self.path))
+            self.assertNotIn("s3cret", str(self.assertRaises(ConfigurationError, read_secret, self.path)))
+
+    def test_mode(self) -> None:
+        """A secret that others can read is none."""
+        self.write(b"s3cret", 0o640)
+        self.assertRefused(f"chmod 600 {self.path}", lambda: read_secret(self.path))
+
+
 class MakePrivateDirectoryTests(FileTests):
     """Directories for keys."""
 
@@ -170,7 +193,7 @@ class WriteNewTests(FileTests):
         """When the disk is full, neither half a file nor a temporary one remains."""
         self.assertRefused(
             f"{self.path}: File too large",
-            lambda: self.with_file_size_limit(2, lambda: write_new(self.path, b"data", 0o600)),
+            lambda: with_file_size_limit(2, lambda: write_new(self.path, b"data", 0o600)),
         )
         self.assertEqual(os.listdir(self.directory), [])
 
@@ -197,7 +220,7 @@ class ReplaceTests(FileTests):
         self.write(b"old")
         self.assertRefused(
             "File too large",
-            lambda: self.with_file_size_limit(2, lambda: replace(self.path, b"data", 0o600)),
+            lambda: with_file_size_limit(2, lambda: replace(self.path, b"data", 0o600)),
         )
         self.assertEqual(self.path.read_bytes(), b"old")
         self.assertEqual(os.listdir(self.directory), ["file"])
@@ -228,9 +251,40 @@ class AppendLineTests(FileTests):
         self.write(b"old\n")
         self.assertRefused(
             "No space left",
-            lambda: self.with_file_size_limit(6, lambda: append_line(self.path, "new")),
+            lambda: with_file_size_limit(6, lambda: append_line(self.path, "new")),
         )
         self.assertEqual(self.path.read_bytes(), b"old\n")
+
+    def test_partOfALineBesideAnother(self) -> None:
+        """What another process appended just before it stays when a line is taken back."""
+        self.write(b"old\n")
+        pread = os.pread
+
+        def look(descriptor: int, size: int, offset: int) -> bytes:
+            with self.path.open("ab") as file:
+                file.write(b"other\n")
+            return pread(descriptor, size, offset)
+
+        self.patch(os, "pread", look)
+        self.assertRefused(
+            "No space left",
+            lambda: with_file_size_limit(12, lambda: append_line(self.path, "new")),
+        )
+        self.assertEqual(self.path.read_bytes(), b"old\nother\n")
+
+    def test_oneAtATime(self) -> None:
+        """Nobody else appends between looking at how the file ends and writing."""
+        self.write(b"old")
+        pread = os.pread
+
+        def look(descriptor: int, size: int, offset: int) -> bytes:
+            with self.path.open("ab") as file:
+                self.assertRaises(BlockingIOError, fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return pread(descriptor, size, offset)
+
+        self.patch(os, "pread", look)
+        append_line(self.path, "new")
+        self.assertEqual(self.path.read_bytes(), b"old\nnew\n")
 
     def test_noRoom(self) -> None:
         """A full disk is an error that names the file."""

@@ -7,6 +7,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from securechat import keys
@@ -14,6 +16,7 @@ from securechat.errors import ConfigurationError
 from securechat.key_files import load_or_create_host_key, load_private_key
 
 PASSPHRASE = b"correct horse"
+PRIVATE = keys.SigningKey.generate().private_bytes()
 
 
 def ssh_keygen(*arguments: str) -> str:
@@ -144,6 +147,23 @@ class LoadPrivateKeyTests(KeyFileTests):
             except ConfigurationError:
                 refused += 1
         self.assertGreater(refused, len(whole))
+
+    @settings(max_examples=2000, deadline=None)
+    @given(
+        st.binary(max_size=200)
+        | st.binary(max_size=200).map(lambda body: PRIVATE[:36] + b64encode(b"openssh-key-v1\0" + body) + PRIVATE[-36:])
+        | st.tuples(st.integers(0, len(PRIVATE)), st.integers(0, 9), st.binary(max_size=9)).map(
+            lambda change: PRIVATE[: change[0]] + change[2] + PRIVATE[change[0] + change[1] :]
+        )
+    )
+    def test_anyBytes(self, data: bytes) -> None:
+        """Any file is a private key or a ConfigurationError of one line."""
+        self.path.unlink(missing_ok=True)
+        self.write(data)
+        try:
+            load_private_key(self.path)
+        except ConfigurationError as error:
+            self.assertNotIn("\n", str(error))
 
     def test_mode(self) -> None:
         """A key that others may use is refused, whichever permission they have."""
