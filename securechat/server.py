@@ -51,7 +51,7 @@ log = Logger()
 SOFTWARE: Final = f"securechat/{__version__}"
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the client to answer a GOODBYE
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
-LOG_INTERVAL: Final = 1.0  # seconds between two lines about a client's messages: nobody fills a disk by talking fast
+LOG_INTERVAL: Final = 1.0  # seconds between two lines of one kind: nobody fills a disk by talking or knocking fast
 MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session; then a new handshake
 
 
@@ -210,7 +210,8 @@ class ChatServer(Protocol):
             self._connection.goodbye(Reason.LEAVING, self._connection.next_reply_id - 1)
         self._flush()
         self.transport.unregisterProducer()  # which the transport would wait for
-        self.transport.loseConnection()
+        self.transport.loseConnection()  # once the client has read what is left
+        self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
     def _abort(self, category: Category) -> None:
         """The one way in which a connection fails: no byte to the client, one line with the category."""
@@ -283,21 +284,28 @@ class ChatServerFactory(Factory):
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
+        self._log_at = -math.inf  # when the next client that is not let in may be logged
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
         number = next(self._numbers)
         if self._all_left is not None or not self.admission.enter(_source(addr), self.monotonic()):
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=number,
-                peer=_place(addr),
-                category=Category.LIMIT.value,
-            )
+            self._refused(number, addr)
             return None
         session = ChatServer(self, number)
         self.sessions.add(session)
         return session
+
+    def _refused(self, number: int, address: IAddress) -> None:
+        """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""
+        if self.monotonic() >= self._log_at:
+            self._log_at = self.monotonic() + LOG_INTERVAL
+            log.warn(
+                _("client {number} from {peer}: not let in ({category})"),
+                number=number,
+                peer=_place(address),
+                category=Category.LIMIT.value,
+            )
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)

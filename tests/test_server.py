@@ -497,8 +497,13 @@ class HostilePeerTests(ServerTestCase):
         """Over a limit a client is closed at once; it counts no longer when it has gone."""
         self.factory = self.make_factory(limits=Limits(max_sessions_per_source=1))
         session = Session(self.factory).open()
-        self.assertIsNone(self.factory.buildProtocol(CLIENT))
+        for _ in range(3):
+            self.assertIsNone(self.factory.buildProtocol(CLIENT))
         self.assertLogged(r"client 2 from \[192\.0\.2\.7\]:5555: not let in \(limit\)")
+        self.assertEqual(len([line for line in self.log_lines() if "not let in" in line]), 1)
+        self.clock.advance(1)
+        self.assertIsNone(self.factory.buildProtocol(CLIENT))
+        self.assertEqual(len([line for line in self.log_lines() if "not let in" in line]), 2)
         session.lose()
         Session(self.factory).open()
 
@@ -523,6 +528,16 @@ class EndOfSessionTests(ServerTestCase):
         [goodbye] = list(session.client.receive_data(down))
         self.assertEqual(goodbye, GoodbyeReceived(Reason.TOO_OLD, 0))
         self.clock.advance(5)
+        self.assertTrue(session.wire.aborted)
+
+    def test_doesNotWaitForever(self) -> None:
+        """A client that said goodbye and does not read the answer is aborted after 5 seconds."""
+        session = Session(self.factory).open()
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.clock.advance(4.9)
+        self.assertFalse(session.wire.aborted)
+        self.clock.advance(0.2)
         self.assertTrue(session.wire.aborted)
 
     def test_stop(self) -> None:
