@@ -1,0 +1,166 @@
+"""What is fuzzed: each target takes any bytes, and lets nothing out but what its parser does not declare.
+
+`TARGETS` holds them by name; `seeds` gives each a few inputs that are right, to begin with.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final
+
+from msgspec.msgpack import Decoder
+
+from securechat import keys, messages
+from securechat.authorized_keys import _parse as parse_authorized
+from securechat.client.destination import parse_destination
+from securechat.errors import ConfigurationError, RemoteProtocolError, RobotError
+from securechat.key_files import load_private_key
+from securechat.keys import SigningKey
+from securechat.known_hosts import _parse as parse_known
+from securechat.messages import Chunk, Goodbye, Reason, decode, encode
+from securechat.names import canonical_host
+from securechat.records import Opener, RecordType, Sealer
+from securechat.robots.eliza import load_script
+from securechat.robots.turing_messages import parse_answer
+from securechat.suites import SUITES
+from tests.pair import PQ, Pair
+
+DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
+ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
+SECRET: Final = bytes(32)
+
+
+class _Plain:
+    """A record cipher that protects nothing, so that the fuzzer reaches what lies behind one."""
+
+    def seal(self, seq: int, plaintext: bytes) -> bytes:
+        return plaintext
+
+    def open(self, seq: int, body: bytes) -> bytes:
+        return body.ljust(512, b"\0")[:512]
+
+
+def hello(data: bytes) -> None:
+    """A server's first bytes."""
+    with suppress(RemoteProtocolError):
+        list(Pair.server_alone().receive_data(data))
+
+
+_WAITING = Pair(PQ)
+
+
+def welcome(data: bytes) -> None:
+    """A client's first bytes."""
+    client = _WAITING.same_client()
+    with suppress(RemoteProtocolError):
+        list(client.receive_data(data))
+
+
+_OPEN = Pair(PQ).open()
+
+
+def record(data: bytes) -> None:
+    """The plaintext of a record, as a server whose channel is open takes it."""
+    server = _OPEN.server
+    state = server.state, server.next_say_id, server._message, server._sealer
+    opener = Opener(PQ, SECRET)
+    opener._cipher = _Plain()
+    server._opener = opener
+    with suppress(RemoteProtocolError):
+        for event in server.receive_data((528).to_bytes(4, "big") + data[:512].ljust(528, b"\0")):
+            repr(event)
+    server.state, server.next_say_id, server._message, server._sealer = state
+    server._buffer, server._offset = b"", 0
+
+
+def message(data: bytes) -> None:
+    """Every message, by its first byte."""
+    if data:
+        with suppress(RemoteProtocolError):
+            found: Any = decode(DECODERS[data[0] % len(DECODERS)], data[1:])
+            assert encode(found) == data[1:]
+
+
+def record_body(data: bytes) -> None:
+    """A sealed record of either suite."""
+    for suite in SUITES.values():
+        with suppress(RemoteProtocolError):
+            Opener(suite, SECRET).open(data)
+
+
+def public_key(data: bytes) -> None:
+    """The key in a Hello, of either suite, in whatever form."""
+    for suite in SUITES.values():
+        with suppress(RemoteProtocolError):
+            suite.seal(data, SECRET, b"")
+
+
+def _text(parse: Callable[[str], object], *expected: type[Exception]) -> Callable[[bytes], None]:
+    def target(data: bytes) -> None:
+        with suppress(ValueError, *expected):
+            parse(data.decode())
+
+    return target
+
+
+_KEY_FILE: Final = Path(mkdtemp()) / "key"
+_KEY_FILE.touch(mode=0o600)
+
+
+def private_key(data: bytes) -> None:
+    """A private key's file."""
+    _KEY_FILE.write_bytes(data)
+    with suppress(ConfigurationError):
+        load_private_key(_KEY_FILE, lambda: b"secret")
+
+
+def turing(data: bytes) -> None:
+    """An answer of the Turing service."""
+    with suppress(RobotError):
+        parse_answer(data)
+
+
+TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    "hello": hello,
+    "welcome": welcome,
+    "record": record,
+    "record_body": record_body,
+    "message": message,
+    "public_key": public_key,
+    "private_key": private_key,
+    "public_line": _text(keys.parse_public_line),
+    "known_hosts": _text(lambda line: parse_known(1, line)),
+    "authorized_keys": _text(parse_authorized),
+    "host": _text(canonical_host),
+    "destination": _text(parse_destination),
+    "turing": turing,
+    "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """A few right inputs for each target."""
+    pair = Pair(PQ)
+    first = pair.client.data_to_send()
+    pair.to_server(first)
+    answer = pair.server.data_to_send()
+    key = SigningKey.generate()
+    line = keys.public_line(key.blob, "alice").encode()
+    say, goodbye = encode(Chunk(1, True, b"hi")), encode(Goodbye(Reason.LEAVING, 0))
+    return {
+        "hello": [first],
+        "welcome": [answer],
+        "record": [bytes([RecordType.SAY, 0, len(say)]) + say, bytes([RecordType.GOODBYE, 0, len(goodbye)]) + goodbye],
+        "record_body": [Sealer(suite, SECRET).seal(RecordType.SAY, say, 0.0)[4:] for suite in SUITES.values()],
+        "message": [bytes([number]) + say for number in range(len(DECODERS))],
+        "public_key": [suite.generate_key().public_bytes for suite in SUITES.values()],
+        "private_key": [key.private_bytes()],
+        "public_line": [line],
+        "known_hosts": [b"[localhost]:8080 " + line, b"@revoked *,!a " + line, b"|1|c2FsdA==|aGFzaA== " + line],
+        "authorized_keys": [line],
+        "host": [b"example.org", b"::1", "例子.中国".encode()],
+        "destination": [b"localhost:8080", b"[::1]:1"],
+        "turing": [b'{"intent":{"code":10004},"results":[{"groupType":1,"resultType":"text","values":{"text":"hi"}}]}'],
+        "eliza": [b"my name is Ada", "我喜欢你".encode()],
+    }
