@@ -12,6 +12,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,7 @@ from pathlib import Path
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
 from securechat.keys import SigningKey
 from securechat.suites import MLKEM768X25519, RSA2048Fernet
+from tests.turing_peer import PATH
 
 CORES = sorted(os.sched_getaffinity(0))
 PQ, RSA = MLKEM768X25519.name, RSA2048Fernet.name
@@ -29,13 +31,13 @@ BASELINE = "Twisted TLS 1.3"
 class Server:
     """A measured server in its own process, on the first core."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *arguments: str, core: int = CORES[0]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.servers", name],
+            [sys.executable, "-m", "benchmarks.servers", name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {CORES[0]}),
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         self.port = int(self._line())
 
@@ -84,6 +86,20 @@ def memory_of(server: Server, make: Callable[[], Client], count: int) -> float:
     for client in warm + idle:
         client.socket.close()
     return (after - before) / count
+
+
+def turing_messages_a_second(count: int) -> float:
+    """Messages that go through the Turing robot to a service on this machine and back, 16 at a time, in a second."""
+    peer = Server("turing-peer", core=CORES[-1])
+    ours = Server("securechat-turing", f"http://127.0.0.1:{peer.port}{PATH}")
+    clients: list[Client] = [make() for make in [secure_clients(ours.port, PQ)] * 16]
+    talk(clients, 5, 1, "hello")
+    start = time.perf_counter()
+    talk(clients, count // 16, 1, "hello")
+    seconds = time.perf_counter() - start
+    ours.stop()
+    peer.stop()
+    return count / seconds
 
 
 def rows(scale: float) -> tuple[list[Row], list[Server]]:
@@ -166,6 +182,9 @@ def measure(rounds: int, scale: float) -> list[Row]:
             row.figures.append(memory_of(server, make, int(400 * scale)))
             server.stop()
         table.append(row)
+    turing = Row("messages a second, Turing robot", "securechat PQ", float)
+    turing.figures = [turing_messages_a_second(int(1600 * scale)) for _ in range(rounds)]
+    table.append(turing)
     return table
 
 

@@ -43,7 +43,7 @@ def main() -> None:
     figures, plot = map(Path, sys.argv[1:])
     medians = [(load, server, statistics.median(values)) for load, server, values in json.loads(figures.read_text())]
     base = {load: median for load, server, median in medians if server == BASELINE}
-    rows = sorted((load, server, median / base[load]) for load, server, median in medians)
+    rows = sorted((load, server, median / base[load]) for load, server, median in medians if load in base)
     plot.write_text(bars(rows))
 
 

@@ -76,8 +76,8 @@ def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
     reactor.run()
 
 
-def securechat() -> None:
-    """Our own server with the echo robot."""
+def securechat(make_robot: Callable[[Any], Any] | None = None) -> None:
+    """Our own server, with the echo robot unless told otherwise."""
     from securechat.admission import Limits
     from securechat.keyexchange import ServerIdentity
     from securechat.keys import SigningKey
@@ -93,12 +93,29 @@ def securechat() -> None:
             identity=ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized),
             users=users,
             pseudonyms=Pseudonyms(host_key),
-            robot=EchoRobot(),
+            robot=make_robot(reactor) if make_robot is not None else EchoRobot(),
             limits=Limits(MANY, MANY, MANY, MANY, MANY),
         )
         return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
 
     run_on_twisted(make_port)
+
+
+def securechat_turing() -> None:
+    """Our own server with the Turing robot, whose service is the address in the second argument."""
+    from securechat.robots.turing import TuringRobot
+    from tests.turing_peer import KEY
+
+    securechat(lambda reactor: TuringRobot(reactor, KEY, url=sys.argv[2]))
+
+
+def turing_peer() -> None:
+    """A server that speaks the Turing robot's API."""
+    from twisted.web.server import Site
+
+    from tests.turing_peer import TuringPeer
+
+    run_on_twisted(lambda reactor: reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1"))
 
 
 def twisted_tls() -> None:
@@ -177,6 +194,8 @@ def uvloop_tls() -> None:
 
 SERVERS: dict[str, Callable[[], None]] = {
     "securechat": securechat,
+    "securechat-turing": securechat_turing,
+    "turing-peer": turing_peer,
     "twisted-tls": twisted_tls,
     "twisted-tcp": twisted_tcp,
     "uvloop-tls": uvloop_tls,

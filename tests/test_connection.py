@@ -1,5 +1,7 @@
 """Two real ends over memory: order, size, rekeying, the end, and peers that do not keep the protocol."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.connection import MAX_CHUNK, Connection, State
@@ -42,8 +44,15 @@ class ConnectionTests(SynchronousTestCase):
         self.assertAborts(pair.client, pair.server.data_to_send(), category)
 
 
+def frame(content: bytes) -> bytes:
+    """A content of less than 256 bytes with its length before it."""
+    return bytes([0, 0, 0, len(content)]) + content
+
+
 class HandshakeTests(ConnectionTests):
     """From the Hello to ABOUT."""
+
+    waiting = Pair()
 
     def test_events(self) -> None:
         """Both ends tell what happened in the order of the specification, in both suites, with a key and without."""
@@ -92,6 +101,23 @@ class HandshakeTests(ConnectionTests):
             self.assertAborts(pair.client, length.to_bytes(4, "big"), Category.FRAMING)
         self.assertEqual(list(Pair().server.receive_data((2048).to_bytes(4, "big"))), [])
         self.assertAborts(Pair().server, b"\0\0\0\1x", Category.MALFORMED)
+
+    @settings(max_examples=2000, deadline=None)
+    @given(
+        st.lists(st.binary(max_size=300) | st.binary(max_size=60).map(lambda data: bytes([0, 0, 0, len(data)]) + data))
+    )
+    def test_anyBytes(self, pieces: list[bytes]) -> None:
+        """Any bytes, in any pieces, wait for more or end the connection; no event comes of them and no answer."""
+        client = self.waiting.same_client()
+        client.data_to_send()
+        ends: list[Connection] = [Pair.server_alone(), client]
+        for end in ends:
+            for piece in pieces:
+                try:
+                    self.assertEqual(list(end.receive_data(piece)), [])
+                except RemoteProtocolError:
+                    self.assertTrue(is_dead(end))
+            self.assertEqual(end.data_to_send(), b"")
 
     def test_recordLengths(self) -> None:
         """A record has exactly its suite's size, from the first on."""
