@@ -7,13 +7,11 @@ reply go through the `Outbox` and the connection back to the transport.
 import itertools
 import math
 import secrets
-import socket
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,7 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
-from securechat.admission import Admission, Limits, source_of
+from securechat.addresses import names_at, place_of, source_at
+from securechat.admission import Admission, Limits
 from securechat.answering import Answering
 from securechat.connection import State
 from securechat.errors import Category, RemoteProtocolError
@@ -38,7 +37,6 @@ from securechat.events import (
 from securechat.i18n import _, ngettext
 from securechat.keyexchange import ServerHandshake, ServerIdentity
 from securechat.messages import Reason
-from securechat.names import bracketed, local_names
 from securechat.outbox import Outbox
 from securechat.pseudonyms import Pseudonyms
 from securechat.robots import Conversation, IRobot
@@ -92,15 +90,15 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        self.source = _source(transport.getPeer())
+        self.source = source_at(transport.getPeer())
         tune(transport)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
-        names = self._chat.names or _names(transport.getHost())
+        names = self._chat.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self._chat.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection)
         self._restart_timeout(self._chat.limits.hello_timeout, self._abort, Category.TIMEOUT)
-        log.info(_("client {number} connected from {peer}"), number=self.number, peer=_place(transport.getPeer()))
+        log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
 
     def dataReceived(self, data: bytes) -> None:
         self._corked = True
@@ -289,7 +287,7 @@ class ChatServerFactory(Factory):
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
         number = next(self._numbers)
-        if self._all_left is not None or not self.admission.enter(_source(addr), self.monotonic()):
+        if self._all_left is not None or not self.admission.enter(source_at(addr), self.monotonic()):
             self._refused(number, addr)
             return None
         session = ChatServer(self, number)
@@ -303,7 +301,7 @@ class ChatServerFactory(Factory):
             log.warn(
                 _("client {number} from {peer}: not let in ({category})"),
                 number=number,
-                peer=_place(address),
+                peer=place_of(address),
                 category=Category.LIMIT.value,
             )
 
@@ -327,21 +325,3 @@ class ChatServerFactory(Factory):
         for session in list(self.sessions):
             session.leave(Reason.STOPPING)
         return self._all_left
-
-
-def _place(address: IAddress) -> str:
-    """Where a client comes from, for people."""
-    if isinstance(address, (IPv4Address, IPv6Address)):
-        return bracketed(address.host, address.port)
-    return str(getattr(address, "name", None) or address)
-
-
-def _source(address: IAddress) -> str:
-    return source_of(address.host) if isinstance(address, (IPv4Address, IPv6Address)) else "local"
-
-
-def _names(address: IAddress) -> Collection[str]:
-    """The names of the address that a client reached; none if it is not one of the Internet."""
-    if isinstance(address, (IPv4Address, IPv6Address)):
-        return local_names(address.host, address.port, socket.gethostname())
-    return ()
