@@ -22,6 +22,8 @@ RUNNER ?=
 chat: $(VENV)/installed
 	@tools/chat.sh $(BIN)
 
+# The tests expect what users read in English
+test: export LANGUAGE = en
 test: $(VENV)/installed-dev
 	$(BIN)/python -W error $(RUNNER) -m twisted.trial tests
 
@@ -45,10 +47,10 @@ build: $(VENV)/installed-dev
 
 # The catalogues, when what users read has changed: once, then translate what is new in the .po, then again
 messages: $(VENV)/installed-dev
-	$(BIN)/pybabel extract --no-location --omit-header --add-comments=Translators: \
+	$(BIN)/pybabel extract --no-location --omit-header --width=120 --add-comments=Translators: \
 		--output=$(LOCALE)/securechat.pot securechat
-	$(BIN)/pybabel update --domain=securechat --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date \
-		--input-file=$(LOCALE)/securechat.pot --output-dir=$(LOCALE)
+	$(BIN)/pybabel update --domain=securechat --width=120 --no-fuzzy-matching --ignore-obsolete \
+		--ignore-pot-creation-date --input-file=$(LOCALE)/securechat.pot --output-dir=$(LOCALE)
 	$(BIN)/pybabel compile --domain=securechat --directory=$(LOCALE) --statistics
 
 # The newest versions that setup.cfg allows, written down
