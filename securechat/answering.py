@@ -12,7 +12,7 @@ from securechat.events import MessageReceived, NewReceived
 from securechat.i18n import _
 from securechat.messages import MAX_MESSAGE
 from securechat.outbox import Outbox
-from securechat.robots import Conversation, IRobot, Speaker, Turn
+from securechat.robots import Conversation, IRobot, Notice, Speaker, Turn
 
 log = Logger()
 
@@ -137,7 +137,8 @@ class Answering:
                         self._outbox.add(data[:room].decode(errors="ignore").encode())
                         raise RobotError(Fault.TOO_LONG, "the reply is longer than a message may be")
                     room -= len(data)
-                    parts.append(chunk)
+                    if not isinstance(chunk, Notice):
+                        parts.append(chunk)
                     self._outbox.add(data)
                     self._changed()
                     if self._resumed is not None:

@@ -72,9 +72,11 @@ class Fault(IntEnum):
 class RobotError(SecureChatError):
     """A robot could not answer. `fault` is what the user hears; the message is for the operator's log.
 
-    The message must hold neither the conversation's text nor a key.
+    The message must hold neither the conversation's text nor a key. `retry_after`, if known, says in how many seconds
+    asking this robot again may help.
     """
 
-    def __init__(self, fault: Fault, detail: str) -> None:
+    def __init__(self, fault: Fault, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.fault = fault
+        self.retry_after = retry_after

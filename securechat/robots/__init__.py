@@ -4,13 +4,14 @@ Somebody else's robot is a Twisted plugin: an object that provides `IRobotMaker`
 ``twisted/plugins`` folder.
 """
 
-from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option, Speaker, Turn
+from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Notice, Option, Speaker, Turn
 from securechat.robots.registry import help_text, make_robot
 
 __all__ = [
     "Conversation",
     "IRobot",
     "IRobotMaker",
+    "Notice",
     "Option",
     "Speaker",
     "Turn",

@@ -5,13 +5,16 @@ from typing import Any, Final, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as TimedOut
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError, TCPTimedOutError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, ResponseFailed
+from twisted.python.reflect import qual
+from twisted.web.client import Agent, HTTPConnectionPool, RequestTransmissionFailed, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IResponse
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
 
 from securechat.errors import Fault, RobotError
 
@@ -21,6 +24,31 @@ IDLE_TIMEOUT: Final = 30  # seconds that a connection is kept for the next reque
 T = TypeVar("T")
 
 
+@implementer(IAgent)
+class _PlainAgent:
+    """An agent without compression and cookies, both of which treq adds.
+
+    A few compressed bytes may be a body larger than memory, before anyone counts; cookies would tie users together.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+    ) -> "Deferred[IResponse]":
+        headers = Headers() if headers is None else headers.copy()
+        headers.removeHeader(b"accept-encoding")
+        answered: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
+        return answered.addCallback(_plain)
+
+
+def _plain(response: IResponse) -> IResponse:
+    response.headers.removeHeader(b"content-encoding")
+    response.headers.removeHeader(b"set-cookie")
+    return response
+
+
 class Http:
     """An HTTP client with a pool of kept-alive connections of its own."""
 
@@ -28,11 +56,13 @@ class Http:
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
-        # Redirects are not followed: a request holds a key, and it is for the server that the operator named.
-        self._client = HTTPClient(Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=self._pool))
+        self._client = HTTPClient(_PlainAgent(Agent(reactor, connectTimeout=CONNECT_TIMEOUT, pool=self._pool)))
 
     async def post(self, url: str, body: bytes, headers: dict[bytes | str, bytes | str]) -> IResponse:
-        """POST and wait for the answer's head. Twisted's errors if there is none."""
+        """POST and wait for the answer's head. Twisted's errors if there is none.
+
+        Redirects are not followed: a request holds a key, and it is for the server that the operator named.
+        """
         response: IResponse = await self._client.post(
             url, data=body, headers=headers, allow_redirects=False, unbuffered=True
         )
@@ -58,16 +88,21 @@ def _timed_out(result: T | Failure, seconds: float) -> T | Failure:
 
 
 async def _translated(work: Awaitable[T]) -> T:
+    """Do `work`; of Twisted's errors, cancelling is one, and the others are RobotErrors."""
     try:
         return await work
+    except ConnectingCancelledError:
+        raise CancelledError from None
+    except (ConnectTimeout, TCPTimedOutError):
+        raise RobotError(Fault.TIMED_OUT, "no connection in time") from None
     except (ConnectError, DNSLookupError) as error:
         raise RobotError(Fault.UNREACHABLE, type(error).__name__) from None
-    except TimedOut:
-        raise RobotError(Fault.UNREACHABLE, "no connection in time") from None
-    except ResponseFailed as error:
+    except (ResponseFailed, RequestTransmissionFailed) as error:
         if any(reason.check(CancelledError) for reason in error.reasons):
             raise CancelledError from None
-        raise RobotError(Fault.BROKEN_ANSWER, type(error).__name__) from None
+        # The types only: the errors' texts may have what the server sent.
+        causes = ", ".join(qual(reason.type) for reason in error.reasons)
+        raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
 
 
 class _Body(Protocol):
@@ -83,9 +118,11 @@ class _Body(Protocol):
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
+        if self.done.called:
+            return
         self._limit -= len(data)
         self._parts.append(data)
-        if self._limit < 0 and not self.done.called:
+        if self._limit < 0:
             self.done.errback(RobotError(Fault.BROKEN_ANSWER, "the answer is too large"))
             self._stop()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from twisted.internet.defer import Deferred
+from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 
@@ -31,6 +32,12 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)  # oldest first
 
 
+class Notice(str):
+    """A chunk about the reply rather than of it: the user sees it, the conversation does not remember it."""
+
+    __slots__ = ()
+
+
 class IRobot(Interface):
     """Someone who answers."""
 
@@ -55,8 +62,8 @@ class Option:
     default: str | None = None
 
 
-class IRobotMaker(Interface):
-    """Makes a robot from its options. Found by name; a plugin provides it."""
+class IRobotMaker(IPlugin):
+    """Makes a robot from its options. Found by name; whoever provides it is a plugin that Twisted finds."""
 
     name = Attribute("The robot's name, as ``--robot`` takes it; a str.")
     summary = Attribute("One line on what it is; a str.")
