@@ -84,6 +84,7 @@ def securechat(make_robot: Callable[[Any], Any] | None = None) -> None:
     from securechat.pseudonyms import Pseudonyms
     from securechat.robots.echo import EchoRobot
     from securechat.server import Chat, ChatServerFactory
+    from securechat.shaping import Shaping
     from securechat.suites import SUITES
     from securechat.users import Anyone
 
@@ -95,6 +96,7 @@ def securechat(make_robot: Callable[[Any], Any] | None = None) -> None:
             pseudonyms=Pseudonyms(host_key),
             robot=make_robot(reactor) if make_robot is not None else EchoRobot(),
             limits=Limits(MANY, MANY, MANY, MANY, MANY),
+            shaping=Shaping.OFF,
         )
         return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
 

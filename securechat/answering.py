@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from securechat.errors import Fault, RobotError
 from securechat.events import MessageReceived, NewReceived
+from securechat.history import History
 from securechat.i18n import _
 from securechat.messages import MAX_MESSAGE
 from securechat.outbox import Outbox
@@ -17,8 +18,6 @@ from securechat.robots import Conversation, IRobot, Notice, Speaker, Turn
 log = Logger()
 
 MAX_WAITING: Final = 4  # messages behind the one being answered
-MAX_TURNS: Final = 40  # of a conversation that are remembered: twenty questions and their answers
-MAX_REMEMBERED: Final = 64 * 1024  # characters of them; the oldest are forgotten first
 
 
 class Answering:
@@ -27,32 +26,44 @@ class Answering:
     `changed` is called when there is something new in the outbox or room in the inbox.
     """
 
-    def __init__(self, robot: IRobot, conversation: Conversation, outbox: Outbox, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, robot: IRobot, user_id: str, history: History, outbox: Outbox, changed: Callable[[], None]
+    ) -> None:
+        """`user_id` is what the robot calls the user."""
         self._robot = robot
-        self._conversation = conversation
+        self._user_id = user_id
+        self._history = history
         self._outbox = outbox
         self._changed = changed
         self._inbox: list[MessageReceived | NewReceived] = []
         self._stopped = False
-        self._remembered = 0  # characters of the conversation's turns
         self._current_id = 0
         self._reply: Deferred[None] | None = None  # being asked for
         self._cancelled: set[int] = set()  # waiting messages that need no reply any more
-        self._resumed: Deferred[None] | None = None  # there while paused
+        self._paused = False
+        self._room: Deferred[None] | None = None  # there while the reply waits to go on
 
     @property
     def is_full(self) -> bool:
         """Whether the client should not be read for now."""
         return len(self._inbox) >= MAX_WAITING
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a message whose reply is not complete."""
+        return self._reply is not None or bool(self._inbox)
+
     def ask(self, said: MessageReceived | NewReceived) -> None:
         """Answer a message, or start the conversation afresh, when all before has been dealt with."""
+        if self._stopped:
+            return
         self._inbox.append(said)
         if self._reply is None:
-            self._go_on()
+            self._answer_next()
 
     def cancel(self, message_id: int) -> None:
         """Stop the reply to a message, now or when its turn comes; too late is no error."""
+        self._outbox.cancel(message_id)
         if message_id == self._current_id and self._reply is not None:
             self._reply.cancel()
         elif message_id > self._current_id:
@@ -60,14 +71,18 @@ class Answering:
 
     def pause(self) -> None:
         """Take no more text from the robot."""
-        if self._resumed is None:
-            self._resumed = Deferred()
+        self._paused = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None:
-            resumed.callback(None)
+        self._paused = False
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Take more text from the robot, if it was only for want of room that it waited."""
+        if self._room is not None and not self._must_wait():
+            room, self._room = self._room, None
+            room.callback(None)
 
     def stop(self) -> None:
         """Stop the robot and forget what was asked; the replies end as they are."""
@@ -76,19 +91,21 @@ class Answering:
         if self._reply is not None:
             self._reply.cancel()
 
-    def _go_on(self, _result: None = None) -> None:
+    def _must_wait(self) -> bool:
+        return self._paused or self._outbox.is_full
+
+    def _answer_next(self, _result: None = None) -> None:
         """Deal with what waits, until a reply takes its time."""
         self._reply = None
         while self._inbox:
             said = self._inbox.pop(0)
             if isinstance(said, NewReceived):
-                self._conversation.turns.clear()
-                self._remembered = 0
+                self._history.clear()
                 continue
             reply = Deferred.fromCoroutine(self._answer(said))
             if not reply.called:
                 self._reply = reply
-                reply.addCallback(self._go_on)
+                reply.addCallback(self._answer_next)
                 break
         self._changed()
 
@@ -125,33 +142,24 @@ class Answering:
             self._outbox.end(fault)
 
     async def _ask_robot(self, text: str) -> None:
-        turns = self._conversation.turns
-        turns.append(Turn(Speaker.USER, text))
+        asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         room = MAX_MESSAGE
-        try:
-            async with aclosing(self._robot.reply(self._conversation)) as chunks:
-                async for chunk in chunks:
-                    data = chunk.encode(errors="replace")
-                    if len(data) > room:
-                        self._outbox.add(data[:room].decode(errors="ignore").encode())
-                        raise RobotError(Fault.TOO_LONG, "the reply is longer than a message may be")
-                    room -= len(data)
-                    if not isinstance(chunk, Notice):
-                        parts.append(chunk)
-                    self._outbox.add(data)
-                    self._changed()
-                    if self._resumed is not None:
-                        await self._resumed
-        except BaseException:
-            turns.pop()  # what was not answered whole is not part of the conversation
-            raise
-        turns.append(Turn(Speaker.ROBOT, "".join(parts)))
-        self._remembered += len(text) + len(turns[-1].text)
-        while len(turns) > MAX_TURNS or self._remembered > MAX_REMEMBERED:
-            asked, answered = turns[:2]
-            del turns[:2]
-            self._remembered -= len(asked.text) + len(answered.text)
+        async with aclosing(self._robot.reply(Conversation(self._user_id, [*self._history.turns, asked]))) as chunks:
+            async for chunk in chunks:
+                data = chunk.encode(errors="replace")
+                if len(data) > room:
+                    self._outbox.add(data[:room].decode(errors="ignore").encode())
+                    raise RobotError(Fault.TOO_LONG, "the reply is longer than a message may be")
+                room -= len(data)
+                if not isinstance(chunk, Notice):
+                    parts.append(chunk)
+                self._outbox.add(data)
+                self._changed()
+                if self._must_wait():
+                    self._room = Deferred()
+                    await self._room
+        self._history.add(asked, "".join(parts))  # what was not answered whole is not part of the conversation
 
 
 def _place(error: BaseException) -> str:

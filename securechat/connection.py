@@ -47,12 +47,23 @@ class State(Enum):
 class Connection(ABC):
     """Frames, records, REKEY, GOODBYE, and the end."""
 
-    __slots__ = ("_buffer", "_clock", "_offset", "_opener", "_out", "_sealer", "goodbye_sent", "state")
+    __slots__ = (
+        "_buffer",
+        "_clock",
+        "_offset",
+        "_opener",
+        "_out",
+        "_sealer",
+        "goodbye_sent",
+        "records_received",
+        "state",
+    )
 
     def __init__(self, state: State, clock: Callable[[], float]) -> None:
         """`clock` gives monotonic seconds; it ages keys."""
         self.state = state
         self.goodbye_sent = False
+        self.records_received = 0
         self._clock = clock
         self._buffer = b""
         self._offset = 0  # of the first byte in the buffer that is not dealt with
@@ -114,6 +125,7 @@ class Connection(ABC):
         if opener is None:
             return self._receive_handshake(frame)
         record_type, payload = opener.open(frame)
+        self.records_received += 1
         if self.state is not State.OPEN:
             return self._receive_first(record_type, payload)
         if record_type == _PAD:

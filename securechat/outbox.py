@@ -4,10 +4,13 @@ The robot puts text in as it comes; whoever sets the pace takes records out. Nei
 """
 
 from collections import deque
+from typing import Final
 
 from securechat.connection import MAX_CHUNK
 from securechat.errors import Fault
 from securechat.server_connection import ServerConnection
+
+HIGH_WATER: Final = 16 * 1024  # bytes that may wait before the robot should
 
 
 class _Reply:
@@ -44,6 +47,24 @@ class Outbox:
         reply = self._replies[-1]
         reply.ended = True
         reply.fault = fault
+
+    def cancel(self, message_id: int) -> None:
+        """Drop what waits of the reply to this message; if it is complete, it ends in the fault that says so."""
+        for reply in self._replies:
+            if reply.message_id == message_id:
+                reply.waiting = b""
+                if reply.ended:
+                    reply.fault = Fault.CANCELLED
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every reply that was begun has been sent, with its end."""
+        return not self._replies
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that no more should be added for now."""
+        return sum(len(reply.waiting) for reply in self._replies) > HIGH_WATER
 
     def send_record(self) -> bool:
         """Hand the next record to the connection; False if nothing waits."""

@@ -34,13 +34,16 @@ from securechat.events import (
     MessageReceived,
     NewReceived,
 )
+from securechat.history import History, HistoryLimits
 from securechat.i18n import _, ngettext
 from securechat.keyexchange import ServerHandshake, ServerIdentity
 from securechat.messages import Reason
 from securechat.outbox import Outbox
+from securechat.pacing import Pace, Ticking, Unshaped
 from securechat.pseudonyms import Pseudonyms
-from securechat.robots import Conversation, IRobot
+from securechat.robots import IRobot
 from securechat.server_connection import ServerConnection
+from securechat.shaping import DEFAULT_TICK, Shaping, Train
 from securechat.transport import IChatTransport, Writer, tune
 from securechat.users import Users
 
@@ -63,6 +66,9 @@ class Chat:
     robot: IRobot
     names: Collection[str] = ()  # ``[host]:port``; none: those of the address that the client reached
     limits: Limits = field(default_factory=Limits)
+    history: HistoryLimits = field(default_factory=HistoryLimits)
+    shaping: Shaping = Shaping.REPLY
+    tick: float = DEFAULT_TICK  # seconds
     log_text: bool = False
 
 
@@ -79,12 +85,16 @@ class ChatServer(Protocol):
         self._chat = factory.chat
         self._clock = factory.clock
         self._handshaking = True
+        self._pace: Pace | None = None  # from the client's admission on
         self._answering: Answering | None = None  # from the first message on
         self._heard = 0  # messages that were not logged yet, and their characters
         self._heard_size = 0
         self._log_at = -math.inf  # when the next line about messages may be logged
         self._held = False  # the client is not read while the inbox is full
         self._corked = False  # while events are dealt with, what they cause is kept for one write
+        self._leaving = False  # GOODBYE was said, or waits for its turn
+        self._goodbye_left = False
+        self._client_left = False
         self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
 
@@ -135,8 +145,29 @@ class ChatServer(Protocol):
         self.user_key = event.user_key
         user = self._chat.users.name_of(event.user_key) if event.user_key else ""
         self._connection.admit(user, self._chat.robot.name, SOFTWARE)
+        self._write_out()
+        self._pace = self._make_pace()
         self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
+
+    def _make_pace(self) -> Pace:
+        chat = self._chat
+        if chat.shaping is Shaping.OFF:
+            return Unshaped(self._connection, self._outbox, self._writer.write, self._recordsSent, self._goodbyeSent)
+        return Ticking(
+            self._connection,
+            self._outbox,
+            self._writer.write,
+            self._recordsSent,
+            self._goodbyeSent,
+            train=Train(chat.tick, endless=chat.shaping is Shaping.CONSTANT),
+            is_answering=self._is_answering,
+            clock=self._clock,
+            monotonic=self.factory.monotonic,
+        )
+
+    def _is_answering(self) -> bool:
+        return self._answering is not None and self._answering.is_busy
 
     def _messageReceived(self, message: MessageReceived) -> None:
         self._heard += 1
@@ -145,7 +176,9 @@ class ChatServer(Protocol):
             self._logMessages()
         if self._chat.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        self._conversing().ask(message)
+        if self._pace is not None and not self._leaving:
+            self._conversing().ask(message)
+            self._pace.message_received()
 
     def _logMessages(self) -> None:
         """Log what was heard since the last such line."""
@@ -165,7 +198,8 @@ class ChatServer(Protocol):
     def _conversing(self) -> Answering:
         if self._answering is None:
             user_id = self._chat.pseudonyms.of(self.user_key) if self.user_key else secrets.token_hex(16)
-            self._answering = Answering(self._chat.robot, Conversation(user_id), self._outbox, self._answeringChanged)
+            history = History(self._chat.history)
+            self._answering = Answering(self._chat.robot, user_id, history, self._outbox, self._answeringChanged)
         return self._answering
 
     def _answeringChanged(self) -> None:
@@ -178,14 +212,21 @@ class ChatServer(Protocol):
             self.transport.resumeProducing()
             self.dataReceived(b"")  # what came before reading was paused
 
+    def _recordsSent(self) -> None:
+        """There may be room in the outbox."""
+        if self._answering is not None:
+            self._answering.go_on()
+
     def _flush(self) -> None:
-        connection = self._connection
-        if connection.state is State.CLOSED:
+        if self._connection.state is State.CLOSED:
             return
-        if not connection.goodbye_sent:
-            while self._outbox.send_record():
-                pass
-        data = connection.data_to_send()
+        if self._pace is None:
+            self._write_out()
+        elif not self._leaving:
+            self._pace.flush()
+
+    def _write_out(self) -> None:
+        data = self._connection.data_to_send()
         if data:
             self._writer.write(data)
 
@@ -193,27 +234,38 @@ class ChatServer(Protocol):
 
     def leave(self, reason: Reason) -> None:
         """Say GOODBYE and close when the client has answered; what is not a session yet is just ended."""
-        if self._connection.state is not State.OPEN or self._connection.goodbye_sent:
+        if self._pace is None:
             if self._handshaking:
                 self.transport.abortConnection()
-            return
-        self._stop_answering()
-        self._connection.goodbye(reason, self._connection.next_reply_id - 1)
-        self._flush()
-        self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+        elif not self._leaving and self._connection.state in (State.OPEN, State.ENDED):
+            self._leaving = True
+            self._stop_answering()
+            self._pace.leave(reason)
 
     def _goodbyeReceived(self) -> None:
-        self._stop_answering()
-        if not self._connection.goodbye_sent:
-            self._connection.goodbye(Reason.LEAVING, self._connection.next_reply_id - 1)
-        self._flush()
+        self._client_left = True
+        if self._goodbye_left:
+            self._close()
+        else:
+            self.leave(Reason.LEAVING)
+
+    def _goodbyeSent(self) -> None:
+        self._goodbye_left = True
+        if self._client_left:
+            self._close()
+        else:
+            self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+
+    def _close(self) -> None:
+        """Both sides have said GOODBYE: close, once the client has read what is left."""
         self.transport.unregisterProducer()  # which the transport would wait for
-        self.transport.loseConnection()  # once the client has read what is left
+        self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
     def _abort(self, category: Category) -> None:
         """The one way in which a connection fails: no byte to the client, one line with the category."""
         self._connection.close()
+        self._stop_pace()
         self.transport.abortConnection()
         log.warn(_("client {number}: aborted ({category})"), number=self.number, category=category.value)
 
@@ -229,11 +281,16 @@ class ChatServer(Protocol):
             if not aborted:
                 log.info(_("client {number} left"), number=self.number)
         self._stop_answering()
+        self._stop_pace()
         for call in (self._timeout, self._stall):
             if call is not None and call.active():
                 call.cancel()
         self._end_handshake()
         self.factory.sessionEnded(self)
+
+    def _stop_pace(self) -> None:
+        if self._pace is not None:
+            self._pace.stop()
 
     def _stop_answering(self) -> None:
         if self._answering is not None:

@@ -12,6 +12,7 @@ from twisted.python import usage
 from securechat import __version__, robots
 from securechat.admission import Limits
 from securechat.errors import ConfigurationError
+from securechat.history import DEFAULT_BYTES, DEFAULT_TURNS, HistoryLimits
 from securechat.i18n import _
 from securechat.key_files import load_or_create_host_key
 from securechat.keyexchange import ServerIdentity
@@ -19,6 +20,7 @@ from securechat.names import bracketed, canonical_host
 from securechat.pseudonyms import Pseudonyms
 from securechat.server import Chat, ChatServerFactory
 from securechat.service import ChatService, StartError
+from securechat.shaping import DEFAULT_TICK, MAX_TICK, MIN_TICK, Shaping
 from securechat.suites import SUITES
 from securechat.users import Anyone, AuthorizedUsers
 
@@ -50,6 +52,29 @@ def _limit(option: str, help_text: str, default: float) -> list[Any]:
     return [option, None, default, help_text, coerce]
 
 
+def _shaping(text: str) -> Shaping:
+    try:
+        return Shaping(text)
+    except ValueError:
+        raise usage.UsageError(
+            _("--shaping {text}: there are {kinds}").format(text=text, kinds=", ".join(Shaping))
+        ) from None
+
+
+def _tick(text: str) -> float:
+    try:
+        tick = float(text)
+    except ValueError:
+        tick = 0.0
+    if not MIN_TICK <= tick <= MAX_TICK:
+        raise usage.UsageError(
+            _("--tick {text}: a number from {least} to {most} is wanted").format(
+                text=text, least=MIN_TICK, most=MAX_TICK
+            )
+        )
+    return tick
+
+
 _LIMITS: Final = Limits()
 
 
@@ -64,6 +89,16 @@ class Options(usage.Options):
         ["host-key", None, None, _("OpenSSH private key of the server; made if it is not there")],
         ["authorized-keys", None, None, _("Let in only users whose key is in this file (OpenSSH's format)")],
         ["suites", None, None, _("Comma-separated suites to allow [default: all]")],
+        [
+            "shaping",
+            None,
+            Shaping.REPLY.value,
+            _("What the pace of replies tells: reply (a bucket), constant (nothing), off (all)"),
+            _shaping,
+        ],
+        ["tick", None, DEFAULT_TICK, _("Seconds from one record to the next"), _tick],
+        _limit("history-turns", _("Turns of a conversation that are remembered"), DEFAULT_TURNS),
+        _limit("history-bytes", _("… and how many bytes of them"), DEFAULT_BYTES),
         _limit("max-sessions", _("Sessions at once"), _LIMITS.max_sessions),
         _limit("max-sessions-per-source", _("… from one address"), _LIMITS.max_sessions_per_source),
         _limit("max-handshakes", _("Unfinished handshakes at once"), _LIMITS.max_handshakes),
@@ -172,6 +207,9 @@ def makeService(options: Options) -> IService:
                 hello_timeout=options["hello-timeout"],
                 proof_timeout=options["proof-timeout"],
             ),
+            history=HistoryLimits(options["history-turns"], options["history-bytes"]),
+            shaping=options["shaping"],
+            tick=options["tick"],
             log_text=bool(options["log-text"]),
         )
         return ChatService(ChatServerFactory(chat, reactor), options["listen"], reactor)

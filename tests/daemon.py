@@ -33,13 +33,14 @@ class Daemon:
         self.state = self.directory / "state"
         self.log = self.directory / "log"
         self.output = self.directory / "output"
+        tick = () if "--shaping" in options or "--tick" in options else ("--tick", "0.01")
         listen = () if "--listen" in options else ("--listen", "tcp:0:interface=127.0.0.1")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
                     *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", "securechat"),
-                    *("--state-dir", str(self.state.absolute()), *listen, *options),
+                    *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
                 ],
                 cwd="/",
                 env={**ENVIRON, **environ},

@@ -17,6 +17,7 @@ from securechat.messages import ClientAuth, Reason
 from securechat.pseudonyms import Pseudonyms
 from securechat.robots import IRobot
 from securechat.server import Chat, ChatServerFactory
+from securechat.shaping import Shaping
 from securechat.users import Anyone
 from tests.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
 from tests.robot import PuppetRobot
@@ -57,6 +58,8 @@ class ClientTestCase(SynchronousTestCase):
         self.diary = Diary()
         self.client_auth = ClientAuth.OPTIONAL
 
+    shaping = Shaping.OFF
+
     def tearDown(self) -> None:
         if hasattr(self, "factory"):
             for session in list(self.factory.sessions):
@@ -64,7 +67,15 @@ class ClientTestCase(SynchronousTestCase):
 
     def connect(self, signer: Signer | None = None, *, name: str = NAME) -> Any:
         """Connect a client; nothing is carried yet."""
-        chat = Chat(identity(self.client_auth), Anyone(), Pseudonyms(HOST_KEY), cast(IRobot, self.robot), names={NAME})
+        chat = Chat(
+            identity(self.client_auth),
+            Anyone(),
+            Pseudonyms(HOST_KEY),
+            cast(IRobot, self.robot),
+            names={NAME},
+            shaping=self.shaping,
+            tick=0.125,
+        )
         self.factory = ChatServerFactory(chat, self.clock, self.clock.seconds)
         server = self.factory.buildProtocol(FakeTransport(None, True).getPeer())
         assert server is not None
@@ -159,6 +170,61 @@ class TalkTests(ClientTestCase):
         self.clock.advance(24 * 60 * 60)
         self.pump.flush()
         self.assertEqual(len(self.diary.ends), 1)
+
+
+class QuietLeavingTests(ClientTestCase):
+    """Whoever leaves when a reply has come would tell how long it was."""
+
+    shaping = Shaping.REPLY
+
+    def talk(self, seconds: float) -> None:
+        """A message, its answer at once, the client's wish to leave, and so much time."""
+        self.open()
+        self.client.say("x")
+        self.pump.flush()
+        self.robot.say("y")
+        self.robot.end()
+        self.pass_time(0.25)
+        self.pump.flush()
+        self.assertTrue(self.diary.replies)
+        self.client.leaveQuietly()
+        self.pass_time(seconds - 0.25)
+
+    def pass_time(self, seconds: float) -> None:
+        for _eighth in range(int(seconds * 8)):
+            self.clock.advance(0.125)
+            self.pump.flush()
+
+    def test_withTheTrain(self) -> None:
+        """The client leaves after the train's last record, and not before."""
+        self.talk(49 * 0.125)
+        self.assertEqual(self.diary.ends, [])
+        self.pass_time(0.125)
+        self.assertEqual(self.diary.ends, [None])
+        self.assertEqual(self.client._connection.records_received, 50 + 3)  # PROOF, ABOUT and GOODBYE
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_anEndlessTrain(self) -> None:
+        """Where records never end, the client leaves where they could."""
+        self.shaping = Shaping.CONSTANT
+        self.talk(52 * 0.125)
+        self.assertEqual(self.diary.ends, [None])
+
+    def test_noTrain(self) -> None:
+        """Where there is none, half a second without a record is enough."""
+        self.shaping = Shaping.OFF
+        self.talk(0.625)
+        self.assertEqual(self.diary.ends, [])
+        self.pass_time(0.125)
+        self.assertEqual(self.diary.ends, [None])
+
+    def test_theServerIsFaster(self) -> None:
+        """Being sent away ends the waiting."""
+        self.talk(1)
+        self.factory.stop()
+        self.pass_time(0.375)
+        self.assertEqual(self.diary.ends, [GoodbyeReceived(Reason.STOPPING, 1)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class SigningTests(ClientTestCase):

@@ -21,6 +21,7 @@ from securechat.pseudonyms import Pseudonyms
 from securechat.robots import IRobot
 from securechat.robots.echo import EchoRobot
 from securechat.server import Chat, ChatServerFactory
+from securechat.shaping import Shaping
 from securechat.suites import SUITES
 from securechat.users import Anyone
 from tests.daemon import Talk
@@ -39,6 +40,7 @@ reactor: Any = installed
 HOST_KEY = SigningKey(ENVIRONMENT.host_key)
 ALICE = SigningKey(ENVIRONMENT.user_key)
 QUICK = Limits(10**6, 10**6, 10**6, 10**6, 10**6, hello_timeout=0.5, proof_timeout=0.5)
+TICK = 0.01  # seconds; trains of half a second
 PATIENT = Limits(10**6, 10**6, 10**6, 10**6, 10**6)
 
 
@@ -75,11 +77,19 @@ class InteropTestCase(TestCase):
         client_auth: ClientAuth = ClientAuth.OPTIONAL,
         limits: Limits = PATIENT,
         only: bytes | None = None,
+        shaping: Shaping = Shaping.OFF,
     ) -> tuple[ChatServerFactory, int, CountingRobot]:
         robot = CountingRobot()
         identity = ServerIdentity(HOST_KEY, suites, client_auth, lambda blob: only is None or blob == only)
         chat = Chat(
-            identity, Anyone(), Pseudonyms(HOST_KEY), cast(IRobot, robot), names={ENVIRONMENT.name}, limits=limits
+            identity,
+            Anyone(),
+            Pseudonyms(HOST_KEY),
+            cast(IRobot, robot),
+            names={ENVIRONMENT.name},
+            limits=limits,
+            shaping=shaping,
+            tick=TICK,
         )
         factory = ChatServerFactory(chat, reactor)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")

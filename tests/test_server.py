@@ -24,6 +24,7 @@ from securechat.messages import ClientAuth, Reason
 from securechat.pseudonyms import Pseudonyms
 from securechat.robots import Conversation, IRobot
 from securechat.server import Chat, ChatServer, ChatServerFactory
+from securechat.shaping import Shaping
 from securechat.users import Anyone
 from tests.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
 from tests.robot import PuppetRobot
@@ -120,6 +121,7 @@ class ServerTestCase(SynchronousTestCase):
             "users": Anyone(),
             "pseudonyms": Pseudonyms(HOST_KEY),
             "robot": cast(IRobot, self.robot),
+            "shaping": Shaping.OFF,
             **options,
         }
         return ChatServerFactory(Chat(**chat), self.clock, self.clock.seconds)

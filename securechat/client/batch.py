@@ -89,7 +89,7 @@ class Batch:
             self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
-        client.leave()
+        client.leaveQuietly()
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()

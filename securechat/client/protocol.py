@@ -29,12 +29,14 @@ from securechat.i18n import _
 from securechat.keyexchange import ClientHandshake
 from securechat.messages import Reason
 from securechat.names import bracketed
+from securechat.shaping import MAX_TICK, is_bucket
 from securechat.suites import SUITES
 from securechat.transport import IChatTransport, tune
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each answer of the server before it let us in
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the server to answer our GOODBYE
 MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session
+QUIET: Final = 2 * MAX_TICK  # seconds without a record, after which no train runs
 
 
 class ChatUser(Protocol):
@@ -85,12 +87,15 @@ class ChatClient(protocol.Protocol):
         self._timeout: IDelayedCall | None = None
         self._signing: Deferred[None] | None = None
         self._end: SecureChatError | GoodbyeReceived | None = None
+        self._received_before = 0  # records, when the last message was said
+        self._leaving_quietly = False
 
     # What the user does
 
     def say(self, text: str) -> int:
         """Say a message and return its id; ValueError if it is too long, LocalProtocolError before `admitted`."""
         message_id = self._connection.say(text)
+        self._received_before = self._connection.records_received
         self._flush()
         return message_id
 
@@ -114,6 +119,20 @@ class ChatClient(protocol.Protocol):
             self._flush()
             self._restart_timeout(GOODBYE_TIMEOUT, self._abortTransport)
 
+    def leaveQuietly(self) -> None:
+        """Leave when the server's train of records ends, or could: sooner would tell how long the last reply was."""
+        self._leaving_quietly = True
+        self._leaveWithTrain()
+
+    def _leaveWithTrain(self) -> None:
+        """Called after each record: leave now, or if no other comes."""
+        if self._connection.state is not State.OPEN or self._connection.goodbye_sent:
+            return
+        if is_bucket(self._connection.records_received - self._received_before):
+            self.leave()
+        else:
+            self._restart_timeout(QUIET, self.leave)
+
     # What the server does
 
     def connectionMade(self) -> None:
@@ -129,6 +148,8 @@ class ChatClient(protocol.Protocol):
                 self._eventReceived(event)
         except SecureChatError as error:
             self._fail(_stranger(error) if state is State.WELCOME else error)
+        if self._leaving_quietly:
+            self._leaveWithTrain()
         self._flush()
 
     def _eventReceived(self, event: Event) -> None:
