@@ -14,6 +14,8 @@ from securechat.i18n import _
 from securechat.messages import MAX_MESSAGE
 from securechat.outbox import Outbox
 from securechat.robots import Conversation, IRobot, Notice, Speaker, Turn
+from securechat.robots.breaker import NotAskedError
+from securechat.robots.failure import robot_error
 
 log = Logger()
 
@@ -119,25 +121,18 @@ class Answering:
                 self._cancelled.discard(message.id)
                 raise CancelledError
             await self._ask_robot(message.text)
-        except RobotError as error:
-            fault = error.fault
-            log.warn(
-                _("robot {robot}: {fault}: {detail}"),
-                robot=self._robot.name,
-                fault=error.fault.name,
-                detail=str(error),
-            )
         except CancelledError:
             fault = Fault.CANCELLED
         except Exception as error:
-            # Its text may hold what the user said: the type and the place say enough.
-            fault = Fault.INTERNAL
-            log.error(
-                _("robot {robot} failed: {error} at {place}"),
-                robot=self._robot.name,
-                error=type(error).__name__,
-                place=_place(error),
-            )
+            failure = robot_error(error)
+            fault = failure.fault
+            if not isinstance(failure, NotAskedError):
+                log.warn(
+                    _("robot {robot}: {fault}: {detail}"),
+                    robot=self._robot.name,
+                    fault=fault.name,
+                    detail=str(failure),
+                )
         if not self._stopped:
             self._outbox.end(fault)
 
@@ -160,11 +155,3 @@ class Answering:
                     self._room = Deferred()
                     await self._room
         self._history.add(asked, "".join(parts))  # what was not answered whole is not part of the conversation
-
-
-def _place(error: BaseException) -> str:
-    """File and line where an exception was raised."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"

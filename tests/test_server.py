@@ -348,7 +348,7 @@ class RobotFailureTests(ServerTestCase):
         self.robot.fail(ValueError("secret"))
         session.pump()
         self.assertEqual(session.events[-1], FaultReceived(1, Fault.INTERNAL))
-        self.assertLogged(r"puppet failed: ValueError at .*\.py:\d+")
+        self.assertLogged(r"puppet: INTERNAL: ValueError at .*\.py:\d+")
         self.assertNotIn("secret", "".join(self.log_lines()))
 
     def test_tooLong(self) -> None:

@@ -1,0 +1,65 @@
+"""Several robots, one after the other: the next answers when the one before cannot."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from securechat.errors import Fault
+from securechat.i18n import N_, _
+from securechat.robots.breaker import NotAskedError
+from securechat.robots.failure import robot_error
+from securechat.robots.interface import Conversation, IRobot, Notice
+
+log = Logger()
+
+WHY = {
+    Fault.UNREACHABLE: N_("{robot} cannot be reached"),
+    Fault.TIMED_OUT: N_("{robot} took too long"),
+    Fault.BUSY: N_("{robot} is busy, or its quota is used up"),
+    Fault.REFUSED: N_("{robot} refused to answer"),
+    Fault.TOO_LONG: N_("this was too long for {robot}"),
+}
+BROKEN = N_("{robot} is broken")
+
+
+@implementer(IRobot)
+class Chain:
+    """Asks the first of its robots. Before anything of a reply is there, a fault passes the question on."""
+
+    def __init__(self, robots: Sequence[IRobot]) -> None:
+        self.name: str = robots[0].name
+        self._robots = robots
+
+    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        failed: list[str] = []
+        for robot in self._robots:
+            begun = False
+            try:
+                async with aclosing(robot.reply(conversation)) as chunks:
+                    async for chunk in chunks:
+                        if failed and not begun:
+                            why = _(", ").join(failed)
+                            yield Notice(_("[{why}; {robot} answers]").format(why=why, robot=robot.name) + "\n")
+                        begun = True
+                        yield chunk
+                return
+            except CancelledError:
+                raise
+            except Exception as error:
+                failure = robot_error(error)
+                if begun or robot is self._robots[-1]:
+                    raise failure from None
+                if not isinstance(failure, NotAskedError):
+                    log.warn(
+                        _("robot {robot}: {fault}: {detail}"),
+                        robot=robot.name,
+                        fault=failure.fault.name,
+                        detail=str(failure),
+                    )
+                failed.append(_(WHY.get(failure.fault, BROKEN)).format(robot=robot.name))
+
+    def close(self) -> Deferred[None]:
+        return gatherResults([robot.close() for robot in self._robots]).addCallback(lambda _closed: None)

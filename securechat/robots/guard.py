@@ -1,0 +1,43 @@
+"""What stands before a robot that lives elsewhere: its places, and a breaker for when it is down."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
+
+from securechat.robots.breaker import Breaker
+from securechat.robots.failure import robot_error
+from securechat.robots.interface import Conversation, IRobot
+from securechat.robots.places import Places
+
+
+@implementer(IRobot)
+class GuardedRobot:
+    """A robot that is asked only when it has a place, and when it has not failed a moment ago."""
+
+    def __init__(self, robot: IRobot, places: Places, breaker: Breaker) -> None:
+        self.name: str = robot.name
+        self._robot = robot
+        self._places = places
+        self._breaker = breaker
+
+    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        async with self._places.take(conversation.user_id):
+            self._breaker.enter()
+            try:
+                async with aclosing(self._robot.reply(conversation)) as chunks:
+                    async for chunk in chunks:
+                        self._breaker.answered()
+                        yield chunk
+            except (CancelledError, GeneratorExit):
+                self._breaker.abandoned()
+                raise
+            except Exception as error:
+                failure = robot_error(error)
+                self._breaker.failed(failure)
+                raise failure from None
+            self._breaker.answered()
+
+    def close(self) -> Deferred[None]:
+        return self._robot.close()
