@@ -89,6 +89,7 @@ class Batch:
             self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
+        note(_("all is answered; leaving with the last of the server's records, so that their number says nothing"))
         client.leaveQuietly()
 
     def _reply_done(self) -> "Deferred[None]":
