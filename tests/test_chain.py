@@ -288,7 +288,7 @@ class ChainTests(ListenerTestCase):
         self.successResultOf(listener.done)
         self.assertEqual(
             listener.heard,
-            ["[turing is busy, or its quota is used up, ollama is broken; eliza answers]\n", "hello"],
+            ["[turing is busy, or its quota is used up; ollama is broken; eliza answers]\n", "hello"],
         )
 
     def test_tooLate(self) -> None:

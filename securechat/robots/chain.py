@@ -41,8 +41,8 @@ class Chain:
                 async with aclosing(robot.reply(conversation)) as chunks:
                     async for chunk in chunks:
                         if failed and not begun:
-                            why = _(", ").join(failed)
-                            yield Notice(_("[{why}; {robot} answers]").format(why=why, robot=robot.name) + "\n")
+                            whys = "; ".join(failed)
+                            yield Notice(_("[{why}; {robot} answers]").format(why=whys, robot=robot.name) + "\n")
                         begun = True
                         yield chunk
                 return
@@ -59,7 +59,8 @@ class Chain:
                         fault=failure.fault.name,
                         detail=str(failure),
                     )
-                failed.append(_(WHY.get(failure.fault, BROKEN)).format(robot=robot.name))
+                why = WHY.get(failure.fault, BROKEN)
+                failed.append(_(why).format(robot=robot.name))
 
     def close(self) -> Deferred[None]:
         return gatherResults([robot.close() for robot in self._robots]).addCallback(lambda _closed: None)
