@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from securechat.messages import Reason
 from securechat.outbox import Outbox
 from securechat.server_connection import ServerConnection
-from securechat.shaping import Train
+from securechat.shaping import Shaping, Train
 
 
 class Pace(ABC):
@@ -147,3 +147,33 @@ class Ticking(Pace):
         if self._train.is_running:
             self._seal_next()
         self._sent()
+
+
+def make_pace(
+    shaping: Shaping,
+    tick: float,
+    connection: ServerConnection,
+    outbox: Outbox,
+    *,
+    write: Callable[[bytes], None],
+    sent: Callable[[], None],
+    left: Callable[[], None],
+    is_answering: Callable[[], bool],
+    clock: IReactorTime,
+    monotonic: Callable[[], float],
+) -> Pace:
+    """The pace that an operator chose; `tick` in seconds."""
+    if shaping is Shaping.OFF:
+        return Unshaped(connection, outbox, write, sent, left)
+    train = Train(tick, endless=shaping is Shaping.CONSTANT)
+    return Ticking(
+        connection,
+        outbox,
+        write,
+        sent,
+        left,
+        train=train,
+        is_answering=is_answering,
+        clock=clock,
+        monotonic=monotonic,
+    )

@@ -35,15 +35,16 @@ from securechat.events import (
     NewReceived,
 )
 from securechat.history import History, HistoryLimits
-from securechat.i18n import _, ngettext
+from securechat.i18n import _
 from securechat.keyexchange import ServerHandshake, ServerIdentity
+from securechat.message_log import LOG_INTERVAL, MessageLog
 from securechat.messages import Reason
 from securechat.outbox import Outbox
-from securechat.pacing import Pace, Ticking, Unshaped
+from securechat.pacing import Pace, make_pace
 from securechat.pseudonyms import Pseudonyms
 from securechat.robots import IRobot
 from securechat.server_connection import ServerConnection
-from securechat.shaping import DEFAULT_TICK, Shaping, Train
+from securechat.shaping import DEFAULT_TICK, Shaping
 from securechat.transport import IChatTransport, Writer, tune
 from securechat.users import Users
 
@@ -52,7 +53,6 @@ log = Logger()
 SOFTWARE: Final = f"securechat/{__version__}"
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the client to answer a GOODBYE
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
-LOG_INTERVAL: Final = 1.0  # seconds between two lines of one kind: nobody fills a disk by talking or knocking fast
 MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session; then a new handshake
 
 
@@ -87,9 +87,7 @@ class ChatServer(Protocol):
         self._handshaking = True
         self._pace: Pace | None = None  # from the client's admission on
         self._answering: Answering | None = None  # from the first message on
-        self._heard = 0  # messages that were not logged yet, and their characters
-        self._heard_size = 0
-        self._log_at = -math.inf  # when the next line about messages may be logged
+        self._messages = MessageLog(number)
         self._held = False  # the client is not read while the inbox is full
         self._corked = False  # while events are dealt with, what they cause is kept for one write
         self._leaving = False  # GOODBYE was said, or waits for its turn
@@ -151,16 +149,14 @@ class ChatServer(Protocol):
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
     def _make_pace(self) -> Pace:
-        chat = self._chat
-        if chat.shaping is Shaping.OFF:
-            return Unshaped(self._connection, self._outbox, self._writer.write, self._recordsSent, self._goodbyeSent)
-        return Ticking(
+        return make_pace(
+            self._chat.shaping,
+            self._chat.tick,
             self._connection,
             self._outbox,
-            self._writer.write,
-            self._recordsSent,
-            self._goodbyeSent,
-            train=Train(chat.tick, endless=chat.shaping is Shaping.CONSTANT),
+            write=self._writer.write,
+            sent=self._recordsSent,
+            left=self._goodbyeSent,
             is_answering=self._is_answering,
             clock=self._clock,
             monotonic=self.factory.monotonic,
@@ -170,30 +166,12 @@ class ChatServer(Protocol):
         return self._answering is not None and self._answering.is_busy
 
     def _messageReceived(self, message: MessageReceived) -> None:
-        self._heard += 1
-        self._heard_size += len(message.text)
-        if self.factory.monotonic() >= self._log_at:
-            self._logMessages()
+        self._messages.add(len(message.text), self.factory.monotonic())
         if self._chat.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         if self._pace is not None and not self._leaving:
             self._conversing().ask(message)
             self._pace.message_received()
-
-    def _logMessages(self) -> None:
-        """Log what was heard since the last such line."""
-        log.info(
-            ngettext(
-                "client {number}: a message of {size} characters",
-                "client {number}: {count} messages of {size} characters",
-                self._heard,
-            ),
-            number=self.number,
-            count=self._heard,
-            size=self._heard_size,
-        )
-        self._heard = self._heard_size = 0
-        self._log_at = self.factory.monotonic() + LOG_INTERVAL
 
     def _conversing(self) -> Answering:
         if self._answering is None:
@@ -270,8 +248,7 @@ class ChatServer(Protocol):
         log.warn(_("client {number}: aborted ({category})"), number=self.number, category=category.value)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._heard:
-            self._logMessages()
+        self._messages.write()
         aborted = self._connection.state is State.CLOSED
         try:
             self._connection.receive_end()

@@ -1,0 +1,49 @@
+"""What the log says of a client's messages: how many there were and how long, never what they say."""
+
+import math
+from typing import Final
+
+from twisted.logger import Logger
+
+from securechat.i18n import ngettext
+
+log = Logger()
+
+LOG_INTERVAL: Final = 1.0  # seconds between two lines of one kind: nobody fills a disk by talking or knocking fast
+
+
+class MessageLog:
+    """One client's messages, in at most one line a second."""
+
+    __slots__ = ("_client", "_count", "_size", "_write_at")
+
+    def __init__(self, client: int) -> None:
+        """`client` is its number."""
+        self._client = client
+        self._count = 0  # messages that were not logged yet
+        self._size = 0  # their characters
+        self._write_at = -math.inf  # when the next line may be written
+
+    def add(self, size: int, now: float) -> None:
+        """A message of `size` characters came."""
+        self._count += 1
+        self._size += size
+        if now >= self._write_at:
+            self._write_at = now + LOG_INTERVAL
+            self.write()
+
+    def write(self) -> None:
+        """Log what came since the last line, if anything did."""
+        if not self._count:
+            return
+        log.info(
+            ngettext(
+                "client {number}: a message of {size} characters",
+                "client {number}: {count} messages of {size} characters",
+                self._count,
+            ),
+            number=self._client,
+            count=self._count,
+            size=self._size,
+        )
+        self._count = self._size = 0
