@@ -3,8 +3,8 @@
 The tests run it on a real port. By hand: ``python -m tests.turing_peer 8081`` and, in another window,
 ``SECURECHAT_ROBOT_KEY=00000000000000000000000000000000 twistd -n securechat --robot turing
 -R url=http://127.0.0.1:8081/openapi/api/v2``. It answers a message with what the message names: ``4003``, ``slow``,
-``hang``, ``huge``, ``broken``, ``cut``, ``reset``, ``html``, ``redirect``, ``links``, ``news``; anything else is
-repeated.
+``hang``, ``huge``, ``broken``, ``cut``, ``reset``, ``html``, ``status``, ``redirect``, ``links``, ``news``, ``bom``,
+``once`` (an error of the service's own, once), ``new user`` (the first user id is not taken); anything else is repeated.
 """
 
 import hashlib
@@ -64,13 +64,16 @@ def decrypt(outer: dict[str, str]) -> dict[str, Any]:
 
 
 class TuringPeer(Resource):
-    """The API's one address. `asked` is what came, decoded; `lost` counts clients that hung up while they waited."""
+    """The API's one address. `asked` is what came, decoded; `hosts` are the names by which it was asked; `lost` counts
+    clients that hung up while they waited.
+    """
 
     isLeaf = True
 
     def __init__(self, clock: Any, *, with_secret: bool = False, errors_have_text: bool = True) -> None:
         super().__init__()
         self.asked: list[dict[str, Any]] = []
+        self.hosts: list[str] = []
         self.lost = 0
         self._clock = clock
         self._with_secret = with_secret
@@ -88,16 +91,19 @@ class TuringPeer(Resource):
             "redirect": self._redirect,
             "links": lambda request: LINKS,
             "news": lambda request: NEWS,
+            "bom": lambda request: b"\xef\xbb\xbf" + json.dumps(answer(10004, text_result("marked"))).encode(),
             "empty": lambda request: answer(10004),
             "weather": lambda request: {
                 "intent": {"code": 0, "appKey": "platform.weather"},
                 "results": [text_result("晴")],
             },
             "once": self._fail_once,
+            "new user": self._know_user,
         }
 
     def render_POST(self, request: Request) -> Any:
         request.notifyFinish().addErrback(self._hung_up)
+        self.hosts.append(request.getRequestHostname().decode())
         made = self._make(json.loads(cast(Any, request).content.read()), request)
         if isinstance(made, dict):
             request.setHeader("Content-Type", "text/plain;charset=UTF-8")  # as the service does
@@ -163,6 +169,11 @@ class TuringPeer(Resource):
             self._failures_left -= 1
             return self._error(8008)
         return answer(10004, text_result("better now"))
+
+    def _know_user(self, request: Request) -> Any:
+        """Take any user id but the first that ever came."""
+        users = [asked["userInfo"]["userId"] for asked in self.asked]
+        return self._error(4100) if users[-1] == users[0] else answer(10004, text_result("nice to meet you"))
 
 
 def main() -> None:

@@ -1,10 +1,14 @@
 """Finding a robot by its name, and its options and its key by theirs."""
 
+import re
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from twisted.logger import Logger
 from twisted.plugin import getPlugins
+from zope.interface.verify import verifyObject
 
 from securechat.errors import ConfigurationError
 from securechat.files import read_secret
@@ -14,17 +18,35 @@ from securechat.robots.eliza import ElizaMaker
 from securechat.robots.interface import IRobot, IRobotMaker, Option
 from securechat.robots.turing import TuringMaker
 
+log = Logger()
+
 KEY_VARIABLE: Final = "SECURECHAT_ROBOT_KEY"
 KEY_FILE: Final = "key-file"
 
 _BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), TuringMaker())
 BUILT_IN: Final = {maker.name: maker for maker in _BUILT_IN}
 
+_OPTION_NAME: Final = re.compile(r"[a-z][a-z_-]{,30}")  # what is not shaped like one may be a key, and is not shown
+
 
 def makers() -> dict[str, IRobotMaker]:
     """All robots that there are, by name; a plugin does not take the place of a built-in one."""
-    found: dict[str, IRobotMaker] = {maker.name: maker for maker in getPlugins(IRobotMaker)}
-    return found | BUILT_IN
+    return {maker.name: maker for maker in getPlugins(IRobotMaker) if _is_usable(maker)} | BUILT_IN
+
+
+def _is_usable(maker: IRobotMaker) -> bool:
+    """Whether it is what the interface says. What is not is logged, and harms no other robot."""
+    try:
+        verifyObject(IRobotMaker, maker)
+        if not all(isinstance(option, Option) for option in maker.options):
+            raise TypeError(_("an option that is no Option"))
+        if not (isinstance(maker.name, str) and isinstance(maker.summary, str)):
+            raise TypeError(_("a name or summary that is no text"))
+    except Exception as problem:  # it is anybody's code
+        text = " ".join(str(problem).split())
+        log.warn(_("the robot plugin {plugin} is passed over: {problem}"), plugin=type(maker).__name__, problem=text)
+        return False
+    return True
 
 
 def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapping[str, str]) -> IRobot:
@@ -40,13 +62,39 @@ def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapp
             _("unknown robot {name}; there are {names}").format(name=name, names=", ".join(sorted(makers())))
         )
     values = _parse(maker, options)
+    takes_key = any(option.name == KEY_FILE for option in maker.options)
     key_file = values.pop(KEY_FILE, None)
-    key = read_secret(Path(key_file)) if key_file is not None else environ.get(KEY_VARIABLE)
-    return maker.makeRobot(reactor, values, key)
+    if key_file is not None:
+        key: str | None = read_secret(Path(key_file))
+    else:
+        key = _key_from(environ) if takes_key else None
+    try:
+        robot = maker.makeRobot(reactor, values, key)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # it is anybody's code; the error's text may hold the key
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigurationError(
+            _("robot {robot} could not be made: {error} at {place}").format(
+                robot=name, error=type(error).__name__, place=f"{place.filename}:{place.lineno}"
+            )
+        ) from None
+    if not IRobot.providedBy(robot):
+        raise ConfigurationError(_("robot {robot} could not be made: it is no IRobot").format(robot=name))
+    return robot
+
+
+def _key_from(environ: Mapping[str, str]) -> str | None:
+    """The key in the environment; an empty variable is none."""
+    key = environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(_("{path}: one line of ASCII is wanted").format(path=KEY_VARIABLE))
+    return key or None
 
 
 def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
     takes = [option.name for option in maker.options]
+    listed = ", ".join(takes) or _("none")
     values = {}
     for given in options:
         option, equals, value = given.partition("=")
@@ -56,14 +104,18 @@ def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
                     "a key on the command line can be read by others: use -R key-file=FILE or the variable {name}"
                 ).format(name=KEY_VARIABLE)
             )
+        if not equals or (option not in takes and not _OPTION_NAME.fullmatch(option)):
+            raise ConfigurationError(
+                _("-R: write it as OPTION=VALUE; the options of robot {robot} are {options}").format(
+                    robot=maker.name, options=listed
+                )
+            )
         if option not in takes:
             raise ConfigurationError(
                 _("robot {robot} has no option {option}; it has {options}").format(
-                    robot=maker.name, option=option, options=", ".join(takes) or _("none")
+                    robot=maker.name, option=option, options=listed
                 )
             )
-        if not equals:
-            raise ConfigurationError(_("-R {option}: write it as {option}=VALUE").format(option=option))
         values[option] = value
     return values
 

@@ -15,127 +15,146 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
+from securechat.i18n import N_, _
 
 FIRST_SUCCESS: Final = 10000  # intent codes from here on are kinds of answers
 NO_RESULT: Final = frozenset({5000, 6000})
-TRY_AGAIN: Final = 8008  # the service's own error
+NO_CALLS_LEFT: Final = 4003
+TOO_FAST: Final = 4300
 BAD_USER_ID: Final = frozenset({4100, 4400})
+TRY_AGAIN: Final = 8008  # the service's own error
 
-# What the service means by a code that is no answer, for the operator; and what the user hears.
+# What the service means by a code that is no answer: what the user hears, and a sentence for the operator.
 ERRORS: Final[dict[int, tuple[Fault, str]]] = {
-    4000: (Fault.INTERNAL, "the request's parameters are wrong"),
-    4001: (Fault.REFUSED, "the encryption does not fit: compare the secret, and whether the service expects one"),
-    4002: (Fault.REFUSED, "the key may not use this function"),
-    4003: (Fault.BUSY, "no calls are left for today"),
-    4005: (Fault.REFUSED, "the key may not use this interface"),
-    4007: (Fault.REFUSED, "the API key is not valid"),
-    4100: (Fault.REFUSED, "the user id was not taken"),
-    4200: (Fault.INTERNAL, "the upload's format is wrong"),
-    4300: (Fault.BUSY, "too many requests at once"),
-    4400: (Fault.REFUSED, "the user id is not legal"),
-    4500: (Fault.REFUSED, "the key has too many users"),
-    4600: (Fault.INTERNAL, "the input is empty"),
-    4602: (Fault.TOO_LONG, "the text is too long"),
-    7002: (Fault.INTERNAL, "the upload failed"),
-    TRY_AGAIN: (Fault.BROKEN_ANSWER, "the service had an error of its own"),
+    4000: (Fault.INTERNAL, N_("the request was not understood; please report it, securechat asked wrongly")),
+    4001: (Fault.REFUSED, N_("the encryption does not fit: compare the secret, and whether the service expects one")),
+    4002: (Fault.REFUSED, N_("the key may not use this function: look at its rights in the service's console")),
+    NO_CALLS_LEFT: (Fault.BUSY, N_("no calls are left for today: wait until midnight in China, or buy more")),
+    4005: (Fault.REFUSED, N_("the key may not use this interface: look at its rights in the service's console")),
+    4007: (Fault.REFUSED, N_("the API key is not valid: compare it with the service's console")),
+    4100: (Fault.REFUSED, N_("the service took neither of two user ids")),
+    4200: (Fault.INTERNAL, N_("an upload's format is wrong, although nothing was uploaded")),
+    TOO_FAST: (Fault.BUSY, N_("too many requests at once")),
+    4400: (Fault.REFUSED, N_("the service found neither of two user ids legal")),
+    4500: (Fault.REFUSED, N_("the key has too many users: let in fewer, or buy more")),
+    4600: (Fault.INTERNAL, N_("the input is empty; please report it, securechat asked wrongly")),
+    4602: (Fault.TOO_LONG, N_("the text is too long for the service")),
+    7002: (Fault.INTERNAL, N_("an upload failed, although nothing was uploaded")),
+    TRY_AGAIN: (Fault.BROKEN_ANSWER, N_("the service had an error of its own, twice")),
 }
+
+# The order in which the results of one group are shown; what else there is comes last.
+ORDER: Final = ("text", "url", "news", "image", "voice", "video")
+
+MAX_GROUP_ID: Final = 64  # characters
+
+
+class TuringError(RobotError):
+    """The service answered with a code that is no answer."""
+
+    def __init__(self, code: int) -> None:
+        fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, N_("an unknown code")))
+        super().__init__(fault, _("code {code}: {meaning}").format(code=code, meaning=_(meaning)))
+        self.code = code
 
 
 class _Intent(msgspec.Struct):
     code: int
 
 
-class _Result(msgspec.Struct, rename="camel"):
-    group_type: int = 0
-    result_type: str = ""
-    values: dict[str, Any] = {}
-
-
 class _Answer(msgspec.Struct):
     intent: _Intent
-    results: list[_Result] | None = None
+    results: Any = None  # read with patience: a result that makes no sense does not spoil the others
 
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer, strict=False)  # codes are said to come as text, too
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Answer:
-    """An intent code, and the results in readable lines."""
+def parse_answer(body: bytes) -> str:
+    """What the service says, in readable lines; the body's type is not looked at, it is said to be text/plain.
 
-    code: int
-    text: str
-
-    @property
-    def is_success(self) -> bool:
-        """Judged by the code: errors come with a text, too."""
-        return self.code >= FIRST_SUCCESS or (self.code == 0 and bool(self.text))
-
-
-def parse_answer(body: bytes) -> Answer:
-    """What the service answered, whatever type it says the body has; RobotError (broken answer) if it is no answer."""
+    The intent's code decides, for errors come with a text, too. TuringError if it is one; RobotError (broken answer)
+    if the body is no answer.
+    """
     try:
         answer = _ANSWER.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, "the answer is not the API's JSON") from None
-    return Answer(answer.intent.code, "\n".join(_lines(answer.results or [])))
+        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not the API's JSON")) from None
+    code = answer.intent.code
+    text = "\n".join(line for result in _in_order(answer.results) for line in _lines(result))
+    if code in NO_RESULT or (code >= FIRST_SUCCESS and not text):
+        return _("I found nothing on that.")
+    if code >= FIRST_SUCCESS or (code == 0 and text):  # 0: the weather, for one
+        return text
+    raise TuringError(code)
 
 
-def _lines(results: list[_Result]) -> Iterator[str]:
-    """The results in their order; those of one group together, its text first: a link often comes before it."""
-    order: dict[int, int] = {}
-    for position, result in enumerate(results):
-        order.setdefault(result.group_type or -position - 1, position)
+def _in_order(results: object) -> list[dict[str, Any]]:
+    """The results of a group together, where its first one is, and its text first: a link often comes before it."""
+    found = [result for result in results if isinstance(result, dict)] if isinstance(results, list) else []
+    first: dict[str, int] = {}
+    ranked = []
+    for place, result in enumerate(found):
+        group = _text(result.get("groupType"))
+        if group not in ("", "0"):  # those stand alone
+            place = first.setdefault(group, place)
+        kind = result.get("resultType")
+        ranked.append((place, ORDER.index(kind) if kind in ORDER else len(ORDER), result))
+    return [result for *_rank, result in sorted(ranked, key=lambda item: item[:2])]
 
-    def place(item: tuple[int, _Result]) -> tuple[int, bool, int]:
-        position, result = item
-        return order[result.group_type or -position - 1], result.result_type != "text", position
 
-    for _position, result in sorted(enumerate(results), key=place):
-        value = result.values.get(result.result_type)
-        if result.result_type == "news" and isinstance(value, list):
-            for item in value:
-                yield from _news(item)
-        elif result.result_type in ("image", "voice", "video", "url") and isinstance(value, str):
-            yield _url(value)
-        elif isinstance(value, (str, int, float)):
-            yield str(value)
+def _lines(result: dict[str, Any]) -> Iterator[str]:
+    kind, values = result.get("resultType"), result.get("values")
+    value = values.get(kind) if isinstance(values, dict) and isinstance(kind, str) else values
+    if isinstance(value, list):
+        for item in value:
+            yield from _news(item)
+    elif text := _text(value):
+        yield text if kind == "text" else _with_scheme(text)
 
 
 def _news(item: object) -> Iterator[str]:
+    """A title, and where more of it is: the article, else the picture."""
     if not isinstance(item, dict):
         return
-    title = " – ".join(str(item[part]) for part in ("name", "info") if item.get(part))
-    if title:
+    if title := " – ".join(filter(None, (_text(item.get("name")), _text(item.get("info"))))):
         yield f"• {title}"
-    if item.get("detailurl"):
-        yield f"  {_url(str(item['detailurl']))}"
+    if address := _text(item.get("detailurl")) or _text(item.get("icon")):
+        yield f"  {_with_scheme(address)}"
 
 
-def _url(url: str) -> str:
+def _text(value: object) -> str:
+    """A text or number as text; nothing of what is neither."""
+    return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+
+def _with_scheme(address: str) -> str:
     """Addresses come without a scheme, too."""
-    return f"http:{url}" if url.startswith("//") else url
+    return f"http:{address}" if address.startswith("//") else address
 
 
-def fault_of(code: int) -> RobotError:
-    """What a code that is no answer means."""
-    fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, "an unknown code"))
-    return RobotError(fault, f"code {code}: {meaning}")
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where questions come from; nowhere, without a city: the service wants one in every place."""
+
+    city: str = ""
+    province: str = ""
+    street: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        parts = {"city": self.city, "province": self.province, "street": self.street}
+        return {name: part for name, part in parts.items() if part} if self.city else {}
 
 
-def request(text: str, api_key: str, user_id: str, city: str, province: str) -> bytes:
+def request(text: str, api_key: str, user_id: str, place: Place, group: str = "") -> bytes:
     """The JSON of a question."""
-    return msgspec.json.encode(
-        {
-            "reqType": 0,
-            "perception": {
-                "inputText": {"text": text},
-                "selfInfo": {"location": {"city": city, "province": province}},
-            },
-            "userInfo": {"apiKey": api_key, "userId": user_id},
-        }
-    )
+    perception: dict[str, Any] = {"inputText": {"text": text}}
+    if location := place.as_json():
+        perception["selfInfo"] = {"location": location}
+    user = {"apiKey": api_key, "userId": user_id}
+    if group:
+        user["groupId"] = group
+    return msgspec.json.encode({"reqType": 0, "perception": perception, "userInfo": user})
 
 
 def encrypted(body: bytes, api_key: str, secret: str, timestamp: int) -> bytes:
@@ -151,8 +170,3 @@ def encrypted(body: bytes, api_key: str, secret: str, timestamp: int) -> bytes:
     cipher = Cipher(algorithms.AES128(key), modes.CBC(bytes(16))).encryptor()
     data = b64encode(cipher.update(padded) + cipher.finalize()).decode()
     return msgspec.json.encode({"key": api_key, "timestamp": stamp, "data": data})
-
-
-def no_result() -> str:
-    """What the robot says when the service has nothing to say."""
-    return _("I found nothing on that.")
