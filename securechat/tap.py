@@ -143,14 +143,17 @@ class Options(usage.Options):
     def opt_robot(self, name: str) -> None:
         self["robots"].append((name, []))
 
-    opt_robot.__doc__ = _("Who answers; --help-robots lists them [default: {robot}]").format(robot=DEFAULT_ROBOT)
+    opt_robot.__doc__ = _(
+        "Who answers; may be given again for who answers when the one before cannot; --help-robots lists them "
+        "[default: {robot}]"
+    ).format(robot=DEFAULT_ROBOT)
 
     def opt_robot_option(self, option: str) -> None:
         if not self["robots"]:
             self.opt_robot(DEFAULT_ROBOT)
         self["robots"][-1][1].append(option)
 
-    opt_robot_option.__doc__ = _("Option of the robot, as NAME=VALUE; may be given again")
+    opt_robot_option.__doc__ = _("Option of the robot before it, as NAME=VALUE; may be given again")
     opt_R = opt_robot_option
 
     def opt_help_robots(self) -> None:
@@ -191,12 +194,11 @@ def makeService(options: Options) -> IService:
         host_key, _created = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
         authorized = options["authorized-keys"]
         users = AuthorizedUsers(Path(authorized)) if authorized is not None else Anyone()
-        (robot_name, robot_options) = options["robots"][-1]
         chat = Chat(
             identity=ServerIdentity(host_key, options["suites"], users.client_auth, users.is_authorized),
             users=users,
             pseudonyms=Pseudonyms(host_key),
-            robot=robots.make_robot(reactor, robot_name, robot_options, os.environ),
+            robot=robots.make_robots(reactor, options["robots"], os.environ),
             names=frozenset(options["name"]),
             limits=Limits(
                 max_sessions=options["max-sessions"],

@@ -1,16 +1,17 @@
 """Robots that stand for one another, breakers, and places at a robot."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from securechat.errors import Fault, RobotError
-from securechat.robots import Conversation, IRobot, Speaker, Turn
+from securechat.errors import ConfigurationError, Fault, RobotError
+from securechat.robots import Conversation, IRobot, IRobotMaker, Option, Speaker, Turn, make_robots, registry
 from securechat.robots.breaker import LONGEST_PAUSE, Breaker, NotAskedError
 from securechat.robots.chain import Chain
 from securechat.robots.guard import GuardedRobot
@@ -250,6 +251,65 @@ class GuardTests(ListenerTestCase):
         self.puppet.fail(KeyError("secret"))
         failure = self.failureResultOf(listener.done, RobotError)
         self.assertNotIn("secret", str(failure.value))
+
+
+@implementer(IRobotMaker)
+class PuppetMaker:
+    """Makes puppets, and tells what they were made of."""
+
+    summary = ""
+
+    def __init__(self, name: str, *options: Option) -> None:
+        self.name = name
+        self.options = options
+        self.made: list[tuple[dict[str, str], str | None]] = []
+
+    def makeRobot(self, reactor: object, options: Mapping[str, str], key: str | None) -> IRobot:
+        self.made.append((dict(options), key))
+        robot = PuppetRobot()
+        robot.name = self.name
+        return cast(IRobot, robot)
+
+
+class AssemblyTests(SynchronousTestCase):
+    """From what an operator writes to the one robot that is asked."""
+
+    def setUp(self) -> None:
+        self.near = PuppetMaker("near")
+        self.far = PuppetMaker("far-one", Option("key-file", ""), Option("max-concurrent", "", "4"), Option("url", ""))
+        self.patch(registry, "BUILT_IN", {maker.name: maker for maker in (self.near, self.far)})
+
+    def test_one(self) -> None:
+        """One robot stands alone, and its key may have the short name or the long."""
+        for variable in ("SECURECHAT_ROBOT_KEY", "SECURECHAT_FAR_ONE_KEY"):
+            robot = make_robots(None, [("far-one", ["url=x"])], {variable: "secret"})
+            self.assertIsInstance(robot, GuardedRobot)
+        self.assertEqual(self.far.made, [({"url": "x"}, "secret")] * 2)
+
+    def test_several(self) -> None:
+        """Each has its own options, and no key but its own: they are asked by other people."""
+        environ = {"SECURECHAT_ROBOT_KEY": "whose?"}
+        robot = make_robots(None, [("far-one", []), ("near", [])], environ)
+        self.assertIsInstance(robot, Chain)
+        self.assertEqual(self.far.made, [({}, None)])
+        make_robots(None, [("far-one", []), ("near", [])], {**environ, "SECURECHAT_FAR_ONE_KEY": "mine"})
+        self.assertEqual(self.far.made[-1], ({}, "mine"))
+        self.assertEqual(self.near.made, [({}, None)] * 2)
+
+    def test_places(self) -> None:
+        """A robot that wants a limit has one; the operator says which."""
+        self.assertIsInstance(make_robots(None, [("near", [])], {}), PuppetRobot)
+        robot = make_robots(None, [("far-one", ["max-concurrent=1"])], {})
+        listeners = [Listener(robot, user) for user in ("ann", "bob")]
+        self.assertEqual([listener.done.called for listener in listeners], [False, False])
+        for wrong in ("0", "x", "-1", "1e9"):
+            error = self.assertRaises(
+                ConfigurationError, make_robots, None, [("far-one", [f"max-concurrent={wrong}"])], {}
+            )
+            self.assertIn("max-concurrent", str(error))
+        for listener in listeners:
+            listener.done.cancel()
+            self.failureResultOf(listener.done, CancelledError)
 
 
 class ChainTests(ListenerTestCase):

@@ -1,6 +1,7 @@
 """Finding a robot by its name, and its options and its key by theirs."""
 
 import re
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,15 +14,23 @@ from zope.interface.verify import verifyObject
 from securechat.errors import ConfigurationError
 from securechat.files import read_secret
 from securechat.i18n import _
+from securechat.robots.breaker import Breaker
+from securechat.robots.chain import Chain
 from securechat.robots.echo import EchoMaker
 from securechat.robots.eliza import ElizaMaker
+from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.options import count
+from securechat.robots.places import Places
 from securechat.robots.turing import TuringMaker
 
 log = Logger()
 
 KEY_VARIABLE: Final = "SECURECHAT_ROBOT_KEY"
+OWN_KEY_VARIABLE: Final = "SECURECHAT_{name}_KEY"
 KEY_FILE: Final = "key-file"
+PLACES: Final = "max-concurrent"
+MAX_PLACES: Final = 10_000
 
 _BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), TuringMaker())
 BUILT_IN: Final = {maker.name: maker for maker in _BUILT_IN}
@@ -49,11 +58,20 @@ def _is_usable(maker: IRobotMaker) -> bool:
     return True
 
 
-def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapping[str, str]) -> IRobot:
+def make_robots(reactor: object, chosen: Sequence[tuple[str, Sequence[str]]], environ: Mapping[str, str]) -> IRobot:
+    """The robots of those names with their options, as one; the next answers when the one before cannot."""
+    alone = len(chosen) == 1
+    robots = [make_robot(reactor, name, options, environ, alone=alone) for name, options in chosen]
+    return robots[0] if alone else Chain(robots)
+
+
+def make_robot(
+    reactor: object, name: str, options: Sequence[str], environ: Mapping[str, str], *, alone: bool = True
+) -> IRobot:
     """The robot `name` with its options, each ``option=value``; ConfigurationError if anything does not fit.
 
     Its key comes from the file that the option ``key-file`` names, else from the environment: an argument can be read
-    by everyone on the machine.
+    by everyone on the machine. A robot that is not `alone` is given no key but its own.
     """
     # Looking for plugins imports everybody's: only for a robot that did not come with us.
     maker = BUILT_IN.get(name) or makers().get(name)
@@ -67,7 +85,8 @@ def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapp
     if key_file is not None:
         key: str | None = read_secret(Path(key_file))
     else:
-        key = _key_from(environ) if takes_key else None
+        key = _key_from(environ, name, alone) if takes_key else None
+    at_once = _places(maker, values)
     try:
         robot = maker.makeRobot(reactor, values, key)
     except ConfigurationError:
@@ -81,15 +100,27 @@ def make_robot(reactor: object, name: str, options: Sequence[str], environ: Mapp
         ) from None
     if not IRobot.providedBy(robot):
         raise ConfigurationError(_("robot {robot} could not be made: it is no IRobot").format(robot=name))
-    return robot
+    return GuardedRobot(robot, Places(at_once), Breaker(time.monotonic)) if at_once is not None else robot
 
 
-def _key_from(environ: Mapping[str, str]) -> str | None:
+def _places(maker: IRobotMaker, values: dict[str, str]) -> int | None:
+    """How many questions a robot is asked at once; None if it did not say that it wants a limit."""
+    for option in maker.options:
+        if option.name == PLACES and option.default is not None:
+            return count(PLACES, values.pop(PLACES, option.default), most=MAX_PLACES)
+    return None
+
+
+def _key_from(environ: Mapping[str, str], name: str, alone: bool) -> str | None:
     """The key in the environment; an empty variable is none."""
-    key = environ.get(KEY_VARIABLE, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigurationError(_("{path}: one line of ASCII is wanted").format(path=KEY_VARIABLE))
-    return key or None
+    own = OWN_KEY_VARIABLE.format(name=name.upper().replace("-", "_"))
+    for variable in (own, KEY_VARIABLE) if alone else (own,):
+        key = environ.get(variable, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigurationError(_("{path}: one line of ASCII is wanted").format(path=variable))
+        if key:
+            return key
+    return None
 
 
 def _parse(maker: IRobotMaker, options: Sequence[str]) -> dict[str, str]:
