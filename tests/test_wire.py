@@ -1,0 +1,125 @@
+"""What somebody on the path sees of real sessions with each robot: frames of one size, as many as a bucket has."""
+
+from typing import Any
+
+from twisted.internet import reactor as installed
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from twisted.web.server import Site
+
+from securechat.suites import DEFAULT_SUITE, SUITES
+from tests.daemon import Daemon, Talk
+from tests.turing_peer import KEY, PATH, TuringPeer
+
+reactor: Any = installed
+
+MESSAGES = ("你好", "x" * 700, "tell me something longer, please")
+HANDSHAKE = 1  # frames each way before the first record: Hello, Welcome
+
+
+class Passage(Protocol):
+    """One side of a connection through an observer: what it receives is kept, and leaves on the other side."""
+
+    transport: ITCPTransport
+
+    def __init__(self) -> None:
+        self.seen = bytearray()
+        self.other: Passage | None = None  # once it is connected
+        self.lost = False
+
+    def join(self, other: "Passage") -> None:
+        self.other = other
+        other.transport.write(bytes(self.seen))
+        if self.lost:
+            other.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.seen += data
+        if self.other is not None:
+            self.other.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = True
+        if self.other is not None:
+            self.other.transport.loseConnection()
+
+
+class Observer(Factory):
+    """Passes one connection on to a port, and reads it."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.client = Passage()
+        self.server = Passage()
+
+    def buildProtocol(self, addr: object) -> Passage:
+        connected = connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", self.port), self.server)
+        connected.addCallback(self._join)
+        return self.client
+
+    def _join(self, server: Passage) -> None:
+        self.client.join(server)
+        server.join(self.client)
+
+
+def sizes(stream: bytes) -> list[int]:
+    """The lengths of a stream's frames; it has to end with one."""
+    found = []
+    while stream:
+        size = int.from_bytes(stream[:4], "big")
+        assert len(stream) >= 4 + size
+        found.append(size)
+        stream = stream[4 + size :]
+    return found
+
+
+class WireTests(TestCase):
+    """A daemon, an observer and a client, all over real sockets."""
+
+    timeout = 60
+
+    async def observe(self, suite: bytes, *options: str, **environ: str) -> str:
+        """Talk to a robot; what it said. Fails if its frames say more than that there were some."""
+        observer = Observer()
+        listening = reactor.listenTCP(0, observer, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        name = f"[127.0.0.1]:{listening.getHost().port}"
+        daemon = Daemon(self.mktemp(), "--name", name, "--tick", "0.01", *options, **environ)
+        self.addCleanup(daemon.stop)
+        await daemon.started()
+        observer.port = daemon.port
+        talk = await Talk().start(listening.getHost().port, suite=suite)
+        # Each is said when the last one's train has ended.
+        replies = [await talk.ask(text) for text in MESSAGES if not await deferLater(reactor, 0.8)]
+        assert talk.client is not None
+        talk.client.leaveQuietly()
+        await talk.end
+        record = SUITES[suite].record_size
+        up, down = (sizes(bytes(side.seen)) for side in (observer.client, observer.server))
+        self.assertEqual(set(up[HANDSHAKE:]), {record})
+        self.assertEqual(set(down[HANDSHAKE:]), {record})
+        self.assertEqual(len(down), HANDSHAKE + len(MESSAGES) * 50 + 3)  # PROOF, ABOUT, GOODBYE
+        return " ".join(replies)
+
+    async def test_offline(self) -> None:
+        """The robots that need no network, in both suites."""
+        for suite in SUITES:
+            self.assertIn("tell me something longer", await self.observe(suite, "--robot", "echo"))
+            self.assertNotIn("[", await self.observe(suite, "--robot", "eliza"))
+
+    async def test_turing(self) -> None:
+        """The Turing robot, and the one after it when it is down."""
+        service = reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1")
+        self.addCleanup(service.stopListening)
+        robot = ("--robot", "turing", "-R", f"url=http://127.0.0.1:{service.getHost().port}{PATH}")
+        key = {"SECURECHAT_TURING_KEY": KEY}
+        self.assertIn("你好", await self.observe(DEFAULT_SUITE, *robot, **key))
+        await service.stopListening()
+        self.assertIn(
+            "turing cannot be reached; eliza answers",
+            await self.observe(DEFAULT_SUITE, *robot, "--robot", "eliza", **key),
+        )
