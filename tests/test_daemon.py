@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
@@ -157,6 +158,30 @@ class TalkTests(DaemonTestCase):
         self.assertNotIn(KEY, daemon.text())
         self.assertNotIn("你好", daemon.text())
 
+    async def test_chain(self) -> None:
+        """When the first robot cannot be reached, the next answers and says so, with options of its own for each."""
+        daemon = await self.run_daemon(
+            *("--robot", "turing", "-R", "url=http://127.0.0.1:1/", "-R", "city=上海", "--robot", "echo"),
+            SECURECHAT_TURING_KEY=KEY,
+        ).started()
+        talk = await Talk().start(daemon.port)
+        self.assertEqual(await talk.ask("你好"), "[turing cannot be reached; echo answers]\n你好")
+        await talk.leave()
+        self.assertIn("robot turing: UNREACHABLE", daemon.text())
+
+    async def test_shaping(self) -> None:
+        """Each way of pacing answers; the constant one sends records without being asked."""
+        for shaping in ("reply", "constant", "off"):
+            daemon = await self.run_daemon("--robot", "echo", "--shaping", shaping, "--tick", "0.01").started()
+            talk = await Talk().start(daemon.port)
+            await deferLater(reactor, 0.3)
+            assert talk.client is not None
+            received = talk.client._connection.records_received
+            self.assertEqual(received > 10, shaping == "constant")
+            self.assertEqual(await talk.ask("你好"), "你好")
+            await talk.leave()
+            self.assertIsNone(await talk.end)
+
 
 class RefusalTests(DaemonTestCase):
     """A daemon that cannot start says why in one line, and with its status."""
@@ -204,3 +229,6 @@ class RefusalTests(DaemonTestCase):
         for number in ("0", "-1", "many", "nan"):
             self.assertRefused("max-sessions", "--max-sessions", number)
         self.assertRefused("hello-timeout", "--hello-timeout", "0")
+        self.assertRefused("--shaping fast: there are reply, constant, off", "--shaping", "fast")
+        for tick in ("0", "1", "x", "nan"):
+            self.assertRefused("from 0.01 to 0.25", "--tick", tick)

@@ -1,6 +1,7 @@
 """Ours and the independent implementation, over real sockets: they understand each other, and we refuse its faults."""
 
 import socket
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet import reactor as installed
@@ -204,15 +205,14 @@ class FaultTests(InteropTestCase):
         if not (fault.unseen and found is None):
             self.assertIn(found, (fault.category, *fault.or_else), fault.name)
 
-    async def client_faults(self, suite: str) -> None:
+    async def client_faults(self, suite: str, shaping: Shaping) -> None:
         """For each: nothing comes back, the category is logged, the robot is not asked, and the server goes on."""
+        others = {name: known for name, known in SUITES.items() if name.decode() != suite}
         servers = {
-            "": self.listen(only=ALICE.blob),
-            "slow": self.listen(only=ALICE.blob, limits=QUICK),
-            table.OTHER_SUITE_ONLY: self.listen(
-                suites={name: known for name, known in SUITES.items() if name.decode() != suite}
-            ),
-            table.CLIENT_KEY_REQUIRED: self.listen(client_auth=ClientAuth.REQUIRED, only=ALICE.blob),
+            "": self.listen(only=ALICE.blob, shaping=shaping),
+            "slow": self.listen(only=ALICE.blob, limits=QUICK, shaping=shaping),
+            table.OTHER_SUITE_ONLY: self.listen(suites=others, shaping=shaping),
+            table.CLIENT_KEY_REQUIRED: self.listen(client_auth=ClientAuth.REQUIRED, only=ALICE.blob, shaping=shaping),
         }
         chosen = [fault for fault in FAULTS.values() if fault.role == "client" and suite in fault.suites]
         for fault in chosen:
@@ -288,12 +288,12 @@ class FaultTests(InteropTestCase):
         return await talk.end
 
     async def test_theirClientPq(self) -> None:
-        """A client's faults, suite PQ."""
-        await self.client_faults(PQ.name.decode())
+        """A client's faults, suite PQ, the replies in trains."""
+        await self.client_faults(PQ.name.decode(), Shaping.REPLY)
 
     async def test_theirClientRsa(self) -> None:
-        """A client's faults, suite RSA."""
-        await self.client_faults(RSA.name.decode())
+        """A client's faults, suite RSA, the replies as they come."""
+        await self.client_faults(RSA.name.decode(), Shaping.OFF)
 
     async def test_theirServerPq(self) -> None:
         """A server's faults, suite PQ."""
@@ -302,3 +302,25 @@ class FaultTests(InteropTestCase):
     async def test_theirServerRsa(self) -> None:
         """A server's faults, suite RSA."""
         await self.server_faults(RSA.name.decode())
+
+    async def test_tooMany(self) -> None:
+        """Clients over each limit are closed without a byte, and logged; the one that had its place goes on."""
+        for limits in (
+            replace(PATIENT, max_sessions=1),
+            replace(PATIENT, max_sessions_per_source=1),
+            replace(PATIENT, max_handshakes=1),
+            replace(PATIENT, handshake_burst=1, handshake_rate=0.001),
+        ):
+            factory, port, _robot = self.listen(limits=limits)
+            with socket.create_connection(("127.0.0.1", port)) as first:
+                while not factory.sessions:
+                    await deferLater(reactor, 0.002)
+                self.lines.clear()
+                with socket.create_connection(("127.0.0.1", port)) as second:
+                    second.settimeout(10)
+                    self.assertEqual(await deferToThread(second.recv, 1), b"")
+                self.assertTrue(any("not let in (limit)" in line for line in self.lines))
+                client = Client(first, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
+                await deferToThread(client.handshake)
+            while factory.sessions:
+                await deferLater(reactor, 0.002)
