@@ -1,5 +1,6 @@
 """What of a conversation is remembered: whole questions with their answers, the newest, up to a number and a size."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,26 +21,29 @@ class HistoryLimits:
 class History:
     """One session's turns that were answered whole, oldest first."""
 
-    __slots__ = ("_limits", "_size", "turns")
+    __slots__ = ("_limits", "_size", "_sizes", "turns")
 
     def __init__(self, limits: HistoryLimits) -> None:
         self.turns: list[Turn] = []
         self._limits = limits
+        self._sizes: deque[int] = deque()  # of each question with its answer
         self._size = 0
 
     def add(self, asked: Turn, answer: str) -> None:
         """Remember a question with its answer, and forget what there is no room for."""
-        turns = self.turns
-        turns += (asked, Turn(Speaker.ROBOT, answer))
-        self._size += _size(turns[-2:])
-        while len(turns) > self._limits.turns or self._size > self._limits.bytes:
-            self._size -= _size(turns[:2])
-            del turns[:2]
+        size = _size(asked.text) + _size(answer)
+        self.turns += (asked, Turn(Speaker.ROBOT, answer))
+        self._sizes.append(size)
+        self._size += size
+        while len(self.turns) > self._limits.turns or self._size > self._limits.bytes:
+            self._size -= self._sizes.popleft()
+            del self.turns[:2]
 
     def clear(self) -> None:
         self.turns.clear()
+        self._sizes.clear()
         self._size = 0
 
 
-def _size(turns: list[Turn]) -> int:
-    return sum(len(turn.text.encode(errors="replace")) for turn in turns)
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
