@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
 from securechat.keys import SigningKey
+from securechat.shaping import DEFAULT_TICK
 from securechat.suites import MLKEM768X25519, RSA2048Fernet
 from tests.turing_peer import PATH
 
@@ -102,6 +103,18 @@ def turing_messages_a_second(count: int) -> float:
     return count / seconds
 
 
+def paced_record(sessions: int, seconds: float) -> float:
+    """CPU microseconds for a record of so many sessions' trains: the clock, one seal and one write."""
+    server = Server("securechat-constant")
+    clients = [make() for make in [secure_clients(server.port, PQ)] * sessions]
+    records = int(sessions * seconds / DEFAULT_TICK)
+    figure = cpu_of(server, records, lambda: time.sleep(seconds))
+    for client in clients:
+        client.socket.close()
+    server.stop()
+    return figure
+
+
 def rows(scale: float) -> tuple[list[Row], list[Server]]:
     """All loads on all servers; `scale` makes them shorter or longer."""
     ours, tls, tcp = Server("securechat"), Server("twisted-tls"), Server("twisted-tcp")
@@ -182,6 +195,9 @@ def measure(rounds: int, scale: float) -> list[Row]:
             row.figures.append(memory_of(server, make, int(400 * scale)))
             server.stop()
         table.append(row)
+    paced = Row("a record of a train, 200 sessions", "securechat PQ", float)
+    paced.figures = [paced_record(200, 3 * scale) for _ in range(rounds)]
+    table.append(paced)
     turing = Row("messages a second, Turing robot", "securechat PQ", float)
     turing.figures = [turing_messages_a_second(int(1600 * scale)) for _ in range(rounds)]
     table.append(turing)

@@ -76,7 +76,7 @@ def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
     reactor.run()
 
 
-def securechat(make_robot: Callable[[Any], Any] | None = None) -> None:
+def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "off") -> None:
     """Our own server, with the echo robot unless told otherwise."""
     from securechat.admission import Limits
     from securechat.keyexchange import ServerIdentity
@@ -96,7 +96,7 @@ def securechat(make_robot: Callable[[Any], Any] | None = None) -> None:
             pseudonyms=Pseudonyms(host_key),
             robot=make_robot(reactor) if make_robot is not None else EchoRobot(),
             limits=Limits(MANY, MANY, MANY, MANY, MANY),
-            shaping=Shaping.OFF,
+            shaping=Shaping(shaping),
         )
         return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
 
@@ -109,6 +109,11 @@ def securechat_turing() -> None:
     from tests.turing_peer import KEY
 
     securechat(lambda reactor: TuringRobot(reactor, KEY, url=sys.argv[2]))
+
+
+def securechat_constant() -> None:
+    """Our own server with a record to each client each tick."""
+    securechat(shaping="constant")
 
 
 def turing_peer() -> None:
@@ -196,6 +201,7 @@ def uvloop_tls() -> None:
 
 SERVERS: dict[str, Callable[[], None]] = {
     "securechat": securechat,
+    "securechat-constant": securechat_constant,
     "securechat-turing": securechat_turing,
     "turing-peer": turing_peer,
     "twisted-tls": twisted_tls,
