@@ -57,8 +57,8 @@ class Script:
         parser.read_string(text)
         self._words = words
         self._reflections = dict(parser["reflect"])
-        self._memory, self._wordless, self._nothing = (
-            _rule(parser[name]) for name in ("memory", "wordless", "nothing")
+        self._memory, self._wordless, self._numbers, self._nothing = (
+            _rule(parser[name]) for name in ("memory", "wordless", "numbers", "nothing")
         )
         self._rules = [_rule(parser[name]) for name in parser.sections() if "when" in parser[name]]
 
@@ -97,7 +97,9 @@ class Script:
                 end = self._find(lower, phrase)
                 if end >= 0:
                     return rule, self._said_back(_CLAUSE_END.split(text[end:], maxsplit=1)[0])
-        return (self._nothing if any(map(str.isalnum, text)) else self._wordless), ""
+        if any(map(str.isalpha, text)):
+            return self._nothing, ""
+        return (self._numbers if any(map(str.isdigit, text)) else self._wordless), ""
 
     def _find(self, text: str, phrase: str) -> int:
         """Where the phrase ends in the text; -1 if it is not there."""
