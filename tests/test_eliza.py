@@ -1,5 +1,6 @@
 """The offline robot: what it says, in two languages, and what it remembers."""
 
+import sys
 import time
 from collections import Counter
 from datetime import datetime
@@ -27,7 +28,7 @@ me = you
 {SAY}Go on.
 """
 SCRIPTS = {"en": load_script("en", words=True), "zh": load_script("zh", words=False)}
-MAX_SECONDS = 0.005  # for an answer, whatever was said
+MAX_SECONDS = 0.005 if sys.gettrace() is None else 0.05  # for an answer, whatever was said; tracing takes its time
 
 
 class ElizaTests(SynchronousTestCase):
@@ -248,7 +249,13 @@ class ScriptTests(SynchronousTestCase):
     def test_oursAreWhole(self) -> None:
         """Every answer names what is remembered somewhere, and a rule has two for each thing that it may know."""
         for script in SCRIPTS.values():
-            rules = [*script._rules, script._memory, script._wordless, script._numbers, script._nothing]
+            rules = [
+                *{rule for _phrase, rule in script._phrases},
+                script._memory,
+                script._wordless,
+                script._numbers,
+                script._nothing,
+            ]
             known = {"rest", "time", "date"} | {rule.remember for rule in rules if rule.remember}
             for rule in rules:
                 counts = Counter(len(names_in(answer) - {"rest"}) for answer in rule.answers)
@@ -259,10 +266,10 @@ class ScriptTests(SynchronousTestCase):
     def test_everyPhraseIsFound(self) -> None:
         """No phrase hides behind one of a rule before it."""
         for script in SCRIPTS.values():
-            phrases = [(phrase, rule) for rule in script._rules for phrase in rule.phrases]
-            self.assertEqual([phrase for phrase, rule in phrases if script._match(phrase)[0] is not rule], [])
+            hidden = [phrase for phrase, rule in script._phrases if script._match(phrase)[0] is not rule]
+            self.assertEqual(hidden, [])
 
     def test_bothLanguagesHaveTheSameRules(self) -> None:
         """What is remembered in one language can be recalled in the other."""
-        english, chinese = ({rule.remember for rule in script._rules} for script in SCRIPTS.values())
+        english, chinese = ({rule.remember for _phrase, rule in script._phrases} for script in SCRIPTS.values())
         self.assertEqual(english, chinese)

@@ -60,7 +60,8 @@ class Script:
         self._memory, self._wordless, self._numbers, self._nothing = (
             _rule(parser[name]) for name in ("memory", "wordless", "numbers", "nothing")
         )
-        self._rules = [_rule(parser[name]) for name in parser.sections() if "when" in parser[name]]
+        rules = [_rule(parser[name]) for name in parser.sections() if "when" in parser[name]]
+        self._phrases = [(phrase, rule) for rule in rules for phrase in rule.phrases]  # in the order of their rank
 
     def answer(self, said: Sequence[str], heard: Sequence[str] = (), known: Mapping[str, str] | None = None) -> str:
         """What to say to the last of what the user said.
@@ -92,11 +93,9 @@ class Script:
         lower = text.lower()
         if len(lower) != len(text):  # there are letters that grow; what was found has to be where it was found
             lower = text
-        for rule in self._rules:
-            for phrase in rule.phrases:
-                end = self._find(lower, phrase)
-                if end >= 0:
-                    return rule, self._said_back(_CLAUSE_END.split(text[end:], maxsplit=1)[0])
+        for phrase, rule in self._phrases:
+            if phrase in lower and (end := self._find(lower, phrase)) >= 0:
+                return rule, self._said_back(_CLAUSE_END.split(text[end:], maxsplit=1)[0])
         if any(map(str.isalpha, text)):
             return self._nothing, ""
         return (self._numbers if any(map(str.isdigit, text)) else self._wordless), ""
