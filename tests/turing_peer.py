@@ -4,7 +4,8 @@ The tests run it on a real port. By hand: ``python -m tests.turing_peer 8081`` a
 ``SECURECHAT_ROBOT_KEY=00000000000000000000000000000000 twistd -n securechat --robot turing
 -R url=http://127.0.0.1:8081/openapi/api/v2``. It answers a message with what the message names: ``4003``, ``slow``,
 ``hang``, ``huge``, ``broken``, ``cut``, ``reset``, ``html``, ``status``, ``redirect``, ``links``, ``news``, ``bom``,
-``once`` (an error of the service's own, once), ``new user`` (the first user id is not taken); anything else is repeated.
+``once`` (an error of the service's own, once), ``new user`` (the first user id is not taken); anything else is
+repeated.
 """
 
 import hashlib

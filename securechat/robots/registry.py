@@ -73,12 +73,14 @@ def make_robot(
     Its key comes from the file that the option ``key-file`` names, else from the environment: an argument can be read
     by everyone on the machine. A robot that is not `alone` is given no key but its own.
     """
-    # Looking for plugins imports everybody's: only for a robot that did not come with us.
-    maker = BUILT_IN.get(name) or makers().get(name)
-    if maker is None:
-        raise ConfigurationError(
-            _("unknown robot {name}; there are {names}").format(name=name, names=", ".join(sorted(makers())))
-        )
+    maker = BUILT_IN.get(name)
+    if maker is None:  # looking for plugins imports everybody's: only for a robot that did not come with us
+        known = makers()
+        maker = known.get(name)
+        if maker is None:
+            raise ConfigurationError(
+                _("unknown robot {name}; there are {names}").format(name=name, names=", ".join(sorted(known)))
+            )
     values = _parse(maker, options)
     takes_key = any(option.name == KEY_FILE for option in maker.options)
     key_file = values.pop(KEY_FILE, None)
