@@ -152,6 +152,7 @@ class ElizaTests(SynchronousTestCase):
 
     def test_language(self) -> None:
         """The language with more words is answered; what has no words is answered in the language before."""
+        self.assertIn("继续", self.talk("好 ok")[0])
         chinese = [text > "\u3000" for text in self.talk("你好 hello", "OK", "🙂", "好", "?!", "I use 微信 every day")]
         self.assertEqual(chinese, [True, False, False, True, True, False])
 
@@ -209,6 +210,10 @@ class ElizaTests(SynchronousTestCase):
             self.assertTrue(answer.strip())
             self.assertLess(len(answer), 400)
         self.assertNotEqual(answers[-1], answers[-2])
+
+    def test_lettersThatGrow(self) -> None:
+        """A letter that takes more room in lower case does not move what is said back."""
+        self.assertIn("about teapots", self.talk("\u0130\u0130\u0130: i like teapots")[0])
 
     def test_braces(self) -> None:
         """What looks like a format in the user's words is only text."""

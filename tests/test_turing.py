@@ -186,7 +186,9 @@ class AnswerTests(TuringTestCase):
         """With a secret the request is encrypted as the service wants it."""
         self.start(with_secret=True)
         self.assertEqual(await say(self.make(secret=SECRET), "你好"), "你好")
-        await self.assertFault(Fault.REFUSED, "你好")
+        for robot in (self.robot, self.make(secret="x"), self.make(secret=SECRET, wall_clock=lambda: NOON_IN_CHINA)):
+            self.assertIn("the encryption does not fit", str(await self.assertFault(Fault.REFUSED, "你好", robot)))
+        self.assertEqual(len(self.peer.asked), 1)
 
     async def test_keepsItsConnection(self) -> None:
         """Ten questions go over one connection."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 from base64 import b64decode
 from collections.abc import Callable
 from typing import Any, cast
@@ -24,6 +25,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 KEY = "0" * 32
 SECRET = "0123456789abcdef"
 PATH = "/openapi/api/v2"
+MAX_SKEW = 300  # seconds between the clocks of the two; how many the service allows is not documented
 
 
 def text_result(text: str, group: int = 0) -> dict[str, Any]:
@@ -118,7 +120,12 @@ class TuringPeer(Resource):
         if ("data" in body) != self._with_secret:
             return self._error(4001)
         if self._with_secret:
-            body = decrypt(body)
+            if abs(int(body["timestamp"]) / 1000 - time.time()) > MAX_SKEW:
+                return self._error(4001)
+            try:
+                body = decrypt(body)
+            except ValueError:
+                return self._error(4001)
         self.asked.append(body)
         user = body["userInfo"]
         if user["apiKey"] != KEY:
