@@ -66,6 +66,15 @@ def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]
         yield number, text.strip()
 
 
+def read_text(path: Path) -> str:
+    """A whole file of UTF-8; ConfigurationError if it is none."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(_("{path}:{line}: not text in UTF-8").format(path=path, line=line)) from None
+
+
 def read_secret(path: Path) -> str:
     """A key or password that stands alone in a file; ConfigurationError if others can read it, or it is none."""
     try:

@@ -26,9 +26,9 @@ def conversation(user: str = "ann", text: str = "x") -> Conversation:
 class Listener:
     """Someone who asks a robot. `heard` is what came; `done` fires when there is no more."""
 
-    def __init__(self, robot: object, user: str = "ann") -> None:
+    def __init__(self, robot: object, user: str = "ann", text: str = "x") -> None:
         self.heard: list[str] = []
-        self.done = Deferred.fromCoroutine(self._listen(cast(IRobot, robot).reply(conversation(user))))
+        self.done = Deferred.fromCoroutine(self._listen(cast(IRobot, robot).reply(conversation(user, text))))
 
     async def _listen(self, chunks: AsyncGenerator[str, None]) -> None:
         async with aclosing(chunks):

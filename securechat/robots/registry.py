@@ -20,6 +20,7 @@ from securechat.robots.echo import EchoMaker
 from securechat.robots.eliza import ElizaMaker
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.openai import OpenAIMaker
 from securechat.robots.options import count
 from securechat.robots.places import Places
 from securechat.robots.turing import TuringMaker
@@ -32,7 +33,7 @@ KEY_FILE: Final = "key-file"
 PLACES: Final = "max-concurrent"
 MAX_PLACES: Final = 10_000
 
-_BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), TuringMaker())
+_BUILT_IN: Final[tuple[IRobotMaker, ...]] = (EchoMaker(), ElizaMaker(), OpenAIMaker(), TuringMaker())
 BUILT_IN: Final = {maker.name: maker for maker in _BUILT_IN}
 
 _OPTION_NAME: Final = re.compile(r"[a-z][a-z_-]{,30}")  # what is not shaped like one may be a key, and is not shown

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_secret
 from securechat.i18n import N_, _
-from securechat.robots.http import Http, read_body
+from securechat.robots.http import Http, read_all
 from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option
 from securechat.robots.options import address, seconds
 from securechat.robots.turing_messages import (
@@ -103,12 +103,16 @@ class TuringRobot:
         body = request(text, self._api_key, user_id, self._place, self._group)
         if self._secret is not None:
             body = encrypted(body, self._api_key, self._secret, int(self._wall_clock() * 1000))
-        response = await self._http.post(self._url, body, {"Content-Type": "application/json; charset=UTF-8"})
-        answer = await read_body(response, MAX_BODY)
-        if response.code != OK:
-            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=response.code))
+        headers: dict[bytes | str, bytes | str] = {"Content-Type": "application/json; charset=UTF-8"}
+        answer = await self._http.post(self._url, body, headers, MAX_BODY)
         try:
-            return parse_answer(answer)
+            reply = await read_all(answer, MAX_BODY)
+        finally:
+            answer.body.close()
+        if answer.status != OK:
+            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=answer.status))
+        try:
+            return parse_answer(reply)
         except TuringError as error:
             if error.code == NO_CALLS_LEFT:
                 error.retry_after = until_midnight(self._wall_clock())
