@@ -154,4 +154,6 @@ class Answering:
                 if self._must_wait():
                     self._room = Deferred()
                     await self._room
-        self._history.add(asked, "".join(parts))  # what was not answered whole is not part of the conversation
+        # What was not answered, or not whole, is not part of the conversation.
+        if any(parts):
+            self._history.add(asked, "".join(parts))

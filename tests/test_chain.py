@@ -11,7 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from securechat.errors import ConfigurationError, Fault, RobotError
-from securechat.robots import Conversation, IRobot, IRobotMaker, Option, Speaker, Turn, make_robots, registry
+from securechat.robots import Conversation, IRobot, IRobotMaker, Notice, Option, Speaker, Turn, make_robots, registry
 from securechat.robots.breaker import LONGEST_PAUSE, Breaker, NotAskedError
 from securechat.robots.chain import Chain
 from securechat.robots.guard import GuardedRobot
@@ -350,6 +350,22 @@ class ChainTests(ListenerTestCase):
             listener.heard,
             ["[turing is busy, or its quota is used up; ollama is broken; eliza answers]\n", "hello"],
         )
+
+    def test_noAnswer(self) -> None:
+        """A robot that only says why it does not answer gives way to the next; the last one is heard."""
+        listener = Listener(self.chain)
+        self.robots[0].say(Notice("I found nothing."))
+        self.robots[0].end()
+        self.robots[1].say(Notice("a moment"), "hello", Notice("the end"))
+        self.robots[1].end()
+        self.successResultOf(listener.done)
+        self.assertEqual(listener.heard, ["[turing has no answer; ollama answers]\n", "a moment", "hello", "the end"])
+        listener = Listener(self.chain)
+        for robot in self.robots:
+            robot.say(Notice("nothing"))
+            robot.end()
+        self.successResultOf(listener.done)
+        self.assertEqual(listener.heard, ["nothing"])
 
     def test_tooLate(self) -> None:
         """A reply that has begun is nobody else's."""

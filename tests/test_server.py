@@ -22,7 +22,7 @@ from securechat.events import Admitted, Event, FaultReceived, GoodbyeReceived, R
 from securechat.keyexchange import ClientHandshake
 from securechat.messages import ClientAuth, Reason
 from securechat.pseudonyms import Pseudonyms
-from securechat.robots import Conversation, IRobot
+from securechat.robots import Conversation, IRobot, Notice
 from securechat.server import Chat, ChatServer, ChatServerFactory
 from securechat.shaping import Shaping
 from securechat.users import Anyone
@@ -230,6 +230,20 @@ class SessionTests(ServerTestCase):
         session.client.start_afresh()
         session.say("c")
         self.assertEqual(self.robot.turns, [["a"], ["a", "a", "b"], ["c"]])
+
+    def test_notices(self) -> None:
+        """What is said about a reply is heard, and not remembered; nor is a question that got nothing else."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.say("1", Notice("!"))
+        self.robot.end()
+        session.say("two")
+        self.robot.say(Notice("nothing found"))
+        self.robot.end()
+        session.say("three")
+        self.assertEqual(self.robot.turns[-1], ["one", "1", "three"])
+        texts = [event.text for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual("".join(texts), "1!nothing found")
 
     def test_forgetsTheOldest(self) -> None:
         """A conversation is remembered up to a number of turns and of characters."""

@@ -1,5 +1,7 @@
 """Server-Sent Events, however they are cut."""
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -93,5 +95,5 @@ class AnyBytesTests(SynchronousTestCase):
         """The events are the same however the stream is cut."""
         text = end.join(lines)
         cuts = sorted({min(place, len(text)) for place in places} | {0, len(text)})
-        pieces = [text[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+        pieces = [text[start:stop] for start, stop in itertools.pairwise(cuts)]
         self.assertEqual(events(*pieces), events(text))

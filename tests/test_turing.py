@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots import Conversation, IRobot, Speaker, Turn, make_robot, turing
+from securechat.robots.guard import GuardedRobot
 from securechat.robots.turing import TuringRobot, until_midnight
 from securechat.robots.turing_messages import ERRORS, Place, TuringError, encrypted, parse_answer, request
 from tests.turing_peer import KEY, PATH, SECRET, TuringPeer
@@ -409,7 +410,8 @@ class OptionTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def make(self, *options: str, **environ: str) -> TuringRobot:
-        return cast(TuringRobot, make_robot(reactor, "turing", options, environ))
+        guarded = cast(GuardedRobot, make_robot(reactor, "turing", options, environ))
+        return cast(TuringRobot, guarded._robot)
 
     def assertRefused(self, words: str, *options: str, **environ: str) -> None:
         error = self.assertRaises(ConfigurationError, self.make, *options, **environ)

@@ -1,6 +1,6 @@
 """Several robots, one after the other: the next answers when the one before cannot."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -23,6 +23,7 @@ WHY = {
     Fault.TOO_LONG: N_("this was too long for {robot}"),
 }
 BROKEN = N_("{robot} is broken")
+NO_ANSWER = N_("{robot} has no answer")
 
 
 @implementer(IRobot)
@@ -36,16 +37,19 @@ class Chain:
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         failed: list[str] = []
         for robot in self._robots:
+            notices: list[str] = []  # that came before anything else
             begun = False
             try:
                 async with aclosing(robot.reply(conversation)) as chunks:
                     async for chunk in chunks:
-                        if failed and not begun:
-                            whys = "; ".join(failed)
-                            yield Notice(_("[{why}; {robot} answers]").format(why=whys, robot=robot.name) + "\n")
-                        begun = True
+                        if not begun and isinstance(chunk, Notice):
+                            notices.append(chunk)
+                            continue
+                        if not begun:
+                            begun = True
+                            for notice in (*self._who_answers(robot, failed), *notices):
+                                yield notice
                         yield chunk
-                return
             except CancelledError:
                 raise
             except Exception as error:
@@ -60,7 +64,21 @@ class Chain:
                         detail=str(failure),
                     )
                 why = WHY.get(failure.fault, BROKEN)
-                failed.append(_(why).format(robot=robot.name))
+            else:
+                if begun:
+                    return
+                if robot is self._robots[-1]:
+                    for notice in notices:
+                        yield notice
+                    return
+                why = NO_ANSWER
+            failed.append(_(why).format(robot=robot.name))
+
+    @staticmethod
+    def _who_answers(robot: IRobot, failed: list[str]) -> Iterator[Notice]:
+        """What the user has to know if it is not the first."""
+        if failed:
+            yield Notice(_("[{why}; {robot} answers]").format(why="; ".join(failed), robot=robot.name) + "\n")
 
     def close(self) -> Deferred[None]:
         return gatherResults([robot.close() for robot in self._robots]).addCallback(lambda _closed: None)

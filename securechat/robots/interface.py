@@ -33,7 +33,10 @@ class Conversation:
 
 
 class Notice(str):
-    """A chunk about the reply rather than of it: the user sees it, the conversation does not remember it."""
+    """A chunk about the reply rather than of it: the user sees it, the conversation does not remember it.
+
+    A reply of nothing else is no answer: if there is another robot, it is asked instead.
+    """
 
     __slots__ = ()
 

@@ -17,7 +17,7 @@ from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_secret
 from securechat.i18n import N_, _
 from securechat.robots.http import Http, read_all
-from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option
+from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Notice, Option
 from securechat.robots.options import address, seconds
 from securechat.robots.turing_messages import (
     BAD_USER_ID,
@@ -34,6 +34,7 @@ from securechat.robots.turing_messages import (
 
 DEFAULT_URL: Final = "http://openapi.tuling123.com/openapi/api/v2"
 DEFAULT_PLACE: Final = Place("武汉", "湖北")
+DEFAULT_PLACES: Final = "16"  # questions at once; how many the service takes is not documented
 DEFAULT_TIMEOUT: Final = "15"  # seconds, for a question with its answer
 MAX_TEXT: Final = 128  # characters that the API takes
 MAX_BODY: Final = 1024 * 1024  # bytes; an answer has a few thousand
@@ -77,12 +78,11 @@ class TuringRobot:
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         text = conversation.turns[-1].text.strip()
         if not text:
-            yield _("You said nothing.")
+            yield Notice(_("You said nothing."))
         elif len(text) > MAX_TEXT:
             # Neither cut nor split: an answer to half a question misleads, and each part would cost a call of the day.
-            yield _("I understand at most {limit} characters at once, and those were {size}. Say it in less?").format(
-                limit=MAX_TEXT, size=len(text)
-            )
+            limits = _("I understand at most {limit} characters at once, and those were {size}. Say it in less?")
+            yield Notice(limits.format(limit=MAX_TEXT, size=len(text)))
         else:
             yield await self._http.within(self._timeout, self._ask(text, conversation.user_id))
 
@@ -141,20 +141,21 @@ class TuringMaker:
     name = "turing"
     summary = N_("the Turing robot (图灵机器人), API v2; needs a key")
     options = (
-        Option("key-file", N_("file with the API key (else the variable SECURECHAT_ROBOT_KEY)")),
+        Option("key-file", N_("file with the API key (else the variable SECURECHAT_TURING_KEY)")),
         Option("url", N_("address of the API"), DEFAULT_URL),
         Option("city", N_("where questions come from; empty: say nothing of it"), DEFAULT_PLACE.city),
         Option("province", N_("… in which province; of the default city"), DEFAULT_PLACE.province),
         Option("street", N_("… and in which street")),
         Option("group", N_("id of a group in which all users are, at most 64 characters")),
         Option("timeout", N_("seconds for an answer"), DEFAULT_TIMEOUT),
+        Option("max-concurrent", N_("questions at once"), DEFAULT_PLACES),
         Option("secret-file", N_("file with the secret, if encryption is switched on at the service")),
     )
 
     def makeRobot(self, reactor: Any, options: Mapping[str, str], key: str | None) -> IRobot:
         if key is None:
             raise ConfigurationError(
-                _("the Turing robot needs a key: -R key-file=FILE or the variable SECURECHAT_ROBOT_KEY")
+                _("the Turing robot needs a key: -R key-file=FILE or the variable SECURECHAT_TURING_KEY")
             )
         secret_file = options.get("secret-file")
         return TuringRobot(

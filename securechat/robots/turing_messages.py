@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import N_, _
+from securechat.robots.interface import Notice
 
 FIRST_SUCCESS: Final = 10000  # intent codes from here on are kinds of answers
 NO_RESULT: Final = frozenset({5000, 6000})
@@ -83,7 +84,7 @@ def parse_answer(body: bytes) -> str:
     code = answer.intent.code
     text = "\n".join(line for result in _in_order(answer.results) for line in _lines(result))
     if code in NO_RESULT or (code >= FIRST_SUCCESS and not text):
-        return _("I found nothing on that.")
+        return Notice(_("I found nothing on that."))
     if code >= FIRST_SUCCESS or (code == 0 and text):  # 0: the weather, for one
         return text
     raise TuringError(code)
