@@ -145,7 +145,7 @@ class Answering:
                 data = chunk.encode(errors="replace")
                 if len(data) > room:
                     self._outbox.add(data[:room].decode(errors="ignore").encode())
-                    raise RobotError(Fault.TOO_LONG, "the reply is longer than a message may be")
+                    raise RobotError(Fault.TOO_LONG, _("the reply is longer than a message may be"))
                 room -= len(data)
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from securechat.errors import Fault, RobotError
+from securechat.i18n import _
 
 FIRST_PAUSE: Final = 1.0  # seconds; each failure after a pause doubles it
 LONGEST_PAUSE: Final = 60.0
@@ -38,7 +39,11 @@ class Breaker:
             return
         left = self._open_until - self._clock()
         if left > 0 or self._probing:
-            raise NotAskedError(self._failure.fault, f"not asked for {max(left, 0.0):.0f} s more", max(left, 0.0))
+            raise NotAskedError(
+                self._failure.fault,
+                _("not asked for {seconds:.0f} s more").format(seconds=max(left, 0.0)),
+                max(left, 0.0),
+            )
         self._probing = True
 
     def answered(self) -> None:

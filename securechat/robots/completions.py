@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from securechat.errors import Fault, RobotError
+from securechat.i18n import _
 from securechat.robots.interface import Conversation, Speaker
 
 MAX_MODELS: Final = 10  # names of models that a log line lists
@@ -64,9 +65,9 @@ def _object(text: str | bytes) -> dict[str, Any]:
     try:
         answer = json.loads(text)
     except (ValueError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, "the answer is not JSON") from None
+        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not JSON")) from None
     if not isinstance(answer, dict):
-        raise RobotError(Fault.BROKEN_ANSWER, "the answer is not a JSON object")
+        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not a JSON object"))
     return answer
 
 
@@ -108,11 +109,11 @@ def upstream_error(error: object, status: int = 200, retry_after: float | None =
         words = [str(error[field]) for field in ("code", "type") if error.get(field) is not None]
     detail = f"status {status}" + "".join(f", {word}" for word in words if _TOKEN.fullmatch(word))
     if status in (401, 403):
-        return RobotError(Fault.REFUSED, f"{detail}: the key was not accepted")
+        return RobotError(Fault.REFUSED, _("{detail}: the key was not accepted").format(detail=detail))
     if status in (429, 503):
         return RobotError(Fault.BUSY, detail, retry_after)
     if status == 413 or (status in (200, 400, 422, 500) and _TOO_LONG.search(message)):
-        return RobotError(Fault.TOO_LONG, f"{detail}: more than the model takes")
+        return RobotError(Fault.TOO_LONG, _("{detail}: more than the model takes").format(detail=detail))
     if 400 <= status < 500:
         return RobotError(Fault.REFUSED, detail)
     return RobotError(Fault.BROKEN_ANSWER, detail)
@@ -121,9 +122,9 @@ def upstream_error(error: object, status: int = 200, retry_after: float | None =
 def check_finish(finish: str) -> None:
     """RobotError if that is no good end of a reply."""
     if finish in _FILTERED:
-        raise RobotError(Fault.REFUSED, "the server's filter took the reply")
+        raise RobotError(Fault.REFUSED, _("the server's filter took the reply"))
     if finish in _ABORTED:
-        raise RobotError(Fault.BROKEN_ANSWER, "the server broke the reply off")
+        raise RobotError(Fault.BROKEN_ANSWER, _("the server broke the reply off"))
 
 
 def error_in(body: bytes) -> object:

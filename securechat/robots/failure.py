@@ -1,6 +1,7 @@
 """Every way in which a robot fails, as the one kind of error that the others know."""
 
 from securechat.errors import Fault, RobotError
+from securechat.i18n import _
 
 
 def robot_error(error: Exception) -> RobotError:
@@ -10,7 +11,7 @@ def robot_error(error: Exception) -> RobotError:
     """
     if isinstance(error, RobotError):
         return error
-    return RobotError(Fault.INTERNAL, f"{type(error).__name__} at {_place(error)}")
+    return RobotError(Fault.INTERNAL, _("{error} at {place}").format(error=type(error).__name__, place=_place(error)))
 
 
 def _place(error: Exception) -> str:

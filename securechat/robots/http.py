@@ -34,6 +34,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResp
 from zope.interface import implementer
 
 from securechat.errors import Fault, RobotError
+from securechat.i18n import _
 
 CONNECT_TIMEOUT: Final = 3.0  # seconds to reach a server, its name looked up and second attempts included
 RETRY_PAUSES: Final = (
@@ -77,8 +78,8 @@ def _not_connected(failure: Failure) -> Failure:
     if failure.check(CancelledError, ConnectingCancelledError):
         raise CancelledError
     if failure.check(TimedOut):
-        raise RobotError(Fault.UNREACHABLE, f"no connection within {CONNECT_TIMEOUT:g} s")
-    raise RobotError(Fault.UNREACHABLE, failure.type.__name__ if failure.type else "no connection")
+        raise RobotError(Fault.UNREACHABLE, _("no connection within {seconds:g} s").format(seconds=CONNECT_TIMEOUT))
+    raise RobotError(Fault.UNREACHABLE, type(failure.value).__name__)
 
 
 @implementer(IAgentEndpointFactory)
@@ -158,7 +159,7 @@ class Body(Protocol):
                 piece = self._opened(self._pieces.popleft())
                 self._limit -= len(piece)
                 if self._limit < 0:
-                    raise RobotError(Fault.BROKEN_ANSWER, "the answer is too large")
+                    raise RobotError(Fault.BROKEN_ANSWER, _("the answer is too large"))
                 if piece:
                     return piece
             elif self._end is None:
@@ -172,7 +173,7 @@ class Body(Protocol):
     def _check_end(self, end: Failure) -> None:
         whole = end.check(ResponseDone, PotentialDataLoss)  # the latter: a body whose end is the connection's
         if not whole or (self._inflate is not None and not self._inflate.eof):
-            raise RobotError(Fault.BROKEN_ANSWER, "the answer was cut")
+            raise RobotError(Fault.BROKEN_ANSWER, _("the answer was cut"))
 
     def _opened(self, piece: bytes) -> bytes:
         if self._inflate is None:
@@ -180,7 +181,7 @@ class Body(Protocol):
         try:
             return self._inflate.decompress(piece, self._limit + 1)
         except zlib.error:
-            raise RobotError(Fault.BROKEN_ANSWER, "the answer's compression is broken") from None
+            raise RobotError(Fault.BROKEN_ANSWER, _("the answer's compression is broken")) from None
 
     def close(self) -> None:
         """Let go of the connection, unless the body has ended."""
@@ -200,7 +201,7 @@ class Answer:
         response.deliverBody(self.body)
         if encodings not in ([], [b"gzip"], [b"x-gzip"], [b"deflate"], [b"identity"]):
             self.body.close()
-            raise RobotError(Fault.BROKEN_ANSWER, "the answer's encoding is unknown")
+            raise RobotError(Fault.BROKEN_ANSWER, _("the answer's encoding is unknown"))
 
 
 async def read_all(answer: Answer, limit: int) -> bytes:
@@ -209,7 +210,7 @@ async def read_all(answer: Answer, limit: int) -> bytes:
     while piece := await answer.body.read():
         body += piece
         if len(body) > limit:
-            raise RobotError(Fault.BROKEN_ANSWER, "the answer is too large")
+            raise RobotError(Fault.BROKEN_ANSWER, _("the answer is too large"))
     return body
 
 
@@ -253,7 +254,7 @@ def _timed_out(result: T | Failure, seconds: float) -> T | Failure:
     """What to make of work that was cancelled because its time was over."""
     if isinstance(result, Failure):
         result.trap(CancelledError)
-        raise RobotError(Fault.TIMED_OUT, f"no answer within {seconds:g} s")
+        raise RobotError(Fault.TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=seconds))
     return result
 
 

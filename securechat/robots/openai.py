@@ -112,10 +112,10 @@ class OpenAIRobot:
             empty = False
             yield text
         if finish is None:
-            raise RobotError(Fault.BROKEN_ANSWER, "the reply was cut")
+            raise RobotError(Fault.BROKEN_ANSWER, _("the reply was cut"))
         check_finish(finish)
         if empty:
-            raise RobotError(Fault.BROKEN_ANSWER, f"the reply is empty, and ended with {finish:.20}")
+            raise RobotError(Fault.BROKEN_ANSWER, _("the reply is empty"))
         if finish == completions.CUT_BY_LIMIT:
             yield Notice("\n" + _("[The reply ends here because it may not be longer.]"))
 
@@ -173,13 +173,15 @@ class OpenAIRobot:
         try:
             names = ", ".join(await self._models())
         except RobotError:
-            return RobotError(Fault.REFUSED, "status 404: nothing is there; look at the url")
-        return RobotError(Fault.REFUSED, f"status 404: there is no such model; there are: {names}")
+            return RobotError(Fault.REFUSED, _("status 404: nothing is there; look at the url"))
+        return RobotError(
+            Fault.REFUSED, _("status 404: there is no such model; there are: {names}").format(names=names)
+        )
 
     async def _first_model(self) -> str:
         models = await self._models()
         if not models:
-            raise RobotError(Fault.REFUSED, "the server lists no model: say which one, with -R model=NAME")
+            raise RobotError(Fault.REFUSED, _("the server lists no model: say which one, with -R model=NAME"))
         return models[0]
 
     async def _models(self) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from twisted.internet.defer import Deferred
 
 from securechat.errors import Fault, RobotError
+from securechat.i18n import _
 
 
 class Places:
@@ -30,7 +31,7 @@ class Places:
             self._free -= 1
             return
         if user_id in self._waiting:
-            raise RobotError(Fault.BUSY, "all places are taken")
+            raise RobotError(Fault.BUSY, _("all places are taken"))
         turn: Deferred[None] = Deferred(lambda _cancelled: self._give_up(user_id))
         self._waiting[user_id] = turn
         await turn

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from securechat.errors import Fault, RobotError
+from securechat.i18n import _
 
 MAX_LINE: Final = 1024 * 1024  # bytes
 MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of one event's data
@@ -92,4 +93,4 @@ class EventStream:
     @staticmethod
     def _check(size: int, limit: int) -> None:
         if size > limit:
-            raise RobotError(Fault.BROKEN_ANSWER, "an event of the stream is too large")
+            raise RobotError(Fault.BROKEN_ANSWER, _("an event of the stream is too large"))
