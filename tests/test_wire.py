@@ -13,6 +13,7 @@ from twisted.web.server import Site
 
 from securechat.suites import DEFAULT_SUITE, SUITES
 from tests.daemon import Daemon, Talk
+from tests.openai_peer import OpenAIPeer
 from tests.turing_peer import KEY, PATH, TuringPeer
 
 reactor: Any = installed
@@ -123,3 +124,12 @@ class WireTests(TestCase):
             "turing cannot be reached; eliza answers",
             await self.observe(DEFAULT_SUITE, *robot, "--robot", "eliza", **key),
         )
+
+    async def test_openai(self) -> None:
+        """A server that streams, word by word, with thoughts and comments between."""
+        service = reactor.listenTCP(0, OpenAIPeer(reactor), interface="127.0.0.1")
+        self.addCleanup(service.stopListening)
+        url = f"url=http://127.0.0.1:{service.getHost().port}"
+        for suite in SUITES:
+            said = await self.observe(suite, "--robot", "openai", "-R", url)
+            self.assertIn("tell me something longer", said)

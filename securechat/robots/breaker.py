@@ -37,13 +37,10 @@ class Breaker:
         """A question is about to be asked; NotAskedError if it should not be."""
         if self._failure is None:
             return
-        left = self._open_until - self._clock()
-        if left > 0 or self._probing:
-            raise NotAskedError(
-                self._failure.fault,
-                _("not asked for {seconds:.0f} s more").format(seconds=max(left, 0.0)),
-                max(left, 0.0),
-            )
+        left = max(0.0, self._open_until - self._clock())
+        if left or self._probing:
+            detail = _("not asked for {seconds:.0f} s more").format(seconds=left)
+            raise NotAskedError(self._failure.fault, detail, left)
         self._probing = True
 
     def answered(self) -> None:
