@@ -21,7 +21,9 @@ from securechat.known_hosts import _parse as parse_known
 from securechat.messages import Chunk, Goodbye, Reason, decode, encode
 from securechat.names import canonical_host
 from securechat.records import Opener, RecordType, Sealer
+from securechat.robots.completions import Reply
 from securechat.robots.eliza import load_script
+from securechat.robots.sse import EventStream
 from securechat.robots.turing_messages import parse_answer
 from securechat.suites import SUITES
 from tests.pair import PQ, Pair
@@ -121,6 +123,51 @@ def turing(data: bytes) -> None:
         parse_answer(data)
 
 
+def _pieces(data: bytes) -> list[bytes]:
+    size = data[0] % 16 + 1 if data else 1
+    return [data[start : start + size] for start in range(1, len(data), size)]
+
+
+def _events(pieces: list[bytes]) -> tuple[list[str], str]:
+    stream = EventStream()
+    found = []
+    try:
+        for piece in pieces:
+            for event in stream.feed(piece):
+                found.append(f"{event.type} {event.id} {event.data}")
+        for event in stream.end():
+            found.append(f"{event.type} {event.id} {event.data}")
+    except RobotError as error:
+        return found, str(error)
+    return found, ""
+
+
+def _reply(pieces: list[bytes]) -> tuple[list[str], str]:
+    reply = Reply()
+    text = ""
+    try:
+        for piece in pieces:
+            for part in reply.feed(piece):
+                text += part
+        for part in reply.end():
+            text += part
+    except RobotError as error:
+        return [text], str(error)
+    return [text], ""
+
+
+def sse(data: bytes) -> None:
+    """Server-Sent Events."""
+    assert _events(_pieces(data)) == _events([data[1:]])
+
+
+def completion(data: bytes) -> None:
+    """The body of an answer of an OpenAI-compatible server."""
+    found = _reply(_pieces(data))
+    assert found == _reply([data[1:]])
+    found[0][0].encode()
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -135,12 +182,15 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
     "turing": turing,
+    "sse": sse,
+    "completion": completion,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
 }
 
 
 def seeds() -> dict[str, list[bytes]]:
     """A few right inputs for each target."""
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":%b}]}\n\n'
     pair = Pair(PQ)
     first = pair.client.data_to_send()
     pair.to_server(first)
@@ -162,5 +212,19 @@ def seeds() -> dict[str, list[bytes]]:
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
         "turing": [b'{"intent":{"code":10004},"results":[{"groupType":1,"resultType":"text","values":{"text":"hi"}}]}'],
+        "sse": [
+            b"\0data: a\ndata: b\n\nevent: x\nid: 1\nretry: 2\n: c\ndata\n\n",
+            b"\7\xef\xbb\xbfdata: a\r\rdata: [DONE]",
+            b'\3error: {"code":500}\r\n\r\n',
+        ],
+        "completion": [
+            b"\0" + chunk % (b"hi", b"null") + chunk % (b"", b'"stop"') + b"data: [DONE]\n\n",
+            b"\5"
+            + chunk % (b"<think>", b"null")
+            + chunk % (b"</think>\\ud83d", b"null")
+            + chunk % (b"\\ude00", b'"length"'),
+            b'\1{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}',
+            b'\2data: {"error":{"message":"m","code":"context_length_exceeded","type":"x"}}\n\n',
+        ],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
     }

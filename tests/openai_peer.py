@@ -1,272 +1,423 @@
-"""A server with OpenAI's interface, and with what servers that have it get wrong.
+"""A server that speaks the OpenAI-compatible API as the real ones do, and misspeaks it on request.
 
-The tests run it on a real port. By hand: ``python -m tests.openai_peer 11434`` and, in another window, ``twistd -n
-securechat --robot openai``. What it does is said by the message: the name of one of `PLAYS`, or anything else, which is
-repeated word by word.
+The tests run it on a real port. By hand: ``python -m tests.openai_peer 11434`` and, in another window,
+``twistd -n securechat --robot openai``. It answers a message that is the name of a script below (``ollama``, ``vllm``,
+``hang``, ``cut``, ``status 503``, …) as that script says, and repeats any other. It is written without a web framework,
+because the bytes and the moments at which they are sent matter.
 """
 
 import gzip
 import json
 import sys
-import time
-import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from twisted.internet import reactor as installed
-from twisted.internet.interfaces import IDelayedCall, ITCPTransport
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-KEY = "sk-test-0123456789"
-MODELS = ("llama3.2:latest", "qwen3:4b", "bad\x1bname")
+KEY: Final = "sk-peer-0123456789abcdef"
+TICK: Final = 0.001  # seconds between two writes that have to arrive apart
+HANG: Final = "hang"
+CLOSE: Final = "close"
+RESET: Final = "reset"
+SSE: Final = {"Content-Type": "text/event-stream"}
 
-Step = bytes | float | None
-"""What a server does next: send, wait so many seconds, or (None) close. After the last it keeps the connection."""
-
-HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nConnection: close\r\n\r\n"
-JSON_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
-DONE: Final = b"data: [DONE]\n\n"
-
-
-def chunk(content: object = None, finish: object = None, **more: object) -> bytes:
-    """One event of a reply."""
-    choice = {"index": 0, "delta": {"content": content, **more}, "finish_reason": finish}
-    return data({"object": "chat.completion.chunk", "choices": [choice]})
+Step = bytes | float | str  # bytes to send, seconds to wait, or what to do
+Script = Iterator[Step]
 
 
-def data(value: object) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+def chunk(content: Any = None, finish: Any = None, **more: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {**delta, **more}, "finish_reason": finish}],
+    }
 
 
-def status(code: int, body: object, *headers: str) -> bytes:
-    """An answer with another status."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    lines = (f"HTTP/1.1 {code} Whatever", f"Content-Length: {len(content)}", "Connection: close", *headers)
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+def data(value: Any) -> bytes:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"data: {text}\n\n".encode()
 
 
-def whole(content: object, finish: str = "stop") -> bytes:
-    """A reply in one piece."""
-    message = {"role": "assistant", "content": content}
-    return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": finish}]}).encode()
+USAGE: Final = {"id": "chatcmpl-1", "choices": [], "usage": {"total_tokens": 7}}
+DONE: Final = data("[DONE]")
+PINGS: Final[list["Step"]] = [b":\n\n", 0.02] * 500
+THOUGHTS: Final[list["Step"]] = [data(chunk(reasoning="hm")), 0.1] * 3
+PARTS: Final[list["Step"]] = [data(chunk([{"type": "thinking", "thinking": "hm"}])), 0.1] * 3
+HTML: Final = b"<!DOCTYPE html><html><h1>502 Bad Gateway</h1>secret of the proxy</html>"
 
 
-def cut(stream: bytes, size: int = 1) -> list[Step]:
-    """A stream in pieces, with a turn of the reactor between them."""
+def head(status: int, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def whole(body: bytes | Any, status: int = 200, **headers: str) -> Script:
+    """An answer with a length."""
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    yield head(status, {"Content-Type": "application/json", "Content-Length": str(len(body)), **given}) + body
+
+
+def stream(*steps: Step, end: bool = True, headers: dict[str, str] = SSE) -> Script:
+    """A stream in HTTP chunks, one for each bytes; without `end` it ends as the last step says."""
+    yield head(200, {**headers, "Transfer-Encoding": "chunked"})
+    for step in steps:
+        yield b"%x\r\n%b\r\n" % (len(step), step) if isinstance(step, bytes) else step
+    if end:
+        yield b"0\r\n\r\n"
+
+
+def says(*contents: str) -> list[Step]:
+    return [data(chunk(content)) for content in contents]
+
+
+def good(*contents: str) -> list[Step]:
+    """A reply that is all right."""
+    return [*says(*contents), data(chunk(finish="stop")), DONE]
+
+
+def flat(*contents: str) -> bytes:
+    """The bytes of a good reply."""
+    return b"".join(step for step in good(*contents) if isinstance(step, bytes))
+
+
+def error(status: int, message: str = "the user said something", **more: Any) -> Script:
+    return whole({"error": {"message": message, **more}}, status)
+
+
+def completion(content: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content, **more}
+    return {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+
+
+def apart(text: bytes, size: int = 1) -> list[Step]:
+    """The same bytes in segments of their own."""
     steps: list[Step] = []
-    for start in range(0, len(stream), size):
-        steps += [stream[start : start + size], 0.0]
+    for start in range(0, len(text), size):
+        steps += [text[start : start + size], TICK]
     return steps
 
 
-def stream(*steps: Any) -> list[Any]:
-    """A stream of events that ends."""
-    return [HEAD, *steps, None]
+def bomb() -> bytes:
+    """200 MiB of comments in some 200 KB."""
+    return gzip.compress((b":" + b" " * 998 + b"\n") * (200 * 1024), 1)
 
 
-def packed(encoding: str, *steps: Any, head: bytes = HEAD) -> list[Any]:
-    """An answer that says how it is packed."""
-    return [head.replace(b"\r\n\r\n", f"\r\nContent-Encoding: {encoding}\r\n\r\n".encode()), *steps, None]
+def endless(first: bytes, step: bytes) -> Script:
+    yield first
+    while True:
+        yield step
+        yield 0.0
 
 
-GOOD: Final = chunk("", role="assistant") + chunk("Hello ") + chunk("there") + chunk(None, "stop")
-THOUGHTFUL: Final = "\n<think>Hm, <b>\n</think>\n\nHello <think>"
-USAGE: Final = data({"choices": [], "usage": {"total_tokens": 3}})
-ERROR: Final = {"error": {"message": "your prompt: x", "type": "server_error", "code": 500}}
+def flood(count: int) -> Script:
+    """Tokens as fast as they are taken; more than any buffer on the way holds."""
+    for _ in range(count):
+        yield data(chunk("x" * 1000))
+    yield from good()
 
-PLAYS: Final[dict[str, list[Any]]] = {
-    "ollama": stream(chunk("Hel", role="assistant"), chunk("lo"), chunk("", "stop"), USAGE, DONE),
-    "llama.cpp": [
-        *(HEAD, b":\n\n", chunk(None, role="assistant"), chunk("Hello"), b":\n\n"),
-        *(data({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "timings": {}}), USAGE, DONE, None),
-    ],
-    "vllm": stream(chunk("", role="assistant"), chunk("Hel", usage={}), chunk("lo", "stop"), DONE),
-    # 1 Comments
-    "comments": stream(b": OPENROUTER PROCESSING\n\n", chunk("Hello"), b":\n", chunk(None, "stop"), b": end\n", DONE),
-    "comments only": stream(*([b": PROCESSING\n\n", 0.05] * 40)),
-    "comments after text": stream(chunk("Hello"), *([b":\n\n", 0.05] * 40)),
-    # 2 The stream's form
-    "crlf": stream(b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n"), DONE),
-    "cr": stream(GOOD.replace(b"\n", b"\r"), DONE),
-    "fields": [
-        *(HEAD, b"retry: 10\nid: 7\nevent: message\n" + chunk("Hel")),
-        *(b'data:{"choices":[\ndata: {"delta":{"content":"lo"},"finish_reason":"stop"}]}\n\n', None),
-    ],
-    "no last line end": stream(GOOD, b"data: [DONE]"),
-    "unfinished event": stream(chunk("Hello"), chunk(" lost", "stop")[:-1]),
-    # 3 Characters cut
-    "split": stream(*cut(chunk("你好") + chunk("，😀", "stop") + DONE)),
-    "surrogates": stream(
-        *(b'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n', 0.0),
-        *(b'data: {"choices":[{"delta":{"content":"\\ude00"},"finish_reason":"stop"}]}\n\n', DONE),
+
+SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
+    # As the real ones do.
+    "ollama": lambda: stream(
+        *(data({**chunk(text, role="assistant"), "system_fingerprint": "fp_ollama"}) for text in ("Hel", "lo")),
+        data(chunk("", "stop", role="assistant")),
+        data(USAGE),
+        DONE,
     ),
-    # 4 and 5 What is missing, null or more than was wanted
-    "odd": [
-        *(HEAD, data({}), data({"choices": None}), data({"choices": []}), data({"choices": [None]})),
-        *(data({"choices": [{"delta": None}]}), data({"choices": [{"index": None}]}), chunk(None, ""), chunk(7)),
-        *(
-            chunk("Hel", ""),
-            data({"choices": [{"index": 1, "delta": {"content": "other"}}, {"delta": {"content": "lo"}}]}),
-        ),
-        *(chunk([{"type": "text", "text": "!"}, 3], "eos"), USAGE, DONE, None),
-    ],
-    # 6 Errors inside
-    "error text": stream(chunk("Hel"), data({"error": "x"})),
-    "error object": stream(chunk("Hel"), data(ERROR), DONE),
-    "error detail": stream(data({"detail": "x"})),
-    "error message": stream(data({"object": "error", "message": "x"})),
-    "error line": stream(chunk("Hel"), b'error: {"code":500,"message":"x"}\n\n'),
-    "error event": stream(b'event: error\ndata: {"error":{"type":"timeout"}}\n\n'),
-    "error whole": [JSON_HEAD, json.dumps(ERROR).encode(), None],
-    # 7 and 8 Ends that are none
-    "cut": stream(chunk("Hel")),
-    "cut at once": [HEAD, None],
-    "ollama's error": stream(chunk("Hel"), chunk("")),
-    "aborted": stream(chunk("Hel"), DONE),
-    "abort": stream(chunk("Hel"), chunk(None, "abort"), DONE),
-    "no done": stream(GOOD),
-    "hangs after its end": [HEAD, GOOD],
-    "filtered": stream(chunk("Hel"), chunk(None, "content_filter"), DONE),
-    "limit": stream(chunk("Hello"), chunk(None, "length"), DONE),
-    "empty": stream(chunk(""), chunk(None, "stop"), DONE),
-    "chunked, cut": [HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked"), b"5\r\ndata:\r\n", None],
-    # 9 In one piece
-    "whole": [JSON_HEAD, whole("Hello"), None],
-    "whole, slow": [JSON_HEAD, whole("Hello")[:20], 0.3, whole("Hello")[20:], None],
-    # 10 Proxies
-    "html": [b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<html>x</html>", None],
-    "html 502": [status(502, b"<html>x</html>")],
-    # 11 Time
-    "hang": [],
-    "hang before text": [HEAD],
-    "hang in text": [HEAD, chunk("Hello")],
-    "slow start": [0.3, HEAD, chunk("Hello", "stop"), DONE, None],
-    "slow": stream(*(step for word in ("one ", "two ", "three ") for step in (chunk(word), 0.1)), chunk("", "stop")),
-    # 12 Thoughts
-    "thoughts": stream(chunk(None, reasoning="Hm"), chunk("", reasoning_content="Hm"), chunk("Hello", "stop"), DONE),
-    "long thoughts": stream(*([chunk(None, reasoning_content="Hm"), 0.05] * 12), chunk("Hello", "stop"), DONE),
-    "inline thoughts": stream(*(chunk(letter) for letter in THOUGHTFUL), chunk("", "stop")),
-    "almost a thought": stream(chunk("<thi"), chunk(None, "stop"), DONE),
-    "only thoughts": stream(chunk("<think>Hm"), chunk(None, "stop"), DONE),
-    # 14 Statuses
-    "401": [status(401, {"error": {"message": f"Incorrect key {KEY}", "code": "invalid_api_key"}})],
-    "403": [status(403, b"")],
-    "404": [status(404, {"error": {"message": 'model "x" not found', "type": "not_found_error"}})],
-    "429": [status(429, ERROR, "Retry-After: 7")],
-    "429 date": [status(429, ERROR, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT")],
-    "429 nonsense": [status(429, ERROR, "Retry-After: soon")],
-    "503": [status(503, {"error": {"message": "Loading model", "type": "unavailable_error"}})],
-    "400": [status(400, {"error": {"message": "unknown field", "type": "invalid_request_error"}})],
-    "context": [status(400, {"error": {"message": "x", "code": "context_length_exceeded"}})],
-    "500": [status(500, ERROR)],
-    # 17 Bounds, and compression
-    "endless line": [HEAD, *([b"data: " + b"x" * 65_536] * 40)],
-    "endless event": [HEAD, *([b"data: " + b"x" * 65_536 + b"\n"] * 80)],
-    "endless error": [status(500, b"x" * 100_000)],
-    "endless answer": [JSON_HEAD, *([b" " * 262_144] * 20)],
-    "gzip": packed("gzip", *cut(gzip.compress(GOOD + DONE), 7)),
-    "gzip, cut": packed("gzip", gzip.compress(GOOD + DONE)[:40]),
-    "gzip, not": packed("gzip", GOOD),
-    "deflate": packed("deflate", zlib.compress(GOOD + DONE)),
-    "brotli": packed("br", GOOD),
-    "bomb": packed("gzip", gzip.compress(bytes(16 * 1024 * 1024)), head=JSON_HEAD),
-    # 19 Redirects
-    "redirect": [b"HTTP/1.1 307 Go\r\nLocation: http://localhost:9/v1\r\nContent-Length: 0\r\n\r\n"],
-    # What is no HTTP
-    "garbage": [b"\x16\x03\x01\x02\x00garbage\r\n\r\n", None],
-    "not json": [HEAD, b"data: {nonsense\n\n"],
-    "nested": [HEAD, b"data: " + b"[" * 100_000 + b"\n\n"],
-    "no object": [HEAD, b"data: 7\n\n"],
-    "close": [None],
+    "llama.cpp": lambda: stream(
+        data({"choices": [{"finish_reason": None, "index": 0, "delta": {"role": "assistant", "content": None}}]}),
+        b":\n\n",
+        *says("Hel", "lo"),
+        data({**chunk(finish="stop"), "timings": {"predicted_n": 2}}),
+        data(USAGE),
+        DONE,
+    ),
+    "vllm": lambda: stream(
+        data({**chunk("", role="assistant"), "usage": {"total_tokens": 1}}),
+        data(chunk("Hel")),
+        data({**chunk("lo", "stop"), "usage": {"total_tokens": 3}}),
+        data(USAGE),
+        DONE,
+    ),
+    "openrouter": lambda: stream(b": OPENROUTER PROCESSING\n\n", *good("Hel", "lo"), b": trailer\n\n"),
+    # 1
+    "comments": lambda: stream(b": ping\n\n", *says("Hello"), *PINGS),
+    "comments only": lambda: stream(*PINGS),
+    # 2
+    "cr": lambda: stream(flat("Hello").replace(b"\n", b"\r")),
+    "crlf": lambda: stream(*apart(flat("Hello").replace(b"\n", b"\r\n"), 7)),
+    "fields": lambda: stream(
+        b"\xef\xbb\xbfid: 1\nretry: 10\nevent: message\ndata:",
+        b'{"choices":[{"delta":\n',
+        b'data: {"content": "Hello"},\ndata:"finish_reason":"stop"}]}\n\n',
+        b"data: [DONE]",
+    ),
+    # 3
+    "bytes": lambda: stream(*apart(flat("汉字😀"))),
+    "surrogates": lambda: stream(
+        b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"\\ude00b"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"c\\ud83d"},"finish_reason":"stop"}]}\n\n',
+        DONE,
+    ),
+    # 4
+    "nulls": lambda: stream(
+        data({"choices": None}),
+        data({"object": "chat.completion.chunk"}),
+        data({"choices": [None, {"delta": None}, 7]}),
+        data({"choices": [{}]}),
+        data({"choices": [{"delta": {"content": 7}, "finish_reason": ""}]}),
+        data({"choices": [{"index": None, "delta": {"content": "Hello"}, "finish_reason": ""}]}),
+        data({"choices": [{"index": 0, "finish_reason": "whatever"}], "error": None}),
+        DONE,
+    ),
+    "empty finish": lambda: stream(*says("Hel"), data(chunk("", "")), DONE),
+    # 5
+    "choices": lambda: stream(
+        data({"choices": [{"index": 1, "delta": {"content": "other"}, "finish_reason": "abort"}]}),
+        data({"choices": [{"index": 1, "delta": {"content": "x"}}, {"index": 0, "delta": {"content": "Hello"}}]}),
+        data(chunk(finish="stop")),
+        data(USAGE),
+        DONE,
+    ),
+    # 6
+    "error text": lambda: stream(*says("Hel"), data({"error": "the user said something"})),
+    "error object": lambda: stream(
+        *says("Hel"), data({"error": {"message": "the user said", "type": "server_error", "code": 500}}), DONE
+    ),
+    "error detail": lambda: stream(data({"detail": "the user said something"})),
+    "error message": lambda: stream(data({"object": "error", "message": "the user said", "code": 400})),
+    "error event": lambda: stream(*says("Hel"), b"event: error\n" + data({"message": "the user said"})),
+    "error line": lambda: stream(
+        *says("Hel"), b'error: {"code":500,"message":"the user said","type":"server_error"}\n\n'
+    ),
+    "error busy": lambda: stream(data({"error": {"message": "wait", "type": "overloaded_error"}})),
+    "error whole": lambda: whole({"error": {"message": "the user said", "type": "server_error"}}),
+    "error long": lambda: stream(
+        data({"error": {"message": "the request exceeds the available context size", "code": 400}})
+    ),
+    # 7
+    "cut": lambda: stream(*says("Hel", "lo"), CLOSE, end=False),
+    "cut clean": lambda: stream(*says("Hel", "lo")),
+    "cut ollama": lambda: stream(*says("Hel"), data({"choices": [{"delta": {"content": ""}, "finish_reason": ""}]})),
+    "cut event": lambda: stream(*says("Hel"), data(chunk("lo", "stop"))[:-1]),
+    "reset": lambda: stream(*says("Hel"), 0.02, RESET, end=False),
+    "reset at once": lambda: iter([RESET]),
+    "no done": lambda: stream(*says("Hello"), data(chunk(finish="stop"))),
+    "no end": lambda: stream(*says("Hello"), data(chunk(finish="stop")), HANG),
+    "cut after": lambda: stream(*good("Hello"), 0.02, RESET, end=False),
+    # 8
+    "abort": lambda: stream(*says("Hel"), DONE),
+    "abort finish": lambda: stream(*says("Hel"), data(chunk(finish="abort")), DONE),
+    # 9
+    "whole": lambda: whole(completion("Hello")),
+    "whole parts": lambda: whole(
+        completion([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}])
+    ),
+    "whole as stream": lambda: whole(completion("Hello"), Content_Type="text/event-stream"),
+    "stream as whole": lambda: stream(*good("Hello"), headers={"Content-Type": "application/json"}),
+    # 10
+    "html": lambda: whole(HTML, Content_Type="text/html"),
+    "html 502": lambda: whole(HTML, 502, Content_Type="text/html"),
+    "html 404": lambda: whole(HTML, 404, Content_Type="text/html"),
+    "html untold": lambda: whole(b"\n " + HTML),
+    # 11
+    "hang": lambda: iter([HANG]),
+    "hang after head": lambda: stream(HANG),
+    "hang after role": lambda: stream(data(chunk("", role="assistant")), HANG),
+    "hang between": lambda: stream(*says("Hel"), HANG),
+    "hang in token": lambda: stream(*says("Hel"), data(chunk("lo"))[:20], HANG),
+    "late": lambda: stream(0.4, *says("Hel"), *good("lo")),
+    "slow": lambda: stream(*(step for text in ("H", "e", "l", "l", "o") for step in (*says(text), 0.1)), *good()),
+    # 12
+    "reasoning": lambda: stream(
+        data(chunk(reasoning="let me ")), data(chunk(None, reasoning_content="think")), *good("Hello")
+    ),
+    "think": lambda: stream(*good("<th", "ink>no <b>", "</", "thin", "k>\n", "\nHel", "lo <think>")),
+    "think only": lambda: stream(*good("<think>hm")),
+    "slow thought": lambda: stream(*THOUGHTS, *PARTS, *good("Hello")),
+    # 14
+    "busy": lambda: whole({"error": {"message": "wait", "type": "rate_limit_exceeded"}}, 429, Retry_After="7"),
+    "busy date": lambda: whole({"error": "wait"}, 503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT"),
+    "loading": lambda: error(503, "Loading model", type="unavailable_error", code=503),
+    "key": lambda: error(401, f"Incorrect API key provided: {KEY}", code="invalid_api_key"),
+    "key in code": lambda: error(401, "no", code=KEY),
+    "no model": lambda: error(404, 'model "x" not found', type="not_found_error"),
+    "too long": lambda: error(400, "shorten it", code="context_length_exceeded"),
+    "too long vllm": lambda: whole(
+        {"object": "error", "message": "This model's maximum context length is 4096 tokens.", "code": 400}, 400
+    ),
+    # 17
+    "line": lambda: stream(*list_of(b"data: ", b"x" * 65536, 40)),
+    "event": lambda: stream(*list_of(b"", b"data: " + b"x" * 65536 + b"\n", 80)),
+    "huge": lambda: stream(*list_of(b"", b":" + b" " * 65534 + b"\n", 1200)),
+    "bomb": lambda: stream(bomb(), headers={**SSE, "Content-Encoding": "gzip"}),
+    "gzip": lambda: stream(
+        *apart(gzip.compress(flat("Hello")), 9),
+        headers={**SSE, "Content-Encoding": "gzip"},
+    ),
+    "gzip members": lambda: stream(
+        *(gzip.compress(step) for step in good("Hel", "lo") if isinstance(step, bytes)),
+        headers={**SSE, "Content-Encoding": "gzip"},
+    ),
+    "gzip cut": lambda: stream(
+        gzip.compress(data(chunk("Hello")))[:-9],
+        headers={**SSE, "Content-Encoding": "gzip"},
+    ),
+    "gzip not": lambda: stream(*good("Hello"), headers={**SSE, "Content-Encoding": "gzip"}),
+    "deflate": lambda: stream(*good("Hello"), headers={**SSE, "Content-Encoding": "deflate"}),
+    "head": lambda: endless(b"HTTP/1.1 200 OK\r\n", b"X-More: " + b"x" * 8000 + b"\r\n"),
+    "interim": lambda: endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+    "garbage": lambda: iter([b"\x00\xff\x13garbage\r\n\r\n", HANG]),
+    "garbage in stream": lambda: stream(b"data: {]\n\n", *good()),
+    "binary in stream": lambda: stream(bytes(range(256)) * 8, *good()),
+    "array": lambda: stream(data([1]), *good()),
+    # 18
+    "flood": lambda: stream(*flood(30000)),
+    # 19
+    "redirect": lambda: whole(b"", 307, Location="http://127.0.0.1:1/elsewhere"),
+    # How it ends.
+    "length": lambda: stream(*says("Hel"), data(chunk(finish="length")), DONE),
+    "length only": lambda: stream(data(chunk(reasoning="hm")), data(chunk(finish="length")), DONE),
+    "filter": lambda: stream(*says("Hel"), data(chunk(finish="content_filter")), DONE),
+    "filter only": lambda: stream(data(chunk(finish="content_filter")), DONE),
+    "refusal": lambda: stream(data(chunk(refusal="I must not.")), data(chunk(finish="stop")), DONE),
+    "empty": lambda: stream(*good()),
+    "nothing": lambda: whole(b""),
 }
 
 
-def echo(text: str) -> Iterator[Step]:
-    yield HEAD
-    for word in text.split(" "):
-        yield chunk(word + " ")
-        yield 0.02
-    yield chunk(None, "stop") + DONE
-    yield None
-
-
-class OpenAIConnection(Protocol):
-    """One connection with one request."""
-
-    transport: ITCPTransport
-
-    def __init__(self, peer: "OpenAIPeer") -> None:
-        self.peer = peer
-        self._buffer = b""
-        self._lost = False
-        self._call: IDelayedCall | None = None
-
-    def dataReceived(self, data: bytes) -> None:
-        self._buffer += data
-        head, end, body = self._buffer.partition(b"\r\n\r\n")
-        if not end:
-            return
-        first, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
-        if len(body) < int(headers.get("content-length", "0")):
-            return
-        self._buffer = b""
-        method, path, _version = first.split(" ")
-        question = json.loads(body) if body else {}
-        self.peer.asked.append((f"{method} {path}", headers, question))
-        self._play(iter(self._answer(path, question)))
-
-    def _answer(self, path: str, question: dict[str, Any]) -> Sequence[Step] | Iterator[Step]:
-        if path.startswith("/v1/models"):
-            return [status(200, {"data": [{"id": model} for model in self.peer.models]})]
-        if not path.startswith("/v1/chat/completions"):
-            return [status(404, b"not here")]
-        text = question["messages"][-1]["content"]
-        return PLAYS[text] if text in PLAYS else echo(text)
-
-    def _play(self, steps: Iterator[Step]) -> None:
-        for step in steps:
-            if self._lost:
-                return
-            if step is None:
-                self.transport.loseConnection()
-                return
-            if isinstance(step, bytes):
-                self.transport.write(step)
-            else:
-                self._call = self.peer.reactor.callLater(step, self._play, steps)
-                return
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._lost = True
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-        self.peer.ends.append(time.monotonic())
-        self.peer.open -= 1
+def list_of(first: bytes, step: bytes, count: int) -> list[Step]:
+    return [first + step, *[step] * (count - 1)]
 
 
 class OpenAIPeer(Factory):
-    """The server: what it was asked, and when its connections ended."""
+    """The server. `asked` is what came; `lost` has the times at which clients hung up while it was at work."""
 
     noisy = False
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, models: list[str] | None = None, key: str | None = None) -> None:
         self.reactor = reactor
-        self.models: Sequence[str] = MODELS
-        self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.ends: list[float] = []
+        self.models = ["peer-model"] if models is None else models
+        self.key = key
+        self.models_script: Callable[[], Script] | None = None  # in the place of the list of models
+        self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.connections = 0
         self.open = 0
+        self.lost: list[float] = []
+        self.sent = 0  # bytes
 
-    def buildProtocol(self, addr: object) -> OpenAIConnection:
-        self.open += 1
-        return OpenAIConnection(self)
+    def buildProtocol(self, addr: object) -> "_Connection":
+        self.connections += 1
+        return _Connection(self)
+
+    def script(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Script:
+        """What to answer a request."""
+        self.paths.append(path)
+        self.headers.append(headers)
+        if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
+            return error(401, "Incorrect API key provided", code="invalid_api_key")
+        if (method, path) == ("GET", "/v1/models"):
+            if self.models_script is not None:
+                return self.models_script()
+            return whole({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+        if (method, path) != ("POST", "/v1/chat/completions"):
+            return whole(b"404 page not found", 404, Content_Type="text/plain")
+        asked = json.loads(body)
+        self.asked.append(asked)
+        text = asked["messages"][-1]["content"]
+        if text in SCRIPTS:
+            return SCRIPTS[text]()
+        if text.startswith("status "):
+            return error(int(text.split()[1]))
+        if not asked.get("stream"):
+            return whole(completion(text))
+        return stream(*good(*(word + " " for word in text.split(" "))))
+
+
+class _Connection(Protocol):
+    """One client: a request, its answer, and the next."""
+
+    def __init__(self, peer: OpenAIPeer) -> None:
+        self._peer = peer
+        self._received = b""
+        self._answer: Deferred[None] | None = None
+        self._resumed: Deferred[None] | None = None  # there while the client takes no more
+
+    @property
+    def _wire(self) -> Any:
+        return self.transport
+
+    def connectionMade(self) -> None:
+        self._wire.setTcpNoDelay(True)
+        self._wire.registerProducer(self, True)
+        self._peer.open += 1
+
+    def pauseProducing(self) -> None:
+        self._resumed = Deferred()
+
+    def resumeProducing(self) -> None:
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            resumed.callback(None)
+
+    def stopProducing(self) -> None:
+        pass
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        above, blank, body = self._received.partition(b"\r\n\r\n")
+        first, *lines = above.decode("latin-1").split("\r\n")
+        headers = {line.split(": ")[0].lower(): line.split(": ", 1)[-1] for line in lines}
+        size = int(headers.get("content-length", 0))
+        if not blank or len(body) < size:
+            return
+        self._received = body[size:]
+        method, path, _version = first.split(" ")
+        self._answer = Deferred.fromCoroutine(self._play(self._peer.script(method, path, headers, body[:size])))
+
+    async def _play(self, script: Script) -> None:
+        try:
+            for step in script:
+                if isinstance(step, bytes):
+                    self._peer.sent += len(step)
+                    self._wire.write(step)
+                    if self._resumed is not None:
+                        await self._resumed
+                elif isinstance(step, float):
+                    await deferLater(self._peer.reactor, step)
+                elif step == HANG:
+                    await Deferred()
+                elif step == CLOSE:
+                    self._wire.unregisterProducer()
+                    self._wire.loseConnection()
+                else:
+                    self._wire.abortConnection()
+        except CancelledError:
+            self._peer.lost.append(self._peer.reactor.seconds())
+        self._answer = None
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._peer.open -= 1
+        if self._answer is not None:
+            self._answer.cancel()
 
 
 def main() -> None:
-    reactor = cast(Any, installed)
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 11434
-    reactor.listenTCP(port, OpenAIPeer(reactor), interface="127.0.0.1")
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 11434
+    port = reactor.listenTCP(number, OpenAIPeer(reactor), interface="127.0.0.1")
+    print(f"http://127.0.0.1:{port.getHost().port}/v1", flush=True)
     reactor.run()
 
 

@@ -1,161 +1,208 @@
-"""What an OpenAI-compatible server is asked, and what it answers (``/v1/chat/completions``, ``/v1/models``).
+"""What an OpenAI-compatible server is asked, and what it says: chunks, whole answers and errors.
 
-There are many such servers, and no two send the same. What is missing, null or of another type here is taken for
-nothing said; what cannot be an answer is a broken one.
+Every server has its own idea of the format. So of what comes only the shape of what is used is looked at, and whatever
+else is there, missing or null does not matter.
 """
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
-from securechat.robots.interface import Conversation, Speaker
+from securechat.robots.completion_errors import error_in
+from securechat.robots.interface import Notice, Speaker, Turn
+from securechat.robots.sse import DONE, ERROR, Event, EventStream
+from securechat.robots.visible_text import VisibleText
 
-MAX_MODELS: Final = 10  # names of models that a log line lists
+MAX_WHOLE: Final = 4 * 1024 * 1024  # bytes of an answer that is no stream
 
-# Reasons to finish that say that the reply is not what it would have been; all others are a good end.
-CUT_BY_LIMIT: Final = "length"
-_FILTERED: Final = frozenset({"content_filter"})
-_ABORTED: Final = frozenset({"abort", "error", "cancelled"})
+ABORTED: Final = frozenset({"abort", "aborted", "cancelled", "canceled", "error"})  # ends that are no success
+LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})  # some gateways pass their upstream's words on
 
-_TOO_LONG: Final = re.compile(r"context|too.?long|maximum.*tokens|token.*limit", re.IGNORECASE)
-_TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MODEL: Final = re.compile(r"[A-Za-z0-9_.:/@+-]{1,80}")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-_ROLES: Final = {Speaker.USER: "user", Speaker.ROBOT: "assistant"}
+# Where there may be something that is no text: that the model is at work is all that matters of it.
+_THOUGHTS: Final = ("content", "reasoning", "reasoning_content", "reasoning_details", "tool_calls")
+_BEFORE: Final = b" \t\r\n\xef\xbb\xbf"  # what may stand before a body's first character
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Delta:
-    """What one chunk, or a whole answer, says."""
-
-    text: str
-    finish: str | None  # why the reply is over, if it is
-    is_progress: bool  # whether the model did something, if only think
-
-
-def request(conversation: Conversation, system: str, options: Mapping[str, object]) -> bytes:
-    """The JSON of a question. Nothing is in it that was not asked for: strict servers refuse what they do not know."""
+def request(
+    model: str,
+    turns: Sequence[Turn],
+    *,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    stream: bool = True,
+) -> bytes:
+    """The JSON of a question. Only what was configured is in it: strict servers refuse what they do not know."""
     messages = [{"role": "system", "content": system}] if system else []
-    messages += [{"role": _ROLES[turn.speaker], "content": turn.text} for turn in conversation.turns]
-    return json.dumps({"messages": messages, **options}, ensure_ascii=False).encode(errors="replace")
+    messages += [
+        {"role": "user" if turn.speaker is Speaker.USER else "assistant", "content": turn.text} for turn in turns
+    ]
+    body: dict[str, Any] = {"model": model, "messages": messages}
+    if temperature is not None:
+        body["temperature"] = temperature
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    if stream:
+        body["stream"] = True
+    return json.dumps(body, ensure_ascii=True).encode("ascii")
 
 
-def parse(text: str | bytes) -> Delta:
-    """A chunk or a whole answer; RobotError if it is an error or nothing of the kind."""
-    answer = _object(text)
-    _raise_if_error(answer)
-    choice = _first_choice(answer)
-    said = choice.get("delta")
-    if not isinstance(said, dict):
-        said = choice.get("message")
-    if not isinstance(said, dict):
-        said = {}
-    content = "".join(_texts(said.get("content"))) or "".join(_texts(said.get("refusal")))
-    thought = said.get("reasoning_content") or said.get("reasoning")
-    finish = choice.get("finish_reason")
-    return Delta(content, finish if isinstance(finish, str) and finish else None, is_progress=bool(content or thought))
-
-
-def _object(text: str | bytes) -> dict[str, Any]:
+def parse_json(data: bytes | str) -> Any:
+    """Any JSON; RobotError (broken answer) if it is none."""
     try:
-        answer = json.loads(text)
+        try:
+            return msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Slower, but it takes halves of surrogate pairs, whose other half is in the next chunk, and NaN.
+            return json.loads(data)
     except (ValueError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not JSON")) from None
-    if not isinstance(answer, dict):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not a JSON object"))
-    return answer
+        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is no JSON")) from None
 
 
-def _first_choice(answer: dict[str, Any]) -> dict[str, Any]:
-    choices = answer.get("choices")
-    if isinstance(choices, list):
-        for choice in choices:
-            if isinstance(choice, dict) and choice.get("index", 0) in (0, None):
-                return choice
-    return {}
-
-
-def _texts(content: object) -> Iterator[str]:
-    """A text, or the texts of a list of parts."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, dict) and isinstance(part.get("text"), str):
-                yield part["text"]
-
-
-def _raise_if_error(answer: dict[str, Any]) -> None:
-    if answer.get("error"):
-        raise upstream_error(answer["error"])
-    if "choices" not in answer and (answer.get("detail") or answer.get("message")):
-        raise upstream_error(answer)
-
-
-def upstream_error(error: object, status: int = 200, retry_after: float | None = None) -> RobotError:
-    """What a server says went wrong, a text or an object, with its HTTP status.
-
-    For the log it is its code and type alone: the message may quote what the user said.
-    """
-    words: list[str] = []
-    message = error if isinstance(error, str) else ""
-    if isinstance(error, dict):
-        message = " ".join(str(error.get(field)) for field in ("code", "type", "message", "detail"))
-        words = [str(error[field]) for field in ("code", "type") if error.get(field) is not None]
-    detail = f"status {status}" + "".join(f", {word}" for word in words if _TOKEN.fullmatch(word))
-    if status in (401, 403):
-        return RobotError(Fault.REFUSED, _("{detail}: the key was not accepted").format(detail=detail))
-    if status in (429, 503):
-        return RobotError(Fault.BUSY, detail, retry_after)
-    if status == 413 or (status in (200, 400, 422, 500) and _TOO_LONG.search(message)):
-        return RobotError(Fault.TOO_LONG, _("{detail}: more than the model takes").format(detail=detail))
-    if 400 <= status < 500:
-        return RobotError(Fault.REFUSED, detail)
-    return RobotError(Fault.BROKEN_ANSWER, detail)
-
-
-def check_finish(finish: str) -> None:
-    """RobotError if that is no good end of a reply."""
-    if finish in _FILTERED:
-        raise RobotError(Fault.REFUSED, _("the server's filter took the reply"))
-    if finish in _ABORTED:
-        raise RobotError(Fault.BROKEN_ANSWER, _("the server broke the reply off"))
-
-
-def error_in(body: bytes) -> object:
-    """The error object of a body that comes with a status of its own; None if it has none, like a proxy's HTML."""
-    try:
-        answer = _object(body)
-    except RobotError:
-        return None
-    return answer.get("error") or answer
-
-
-def models_in(body: bytes) -> list[str]:
-    """The names of a server's models, those that can be shown."""
-    models = _object(body).get("data")
+def model_names(data: bytes) -> list[str]:
+    """The models that a server lists; RobotError (broken answer) if it is no list of models."""
+    found = parse_json(data)
+    models = found.get("data") if isinstance(found, dict) else None
     if not isinstance(models, list):
-        return []
+        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is no list of models"))
     names = [model.get("id") for model in models if isinstance(model, dict)]
-    return [name for name in names if isinstance(name, str) and _MODEL.fullmatch(name)][:MAX_MODELS]
+    return [name for name in names if isinstance(name, str) and name]
 
 
-class Joiner:
-    """Puts together characters that were cut into surrogates, one at a chunk's end, one at the next one's start."""
+class Reply:
+    """The reply of one answer, be it a stream of events or one JSON object, whichever the server chose to send.
+
+    `feed` and `end` give text for the user; they raise RobotError, also after they gave some.
+    """
 
     def __init__(self) -> None:
-        self._held = ""
+        self.tokens = 0  # chunks that had something, also thoughts: they tell that the model is at work
+        self.is_over = False  # the server said that all is said
+        self.finish: str | None = None  # how the model's turn ended
+        self._visible = VisibleText()
+        self._has_text = False
+        self._events: EventStream | None = None
+        self._whole: bytearray | None = None
 
-    def feed(self, text: str) -> str:
-        text = self._held + text
-        self._held = ""
-        if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._held = text[:-1], text[-1]
-        if _SURROGATE.search(text):
-            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return text
+    def feed(self, data: bytes) -> Iterator[str]:
+        """The texts in the next bytes of the body. Take them all: what is not taken is not read."""
+        if self.is_over:
+            return
+        if self._events is None and self._whole is None:
+            data = data.lstrip(_BEFORE)
+            if not data:
+                return
+            # The first character tells more than the content type does: servers and proxies get that wrong.
+            if data[:1] == b"<":
+                raise RobotError(Fault.BROKEN_ANSWER, _("the answer is a page in HTML"))
+            if data[:1] == b"{":
+                self._whole = bytearray()
+            else:
+                self._events = EventStream()
+        if self._whole is not None:
+            self._whole += data
+            if len(self._whole) > MAX_WHOLE:
+                raise RobotError(Fault.BROKEN_ANSWER, _("the answer is too large"))
+        elif self._events is not None:
+            for event in self._events.feed(data):
+                yield from self._event(event)
+                if self.is_over:
+                    return
+
+    def end(self) -> Iterator[str]:
+        """The body is over, or was left: the last text, and what the user should know of the end.
+
+        RobotError if there is no reply, or not all of it.
+        """
+        if self._whole is not None:
+            yield from self._object(parse_json(bytes(self._whole)))
+        elif self._events is not None:
+            for event in self._events.end():
+                yield from self._event(event)
+        yield from self._text(self._visible.end())
+        yield from self._judge()
+
+    def _judge(self) -> Iterator[str]:
+        if self.finish is None:
+            raise RobotError(
+                Fault.BROKEN_ANSWER, _("the reply was aborted") if self.is_over else _("the reply was cut")
+            )
+        if self.finish in ABORTED:
+            raise RobotError(Fault.BROKEN_ANSWER, _("the reply was aborted"))
+        if self.finish == "content_filter":
+            raise RobotError(Fault.REFUSED, _("a content filter ended the reply"))
+        if self.finish in LENGTH:
+            if not self._has_text:
+                raise RobotError(Fault.TOO_LONG, _("no room was left for the reply"))
+            # What there is is worth remembering, so that the user can ask to go on: no fault.
+            yield Notice("\n" + _("[The reply ends here: it may not be longer. You can ask to go on.]"))
+        elif not self._has_text:
+            thoughts = self.tokens > 1
+            raise RobotError(
+                Fault.BROKEN_ANSWER, _("the reply is nothing but thoughts") if thoughts else _("the reply is empty")
+            )
+
+    def _event(self, event: Event) -> Iterator[str]:
+        if self.is_over:
+            return
+        if event.type == ERROR:
+            raise error_in(_lenient(event.data))
+        if event.data.strip() == DONE:
+            self.is_over = True
+        elif event.data.strip():
+            yield from self._object(parse_json(event.data))
+
+    def _object(self, value: Any) -> Iterator[str]:
+        """A chunk, a whole answer, or an error."""
+        if not isinstance(value, dict):
+            raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not the API's JSON"))
+        if value.get("error") or ("choices" not in value and _is_error(value)):
+            raise error_in(value)
+        for choice in _choices(value):
+            message = choice.get("delta") or choice.get("message")
+            message = message if isinstance(message, dict) else {}
+            text = _content(message.get("content")) or _content(message.get("refusal")) or _content(choice.get("text"))
+            thought = any(message.get(name) for name in _THOUGHTS)
+            finish = choice.get("finish_reason")
+            self.tokens += bool(text or thought or finish)
+            if text:
+                yield from self._text(self._visible.feed(text))
+            if isinstance(finish, str) and finish:  # an empty one means nothing
+                self.finish = finish
+
+    def _text(self, text: str) -> Iterator[str]:
+        if text:
+            self._has_text = True
+            yield text
+
+
+def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """The first choice, as one element or none: others were not asked for."""
+    choices = value.get("choices")
+    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    return [choice for choice in found if not choice.get("index")][:1]
+
+
+def _content(content: Any) -> str:
+    """Text, or a list of parts of which some are text."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+        return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    return ""
+
+
+def _is_error(value: dict[str, Any]) -> bool:
+    return value.get("object") == "error" or bool(value.get("detail") or value.get("message"))
+
+
+def _lenient(data: str) -> Any:
+    try:
+        return parse_json(data)
+    except RobotError:
+        return None

@@ -1,14 +1,11 @@
-"""Any server with OpenAI's interface: Ollama, llama.cpp, vLLM, LM Studio, and those that are hosted.
+"""A language model behind an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio, or a hosted one.
 
-A question is one POST to ``/chat/completions``; the answer comes as a stream of events, or as one JSON object.
+The reply comes token by token. It stops at once when nobody wants it any more: the connection is closed, and the
+server stops computing.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
-from time import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -16,201 +13,151 @@ from twisted.python.url import URL
 from zope.interface import implementer
 
 from securechat.errors import ConfigurationError, Fault, RobotError
-from securechat.files import read_text
+from securechat.files import read_bytes
 from securechat.i18n import N_, _
-from securechat.robots import completions
-from securechat.robots.completions import Delta, Joiner, check_finish, parse, upstream_error
-from securechat.robots.http import Answer, Http, read_all
-from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Notice, Option
-from securechat.robots.options import address, count, number, seconds
-from securechat.robots.sse import DONE, EventStream
-from securechat.robots.thoughts import Thoughts
+from securechat.robots import options as values
+from securechat.robots.completion_errors import error_in, retry_after
+from securechat.robots.completions import Reply, model_names, parse_json, request
+from securechat.robots.http import Answer, Http, Patience, read_body
+from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option
 
-DEFAULT_URL: Final = "http://127.0.0.1:11434/v1"
-DEFAULT_FIRST_TIMEOUT: Final = "300"  # seconds to the first token: models are loaded, prompts are long
-DEFAULT_TIMEOUT: Final = "30"  # seconds from one token to the next
+DEFAULT_URL: Final = "http://127.0.0.1:11434/v1"  # Ollama's
+DEFAULT_TIMEOUT: Final = "30"  # seconds between tokens
 DEFAULT_PLACES: Final = "4"  # what Ollama answers at once if nobody says otherwise
-LAST_WORDS: Final = 1.0  # seconds for what comes after the end of a reply, which is usage and [DONE]
-
-MAX_STREAM: Final = 64 * 1024 * 1024  # bytes; a long reply with much thinking before it has ten
-MAX_WHOLE: Final = 4 * 1024 * 1024  # bytes of an answer in one piece
-MAX_ERROR: Final = 64 * 1024
-MAX_TOKENS: Final = 10**7
-
-OK: Final = 200
-NOT_FOUND: Final = 404
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Settings:
-    """What an operator may choose. `url` is the base, up to and with ``/v1``."""
-
-    url: URL = URL.fromText(DEFAULT_URL)  # noqa: RUF009 - it is immutable
-    model: str | None = None  # none: the first that the server lists
-    system: str = ""
-    temperature: float | None = None
-    max_tokens: int | None = None
-    first_timeout: float = float(DEFAULT_FIRST_TIMEOUT)  # seconds
-    timeout: float = float(DEFAULT_TIMEOUT)  # seconds
-    stream: bool = True
-
-
-class _Patience:
-    """Until when the next token has to be there. It runs while we wait, not while we are read slowly."""
-
-    def __init__(self, clock: Callable[[], float], seconds: float) -> None:
-        self._clock = clock
-        self.restart(seconds)
-
-    def restart(self, seconds: float) -> None:
-        self._end = self._clock() + seconds
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self._end - self._clock())
+DEFAULT_FIRST_TIMEOUT: Final = "300"  # seconds before the first: a large model is loaded from disk first
+MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them thoughts
+MAX_ERROR: Final = 64 * 1024  # bytes of an error's body
+MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of the list of models: a hosted service has hundreds, described at length
+END_TIMEOUT: Final = 0.5  # seconds for the stream to end after its last word, so that the connection can be kept
+NAMED_MODELS: Final = 10  # of those that exist, in the operator's log
+MAX_NAME: Final = 80  # characters of a model's name there
 
 
 @implementer(IRobot)
 class OpenAIRobot:
-    """Asks the server, once for each message."""
+    """Asks a server for one reply at a time for each conversation; keeps nothing but the name of the model."""
 
     name = "openai"
 
-    def __init__(self, reactor: Any, settings: Settings, key: str | None = None) -> None:
-        self._reactor = reactor
-        self._settings = settings
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        url: URL,
+        key: str | None = None,
+        model: str | None = None,
+        system: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        timeout: float = float(DEFAULT_TIMEOUT),
+        first_timeout: float = float(DEFAULT_FIRST_TIMEOUT),
+        stream: bool = True,
+    ) -> None:
         self._http = Http(reactor)
-        self._model = settings.model
-        self._headers: dict[bytes | str, bytes | str] = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        self._chat_url = url.child("chat", "completions").to_text()
+        self._models_url = url.child("models").to_text()
+        self._key = key
+        self._headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        self._model = model
+        self._found_model: str | None = None
+        self._question: dict[str, Any] = {
+            "system": system,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "stream": stream,
+        }
+        self._stream = stream
+        self._timeout = timeout
+        self._first_timeout = first_timeout
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-        patience = _Patience(self._reactor.seconds, self._settings.first_timeout)
-        answer = await self._http.within(patience.left, self._ask(conversation))
         try:
-            async with aclosing(self._texts(answer, patience)) as texts:
-                async for text in texts:
+            model = self._model or self._found_model or await self._find_model()
+            body = request(model, conversation.turns, **self._question)
+            headers = {**self._headers, "Content-Type": "application/json"}
+            patience = self._http.patience(self._first_timeout)
+            with await patience.wait(self._http.post(self._chat_url, body, headers)) as answer:
+                if not 200 <= answer.code < 300:
+                    raise await self._refusal(answer)
+                answer.limit = MAX_BODY
+                reply = Reply()
+                while data := await self._more(answer, reply, patience):
+                    before = reply.tokens
+                    for text in reply.feed(data):
+                        yield text
+                    if reply.tokens > before and self._stream:
+                        patience.renew(self._timeout)
+                    if reply.is_over or reply.finish is not None:
+                        patience.renew(min(patience.left, END_TIMEOUT))
+                for text in reply.end():
                     yield text
-        finally:
-            answer.body.close()
+        except RobotError as error:
+            raise self._without_key(error) from None
 
-    async def _texts(self, answer: Answer, patience: _Patience) -> AsyncGenerator[str, None]:
-        """The reply without what the model thought; RobotError if it has no good end."""
-        thoughts, joiner = Thoughts(), Joiner()
-        finish: str | None = None
-        empty = True
-        async with aclosing(self._deltas(answer, patience)) as deltas:
-            async for delta in deltas:
-                if text := thoughts.feed(joiner.feed(delta.text)):
-                    empty = False
-                    yield text
-                if delta.is_progress:
-                    patience.restart(self._settings.timeout)
-                if delta.finish is not None and finish is None:
-                    finish = delta.finish
-                    patience.restart(LAST_WORDS)
-        if text := thoughts.end():
-            empty = False
-            yield text
-        if finish is None:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the reply was cut"))
-        check_finish(finish)
-        if empty:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the reply is empty"))
-        if finish == completions.CUT_BY_LIMIT:
-            yield Notice("\n" + _("[The reply ends here because it may not be longer.]"))
-
-    async def _ask(self, conversation: Conversation) -> Answer:
-        settings = self._settings
-        if self._model is None:
-            self._model = await self._first_model()
-        options: dict[str, object] = {"model": self._model, "stream": settings.stream}
-        if settings.temperature is not None:
-            options["temperature"] = settings.temperature
-        if settings.max_tokens is not None:
-            options["max_tokens"] = settings.max_tokens
-        body = completions.request(conversation, settings.system, options)
-        headers = {**self._headers, "Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
-        answer = await self._http.post(settings.url.child("chat", "completions"), body, headers, MAX_STREAM)
+    async def _more(self, answer: Answer, reply: Reply, patience: Patience) -> bytes:
+        """The next bytes; none at the end, which after the last word may be as it will."""
         try:
-            if answer.status != OK:
-                raise await self._refusal(answer)
-        except BaseException:
-            answer.body.close()
-            raise
-        return answer
-
-    async def _deltas(self, answer: Answer, patience: _Patience) -> AsyncGenerator[Delta, None]:
-        """What the answer says, as it comes; RobotError if it is none, too late, or breaks off."""
-        if not _is_stream(answer):
-            yield parse(await self._http.within(patience.left, read_all(answer, MAX_WHOLE)))
-            return
-        events = EventStream()
-        finished = False
-        while True:
-            try:
-                data = await self._http.within(patience.left, answer.body.read())
-            except RobotError:
-                if finished:  # whatever happens after the end of a reply
-                    return
-                raise
-            for event in events.feed(data) if data else events.end():
-                if event.data == DONE:
-                    return
-                if event.kind == "error":
-                    raise upstream_error(completions.error_in(event.data.encode()) or event.data)
-                delta = parse(event.data)
-                finished = finished or delta.finish is not None
-                yield delta
-            if not data:
-                return
-
-    async def _refusal(self, answer: Answer) -> RobotError:
-        """What an answer with another status means."""
-        body = await read_all(answer, MAX_ERROR)
-        error = upstream_error(completions.error_in(body), answer.status, _retry_after(answer))
-        if answer.status != NOT_FOUND:
-            return error
-        try:
-            names = ", ".join(await self._models())
+            return await patience.wait(answer.read())
         except RobotError:
-            return RobotError(Fault.REFUSED, _("status 404: nothing is there; look at the url"))
-        return RobotError(
-            Fault.REFUSED, _("status 404: there is no such model; there are: {names}").format(names=names)
-        )
+            if reply.is_over or reply.finish is not None:
+                return b""
+            raise
 
-    async def _first_model(self) -> str:
-        models = await self._models()
-        if not models:
+    async def _find_model(self) -> str:
+        """The first model that the server lists, other than those that only compute embeddings."""
+        names = await self._list_models()
+        if not names:
             raise RobotError(Fault.REFUSED, _("the server lists no model: say which one, with -R model=NAME"))
-        return models[0]
+        self._found_model = next((name for name in names if "embed" not in name.lower()), names[0])
+        return self._found_model
 
-    async def _models(self) -> list[str]:
-        answer = await self._http.get(self._settings.url.child("models"), self._headers, MAX_WHOLE)
+    async def _list_models(self) -> list[str]:
+        patience = self._http.patience(self._timeout)
+        with await patience.wait(self._http.get(self._models_url, self._headers)) as answer:
+            if answer.code != 200:
+                raise await self._refusal(answer, is_list=True)
+            return model_names(await patience.wait(read_body(answer, MAX_MODELS)))
+
+    async def _refusal(self, answer: Answer, *, is_list: bool = False) -> RobotError:
+        """What a status other than success means."""
         try:
-            body = await read_all(answer, MAX_WHOLE)
-            if answer.status != OK:
-                raise upstream_error(completions.error_in(body), answer.status, _retry_after(answer))
-            return completions.models_in(body)
-        finally:
-            answer.body.close()
+            body = await self._http.patience(self._timeout).wait(read_body(answer, MAX_ERROR))
+            value = parse_json(body)
+        except RobotError:  # what it says would be nice to have, and is not needed
+            body, value = b"", None
+        after = answer.headers.getRawHeaders(b"retry-after", [b""])[0]
+        error = error_in(value, answer.code, retry_after(after))
+        if is_page(answer, body) and answer.code not in (401, 429, 503):
+            error = RobotError(Fault.BROKEN_ANSWER, f"{error}: " + _("a page in HTML, not the API's answer"))
+        elif answer.code == 404 and not is_list:
+            self._found_model = None
+            error = RobotError(
+                error.fault, f"{error}: " + _("no such model or address") + f"; {await self._models_there_are()}"
+            )
+        return error
+
+    async def _models_there_are(self) -> str:
+        try:
+            names = await self._list_models()
+        except RobotError:
+            return _("the server lists no models")
+        shown = ["".join(filter(str.isprintable, name))[:MAX_NAME] for name in names[:NAMED_MODELS]]
+        return _("the models are {names}").format(names=", ".join(shown) + " …" * (len(names) > NAMED_MODELS))
+
+    def _without_key(self, error: RobotError) -> RobotError:
+        """The same, whatever of it a server made up: it knows the key."""
+        if not self._key or self._key not in str(error):
+            return error
+        return RobotError(error.fault, str(error).replace(self._key, "…"), error.retry_after)
 
     def close(self) -> Deferred[None]:
         return self._http.close()
 
 
-def _is_stream(answer: Answer) -> bool:
-    (kind, *_others) = answer.headers.getRawHeaders("content-type", [""])
-    return kind.partition(";")[0].strip().lower() == "text/event-stream"
-
-
-def _retry_after(answer: Answer) -> float | None:
-    """Seconds until asking again may help, from the header, which has seconds or a date."""
-    (value, *_others) = answer.headers.getRawHeaders("retry-after", [""])
-    try:
-        wait = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time()
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait, 0.0), 24 * 60 * 60.0)
+def is_page(answer: Answer, body: bytes) -> bool:
+    """Whether somebody else answered, such as a proxy."""
+    kinds = answer.headers.getRawHeaders(b"content-type") or [b""]
+    return kinds[0].lower().startswith(b"text/html") or body.lstrip()[:1] == b"<"
 
 
 @implementer(IRobotMaker)
@@ -218,50 +165,67 @@ class OpenAIMaker:
     """``--robot openai``"""
 
     name = "openai"
-    summary = N_("a server with OpenAI's interface: Ollama, llama.cpp, vLLM, LM Studio, …")
+    summary = N_("a language model behind an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio, hosted ones")
     options = (
-        Option("url", N_("address of the server, up to /v1"), DEFAULT_URL),
+        Option("url", N_("address of the API"), DEFAULT_URL),
         Option("model", N_("name of the model; if not given, the first that the server lists")),
-        Option("system", N_("what the model is told before each conversation")),
-        Option("system-file", N_("… or the file with it")),
-        Option("temperature", N_("from 0, always alike, to 2, wild")),
-        Option("max-tokens", N_("longest reply")),
         Option("key-file", N_("file with the API key, if there is one (else the variable SECURECHAT_OPENAI_KEY)")),
-        Option("first-timeout", N_("seconds for a reply to begin"), DEFAULT_FIRST_TIMEOUT),
-        Option("timeout", N_("seconds from one piece of a reply to the next"), DEFAULT_TIMEOUT),
-        Option("stream", N_("yes, or no for replies in one piece"), "yes"),
+        Option("system", N_("what the model is told before every conversation")),
+        Option("system-file", N_("… or a file with it")),
+        Option("temperature", N_("from 0, always the same, to 2, wild; if not given, as the server likes")),
+        Option("max-tokens", N_("length of a reply; if not given, as the server likes")),
+        Option("first-timeout", N_("seconds before a reply begins: models are loaded"), DEFAULT_FIRST_TIMEOUT),
+        Option("timeout", N_("seconds between the parts of a reply"), DEFAULT_TIMEOUT),
+        Option("stream", N_("yes or no: whether a reply comes word by word"), "yes"),
         Option("max-concurrent", N_("questions at once"), DEFAULT_PLACES),
     )
 
     def makeRobot(self, reactor: Any, options: Mapping[str, str], key: str | None) -> IRobot:
-        given = options.get
-        temperature, max_tokens = given("temperature"), given("max-tokens")
-        if "system" in options and "system-file" in options:
-            raise ConfigurationError(_("-R system and -R system-file: only one of them"))
-        system_file = given("system-file")
-        settings = Settings(
-            url=_base(given("url", DEFAULT_URL)),
-            model=given("model") or None,
-            system=read_text(Path(system_file)).strip() if system_file is not None else given("system", ""),
-            temperature=number("temperature", temperature, least=0.0, most=2.0) if temperature is not None else None,
-            max_tokens=count("max-tokens", max_tokens, most=MAX_TOKENS) if max_tokens is not None else None,
-            first_timeout=seconds("first-timeout", given("first-timeout", DEFAULT_FIRST_TIMEOUT)),
-            timeout=seconds("timeout", given("timeout", DEFAULT_TIMEOUT)),
-            stream=_yes("stream", given("stream", "yes")),
+        temperature, max_tokens = options.get("temperature"), options.get("max-tokens")
+        return OpenAIRobot(
+            reactor,
+            url=base_url(options.get("url", DEFAULT_URL)),
+            key=_checked_key(key),
+            model=options.get("model") or None,
+            system=_system(options),
+            temperature=values.number("temperature", temperature, least=0, most=2) if temperature is not None else None,
+            max_tokens=values.count("max-tokens", max_tokens, most=1_000_000) if max_tokens is not None else None,
+            timeout=values.seconds("timeout", options.get("timeout", DEFAULT_TIMEOUT)),
+            first_timeout=values.seconds("first-timeout", options.get("first-timeout", DEFAULT_FIRST_TIMEOUT)),
+            stream=_yes_or_no("stream", options.get("stream", "yes")),
         )
-        return OpenAIRobot(reactor, settings, key)
 
 
-def _base(text: str) -> URL:
-    """The address up to ``/v1``, which may be left out where there is no other path, or have something after it."""
-    url = address("url", text)
-    path = [part for part in url.path if part]
+def base_url(text: str) -> URL:
+    """The address that paths are added to. One without a path is a server's, whose API is below ``/v1``."""
+    url = values.address("url", text)
+    path = [segment for segment in url.path if segment]
     if path[-2:] == ["chat", "completions"]:
         path = path[:-2]
-    return url.replace(path=path or ["v1"])
+    return url.replace(path=path or ["v1"], fragment="")
 
 
-def _yes(option: str, text: str) -> bool:
+def _checked_key(key: str | None) -> str | None:
+    """It becomes part of a header."""
+    key = (key or "").strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise ConfigurationError(_("the robot's key has characters that no key has"))
+    return key or None
+
+
+def _system(options: Mapping[str, str]) -> str | None:
+    text, file = options.get("system"), options.get("system-file")
+    if text is not None and file is not None:
+        raise ConfigurationError(_("-R system and -R system-file exclude each other"))
+    if file is None:
+        return text
+    try:
+        return read_bytes(Path(file)).decode().strip()
+    except UnicodeDecodeError:
+        raise ConfigurationError(_("{path}: not text in UTF-8").format(path=file)) from None
+
+
+def _yes_or_no(option: str, text: str) -> bool:
     if text not in ("yes", "no"):
         raise ConfigurationError(_("-R {option}={value}: yes or no is wanted").format(option=option, value=text))
     return text == "yes"

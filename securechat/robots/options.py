@@ -21,7 +21,9 @@ def address(option: str, text: str) -> URL:
     Logs a warning if others can listen to what is sent there.
     """
     try:
-        url = URL.fromText(text).to_uri()  # as treq does for each request
+        url = URL.fromText(text)
+        # An IPv6 address is no name, for which hyperlink would take it.
+        url = url.replace(host="v6").to_uri().replace(host=url.host) if ":" in url.host else url.to_uri()
         scheme = url.scheme.lower()
         valid = scheme in ("http", "https") and url.host and not url.userinfo and 0 < (url.port or 0) < 2**16
     except ValueError:

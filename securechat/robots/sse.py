@@ -1,4 +1,8 @@
-"""Server-Sent Events: bytes in, in any pieces, and events out (WHATWG HTML, section 9.2)."""
+"""Server-Sent Events: bytes in, in whatever pieces, and events out; section 9.2 of the WHATWG's HTML standard.
+
+Three things are ours: the bounds; an end without the blank line that should be there, if what it ends is
+``data: [DONE]``; and lines ``error: {…}``, a field that the standard does not know, which old llama.cpp servers send.
+"""
 
 import re
 from collections.abc import Iterator
@@ -8,89 +12,99 @@ from typing import Final
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 
-MAX_LINE: Final = 1024 * 1024  # bytes
-MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of one event's data
+MAX_LINE: Final = 1024 * 1024  # bytes; a token has a few hundred
+MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of the lines of one event
+DONE: Final = "[DONE]"
+MESSAGE: Final = "message"  # the type of events that name none
+ERROR: Final = "error"
 
-DONE: Final = "[DONE]"  # the data with which the streams of chat servers end
-
-_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ServerEvent:
-    """One event. Ids and retry times, which are for those who connect again, are left out."""
+class Event:
+    """One event: its type, its data, and the last id that the stream gave."""
 
-    kind: str
+    type: str
     data: str
+    id: str = ""
 
 
 class EventStream:
-    """Takes a stream apart. RobotError (broken answer) for what is too large; everything else is an event or nothing.
-
-    Two things are not in the standard, but on the wire: a last line ``data: [DONE]`` counts without the empty line that
-    ends an event, and a line ``error: …`` is an event of that kind.
-    """
+    """The events of one stream. Comments are not among them."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._searched = 0  # bytes of the buffer in which no line ends
-        self._after_cr = False  # a line ended in CR, to which an LF that comes next belongs
-        self._at_start = True
-        self._kind = ""
+        self.retry: int | None = None  # milliseconds before connecting again, as the stream wishes
+        self._line = bytearray()  # what there is of the line that has begun
+        self._after_cr = False  # a LF that comes now belongs to the CR before it
+        self._first = True
+        self._type = ""
+        self._id = ""
         self._data: list[str] = []
-        self._size = 0
+        self._event_size = 0
 
-    def feed(self, data: bytes) -> Iterator[ServerEvent]:
-        """More of the stream, and the events that it completes."""
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that end in these bytes. Take them all: what is not taken is not parsed.
+
+        RobotError (broken answer) after a line or an event that is too large.
+        """
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        self._buffer += data
-        start = 0
-        while found := _LINE_END.search(self._buffer, max(start, self._searched)):
-            line = bytes(self._buffer[start : found.start()])
-            start = self._searched = found.end()
-            yield from self._line(line)
-        self._after_cr = start == len(self._buffer) and self._buffer.endswith(b"\r")
-        del self._buffer[:start]
-        self._searched = len(self._buffer)
-        self._check(len(self._buffer), MAX_LINE)
+        if data:
+            self._after_cr = data.endswith(b"\r")
+        *ended, rest = _LINE_END.split(data)
+        for part in ended:
+            yield from self._ended(self._complete(part))
+        self._add(rest)
 
-    def end(self) -> Iterator[ServerEvent]:
-        """The stream is over. An event that was not finished is none, but for the one that says so."""
-        if self._buffer:
-            yield from self._line(bytes(self._buffer))
-        if "\n".join(self._data) == DONE:
-            yield from self._dispatch()
+    def _add(self, part: bytes) -> None:
+        self._line += part
+        if len(self._line) > MAX_LINE:
+            raise RobotError(Fault.BROKEN_ANSWER, _("a line of the answer is too long"))
 
-    def _line(self, line: bytes) -> Iterator[ServerEvent]:
-        self._check(len(line), MAX_LINE)
-        if self._at_start:
+    def _complete(self, part: bytes) -> bytes:
+        self._add(part)
+        line = bytes(self._line)
+        self._line.clear()
+        if self._first:
+            self._first = False
             line = line.removeprefix(_BOM)
-            self._at_start = False
-        if not line:
-            yield from self._dispatch()
+        return line
+
+    def end(self) -> Iterator[Event]:
+        """The stream is over. What has no blank line after it is no event, but for the one that says all is said."""
+        if line := self._complete(b""):
+            list(self._take(line))
+        if self._data == [DONE]:
+            yield Event(self._type or MESSAGE, DONE, self._id)
+
+    def _ended(self, line: bytes) -> Iterator[Event]:
+        if line:
+            yield from self._take(line)
             return
-        name, _colon, value = line.decode(errors="replace").partition(":")
-        value = value.removeprefix(" ")
-        if name == "data":
-            self._size += len(line)
-            self._check(self._size, MAX_EVENT)
-            self._data.append(value)
-        elif name == "event":
-            self._kind = value
-        elif name == "error":
-            yield ServerEvent("error", value)
+        data, self._data, self._event_size = self._data, [], 0
+        kind, self._type = self._type, ""
+        if data:
+            yield Event(kind or MESSAGE, "\n".join(data), self._id)
 
-    def _dispatch(self) -> Iterator[ServerEvent]:
-        if self._data:
-            yield ServerEvent(self._kind or "message", "\n".join(self._data))
-        self._kind = ""
-        self._data = []
-        self._size = 0
-
-    @staticmethod
-    def _check(size: int, limit: int) -> None:
-        if size > limit:
-            raise RobotError(Fault.BROKEN_ANSWER, _("an event of the stream is too large"))
+    def _take(self, line: bytes) -> Iterator[Event]:
+        """One line that is not blank."""
+        name, _colon, rest = line.partition(b":")
+        # A character never has a byte of a line's end in it, so each line can be decoded by itself.
+        value = rest.removeprefix(b" ").decode(errors="replace")
+        match name:
+            case b"data":
+                self._event_size += len(line)
+                if self._event_size > MAX_EVENT:
+                    raise RobotError(Fault.BROKEN_ANSWER, _("an event of the answer is too large"))
+                self._data.append(value)
+            case b"event":
+                self._type = value
+            case b"id" if "\0" not in value:
+                self._id = value
+            case b"retry" if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
+                self.retry = int(value)
+            case b"error":
+                yield Event(ERROR, value, self._id)

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_secret
 from securechat.i18n import N_, _
-from securechat.robots.http import Http, read_all
+from securechat.robots.http import Http, read_body
 from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Notice, Option
 from securechat.robots.options import address, seconds
 from securechat.robots.turing_messages import (
@@ -103,14 +103,10 @@ class TuringRobot:
         body = request(text, self._api_key, user_id, self._place, self._group)
         if self._secret is not None:
             body = encrypted(body, self._api_key, self._secret, int(self._wall_clock() * 1000))
-        headers: dict[bytes | str, bytes | str] = {"Content-Type": "application/json; charset=UTF-8"}
-        answer = await self._http.post(self._url, body, headers, MAX_BODY)
-        try:
-            reply = await read_all(answer, MAX_BODY)
-        finally:
-            answer.body.close()
-        if answer.status != OK:
-            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=answer.status))
+        answer = await self._http.post(self._url, body, {"Content-Type": "application/json; charset=UTF-8"})
+        reply = await read_body(answer, MAX_BODY)
+        if answer.code != OK:
+            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=answer.code))
         try:
             return parse_answer(reply)
         except TuringError as error:
