@@ -22,11 +22,42 @@ from twisted.web.server import Site
 
 from securechat import keys
 from tests.daemon import ENVIRON, Daemon, reactor
+from tests.openai_peer import OpenAIPeer
 from tests.pair import USER_KEY
 from tests.ssh import make_key
 from tests.turing_peer import KEY, PATH, TuringPeer
 
 TIMEOUT = 30  # seconds for a run of the client
+BROKEN = "the robot's answer could not be understood; try again, or tell the server's operator"
+LATE = "the robot took too long; try again"
+TOO_LONG = "the reply, or the conversation, is too long for the robot; say less, or start afresh"
+REFUSED = "the robot refused; say it in another way, and if it refuses everything, tell the server's operator"
+BUSY = "the robot has too much to do, or its quota is used up; try again later"
+CUT = "the reply is cut here: "
+FAULTS = (  # what tests.openai_peer is told to do, what is shown of the reply, and the sentence
+    ("cut", "Hello\n", CUT + BROKEN),
+    ("abort", "Hel\n", CUT + BROKEN),
+    ("hello", "hello \n", ""),
+    ("error object", "Hel\n", CUT + BROKEN),
+    ("html 502", "", BROKEN),
+    ("hello", "hello \n", ""),
+    ("hang", "", LATE),
+    ("hang between", "Hel\n", CUT + LATE),
+    ("hello", "hello \n", ""),
+    ("key", "", REFUSED),
+    ("no model", "", REFUSED),
+    ("filter", "Hel\n", CUT + REFUSED),
+    ("too long", "", TOO_LONG),
+    ("length only", "", TOO_LONG),
+    ("length", "Hel\n[The reply ends here: it may not be longer. You can ask to go on.]\n", ""),
+    ("garbage in stream", "", BROKEN),
+    ("bomb", "", BROKEN),
+    ("hello", "hello \n", ""),
+    ("redirect", "", BROKEN),
+    ("reset at once", "", BROKEN),
+    ("hello", "hello \n", ""),
+    ("loading", "", BUSY),
+)
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 
@@ -116,9 +147,27 @@ class BatchTests(ProgramTestCase):
         self.addCleanup(port.stopListening)
         url = f"url=http://127.0.0.1:{port.getHost().port}{PATH}"
         daemon = await self.start("--robot", "turing", "-R", url, SECURECHAT_ROBOT_KEY=KEY)
-        status, output, errors = await self.run_client(*self.to(daemon), "-m", "4003", "-m", "hello")
+        status, output, errors = await self.run_client(*self.to(daemon), "-m", "4602", "-m", "hello")
         self.assertEqual((status, output), (5, "hello\n"))
-        self.assertIn("quota is used up; try again later", errors)
+        self.assertIn("too long for the robot; say less, or start afresh", errors)
+
+    async def test_everyFaultOfARobot(self) -> None:
+        """What a server of language models does wrong, one after the other, and what the user reads of it."""
+        peer = OpenAIPeer(reactor)
+        port = reactor.listenTCP(0, peer, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        robot = ("--robot", "openai", "-R", f"url=http://127.0.0.1:{port.getHost().port}", "-R", "model=peer-model")
+        daemon = await self.start(*robot, "-R", "first-timeout=1", "-R", "timeout=0.5")
+        messages = [argument for text, _said, _sentence in FAULTS for argument in ("-m", text)]
+        status, output, errors = await self.run_client(*self.to(daemon), *messages)
+        self.assertEqual((status, output), (5, "".join(said for _text, said, _sentence in FAULTS)))
+        complaints = [line.removeprefix("securechat: ") for line in errors.splitlines() if "securechat: " in line]
+        self.assertEqual(complaints, [sentence for _text, _said, sentence in FAULTS if sentence])
+        self.assertEqual(len(peer.asked), len(FAULTS))
+        await port.stopListening()
+        status, output, errors = await self.run_client(*self.to(await self.start(*robot)), "-m", "anything")
+        self.assertEqual((status, output), (5, ""))
+        self.assertTrue(errors.endswith("securechat: the robot cannot be reached; try again in a while\n"), errors)
 
     async def test_chinese(self) -> None:
         """In a Chinese locale it speaks Chinese."""

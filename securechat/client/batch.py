@@ -55,8 +55,9 @@ class Batch:
             self._done()
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
+        has_begun = bool(self._reply)
         self._break_off()
-        complain(of_fault(fault))
+        complain(of_fault(fault, has_begun=has_begun))
         self.exit = ExitCode.FAULT
         self._done()
 

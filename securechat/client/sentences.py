@@ -11,7 +11,9 @@ from securechat.messages import Reason
 
 _FAULTS: Final = {
     Fault.UNREACHABLE: N_("the robot cannot be reached; try again in a while"),
-    Fault.REFUSED: N_("the robot refused to answer this; trying again will not help, say it in another way"),
+    Fault.REFUSED: N_(
+        "the robot refused; say it in another way, and if it refuses everything, tell the server's operator"
+    ),
     Fault.TOO_LONG: N_("the reply, or the conversation, is too long for the robot; say less, or start afresh"),
     Fault.TIMED_OUT: N_("the robot took too long; try again"),
     Fault.BROKEN_ANSWER: N_("the robot's answer could not be understood; try again, or tell the server's operator"),
@@ -31,8 +33,10 @@ _REASONS: Final = {
 }
 
 
-def of_fault(fault: Fault) -> str:
-    """Why a reply ended early."""
+def of_fault(fault: Fault, *, has_begun: bool) -> str:
+    """Why there is no reply, or no more of it than what has been shown."""
+    if has_begun and fault is not Fault.CANCELLED:
+        return _("the reply is cut here: {reason}").format(reason=_(_FAULTS[fault]))
     return _(_FAULTS[fault])
 
 

@@ -31,6 +31,7 @@ class Terminal:
         self._session = session
         self._line = ""  # of the reply that arrives, as far as it is no whole line
         self._open: list[int] = []  # messages that wait for their replies
+        self._has_begun = False  # the reply to the first of them has
         self._cancelled = 0  # the message whose reply was cancelled last
         self._prompting: asyncio.Future[None] | None = None
 
@@ -50,24 +51,29 @@ class Terminal:
         self._prompting = asyncio.ensure_future(self._prompt())
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
+        self._has_begun = self._has_begun or text != ""
         for letter in harmless(text):
             if letter == "\n" or get_cwidth(self._line + letter) >= self._columns():
                 self._end_line()
             if letter != "\n":
                 self._line += letter
         if last:
-            self._end_line()
-            self._open.remove(message_id)
+            self._replied(message_id)
         self._refresh()
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
-        self._end_line()
-        print(of_fault(fault))
-        self._open.remove(message_id)
+        sentence = of_fault(fault, has_begun=self._has_begun)
+        self._replied(message_id)
+        print(sentence)
         self._refresh()
 
+    def _replied(self, message_id: int) -> None:
+        self._end_line()
+        self._open.remove(message_id)
+        self._has_begun = False
+
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
-        if self._line:
+        if self._has_begun:
             self._end_line()
             print(_("The reply was cut."))
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
@@ -107,8 +113,10 @@ class Terminal:
                         return
 
     def _message(self) -> str:
-        """The prompt, with the unfinished line of the reply above it."""
-        return f"{self._line}\n{PROMPT}" if self._line else PROMPT
+        """The prompt, with the unfinished line of the reply above it, or a word that one is waited for."""
+        waits = self._open and not self._has_begun
+        above = _("(waiting for the reply; Ctrl-C stops it)") if waits else self._line
+        return f"{above}\n{PROMPT}" if above else PROMPT
 
     def _obey(self, text: str) -> bool:
         """Do what a line says; False if that was to leave."""

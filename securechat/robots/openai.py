@@ -72,10 +72,10 @@ class OpenAIRobot:
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         try:
-            model = self._model or self._found_model or await self._find_model()
+            patience = self._http.patience(self._first_timeout)
+            model = self._model or self._found_model or await self._find_model(patience)
             body = request(model, conversation.turns, **self._question)
             headers = {**self._headers, "Content-Type": "application/json"}
-            patience = self._http.patience(self._first_timeout)
             with await patience.wait(self._http.post(self._chat_url, body, headers)) as answer:
                 if not 200 <= answer.code < 300:
                     raise await self._refusal(answer)
@@ -103,16 +103,15 @@ class OpenAIRobot:
                 return b""
             raise
 
-    async def _find_model(self) -> str:
+    async def _find_model(self, patience: Patience) -> str:
         """The first model that the server lists, other than those that only compute embeddings."""
-        names = await self._list_models()
+        names = await self._list_models(patience)
         if not names:
             raise RobotError(Fault.REFUSED, _("the server lists no model: say which one, with -R model=NAME"))
         self._found_model = next((name for name in names if "embed" not in name.lower()), names[0])
         return self._found_model
 
-    async def _list_models(self) -> list[str]:
-        patience = self._http.patience(self._timeout)
+    async def _list_models(self, patience: Patience) -> list[str]:
         with await patience.wait(self._http.get(self._models_url, self._headers)) as answer:
             if answer.code != 200:
                 raise await self._refusal(answer, is_list=True)
@@ -138,7 +137,7 @@ class OpenAIRobot:
 
     async def _models_there_are(self) -> str:
         try:
-            names = await self._list_models()
+            names = await self._list_models(self._http.patience(self._timeout))
         except RobotError:
             return _("the server lists no models")
         shown = ["".join(filter(str.isprintable, name))[:MAX_NAME] for name in names[:NAMED_MODELS]]
