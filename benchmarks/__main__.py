@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
 from securechat.keys import SigningKey
@@ -32,11 +33,12 @@ BASELINE = "Twisted TLS 1.3"
 class Server:
     """A measured server in its own process, on the first core."""
 
-    def __init__(self, name: str, *arguments: str, core: int = CORES[0]) -> None:
+    def __init__(self, name: str, *arguments: str, core: int = CORES[0], errors: TextIO | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.servers", name, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )

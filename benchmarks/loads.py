@@ -68,9 +68,13 @@ class SecureChatClient:
             self.connection.say(text)
         self.socket.sendall(self.connection.data_to_send())
 
-    def receive(self) -> int:
+    def replies(self) -> list[tuple[str, bool]]:
+        """Read what there is: pieces of replies, and whether each is the last of its own."""
         events = self.connection.receive_data(self._read())
-        return sum(isinstance(event, ReplyReceived) and event.last for event in events)
+        return [(event.text, event.last) for event in events if isinstance(event, ReplyReceived)]
+
+    def receive(self) -> int:
+        return sum(last for _text, last in self.replies())
 
 
 class TlsClient:

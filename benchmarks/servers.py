@@ -116,6 +116,73 @@ def securechat_constant() -> None:
     securechat(shaping="constant")
 
 
+def securechat_openai() -> None:
+    """Our own server before a language model, whose server is the address in the second argument.
+
+    At the end it writes how late each tick was, in seconds, to the file in the third.
+    """
+    from securechat.pacing import Ticking
+    from securechat.robots.openai import OpenAIRobot, base_url
+
+    lateness: list[float] = []
+    tick = Ticking._tick
+
+    def timed(self: Ticking) -> None:
+        lateness.append(self._monotonic() - self._train.next_time)
+        tick(self)
+
+    Ticking._tick = timed  # type: ignore[method-assign]
+    securechat(lambda reactor: OpenAIRobot(reactor, url=base_url(sys.argv[2]), model="m"), shaping="reply")
+    Path(sys.argv[3]).write_text("\n".join(map(str, lateness)))
+
+
+def openai_peer() -> None:
+    """A language model's server that streams so many words, the second argument, at so many a second, the third.
+
+    The words name the conversation and count. It prints the moment of each reply's first word to standard error.
+    """
+    import json
+
+    from twisted.internet.protocol import Factory, Protocol
+    from twisted.internet.task import LoopingCall
+
+    words, pace = int(sys.argv[2]), float(sys.argv[3])
+
+    class Model(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            self.transport.setTcpNoDelay(True)
+            self.received = b""
+
+        def dataReceived(self, data: bytes) -> None:
+            self.received += data
+            _head, blank, body = self.received.partition(b"\r\n\r\n")
+            if blank and body.endswith(b"}"):
+                self.said = json.loads(body)["messages"][-1]["content"]
+                self.count = 0
+                self.received = b""
+                self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+                self.call = LoopingCall(self.speak)
+                self.call.start(1 / pace)
+
+        def speak(self) -> None:
+            if self.count == 0:
+                print(self.said, time.monotonic(), file=sys.stderr)
+            last = self.count == words - 1
+            delta = {"content": f"{self.said}.{self.count} "}
+            chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": "stop" if last else None}]}
+            self.transport.write(b"data: " + json.dumps(chunk).encode() + b"\n\n" + b"data: [DONE]\n\n" * last)
+            self.count += 1
+            if last:
+                self.call.stop()
+                self.transport.loseConnection()
+
+    run_on_twisted(
+        lambda reactor: reactor.listenTCP(0, Factory.forProtocol(Model), interface="127.0.0.1", backlog=1024)
+    )
+
+
 def turing_peer() -> None:
     """A server that speaks the Turing robot's API."""
     from twisted.web.server import Site
@@ -202,7 +269,9 @@ def uvloop_tls() -> None:
 SERVERS: dict[str, Callable[[], None]] = {
     "securechat": securechat,
     "securechat-constant": securechat_constant,
+    "securechat-openai": securechat_openai,
     "securechat-turing": securechat_turing,
+    "openai-peer": openai_peer,
     "turing-peer": turing_peer,
     "twisted-tls": twisted_tls,
     "twisted-tcp": twisted_tcp,
