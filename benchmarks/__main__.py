@@ -10,56 +10,23 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
+from benchmarks import streaming
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
+from benchmarks.process import CORES, Server
 from securechat.keys import SigningKey
 from securechat.shaping import DEFAULT_TICK
 from securechat.suites import MLKEM768X25519, RSA2048Fernet
 from tests.turing_peer import PATH
 
-CORES = sorted(os.sched_getaffinity(0))
 PQ, RSA = MLKEM768X25519.name, RSA2048Fernet.name
 BASELINE = "Twisted TLS 1.3"
-
-
-class Server:
-    """A measured server in its own process, on the first core."""
-
-    def __init__(self, name: str, *arguments: str, core: int = CORES[0], errors: TextIO | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.servers", name, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )
-        self.port = int(self._line())
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def report(self) -> tuple[float, int]:
-        """CPU seconds and resident KiB."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        cpu, memory = self._line().split()
-        return float(cpu), int(memory)
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(10)
 
 
 @dataclass
@@ -200,6 +167,12 @@ def measure(rounds: int, scale: float) -> list[Row]:
     paced = Row("a record of a train, 200 sessions", "securechat PQ", float)
     paced.figures = [paced_record(200, 3 * scale) for _ in range(rounds)]
     table.append(paced)
+    streams = [streaming.measure(300, int(100 * scale), 20.0) for _ in range(rounds)]
+    word = Row("a word that streams, 300 sessions", "securechat PQ", float)
+    word.figures = [stream.cpu * 1e6 for stream in streams]
+    late = Row("ms that 99 % of ticks are late by, 300 sessions", "securechat PQ", float)
+    late.figures = [streaming.most(stream.lateness, 0.99) * 1e3 for stream in streams]
+    table += [word, late]
     turing = Row("messages a second, Turing robot", "securechat PQ", float)
     turing.figures = [turing_messages_a_second(int(1600 * scale)) for _ in range(rounds)]
     table.append(turing)

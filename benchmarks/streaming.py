@@ -14,18 +14,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.__main__ import CORES, PQ, Server
 from benchmarks.loads import SecureChatClient, secure_clients
+from benchmarks.process import CORES, Server
 from securechat.shaping import DEFAULT_TICK
+from securechat.suites import DEFAULT_SUITE
 
 
-def spread(figures: Sequence[float], digits: int) -> str:
-    """Median, the figure that 99 % are at most, and the most."""
-    ordered = sorted(figures)
-    last = ordered[max(0, math.ceil(0.99 * len(ordered)) - 1)]
-    return f"median {statistics.median(ordered):.{digits}f}, 99 % {last:.{digits}f}, most {ordered[-1]:.{digits}f}"
+@dataclass(frozen=True)
+class Streaming:
+    """What was measured; all times in seconds."""
+
+    wrong: int  # replies that lack a word, or have one of somebody else's
+    lateness: list[float]  # of each tick
+    waits: list[float]  # of each reply's first word, from the model's server to the client
+    seconds: float
+    cpu: float  # the server's, for a word
+    memory: int  # the server's, in KiB
 
 
 def talk(clients: Sequence[SecureChatClient]) -> tuple[list[str], list[float]]:
@@ -51,6 +58,47 @@ def talk(clients: Sequence[SecureChatClient]) -> tuple[list[str], list[float]]:
     return texts, moments
 
 
+def measure(conversations: int, words: int, pace: float) -> Streaming:
+    """Let so many replies of so many words stream at once, so many words a second each."""
+    with tempfile.TemporaryDirectory() as directory, (Path(directory) / "spoken").open("w+") as spoken:
+        late = Path(directory) / "lateness"
+        model = Server("openai-peer", str(words), str(pace), core=CORES[-1], errors=spoken)
+        ours = Server("securechat-openai", f"http://127.0.0.1:{model.port}", str(late))
+        clients = [make() for make in [secure_clients(ours.port, DEFAULT_SUITE)] * conversations]
+        before, _memory = ours.report()
+        start = time.monotonic()
+        texts, heard = talk(clients)
+        seconds = time.monotonic() - start
+        after, memory = ours.report()
+        for client in clients:
+            client.socket.close()
+        ours.stop()
+        model.stop()
+        spoken.seek(0)
+        spoke = {int(number): float(moment) for number, moment in map(str.split, spoken)}
+        lateness = [float(line) for line in late.read_text().split()]
+    expected = ("".join(f"{number}.{word} " for word in range(words)) for number in range(conversations))
+    return Streaming(
+        wrong=sum(text != right for text, right in zip(texts, expected, strict=True)),
+        lateness=lateness,
+        waits=[moment - spoke[number] for number, moment in enumerate(heard)],
+        seconds=seconds,
+        cpu=(after - before) / (conversations * words),
+        memory=memory,
+    )
+
+
+def most(figures: Sequence[float], part: float) -> float:
+    """What this part of all the figures is at most."""
+    return sorted(figures)[max(0, math.ceil(part * len(figures)) - 1)]
+
+
+def spread(figures: Sequence[float], unit: float) -> str:
+    """Median, 99 % and the most, in a unit."""
+    shown = (statistics.median(figures), most(figures, 0.99), max(figures))
+    return "median {:.2f}, 99 % {:.2f}, most {:.2f}".format(*(figure / unit for figure in shown))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__)
     parser.add_argument("--conversations", type=int, default=300)
@@ -60,30 +108,14 @@ def main() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.sched_setaffinity(0, {CORES[-1]})
-    directory = Path(tempfile.mkdtemp())
-    with (directory / "spoken").open("w+") as spoken:
-        model = Server("openai-peer", str(arguments.words), str(arguments.pace), core=CORES[-1], errors=spoken)
-        ours = Server("securechat-openai", f"http://127.0.0.1:{model.port}", str(directory / "lateness"))
-        clients = [make() for make in [secure_clients(ours.port, PQ)] * arguments.conversations]
-        before, _memory = ours.report()
-        start = time.monotonic()
-        texts, heard = talk(clients)
-        seconds = time.monotonic() - start
-        used, memory = ours.report()
-        ours.stop()
-        model.stop()
-        spoken.seek(0)
-        first = dict(line.split() for line in spoken)
-    expected = ["".join(f"{number}.{word} " for word in range(arguments.words)) for number in range(len(clients))]
-    waits = [moment - float(first[str(number)]) for number, moment in enumerate(heard)]
-    lateness = [float(line) for line in (directory / "lateness").read_text().split()]
-    wrong = sum(text != right for text, right in zip(texts, expected, strict=True))
-    print(f"{len(clients)} replies of {arguments.words} words at {arguments.pace:g} a second, in {seconds:.1f} s")
-    print(f"lost or mixed: {wrong}")
-    print(f"a tick is late by, in ms: {spread([late * 1e3 for late in lateness], 1)}, of {len(lateness):,}")
-    print(f"a first word takes, in ticks: {spread([wait / DEFAULT_TICK for wait in waits], 2)}")
-    print(f"the server's core: {(used - before) / seconds:.0%}; its memory: {memory / 1024:.0f} MiB")
-    sys.exit(wrong > 0)
+    found = measure(arguments.conversations, arguments.words, arguments.pace)
+    total = arguments.conversations * arguments.words
+    print(f"{arguments.conversations} replies of {arguments.words} words, {arguments.pace:g} a second each")
+    print(f"lost or mixed: {found.wrong}")
+    print(f"a tick is late by, in ms: {spread(found.lateness, 1e-3)}, of {len(found.lateness):,}")
+    print(f"a first word takes, in ticks: {spread(found.waits, DEFAULT_TICK)}")
+    print(f"the server's core is busy for {found.cpu * total / found.seconds:.0%}, {found.memory / 1024:.0f} MiB")
+    sys.exit(found.wrong > 0)
 
 
 if __name__ == "__main__":
