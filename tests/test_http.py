@@ -537,12 +537,12 @@ class ReadingTests(HttpTestCase):
         patience = self.http.patience(0.2)
         with await self.ask("slow") as answer:
             for _ in range(3):
-                self.assertTrue(await patience.wait(answer.read()))
+                self.assertTrue(await patience.read(answer))
                 patience.renew(0.2)
                 await deferLater(reactor, 0.3)
         with await self.ask("hang between") as answer:
-            await patience.wait(answer.read())
-            await self.assertFault(Fault.TIMED_OUT, "0.2 s", patience.wait(answer.read()))
+            await patience.read(answer)
+            await self.assertFault(Fault.TIMED_OUT, "0.2 s", patience.read(answer))
 
 
 class PatienceTests(SynchronousTestCase):

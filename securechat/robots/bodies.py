@@ -93,7 +93,14 @@ class Body(Protocol):
             self._transport.resumeProducing()  # which may call `dataReceived`
         return wanted
 
-    def _forget(self, _cancelled: "Deferred[bytes]") -> None:
+    def give_up(self, error: RobotError) -> None:
+        """Who waits for bytes, if anybody does, gets this instead."""
+        wanted = self._wanted
+        if wanted is not None:
+            self._forget(wanted)
+            wanted.errback(error)
+
+    def _forget(self, _wanted: "Deferred[bytes]") -> None:
         self._wanted = None
         self._transport.pauseProducing()
 

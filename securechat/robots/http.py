@@ -6,7 +6,7 @@ from typing import Any, Final, Self, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
@@ -79,10 +79,17 @@ class Answer:
         self._body = Body()
         self._coding: Coding | None = None
         self._takes_turns = False
+        self._watch: IDelayedCall | None = None
+        self._seconds = self._deadline = 0.0  # for one read, and when that is over
         response.deliverBody(self._body)
 
-    async def read(self) -> bytes:
-        """The next bytes; none at the end. RobotError (broken answer) if it was cut, or is more than it may be."""
+    async def read(self, seconds: float | None = None) -> bytes:
+        """The next bytes; none at the end.
+
+        RobotError if it was cut, or is more than it may be (broken answer), or if nothing comes in so many seconds.
+        """
+        if seconds is not None:
+            self._give_up_after(seconds)
         if self._coding is None:
             self._coding = coding_of(self.headers.getRawHeaders(CODING, []))
         if self._takes_turns:
@@ -101,8 +108,28 @@ class Answer:
                 raise RobotError(Fault.BROKEN_ANSWER, _("the answer is too large"))
         return data
 
+    def _give_up_after(self, seconds: float) -> None:
+        """One watch serves all the reads of a stream: one that comes too early looks again."""
+        self._seconds = seconds
+        self._deadline = self._reactor.seconds() + seconds
+        if self._watch is None:
+            self._watch = self._reactor.callLater(seconds, self._look)
+        elif self._watch.getTime() > self._deadline:
+            self._watch.reset(seconds)
+
+    def _look(self) -> None:
+        self._watch = None
+        left = self._deadline - self._reactor.seconds()
+        if left > 0:
+            self._watch = self._reactor.callLater(left, self._look)
+        else:
+            self._body.give_up(_late(self._seconds))
+
     def close(self) -> None:
         """Let go of it; if it is not over, by closing the connection, at once: the server is to stop its work."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         if not self._body.is_over:
             self._line.abort()
 
@@ -203,9 +230,16 @@ class Patience:
 
     async def wait(self, work: Awaitable[T]) -> T:
         """Do `work` in the time that is left; RobotError if that is not enough or HTTP fails."""
+        return await self._spend(self._http.within(max(self.left, 0.0), work))
+
+    async def read(self, answer: Answer) -> bytes:
+        """An answer's next bytes, likewise."""
+        return await self._spend(answer.read(max(self.left, 0.0)))
+
+    async def _spend(self, waiting: Awaitable[T]) -> T:
         before = self._reactor.seconds()
         try:
-            return await self._http.within(max(self.left, 0.0), work)
+            return await waiting
         except RobotError as error:
             if error.fault is Fault.TIMED_OUT:
                 raise RobotError(
@@ -220,8 +254,12 @@ def _timed_out(result: T | Failure, seconds: float) -> T | Failure:
     """What to make of work that was cancelled because its time was over."""
     if isinstance(result, Failure):
         result.trap(CancelledError)
-        raise RobotError(Fault.TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=seconds))
+        raise _late(seconds)
     return result
+
+
+def _late(seconds: float) -> RobotError:
+    return RobotError(Fault.TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=seconds))
 
 
 async def _translated(work: Awaitable[T]) -> T:

@@ -97,7 +97,7 @@ class OpenAIRobot:
     async def _more(self, answer: Answer, reply: Reply, patience: Patience) -> bytes:
         """The next bytes; none at the end, which after the last word may be as it will."""
         try:
-            return await patience.wait(answer.read())
+            return await patience.read(answer)
         except RobotError:
             if reply.is_over or reply.finish is not None:
                 return b""
