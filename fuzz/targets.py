@@ -21,12 +21,11 @@ from securechat.known_hosts import _parse as parse_known
 from securechat.messages import Chunk, Goodbye, Reason, decode, encode
 from securechat.names import canonical_host
 from securechat.records import Opener, RecordType, Sealer
-from securechat.robots.completions import Reply
 from securechat.robots.eliza import load_script
-from securechat.robots.sse import EventStream
 from securechat.robots.turing_messages import parse_answer
 from securechat.suites import SUITES
 from tests.pair import PQ, Pair
+from tests.streams import events, read
 
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
@@ -124,48 +123,21 @@ def turing(data: bytes) -> None:
 
 
 def _pieces(data: bytes) -> list[bytes]:
+    """All after the first byte, which says how long the pieces are."""
     size = data[0] % 16 + 1 if data else 1
     return [data[start : start + size] for start in range(1, len(data), size)]
 
 
-def _events(pieces: list[bytes]) -> tuple[list[str], str]:
-    stream = EventStream()
-    found = []
-    try:
-        for piece in pieces:
-            for event in stream.feed(piece):
-                found.append(f"{event.type} {event.id} {event.data}")
-        for event in stream.end():
-            found.append(f"{event.type} {event.id} {event.data}")
-    except RobotError as error:
-        return found, str(error)
-    return found, ""
-
-
-def _reply(pieces: list[bytes]) -> tuple[list[str], str]:
-    reply = Reply()
-    text = ""
-    try:
-        for piece in pieces:
-            for part in reply.feed(piece):
-                text += part
-        for part in reply.end():
-            text += part
-    except RobotError as error:
-        return [text], str(error)
-    return [text], ""
-
-
 def sse(data: bytes) -> None:
-    """Server-Sent Events."""
-    assert _events(_pieces(data)) == _events([data[1:]])
+    """Server-Sent Events, the same in whatever pieces."""
+    assert events(*_pieces(data)) == events(data[1:])
 
 
 def completion(data: bytes) -> None:
-    """The body of an answer of an OpenAI-compatible server."""
-    found = _reply(_pieces(data))
-    assert found == _reply([data[1:]])
-    found[0][0].encode()
+    """The body of an answer of an OpenAI-compatible server, likewise."""
+    found = read(*_pieces(data))
+    assert found == read(data[1:])
+    found[0].encode()
 
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {

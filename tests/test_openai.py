@@ -18,13 +18,14 @@ from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots import Conversation, IRobot, Notice, Speaker, Turn, completions, connecting, make_robot
 from securechat.robots import openai as module
 from securechat.robots.completion_errors import MAX_RETRY_AFTER, error_in, retry_after
-from securechat.robots.completions import Reply, model_names, request
+from securechat.robots.completions import model_names, request
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.openai import OpenAIRobot, base_url
 from securechat.robots.visible_text import VisibleText
 from tests.openai_peer import KEY, SCRIPTS, OpenAIPeer, chunk, data
+from tests.streams import cut, read
 from tests.test_http import HANG_UP, until
-from tests.test_sse import PLACES, cut
+from tests.test_sse import PLACES
 
 reactor: Any = installed
 
@@ -650,21 +651,6 @@ BODIES = st.lists(
     ),
     max_size=6,
 ).map(b"".join)
-
-
-def read(*pieces: bytes) -> tuple[str, str]:
-    """The text of a body that comes in these pieces, and how it ends."""
-    reply = Reply()
-    text = ""
-    try:
-        for piece in pieces:
-            for part in reply.feed(piece):
-                text += part
-        for part in reply.end():
-            text += part
-    except RobotError as error:
-        return text, f"{error.fault.name}: {error}"
-    return text, "well"
 
 
 class BodyTests(SynchronousTestCase):

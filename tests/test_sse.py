@@ -1,7 +1,6 @@
 """Server-Sent Events, by the examples of the standard and by any bytes in any pieces."""
 
 import re
-from itertools import pairwise
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -10,33 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.errors import Fault, RobotError
 from securechat.robots import sse
 from securechat.robots.sse import EventStream
-
-Found = list[tuple[str, str, str] | str]
-
-
-def events(*pieces: bytes) -> Found:
-    """The events of a stream that comes in these pieces; its fault, if it has one, is the last."""
-    stream = EventStream()
-    found: Found = []
-    try:
-        for piece in pieces:
-            for event in stream.feed(piece):
-                found.append((event.type, event.data, event.id))
-        found += [(event.type, event.data, event.id) for event in stream.end()]
-    except RobotError as error:
-        found.append(error.fault.name)
-    return found
-
-
-def texts(*pieces: bytes) -> list[str]:
-    """The data of the events."""
-    return [event if isinstance(event, str) else event[1] for event in events(*pieces)]
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """The data in pieces."""
-    edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:end] for start, end in pairwise(edges)]
+from tests.streams import cut, events, texts
 
 
 class StandardTests(SynchronousTestCase):
