@@ -150,9 +150,10 @@ class TalkTests(DaemonTestCase):
         daemon = await self.run_daemon("--robot", "turing", "-R", url, SECURECHAT_ROBOT_KEY=KEY).started()
         talk = await Talk().start(daemon.port)
         self.assertEqual(await talk.ask("你好"), "你好")
-        self.assertEqual(await talk.ask("4003"), "[BUSY]")
         self.assertEqual(await talk.ask("broken"), "[BROKEN_ANSWER]")
         self.assertEqual(await talk.ask("links"), "亲,已帮你找到相关酒店信息\nhttp://m.example/hotels")
+        self.assertEqual(await talk.ask("4003"), "[BUSY]")
+        self.assertEqual(await talk.ask("hello"), "[BUSY]")  # it is not asked until tomorrow
         await talk.leave()
         self.assertIn("no calls are left", daemon.text())
         self.assertNotIn(KEY, daemon.text())

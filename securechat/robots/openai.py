@@ -13,7 +13,7 @@ from twisted.python.url import URL
 from zope.interface import implementer
 
 from securechat.errors import ConfigurationError, Fault, RobotError
-from securechat.files import read_bytes
+from securechat.files import read_text
 from securechat.i18n import N_, _
 from securechat.robots import options as values
 from securechat.robots.completion_errors import error_in, retry_after
@@ -216,12 +216,7 @@ def _system(options: Mapping[str, str]) -> str | None:
     text, file = options.get("system"), options.get("system-file")
     if text is not None and file is not None:
         raise ConfigurationError(_("-R system and -R system-file exclude each other"))
-    if file is None:
-        return text
-    try:
-        return read_bytes(Path(file)).decode().strip()
-    except UnicodeDecodeError:
-        raise ConfigurationError(_("{path}: not text in UTF-8").format(path=file)) from None
+    return text if file is None else read_text(Path(file)).strip()
 
 
 def _yes_or_no(option: str, text: str) -> bool:
