@@ -16,7 +16,7 @@ INSTALL = $(BIN)/python -m pip install --constraint constraints.txt --editable $
 # What runs the tests; .ci/run measures their coverage by it
 RUNNER ?=
 
-.PHONY: chat test lint bench streaming secrets fuzz build messages constraints clean
+.PHONY: chat test lint bench streaming sidechannel secrets fuzz build messages constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -40,6 +40,11 @@ bench: $(VENV)/installed-dev
 # Three hundred conversations whose replies stream at once
 streaming: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.streaming
+
+# Whether the wire tells of what a reply is; minutes
+sidechannel: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-learn >&2
+	$(BIN)/python -m sidechannel
 
 # The whole suite once more, and every key, secret and prompt of it searched for in all that was said meanwhile
 secrets: export LANGUAGE = en

@@ -120,6 +120,7 @@ class Answering:
             if message.id in self._cancelled:
                 self._cancelled.discard(message.id)
                 raise CancelledError
+            await self._wait_for_room()  # a client that does not read gets no more out of robots by cancelling
             await self._ask_robot(message.text)
         except CancelledError:
             fault = Fault.CANCELLED
@@ -136,6 +137,11 @@ class Answering:
         if not self._stopped:
             self._outbox.end(fault)
 
+    async def _wait_for_room(self) -> None:
+        if self._must_wait():
+            self._room = Deferred()
+            await self._room
+
     async def _ask_robot(self, text: str) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
@@ -151,9 +157,7 @@ class Answering:
                     parts.append(chunk)
                 self._outbox.add(data)
                 self._changed()
-                if self._must_wait():
-                    self._room = Deferred()
-                    await self._room
+                await self._wait_for_room()
         # What was not answered, or not whole, is not part of the conversation.
         if any(parts):
             self._history.add(asked, "".join(parts))

@@ -178,6 +178,8 @@ class ChatServer(Protocol):
             user_id = self._chat.pseudonyms.of(self.user_key) if self.user_key else secrets.token_hex(16)
             history = History(self._chat.history)
             self._answering = Answering(self._chat.robot, user_id, history, self._outbox, self._answeringChanged)
+            if self._stall is not None:  # the client has stopped reading before it said anything
+                self._answering.pause()
         return self._answering
 
     def _answeringChanged(self) -> None:

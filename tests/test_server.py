@@ -445,6 +445,21 @@ class PressureTests(ServerTestCase):
         session.pump()
         self.assertEqual(session.events[-1], FaultReceived(1, Fault.CANCELLED))
 
+    def test_cancellingMakesNoRoom(self) -> None:
+        """A client that does not read gets no robot asked by cancelling: what waits for it does not grow."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        session.server.pauseProducing()
+        for number in range(1, 50):
+            session.client.say("x" * 30_000)
+            session.client.cancel(number)
+            session.server.dataReceived(session.client.data_to_send())
+        self.assertEqual(len(self.robot.asked), 0)
+        self.assertLess(len(session.wire.value()), 50 * 1000)  # a FAULT each
+        session.server.resumeProducing()
+        session.pump()
+        self.assertEqual(session.client.next_reply_id, 50)
+
 
 class HostilePeerTests(ServerTestCase):
     """Peers that lie, stall or vanish cost themselves their connection and nobody else anything."""
