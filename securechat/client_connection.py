@@ -54,7 +54,7 @@ class ClientConnection(Connection):
             assert self._handshake is not None
             self._handshake.receive_server_proof(payload)
             self.state = State.SIGNING
-            return ServerProved(self._handshake.data_to_sign())
+            return ServerProved(self._handshake.host_key, self._handshake.data_to_sign())
         if self.state is State.ABOUT and record_type == RecordType.ABOUT:
             about = decode(ABOUT, payload)
             if max(len(field.encode()) for field in (about.user, about.robot, about.software)) > MAX_ABOUT:

@@ -26,6 +26,7 @@ class WelcomeReceived(Event, frozen=True):
 class ServerProved(Event, frozen=True):
     """To the client: the server is the one dialled. Sign `data` (None: stay anonymous), then `prove`."""
 
+    host_key: bytes
     data: bytes | None
 
 

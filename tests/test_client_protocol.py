@@ -1,6 +1,7 @@
 """The client's Protocol and the server's, both real, over a pair of transports in memory."""
 
 from typing import Any, cast
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -80,6 +81,7 @@ class ClientTestCase(SynchronousTestCase):
         server = self.factory.buildProtocol(FakeTransport(None, True).getPeer())
         assert server is not None
         handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, signer.blob if signer else b"")
+        self.handshake = ref(handshake)
         self.client = ChatClient(handshake, signer, self.diary, self.clock)
         self.client_end, self.server_end = FakeTransport(self.client, False), FakeTransport(server, True)
         self.pump = connect(server, self.server_end, self.client, self.client_end)
@@ -131,6 +133,18 @@ class TalkTests(ClientTestCase):
         self.client.cancel(self.client.say("one"))
         self.pump.flush()
         self.assertEqual(self.diary.faults, [(1, Fault.CANCELLED)])
+
+    def test_forgetsTheHandshake(self) -> None:
+        """Once let in, nobody holds the keys that all others of the session could be made from."""
+        self.open()
+        self.assertIsNone(self.handshake())
+
+    def test_forgetsAFailedHandshake(self) -> None:
+        """Nor does a client that failed, although its user holds the error."""
+        self.client_auth = ClientAuth.REQUIRED
+        self.connect().flush()
+        self.assertEqual(len(self.diary.ends), 1)
+        self.assertIsNone(self.handshake())
 
     def test_leaves(self) -> None:
         """Leaving says goodbye, once, and the session ends without a reason."""

@@ -1,5 +1,6 @@
 """``twistd securechat`` as an operator runs it: a process of its own, real sockets, real files."""
 
+import gc
 import signal
 import stat
 from pathlib import Path
@@ -14,6 +15,7 @@ from securechat.client.protocol import Signer
 from securechat.errors import AuthenticationError
 from securechat.events import GoodbyeReceived
 from securechat.key_files import load_private_key
+from securechat.keyexchange import ClientHandshake
 from securechat.messages import Reason
 from securechat.suites import SUITES
 from tests.daemon import Daemon, Talk, reactor
@@ -102,6 +104,20 @@ class TalkTests(DaemonTestCase):
 
         replies = await gatherResults([Deferred.fromCoroutine(one(number)) for number in range(200)])
         self.assertEqual(replies, [f"I am {number}, number {number}" for number in range(200)])
+
+    async def test_theClientForgets(self) -> None:
+        """A client that was let in holds its handshake no more, nor does anything that made it."""
+
+        def held() -> int:
+            gc.collect()
+            return sum(isinstance(thing, ClientHandshake) for thing in gc.get_objects())
+
+        daemon = await self.run_daemon("--robot", "echo").started()
+        before = held()
+        talk = await Talk().start(daemon.port)
+        self.assertEqual(await talk.ask("hello"), "hello")
+        self.assertEqual(held(), before)
+        await talk.leave()
 
     async def test_authorizedKeys(self) -> None:
         """Only those in the file may talk, by the name it gives them; who is removed is sent away at SIGHUP."""

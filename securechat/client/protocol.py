@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
 from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorThreads, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -79,7 +79,7 @@ class ChatClient(protocol.Protocol):
         clock: IReactorTime,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._handshake = handshake
+        self._name = handshake.name  # the handshake itself is forgotten with its keys
         self._signer = signer
         self._user = user
         self._clock = clock
@@ -169,10 +169,8 @@ class ChatClient(protocol.Protocol):
                 self._goodbyeReceived(event)
 
     def _serverProved(self, event: ServerProved) -> None:
-        host_key = self._handshake.host_key
-        self._user.step(
-            _("the server proved that it has the key {fingerprint}").format(fingerprint=keys.fingerprint(host_key))
-        )
+        fingerprint = keys.fingerprint(event.host_key)
+        self._user.step(_("the server proved that it has the key {fingerprint}").format(fingerprint=fingerprint))
         if event.data is None:
             self._prove(b"")
             return
@@ -221,6 +219,7 @@ class ChatClient(protocol.Protocol):
 
     def _fail(self, error: SecureChatError) -> None:
         """The one way in which a session fails: no byte to the server, the reason to the user."""
+        error.__traceback__ = error.__context__ = None  # the user holds the error, their frames hold keys
         self._end = error
         self._connection.close()
         self._abortTransport()
@@ -248,7 +247,7 @@ class ChatClient(protocol.Protocol):
                 _(
                     "the server proved itself, then refused: your key is not in its authorized keys, "
                     "or it does not know itself by the name {name}"
-                ).format(name=self._handshake.name),
+                ).format(name=self._name),
             )
         if state is State.OPEN:
             return RemoteProtocolError(error.category, _("the connection was cut"))
@@ -298,5 +297,6 @@ async def connect(
     key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA's takes 100 ms
     user.step(_("made a key pair ({suite})").format(suite=suite.decode()))
     handshake = ClientHandshake(chosen, key, bracketed(host, port), check_host_key, signer.blob if signer else b"")
-    factory = protocol.Factory.forProtocol(lambda: ChatClient(handshake, signer, user, reactor))
-    return cast(ChatClient, await HostnameEndpoint(reactor, host, port).connect(factory))
+    client = ChatClient(handshake, signer, user, reactor)
+    await connectProtocol(HostnameEndpoint(reactor, host, port), client)
+    return client
