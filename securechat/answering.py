@@ -25,21 +25,30 @@ MAX_WAITING: Final = 4  # messages behind the one being answered
 class Answering:
     """One session's conversation with the robot.
 
-    `changed` is called when there is something new in the outbox or room in the inbox.
+    `added` is called when there is something new in the outbox, `taken` when there may be room in the inbox. Only from
+    within `taken` may more be asked or cancelled.
     """
 
     def __init__(
-        self, robot: IRobot, user_id: str, history: History, outbox: Outbox, changed: Callable[[], None]
+        self,
+        robot: IRobot,
+        user_id: str,
+        history: History,
+        outbox: Outbox,
+        added: Callable[[], None],
+        taken: Callable[[], None],
     ) -> None:
         """`user_id` is what the robot calls the user."""
         self._robot = robot
         self._user_id = user_id
         self._history = history
         self._outbox = outbox
-        self._changed = changed
+        self._added = added
+        self._taken = taken
         self._inbox: list[MessageReceived | NewReceived] = []
         self._stopped = False
         self._current_id = 0
+        self._starting = False  # a reply is being begun, and may be whole before it is waited for
         self._reply: Deferred[None] | None = None  # being asked for
         self._cancelled: set[int] = set()  # waiting messages that need no reply any more
         self._paused = False
@@ -81,10 +90,13 @@ class Answering:
         self.go_on()
 
     def go_on(self) -> None:
-        """Take more text from the robot, if it was only for want of room that it waited."""
-        if self._room is not None and not self._must_wait():
-            room, self._room = self._room, None
-            room.callback(None)
+        """Take more text from the robot, or the next message, if it was only for want of room that they waited."""
+        if self._must_wait():
+            return
+        if self._room is not None:
+            self._room.callback(None)
+        elif self._inbox and self._reply is None and not self._starting:
+            self._answer_next()
 
     def stop(self) -> None:
         """Stop the robot and forget what was asked; the replies end as they are."""
@@ -92,14 +104,17 @@ class Answering:
         self._inbox.clear()
         if self._reply is not None:
             self._reply.cancel()
+        else:
+            self._taken()
 
     def _must_wait(self) -> bool:
         return self._paused or self._outbox.is_full
 
     def _answer_next(self, _result: None = None) -> None:
-        """Deal with what waits, until a reply takes its time."""
+        """Deal with what waits, until a reply takes its time, or there is no room for another."""
         self._reply = None
-        while self._inbox:
+        self._starting = True
+        while self._inbox and not self._must_wait():
             said = self._inbox.pop(0)
             if isinstance(said, NewReceived):
                 self._history.clear()
@@ -109,7 +124,8 @@ class Answering:
                 self._reply = reply
                 reply.addCallback(self._answer_next)
                 break
-        self._changed()
+        self._starting = False
+        self._taken()
 
     async def _answer(self, message: MessageReceived) -> None:
         """Put a whole reply into the outbox, or the fault that ended it. Raises nothing."""
@@ -120,7 +136,6 @@ class Answering:
             if message.id in self._cancelled:
                 self._cancelled.discard(message.id)
                 raise CancelledError
-            await self._wait_for_room()  # a client that does not read gets no more out of robots by cancelling
             await self._ask_robot(message.text)
         except CancelledError:
             fault = Fault.CANCELLED
@@ -137,11 +152,6 @@ class Answering:
         if not self._stopped:
             self._outbox.end(fault)
 
-    async def _wait_for_room(self) -> None:
-        if self._must_wait():
-            self._room = Deferred()
-            await self._room
-
     async def _ask_robot(self, text: str) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
@@ -156,8 +166,13 @@ class Answering:
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
                 self._outbox.add(data)
-                self._changed()
-                await self._wait_for_room()
+                self._added()
+                if self._must_wait():
+                    self._room = Deferred()
+                    try:
+                        await self._room
+                    finally:
+                        self._room = None
         # What was not answered, or not whole, is not part of the conversation.
         if any(parts):
             self._history.add(asked, "".join(parts))

@@ -11,6 +11,7 @@ from securechat.errors import Fault
 from securechat.server_connection import ServerConnection
 
 HIGH_WATER: Final = 16 * 1024  # bytes that may wait before the robot should
+MAX_REPLIES: Final = 64  # that may wait, however short: some are nothing but a fault
 
 
 class _Reply:
@@ -28,11 +29,12 @@ class _Reply:
 class Outbox:
     """The replies of one session, in the order of their messages; the last one may still be growing."""
 
-    __slots__ = ("_connection", "_replies")
+    __slots__ = ("_connection", "_replies", "_waiting")
 
     def __init__(self, connection: ServerConnection) -> None:
         self._connection = connection
         self._replies: deque[_Reply] = deque()
+        self._waiting = 0  # bytes, of all replies
 
     def begin(self, message_id: int) -> None:
         """What is added from now on belongs to the reply to this message."""
@@ -41,6 +43,7 @@ class Outbox:
     def add(self, data: bytes) -> None:
         """More of the reply that was begun last."""
         self._replies[-1].waiting += data
+        self._waiting += len(data)
 
     def end(self, fault: Fault | None = None) -> None:
         """The reply that was begun last is complete, or ended in a fault."""
@@ -52,6 +55,7 @@ class Outbox:
         """Drop what waits of the reply to this message; if it is complete, it ends in the fault that says so."""
         for reply in self._replies:
             if reply.message_id == message_id:
+                self._waiting -= len(reply.waiting)
                 reply.waiting = b""
                 if reply.ended:
                     reply.fault = Fault.CANCELLED
@@ -64,7 +68,7 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether so much waits that no more should be added for now."""
-        return sum(len(reply.waiting) for reply in self._replies) > HIGH_WATER
+        return self._waiting > HIGH_WATER or len(self._replies) > MAX_REPLIES
 
     def send_record(self) -> bool:
         """Hand the next record to the connection; False if nothing waits."""
@@ -85,6 +89,7 @@ class Outbox:
         last = reply.ended and reply.fault is None and not rest
         self._connection.reply(reply.message_id, chunk, last)
         reply.waiting = rest
+        self._waiting -= len(chunk)
         if last:
             self._replies.popleft()
         return True

@@ -177,16 +177,21 @@ class ChatServer(Protocol):
         if self._answering is None:
             user_id = self._chat.pseudonyms.of(self.user_key) if self.user_key else secrets.token_hex(16)
             history = History(self._chat.history)
-            self._answering = Answering(self._chat.robot, user_id, history, self._outbox, self._answeringChanged)
+            self._answering = Answering(
+                self._chat.robot, user_id, history, self._outbox, self._outboxChanged, self._inboxChanged
+            )
             if self._stall is not None:  # the client has stopped reading before it said anything
                 self._answering.pause()
         return self._answering
 
-    def _answeringChanged(self) -> None:
-        """The outbox has something new, or the inbox has room again."""
-        if self._corked:
-            return
-        self._flush()
+    def _outboxChanged(self) -> None:
+        """There is something new."""
+        if not self._corked:
+            self._flush()
+
+    def _inboxChanged(self) -> None:
+        """There may be room again."""
+        self._outboxChanged()
         if self._held and self._answering is not None and not self._answering.is_full:
             self._held = False
             self.transport.resumeProducing()

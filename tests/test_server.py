@@ -405,6 +405,18 @@ class PressureTests(ServerTestCase):
         self.assertEqual(self.robot.asked, [str(number) for number in range(8)])
         self.assertEqual(session.client.next_reply_id, 9)
 
+    def test_repliesAtOnce(self) -> None:
+        """Long replies that come at once, more than may wait, keep their order and are whole."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        texts = [str(number) * 6000 for number in range(10)]
+        for text in texts:
+            session.client.say(text)
+        session.pump()
+        replies = [event for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual("".join(event.text for event in replies), "".join(texts))
+        self.assertEqual([event.id for event in replies if event.last], list(range(1, 11)))
+
     def test_aClientThatDoesNotRead(self) -> None:
         """Its robot is not read either; after 30 seconds it is aborted."""
         session = Session(self.factory).open()
@@ -459,6 +471,51 @@ class PressureTests(ServerTestCase):
         session.server.resumeProducing()
         session.pump()
         self.assertEqual(session.client.next_reply_id, 50)
+
+    def test_nothingIsAskedForAClientThatDoesNotRead(self) -> None:
+        """Whatever it says or cancels, no reply is added to those that it did not read."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.server.pauseProducing()
+        self.robot.say("1")
+        session.pump()
+        for number in range(1, 10):
+            session.client.cancel(number)
+            session.client.say("more")
+        session.pump()
+        self.assertEqual(self.robot.asked, ["one"])
+        self.assertEqual(session.wire.producerState, "paused")
+        session.server.resumeProducing()
+        session.pump()
+        self.assertEqual(session.wire.producerState, "producing")
+        self.assertEqual(session.client.next_reply_id, 10)  # all but the last were cancelled
+        self.assertTrue(self.robot.is_waiting)
+
+    def test_leavingAClientThatDoesNotRead(self) -> None:
+        """One whose messages wait is heard again once the server leaves: its goodbye is among what was not read."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.server.pauseProducing()
+        session.client.cancel(1)
+        for _ in range(4):
+            session.client.say("more")
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        session.server.leave(Reason.STOPPING)
+        session.pump()
+        self.assertTrue(session.wire.disconnecting)
+
+    def test_repliesThatWaitAreCounted(self) -> None:
+        """Replies that end at once, and leave one each tick, do not pile up without end."""
+        self.factory = self.make_factory(shaping=Shaping.REPLY)
+        session = Session(self.factory).open()
+        for number in range(1, 200):
+            session.client.say("x")
+            session.client.cancel(number)
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        self.assertLess(session.server._connection.next_say_id, 100)
 
 
 class HostilePeerTests(ServerTestCase):
