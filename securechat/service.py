@@ -80,5 +80,6 @@ class ChatService(MultiService):
     def reload(self) -> None:
         """Read the authorized keys again, and let go those who are not in them any more."""
         users = self._factory.chat.users
-        if isinstance(users, AuthorizedUsers) and users.refresh():
-            self._factory.withdraw()
+        if isinstance(users, AuthorizedUsers):
+            users.refresh()
+            self._factory.withdraw()  # not only if that gave new keys: a handshake may have had them read before

@@ -58,19 +58,18 @@ class AuthorizedUsers:
     def name_of(self, blob: bytes) -> str:
         return self._keys.user_of(blob) or keys.fingerprint(blob)
 
-    def refresh(self) -> bool:
-        """Read the file again if it has changed; True if that gave new keys."""
+    def refresh(self) -> None:
+        """Read the file again if it has changed."""
         version = self._current_version()
         if version == self._version:
-            return False
+            return
         self._version = version
         try:
             self._keys = AuthorizedKeys.load(self._path)
         except ConfigurationError as error:
             log.error(_("the keys stay as they were: {error}"), error=str(error))
-            return False
-        log.info(_("{path} was read again"), path=str(self._path))
-        return True
+        else:
+            log.info(_("{path} was read again"), path=str(self._path))
 
     def _current_version(self) -> tuple[int, int, int] | None:
         try:

@@ -136,6 +136,8 @@ class TalkTests(DaemonTestCase):
         await daemon.logged("the keys stay as they were")
         self.assertEqual(await talk.ask("still here"), "still here")
         Path(path).write_text("# nobody\n")
+        with self.assertRaises(AuthenticationError):  # for which the daemon reads the file
+            await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
         daemon.hang_up()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 1))
 

@@ -61,7 +61,6 @@ class AuthorizedUsersTests(SynchronousTestCase):
         self.assertTrue(self.users.is_authorized(USER_KEY.blob))
         self.path.unlink()
         self.assertTrue(self.users.is_authorized(USER_KEY.blob))
-        self.assertFalse(self.users.refresh())
 
     def test_badStart(self) -> None:
         """A file that is wrong from the start is refused, with its line."""
