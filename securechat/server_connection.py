@@ -40,7 +40,7 @@ class ServerConnection(Connection):
     def __init__(self, handshake: ServerHandshake, clock: Callable[[], float]) -> None:
         super().__init__(State.HELLO, clock)
         self._handshake: ServerHandshake | None = handshake
-        self._message = b""  # the chunks so far of the message whose end has not come
+        self._message: bytes | None = None  # the chunks so far of the message whose end has not come
         self.next_say_id = 1  # of the message that comes, or is coming, next
         self.next_reply_id = 1  # of the message whose reply has not ended
 
@@ -74,7 +74,7 @@ class ServerConnection(Connection):
             if not 1 <= message_id < self.next_say_id:
                 raise RemoteProtocolError(Category.ORDER)
             return CancelReceived(message_id)
-        if record_type == RecordType.NEW and not self._message:
+        if record_type == RecordType.NEW and self._message is None:
             self._must_be_empty(payload)
             return NewReceived()
         raise RemoteProtocolError(Category.ORDER)
@@ -82,7 +82,7 @@ class ServerConnection(Connection):
     def _receive_say(self, say: Chunk) -> MessageReceived | None:
         if say.id != self.next_say_id:
             raise RemoteProtocolError(Category.ORDER)
-        message = self._message + say.chunk if self._message else say.chunk
+        message = self._message + say.chunk if self._message is not None else say.chunk
         if len(message) > MAX_MESSAGE:
             raise RemoteProtocolError(Category.MESSAGE)
         if not say.last:
@@ -92,7 +92,7 @@ class ServerConnection(Connection):
             text = message.decode()
         except UnicodeDecodeError:
             raise RemoteProtocolError(Category.MESSAGE) from None
-        self._message = b""
+        self._message = None
         self.next_say_id += 1
         return MessageReceived(say.id, text)
 
@@ -121,5 +121,4 @@ class ServerConnection(Connection):
 
     def close(self) -> None:
         super().close()
-        self._handshake = None
-        self._message = b""
+        self._handshake = self._message = None

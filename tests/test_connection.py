@@ -297,10 +297,11 @@ class ChannelTests(ConnectionTests):
         pair.client._seal(RecordType.SAY, encode(Chunk(1, False, b"a")))
         pair.pump()
         self.assertServerAborts(pair, Category.ORDER, RecordType.SAY, encode(Chunk(2, False, b"b")))
-        pair = Pair().open()
-        pair.client._seal(RecordType.SAY, encode(Chunk(1, False, b"a")))
-        pair.pump()
-        self.assertServerAborts(pair, Category.ORDER, RecordType.NEW, b"")
+        for chunk in (b"a", b""):
+            pair = Pair().open()
+            pair.client._seal(RecordType.SAY, encode(Chunk(1, False, chunk)))
+            pair.pump()
+            self.assertServerAborts(pair, Category.ORDER, RecordType.NEW, b"")
 
     def test_messagesThatAreNone(self) -> None:
         """More than 32 KiB, or what is not UTF-8, ends the connection, either way."""
