@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from securechat.client_connection import ClientConnection
-from securechat.events import Admitted, Event, ReplyReceived, ServerProved
+from securechat.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved
 from securechat.keyexchange import ClientHandshake
 from securechat.keys import SigningKey
 from securechat.names import bracketed
@@ -70,8 +70,13 @@ class SecureChatClient:
 
     def replies(self) -> list[tuple[str, bool]]:
         """Read what there is: pieces of replies, and whether each is the last of its own."""
-        events = self.connection.receive_data(self._read())
-        return [(event.text, event.last) for event in events if isinstance(event, ReplyReceived)]
+        found = []
+        for event in self.connection.receive_data(self._read()):
+            if isinstance(event, FaultReceived):
+                raise ConnectionError(f"a reply ended in {event.fault.name}")
+            if isinstance(event, ReplyReceived):
+                found.append((event.text, event.last))
+        return found
 
     def receive(self) -> int:
         return sum(last for _text, last in self.replies())
