@@ -300,7 +300,15 @@ class SigningTests(ClientTestCase):
         self.clock.advance(31)
         self.pump.flush()
         self.assertEqual(len(cancelled), 1)
-        self.assertEqual(len(self.diary.ends), 1)
+        [end] = self.diary.ends
+        self.assertEqual(str(end), "the connection was cut")
+
+    def test_leavesMeanwhile(self) -> None:
+        """Whoever leaves while the agent asks is told of no error."""
+        self.connect(Signer(USER_KEY.blob, lambda data: Deferred())).flush()
+        self.client.leave()
+        self.pump.flush()
+        self.assertEqual(self.diary.ends, [None])
 
     def test_lateAnswer(self) -> None:
         """A signature that comes after the connection has gone is dropped."""

@@ -193,6 +193,8 @@ class ChatClient(protocol.Protocol):
 
     def _notSigned(self, failure: Failure) -> None:
         self._signing = None
+        if self._connection.state is not State.SIGNING:
+            return
         error = failure.value
         self._fail(error if isinstance(error, SecureChatError) else AuthenticationError(Category.USER_KEY, str(error)))
 
@@ -229,14 +231,14 @@ class ChatClient(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._stop_timeout()
-        if self._signing is not None:
-            self._signing.cancel()
         state = self._connection.state
         try:
             self._connection.receive_end()
         except RemoteProtocolError as error:
             if not self._connection.goodbye_sent:
                 self._end = self._end or self._whatIsKnown(state, error)
+        if self._signing is not None:
+            self._signing.cancel()
         self._user.disconnected(self._end)
 
     def _whatIsKnown(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
@@ -249,7 +251,7 @@ class ChatClient(protocol.Protocol):
                     "or it does not know itself by the name {name}"
                 ).format(name=self._name),
             )
-        if state is State.OPEN:
+        if state in (State.SIGNING, State.OPEN):
             return RemoteProtocolError(error.category, _("the connection was cut"))
         return RemoteProtocolError(error.category, _("the server closed the connection before it had proved itself"))
 
