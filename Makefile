@@ -49,7 +49,7 @@ sidechannel: $(VENV)/installed-dev
 # The whole suite once more, and every key, secret and prompt of it searched for in all that was said meanwhile
 secrets: export LANGUAGE = en
 secrets: $(VENV)/installed-dev
-	$(BIN)/python -m tests.secret_search
+	$(BIN)/python -m tests.harness.secret_search
 
 # Every parser, with atheris; a quarter of an hour for a million runs each
 fuzz: $(VENV)/installed-dev

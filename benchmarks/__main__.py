@@ -20,10 +20,10 @@ from pathlib import Path
 from benchmarks import streaming
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
 from benchmarks.process import CORES, Server
-from securechat.keys import SigningKey
-from securechat.shaping import DEFAULT_TICK
-from securechat.suites import MLKEM768X25519, RSA2048Fernet
-from tests.turing_peer import PATH
+from securechat.ssh.keys import SigningKey
+from securechat.wire.shaping import DEFAULT_TICK
+from securechat.wire.suites import MLKEM768X25519, RSA2048Fernet
+from tests.harness.turing_peer import PATH
 
 PQ, RSA = MLKEM768X25519.name, RSA2048Fernet.name
 BASELINE = "Twisted TLS 1.3"

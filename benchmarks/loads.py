@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from securechat.client_connection import ClientConnection
-from securechat.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved
-from securechat.keyexchange import ClientHandshake
-from securechat.keys import SigningKey
-from securechat.names import bracketed
-from securechat.suites import SUITES, EphemeralKey, Suite
+from securechat.ssh.keys import SigningKey
+from securechat.wire.client_connection import ClientConnection
+from securechat.wire.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved
+from securechat.wire.handshake import ClientHandshake
+from securechat.wire.host_names import bracketed
+from securechat.wire.suites import SUITES, EphemeralKey, Suite
 
 READ_SIZE = 256 * 1024  # bytes
 

@@ -78,19 +78,19 @@ def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
 
 def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "off") -> None:
     """Our own server, with the echo robot unless told otherwise."""
-    from securechat.admission import Limits
-    from securechat.keyexchange import ServerIdentity
-    from securechat.keys import SigningKey
-    from securechat.pseudonyms import Pseudonyms
     from securechat.robots.echo import EchoRobot
-    from securechat.server import Chat, ChatServerFactory
-    from securechat.shaping import Shaping
-    from securechat.suites import SUITES
-    from securechat.users import Anyone
+    from securechat.server.admission import Limits
+    from securechat.server.protocol import ChatServerFactory, ServerSettings
+    from securechat.server.pseudonyms import Pseudonyms
+    from securechat.server.users import Anyone
+    from securechat.ssh.keys import SigningKey
+    from securechat.wire.handshake import ServerIdentity
+    from securechat.wire.shaping import Shaping
+    from securechat.wire.suites import SUITES
 
     def make_port(reactor: Any) -> Any:
         host_key, users = SigningKey.generate(), Anyone()
-        chat = Chat(
+        chat = ServerSettings(
             identity=ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized),
             users=users,
             pseudonyms=Pseudonyms(host_key),
@@ -105,8 +105,8 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
 
 def securechat_turing() -> None:
     """Our own server with the Turing robot, whose service is the address in the second argument."""
-    from securechat.robots.turing import TuringRobot
-    from tests.turing_peer import KEY
+    from securechat.robots.turing.robot import TuringRobot
+    from tests.harness.turing_peer import KEY
 
     securechat(lambda reactor: TuringRobot(reactor, KEY, url=sys.argv[2]))
 
@@ -121,8 +121,8 @@ def securechat_openai() -> None:
 
     At the end it writes how late each tick was, in seconds, to the file in the third.
     """
-    from securechat.pacing import Ticking
-    from securechat.robots.openai import OpenAIRobot, base_url
+    from securechat.robots.openai.robot import OpenAIRobot, base_url
+    from securechat.server.pacing import Ticking
 
     lateness: list[float] = []
     tick = Ticking._tick
@@ -187,7 +187,7 @@ def turing_peer() -> None:
     """A server that speaks the Turing robot's API."""
     from twisted.web.server import Site
 
-    from tests.turing_peer import TuringPeer
+    from tests.harness.turing_peer import TuringPeer
 
     run_on_twisted(lambda reactor: reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1"))
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks.loads import SecureChatClient, secure_clients
 from benchmarks.process import CORES, Server
-from securechat.shaping import DEFAULT_TICK
-from securechat.suites import DEFAULT_SUITE
+from securechat.wire.shaping import DEFAULT_TICK
+from securechat.wire.suites import DEFAULT_SUITE
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,22 @@ from typing import Any, Final
 
 from msgspec.msgpack import Decoder
 
-from securechat import keys, messages
-from securechat.authorized_keys import _parse as parse_authorized
 from securechat.client.destination import parse_destination
 from securechat.errors import ConfigurationError, RemoteProtocolError, RobotError
-from securechat.key_files import load_private_key
-from securechat.keys import SigningKey
-from securechat.known_hosts import _parse as parse_known
-from securechat.messages import Chunk, Goodbye, Reason, decode, encode
-from securechat.names import canonical_host
-from securechat.records import Opener, RecordType, Sealer
-from securechat.robots.eliza import load_script
-from securechat.robots.turing_messages import parse_answer
-from securechat.suites import SUITES
-from tests.pair import PQ, Pair
-from tests.streams import events, read
+from securechat.robots.eliza.robot import load_script
+from securechat.robots.turing.messages import parse_answer
+from securechat.ssh import keys
+from securechat.ssh.authorized_keys import parse_line as parse_authorized
+from securechat.ssh.keys import SigningKey
+from securechat.ssh.known_hosts import parse_line as parse_known
+from securechat.ssh.private_keys import load_private_key
+from securechat.wire import messages
+from securechat.wire.host_names import canonical_host
+from securechat.wire.messages import Chunk, Goodbye, Reason, decode, encode
+from securechat.wire.records import Opener, RecordType, Sealer
+from securechat.wire.suites import SUITES
+from tests.harness.pair import PQ, Pair
+from tests.harness.streams import events, read
 
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
@@ -150,7 +151,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "private_key": private_key,
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
-    "authorized_keys": _text(parse_authorized),
+    "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
     "turing": turing,

@@ -9,20 +9,21 @@ import platformdirs
 from twisted.application.service import IService
 from twisted.python import usage
 
-from securechat import __version__, robots
-from securechat.admission import Limits
+from securechat import __version__
 from securechat.errors import ConfigurationError
-from securechat.history import DEFAULT_BYTES, DEFAULT_TURNS, HistoryLimits
 from securechat.i18n import _
-from securechat.key_files import load_or_create_host_key
-from securechat.keyexchange import ServerIdentity
-from securechat.names import bracketed, canonical_host
-from securechat.pseudonyms import Pseudonyms
-from securechat.server import Chat, ChatServerFactory
-from securechat.service import ChatService, StartError
-from securechat.shaping import DEFAULT_TICK, MAX_TICK, MIN_TICK, Shaping
-from securechat.suites import SUITES
-from securechat.users import Anyone, AuthorizedUsers
+from securechat.robots.registry import help_text, make_robots
+from securechat.server.admission import Limits
+from securechat.server.history import DEFAULT_BYTES, DEFAULT_TURNS, HistoryLimits
+from securechat.server.protocol import ChatServerFactory, ServerSettings
+from securechat.server.pseudonyms import Pseudonyms
+from securechat.server.service import ChatService, StartError
+from securechat.server.users import Anyone, AuthorizedUsers
+from securechat.ssh.private_keys import load_or_create_host_key
+from securechat.wire.handshake import ServerIdentity
+from securechat.wire.host_names import bracketed, canonical_host
+from securechat.wire.shaping import DEFAULT_TICK, MAX_TICK, MIN_TICK, Shaping
+from securechat.wire.suites import SUITES
 
 DEFAULT_ENDPOINT: Final = "tcp:8080:interface=127.0.0.1"
 DEFAULT_ROBOT: Final = "eliza"
@@ -157,7 +158,7 @@ class Options(usage.Options):
     opt_R = opt_robot_option
 
     def opt_help_robots(self) -> None:
-        print(robots.help_text())
+        print(help_text())
         sys.exit(0)
 
     opt_help_robots.__doc__ = _("List the robots with their options, and exit")
@@ -194,11 +195,11 @@ def makeService(options: Options) -> IService:
         host_key, _created = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
         authorized = options["authorized-keys"]
         users = AuthorizedUsers(Path(authorized)) if authorized is not None else Anyone()
-        chat = Chat(
+        chat = ServerSettings(
             identity=ServerIdentity(host_key, options["suites"], users.client_auth, users.is_authorized),
             users=users,
             pseudonyms=Pseudonyms(host_key),
-            robot=robots.make_robots(reactor, options["robots"], os.environ),
+            robot=make_robots(reactor, options["robots"], os.environ),
             names=frozenset(options["name"]),
             limits=Limits(
                 max_sessions=options["max-sessions"],

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from securechat.shaping import UNIT, Shaping
+from securechat.wire.shaping import UNIT, Shaping
 from sidechannel.classify import PERMUTATIONS, Verdict, classify
 from sidechannel.features import features
 from sidechannel.model import TICK, TOPICS

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.loads import SecureChatClient
-from securechat.events import FaultReceived, ReplyReceived
-from securechat.shaping import UNIT, Shaping
-from securechat.suites import DEFAULT_SUITE, SUITES
+from securechat.wire.events import FaultReceived, ReplyReceived
+from securechat.wire.shaping import UNIT, Shaping
+from securechat.wire.suites import DEFAULT_SUITE, SUITES
 from sidechannel.model import TICK, TOPICS
-from tests.daemon import START_TIMEOUT, Daemon
+from tests.harness.daemon import START_TIMEOUT, Daemon
 
 QUIET = 15 * TICK  # seconds without a byte after which nothing more will come
 RECORD = SUITES[DEFAULT_SUITE].record_size + 4  # bytes on the wire

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat import keyexchange, keys
-from securechat.keyexchange import HandshakeKeys, SessionKeys, extract
-from securechat.messages import ClientAuth, ClientBody, Hello, ServerBody, Welcome, encode
-from securechat.records import expand
-from tests.pair import PQ
+from securechat.ssh import keys
+from securechat.wire import handshake as keyexchange
+from securechat.wire.handshake import HandshakeKeys, SessionKeys, extract
+from securechat.wire.messages import ClientAuth, ClientBody, Hello, ServerBody, Welcome, encode
+from securechat.wire.records import expand
+from tests.harness.pair import PQ
 
 MODELS = sorted((Path(__file__).parent.parent / "docs" / "formal").glob("*.pv"))
 

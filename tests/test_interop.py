@@ -10,22 +10,23 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from securechat import keys
-from securechat.admission import Limits
 from securechat.client.protocol import Signer, connect
 from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
-from securechat.events import GoodbyeReceived
-from securechat.keyexchange import ServerIdentity
-from securechat.keys import SigningKey
-from securechat.messages import ClientAuth
-from securechat.pseudonyms import Pseudonyms
-from securechat.robots import IRobot
 from securechat.robots.echo import EchoRobot
-from securechat.server import Chat, ChatServerFactory
-from securechat.shaping import Shaping
-from securechat.suites import SUITES
-from securechat.users import Anyone
-from tests.daemon import Talk
+from securechat.robots.interface import IRobot
+from securechat.server.admission import Limits
+from securechat.server.protocol import ChatServerFactory, ServerSettings
+from securechat.server.pseudonyms import Pseudonyms
+from securechat.server.users import Anyone
+from securechat.ssh import keys
+from securechat.ssh.keys import SigningKey
+from securechat.wire.events import GoodbyeReceived
+from securechat.wire.handshake import ServerIdentity
+from securechat.wire.messages import ClientAuth
+from securechat.wire.shaping import Shaping
+from securechat.wire.suites import SUITES
+from tests.harness.daemon import Talk
+from tests.harness.pair import PQ, RSA, USER_KEY, Pair
 from tests.independent import faults as table
 from tests.independent.client import Client, ClientSettings
 from tests.independent.decoder import decode
@@ -33,8 +34,8 @@ from tests.independent.fault_table import FAULTS
 from tests.independent.faults import Environment, Fault, commit_client_fault, commit_server_fault
 from tests.independent.records import GOODBYE, PAD, REPLY, SAY
 from tests.independent.reference import ENVIRONMENT
-from tests.independent.server import Server, ServerSettings
-from tests.pair import PQ, RSA, USER_KEY, Pair
+from tests.independent.server import Server
+from tests.independent.server import ServerSettings as IndependentSettings
 
 reactor: Any = installed
 
@@ -82,7 +83,7 @@ class InteropTestCase(TestCase):
     ) -> tuple[ChatServerFactory, int, CountingRobot]:
         robot = CountingRobot()
         identity = ServerIdentity(HOST_KEY, suites, client_auth, lambda blob: only is None or blob == only)
-        chat = Chat(
+        chat = ServerSettings(
             identity,
             Anyone(),
             Pseudonyms(HOST_KEY),
@@ -131,7 +132,7 @@ class UnderstandingTests(InteropTestCase):
             sock, _address = listener.accept()
             with sock:
                 authorized = {ALICE.blob: "alice"}
-                server = Server(sock, ServerSettings(ENVIRONMENT.host_key, frozenset({name}), authorized))
+                server = Server(sock, IndependentSettings(ENVIRONMENT.host_key, frozenset({name}), authorized))
                 server.handshake()
                 server.serve(str.upper)
 

@@ -1,4 +1,4 @@
-"""The core is bytes in, events out: nothing of Twisted comes along with it."""
+"""Imports point one way: the folders of the package are layers, and a rule holds for each."""
 
 import subprocess
 import sys
@@ -8,32 +8,28 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import securechat
 
-OUTER = {
-    "addresses",
-    "agent",
-    "answering",
-    "history",
-    "message_log",
-    "pacing",
-    "server",
-    "service",
-    "tap",
-    "transport",
-    "users",
-}
-"""What may use Twisted; every other module that lies directly in the package is core."""
+PACKAGE = Path(securechat.__path__[0])
+TWISTED = {"twisted", "treq", "zope"}
 
 
-class CoreTests(SynchronousTestCase):
-    """The modules that know no socket, no clock and no reactor."""
+def modules(folder: str) -> list[str]:
+    """The modules of a folder of the package, also those in folders below it."""
+    paths = sorted((PACKAGE / folder).rglob("*.py"))
+    return [".".join(("securechat", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in paths]
 
-    def test_importsNoTwisted(self) -> None:
-        """A Python that has imported all of the core has imported nothing of Twisted, treq or zope."""
-        stems = {path.stem for path in Path(securechat.__path__[0]).glob("*.py")} - {"__init__"}
-        self.assertLessEqual(OUTER, stems)
-        core = [f"securechat.{stem}" for stem in sorted(stems - OUTER)]
-        program = f"import sys, {', '.join(core)}; print(*{{name.partition('.')[0] for name in sys.modules}})"
-        loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-        packages = set(loaded.stdout.split())
-        self.assertIn("securechat", packages)
-        self.assertEqual(packages & {"twisted", "treq", "zope"}, set())
+
+def loaded_by(*names: str) -> set[str]:
+    """The modules that a fresh Python has loaded after it imported these."""
+    program = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+class LayerTests(SynchronousTestCase):
+    """What a folder's modules import, and what comes along with it."""
+
+    def test_wireAndSshKnowNoTwisted(self) -> None:
+        """`wire` and `ssh` are bytes in, bytes and events out: nothing of Twisted comes along with them."""
+        loaded = loaded_by(*modules("wire"), *modules("ssh"))
+        self.assertIn("securechat.wire.handshake", loaded)
+        self.assertEqual({name.partition(".")[0] for name in loaded} & TWISTED, set())

@@ -8,8 +8,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests import pair, test_client_protocol, test_connection, test_keyexchange, test_server
-from tests.secret_search import Notebook
+from tests.client import test_protocol as test_client_protocol
+from tests.harness import pair
+from tests.harness.secret_search import Notebook
+from tests.server import test_protocol as test_server
+from tests.wire import test_connection
+from tests.wire import test_handshake as test_keyexchange
 
 SUITES = (test_connection, test_keyexchange, test_server, test_client_protocol)
 SHORT = 4  # characters: a prompt that is shorter stands in other text by chance

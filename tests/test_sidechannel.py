@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.shaping import UNIT
+from securechat.wire.shaping import UNIT
 from sidechannel.classify import Verdict, standard_error
 from sidechannel.features import NAMES, features
 from sidechannel.model import TICK, TOPICS

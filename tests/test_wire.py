@@ -11,11 +11,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
-from securechat.shaping import is_bucket
-from securechat.suites import DEFAULT_SUITE, SUITES
-from tests.daemon import Daemon, Talk
-from tests.openai_peer import OpenAIPeer
-from tests.turing_peer import KEY, PATH, TuringPeer
+from securechat.wire.shaping import is_bucket
+from securechat.wire.suites import DEFAULT_SUITE, SUITES
+from tests.harness.daemon import Daemon, Talk
+from tests.harness.openai_peer import OpenAIPeer
+from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
 reactor: Any = installed
 

@@ -13,9 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
-from securechat.client.notes import complain
+from securechat.client.exit_codes import ExitCode
 from securechat.client.options import parse
-from securechat.client.outcome import ExitCode
+from securechat.client.stderr import complain
 from securechat.i18n import _
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asyncioreactor.install(loop)
     from twisted.internet import reactor as installed
 
-    from securechat.client.session import run
+    from securechat.client.run import run
 
     reactor: Any = installed
     exit_code: int = ExitCode.INTERRUPTED

@@ -4,7 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Final
 
-from securechat.names import bracketed, canonical_host
+from securechat.wire.host_names import bracketed, canonical_host
 
 DEFAULT_HOST: Final = "localhost"
 DEFAULT_PORT: Final = 8080

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
-from securechat import keys
-from securechat.agent import IAgentReactor, agent_keys, agent_sign
 from securechat.client.protocol import Signer
+from securechat.client.ssh_agent import IAgentReactor, agent_keys, agent_sign
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.files import read_lines
 from securechat.i18n import _
-from securechat.key_files import load_private_key
+from securechat.ssh import keys
+from securechat.ssh.private_keys import load_private_key
 
 
 def file_signer(path: Path, ask_passphrase: Callable[[Path], bytes]) -> Signer:

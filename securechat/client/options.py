@@ -12,11 +12,11 @@ import platformdirs
 
 from securechat import __version__, i18n
 from securechat.client.destination import DEFAULT_HOST, DEFAULT_PORT, Destination, parse_destination
-from securechat.client.notes import complain
-from securechat.client.outcome import ExitCode
+from securechat.client.exit_codes import ExitCode
+from securechat.client.stderr import complain
 from securechat.i18n import N_, _
-from securechat.messages import MAX_MESSAGE
-from securechat.suites import DEFAULT_SUITE, SUITES
+from securechat.wire.messages import MAX_MESSAGE
+from securechat.wire.suites import DEFAULT_SUITE, SUITES
 
 PROGRAM: Final = "securechat"
 _FINGERPRINT: Final = re.compile("(SHA256:[A-Za-z0-9+/]{43})=?")  # 32 bytes in base64, unpadded as ssh-keygen has it

@@ -12,11 +12,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorThre
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
-from securechat import keys
-from securechat.client_connection import ClientConnection
-from securechat.connection import State
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
-from securechat.events import (
+from securechat.i18n import _
+from securechat.ssh import keys
+from securechat.transport import IChatTransport, tune
+from securechat.wire.client_connection import ClientConnection
+from securechat.wire.connection import State
+from securechat.wire.events import (
     Admitted,
     Event,
     FaultReceived,
@@ -25,13 +27,11 @@ from securechat.events import (
     ServerProved,
     WelcomeReceived,
 )
-from securechat.i18n import _
-from securechat.keyexchange import ClientHandshake
-from securechat.messages import Reason
-from securechat.names import bracketed
-from securechat.shaping import MAX_TICK, is_bucket
-from securechat.suites import SUITES
-from securechat.transport import IChatTransport, tune
+from securechat.wire.handshake import ClientHandshake
+from securechat.wire.host_names import bracketed
+from securechat.wire.messages import Reason
+from securechat.wire.shaping import MAX_TICK, is_bucket
+from securechat.wire.suites import SUITES
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each answer of the server before it let us in
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the server to answer our GOODBYE
@@ -147,7 +147,7 @@ class ChatClient(protocol.Protocol):
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
         except SecureChatError as error:
-            self._fail(_stranger(error) if state is State.WELCOME else error)
+            self._fail(_not_securechat(error) if state is State.WELCOME else error)
         if self._leaving_quietly:
             self._leaveWithTrain()
         self._flush()
@@ -236,12 +236,12 @@ class ChatClient(protocol.Protocol):
             self._connection.receive_end()
         except RemoteProtocolError as error:
             if not self._connection.goodbye_sent:
-                self._end = self._end or self._whatIsKnown(state, error)
+                self._end = self._end or self._explain_cut(state, error)
         if self._signing is not None:
             self._signing.cancel()
         self._user.disconnected(self._end)
 
-    def _whatIsKnown(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
+    def _explain_cut(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
         """Why the stream may have ended without GOODBYE, as far as a client can tell (protocol, section 12)."""
         if state is State.ABOUT:
             return AuthenticationError(
@@ -264,7 +264,7 @@ class ChatClient(protocol.Protocol):
             self._timeout.cancel()
 
 
-def _stranger(error: SecureChatError) -> SecureChatError:
+def _not_securechat(error: SecureChatError) -> SecureChatError:
     """A peer whose first words are wrong is most likely no server of ours at all."""
     if isinstance(error, RemoteProtocolError) and not isinstance(error, AuthenticationError):
         return RemoteProtocolError(

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator, Mapping
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from securechat.conversation import Conversation
 from securechat.i18n import N_
-from securechat.robots.interface import Conversation, IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, IRobotMaker, Option
 
 
 @implementer(IRobot)

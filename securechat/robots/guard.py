@@ -6,17 +6,18 @@ from contextlib import aclosing
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
-from securechat.robots.breaker import Breaker
-from securechat.robots.failure import robot_error
-from securechat.robots.interface import Conversation, IRobot
-from securechat.robots.places import Places
+from securechat.conversation import Conversation
+from securechat.robots.circuit_breaker import CircuitBreaker
+from securechat.robots.errors import robot_error
+from securechat.robots.fair_queue import FairQueue
+from securechat.robots.interface import IRobot
 
 
 @implementer(IRobot)
 class GuardedRobot:
     """A robot that is asked only when it has a place, and when it has not failed a moment ago."""
 
-    def __init__(self, robot: IRobot, places: Places, breaker: Breaker) -> None:
+    def __init__(self, robot: IRobot, places: FairQueue, breaker: CircuitBreaker) -> None:
         self.name: str = robot.name
         self._robot = robot
         self._places = places

@@ -15,7 +15,7 @@ log = Logger()
 MAX_SECONDS: Final = 3600.0
 
 
-def address(option: str, text: str) -> URL:
+def parse_address(option: str, text: str) -> URL:
     """An http or https address; ConfigurationError if it is none. Its text is not shown: it may hold a password.
 
     Logs a warning if others can listen to what is sent there.
@@ -46,12 +46,12 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def seconds(option: str, text: str) -> float:
+def parse_seconds(option: str, text: str) -> float:
     """A time, more than nothing and at most MAX_SECONDS."""
-    return number(option, text, above=0.0, most=MAX_SECONDS)
+    return parse_number(option, text, above=0.0, most=MAX_SECONDS)
 
 
-def number(option: str, text: str, *, above: float = -math.inf, least: float = -math.inf, most: float) -> float:
+def parse_number(option: str, text: str, *, above: float = -math.inf, least: float = -math.inf, most: float) -> float:
     """A number between two others; ConfigurationError if it is none."""
     try:
         value = float(text)
@@ -62,7 +62,7 @@ def number(option: str, text: str, *, above: float = -math.inf, least: float = -
     return value
 
 
-def count(option: str, text: str, *, most: int) -> int:
+def parse_count(option: str, text: str, *, most: int) -> int:
     """A whole number from 1 on."""
     try:
         value = int(text)

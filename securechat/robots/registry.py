@@ -14,16 +14,16 @@ from zope.interface.verify import verifyObject
 from securechat.errors import ConfigurationError
 from securechat.files import read_secret
 from securechat.i18n import _
-from securechat.robots.breaker import Breaker
-from securechat.robots.chain import Chain
+from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.echo import EchoMaker
-from securechat.robots.eliza import ElizaMaker
+from securechat.robots.eliza.robot import ElizaMaker
+from securechat.robots.fair_queue import FairQueue
+from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot, IRobotMaker, Option
-from securechat.robots.openai import OpenAIMaker
-from securechat.robots.options import count
-from securechat.robots.places import Places
-from securechat.robots.turing import TuringMaker
+from securechat.robots.openai.robot import OpenAIMaker
+from securechat.robots.options import parse_count
+from securechat.robots.turing.robot import TuringMaker
 
 log = Logger()
 
@@ -63,7 +63,7 @@ def make_robots(reactor: object, chosen: Sequence[tuple[str, Sequence[str]]], en
     """The robots of those names with their options, as one; the next answers when the one before cannot."""
     alone = len(chosen) == 1
     robots = [make_robot(reactor, name, options, environ, alone=alone) for name, options in chosen]
-    return robots[0] if alone else Chain(robots)
+    return robots[0] if alone else FallbackRobot(robots)
 
 
 def make_robot(
@@ -103,14 +103,14 @@ def make_robot(
         ) from None
     if not IRobot.providedBy(robot):
         raise ConfigurationError(_("robot {robot} could not be made: it is no IRobot").format(robot=name))
-    return GuardedRobot(robot, Places(at_once), Breaker(time.monotonic)) if at_once is not None else robot
+    return GuardedRobot(robot, FairQueue(at_once), CircuitBreaker(time.monotonic)) if at_once is not None else robot
 
 
 def _places(maker: IRobotMaker, values: dict[str, str]) -> int | None:
     """How many questions a robot is asked at once; None if it did not say that it wants a limit."""
     for option in maker.options:
         if option.name == PLACES and option.default is not None:
-            return count(PLACES, values.pop(PLACES, option.default), most=MAX_PLACES)
+            return parse_count(PLACES, values.pop(PLACES, option.default), most=MAX_PLACES)
     return None
 
 

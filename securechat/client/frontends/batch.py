@@ -1,0 +1,123 @@
+"""Talking without a terminal: messages from the command line or a pipe, and nothing but replies to standard output."""
+
+from typing import Final, Protocol, TextIO
+
+from twisted.internet.defer import Deferred, succeed
+
+from securechat.client.exit_codes import ExitCode
+from securechat.client.explain import of_fault
+from securechat.client.protocol import ChatClient
+from securechat.client.sanitize import sanitize
+from securechat.client.stderr import complain, note
+from securechat.errors import ConfigurationError, Fault, SecureChatError
+from securechat.i18n import _
+from securechat.wire.events import Admitted, GoodbyeReceived
+
+MAX_OPEN: Final = 4  # messages that wait for their replies
+
+
+class Source(Protocol):
+    """Where messages come from, one after the other."""
+
+    def next(self) -> "Deferred[str | None]":
+        """The next message; None if there are no more."""
+
+
+class Batch:
+    """A ChatUser that says what it was given and writes down what is answered. `ended` fires when all is over."""
+
+    def __init__(self, source: Source, output: TextIO) -> None:
+        self.client: ChatClient | None = None
+        self.is_admitted = False
+        self.exit = ExitCode.ANSWERED
+        self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
+        self._source = source
+        self._output = output
+        self._open = 0
+        self._reply = ""  # the end of what was written of the reply that arrives
+        self._progress: Deferred[None] | None = None
+
+    # What the session tells
+
+    def step(self, text: str) -> None:
+        note(text)
+
+    def admitted(self, about: Admitted) -> None:
+        self.is_admitted = True
+        note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
+        Deferred.fromCoroutine(self._talk())
+
+    def replyReceived(self, message_id: int, text: str, last: bool) -> None:
+        self._write(sanitize(text))
+        if last:
+            if not self._reply.endswith("\n"):
+                self._write("\n")
+            self._done()
+
+    def faultReceived(self, message_id: int, fault: Fault) -> None:
+        has_begun = bool(self._reply)
+        self._break_off()
+        complain(of_fault(fault, has_begun=has_begun))
+        self.exit = ExitCode.FAULT
+        self._done()
+
+    def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        if self._reply:
+            self._break_off()
+            complain(_("the reply was cut"))
+        if self._open and self.exit is ExitCode.ANSWERED:
+            self.exit = ExitCode.FAULT
+        self.ended.callback(reason)
+
+    def restore_terminal(self) -> "Deferred[None]":
+        """Nothing more will be shown; fires when that is so."""
+        return succeed(None)
+
+    # What the batch does
+
+    async def _talk(self) -> None:
+        """Say everything, and leave when all is answered. A line that is no message is the last."""
+        client = self.client
+        assert client is not None
+        try:
+            while (text := await self._source.next()) is not None and not self.ended.called:
+                client.say(text)
+                self._open += 1
+                while self._open >= MAX_OPEN:
+                    await self._reply_done()
+        except ConfigurationError as error:
+            complain(str(error))
+            self.exit = ExitCode.USAGE
+        while self._open:
+            await self._reply_done()
+        note(_("all is answered; leaving with the last of the server's records, so that their number says nothing"))
+        client.leaveQuietly()
+
+    def _reply_done(self) -> "Deferred[None]":
+        self._progress = Deferred()
+        return self._progress
+
+    def _done(self) -> None:
+        self._reply = ""
+        self._open -= 1
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.callback(None)
+
+    def _break_off(self) -> None:
+        """End the line of a reply that ends too early."""
+        if self._reply and not self._reply.endswith("\n"):
+            self._write("\n")
+        self._reply = ""
+
+    def _write(self, text: str) -> None:
+        try:
+            self._output.write(text)
+            self._output.flush()
+        except OSError as error:  # nobody reads any more, or there is no room
+            if not isinstance(error, BrokenPipeError):
+                complain(_("standard output: {problem}").format(problem=error.strerror))
+            self.exit = ExitCode.FAULT
+            assert self.client is not None
+            self.client.leave()
+        self._reply = (self._reply + text)[-1:]

@@ -1,0 +1,168 @@
+"""Talking on a terminal: a prompt that stays usable while a reply arrives above it."""
+
+import asyncio
+from typing import Final
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.utils import get_cwidth
+from twisted.internet.defer import Deferred, succeed
+
+from securechat.client.exit_codes import ExitCode
+from securechat.client.explain import of_fault
+from securechat.client.protocol import ChatClient
+from securechat.client.sanitize import sanitize, sanitize_line
+from securechat.client.stderr import note
+from securechat.errors import Fault, SecureChatError
+from securechat.i18n import _
+from securechat.wire.events import Admitted, GoodbyeReceived
+
+PROMPT: Final = "> "
+
+
+class Terminal:
+    """A ChatUser with a prompt. `ended` fires when the session is over; `exit` is what to end with then."""
+
+    def __init__(self, session: "PromptSession[str]") -> None:
+        self.client: ChatClient | None = None
+        self.is_admitted = False
+        self.exit = ExitCode.ANSWERED
+        self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
+        self._session = session
+        self._line = ""  # of the reply that arrives, as far as it is no whole line
+        self._open: list[int] = []  # messages that wait for their replies
+        self._has_begun = False  # the reply to the first of them has
+        self._cancelled = 0  # the message whose reply was cancelled last
+        self._prompting: asyncio.Future[None] | None = None
+
+    # What the session tells
+
+    def step(self, text: str) -> None:
+        note(text)
+
+    def admitted(self, about: Admitted) -> None:
+        self.is_admitted = True
+        user = sanitize_line(about.user)
+        hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
+        print(
+            hello,
+            _("You talk to {robot}. /help says what else you can type.").format(robot=sanitize_line(about.robot)),
+        )
+        self._prompting = asyncio.ensure_future(self._prompt())
+
+    def replyReceived(self, message_id: int, text: str, last: bool) -> None:
+        self._has_begun = self._has_begun or text != ""
+        for letter in sanitize(text):
+            if letter == "\n" or get_cwidth(self._line + letter) >= self._columns():
+                self._end_line()
+            if letter != "\n":
+                self._line += letter
+        if last:
+            self._replied(message_id)
+        self._refresh()
+
+    def faultReceived(self, message_id: int, fault: Fault) -> None:
+        sentence = of_fault(fault, has_begun=self._has_begun)
+        self._replied(message_id)
+        print(sentence)
+        self._refresh()
+
+    def _replied(self, message_id: int) -> None:
+        self._end_line()
+        self._open.remove(message_id)
+        self._has_begun = False
+
+    def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        if self._has_begun:
+            self._end_line()
+            print(_("The reply was cut."))
+        if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
+            self.exit = ExitCode.FAULT
+        # What is said after the end is said when the prompt has gone: before, it would go with it.
+        self.restore_terminal().addCallback(lambda _nothing: self.ended.callback(reason))
+
+    def restore_terminal(self) -> "Deferred[None]":
+        """Take the prompt away; fires when the terminal is as it was."""
+        if self._prompting is None:
+            return succeed(None)
+        self._prompting.cancel()
+        gone: Deferred[None] = Deferred()
+        self._prompting.add_done_callback(lambda _future: gone.callback(None))
+        return gone
+
+    # What the user does
+
+    async def _prompt(self) -> None:
+        """Read lines until the user or the server has had enough."""
+        with patch_stdout():
+            while True:
+                try:
+                    text = await self._session.prompt_async(self._message)
+                except KeyboardInterrupt:
+                    if not self._open or self._cancelled == self._open[0]:
+                        self._leave(ExitCode.INTERRUPTED)
+                        return
+                    self._cancelled = self._open[0]
+                    self._talking.cancel(self._cancelled)
+                except EOFError:
+                    self._leave(ExitCode.ANSWERED)
+                    return
+                else:
+                    print(PROMPT + text)  # the prompt erases itself, with the part of a reply that stood above it
+                    if not self._obey(text.strip()):
+                        return
+
+    def _message(self) -> str:
+        """The prompt, with the unfinished line of the reply above it, or a word that one is waited for."""
+        waits = self._open and not self._has_begun
+        above = _("(waiting for the reply; Ctrl-C stops it)") if waits else self._line
+        return f"{above}\n{PROMPT}" if above else PROMPT
+
+    def _obey(self, text: str) -> bool:
+        """Do what a line says; False if that was to leave."""
+        match text:
+            case "":
+                pass
+            case "/quit":
+                self._leave(ExitCode.ANSWERED)
+                return False
+            case "/new":
+                self._talking.startAfresh()
+                print(_("The conversation starts afresh."))
+            case "/help":
+                print(
+                    _(
+                        "/new starts the conversation afresh, /quit or Ctrl-D leaves, Ctrl-C stops a reply. "
+                        "Anything else goes to the robot."
+                    )
+                )
+            case _:
+                self._say(text)
+        return True
+
+    def _say(self, text: str) -> None:
+        try:
+            self._open.append(self._talking.say(text))
+        except ValueError:
+            print(_("That is too long for one message: it has at most 32 KiB."))
+
+    @property
+    def _talking(self) -> ChatClient:
+        assert self.client is not None
+        return self.client
+
+    def _leave(self, status: ExitCode) -> None:
+        self.exit = status
+        self._talking.leave()
+
+    def _columns(self) -> int:
+        return self._session.app.output.get_size().columns
+
+    def _end_line(self) -> None:
+        if self._line:
+            print(self._line)
+        self._line = ""
+
+    def _refresh(self) -> None:
+        if self._session.app.is_running:
+            self._session.app.invalidate()

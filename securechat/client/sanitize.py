@@ -1,0 +1,24 @@
+"""Text from the other side of the network, made harmless before a terminal sees it."""
+
+from typing import Final
+
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+_CONTROLS: Final = [*range(0x20), *range(0x7F, 0xA0)]  # C0, with ESC; DEL; C1, with its one-character CSI
+_BIDI: Final = [
+    *range(0x202A, 0x202F),
+    *range(0x2066, 0x2070),
+]  # overrides, embeddings and isolates reorder what is read
+
+_ONE_LINE: Final = {**dict.fromkeys([*_CONTROLS, *_BIDI, 0x2028, 0x2029], _REPLACEMENT)}
+_TEXT: Final = {**_ONE_LINE, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}  # "\r\n" ends lines too
+
+
+def sanitize(text: str) -> str:
+    """The text with its lines and tabs; every other control character is replaced by U+FFFD."""
+    return text.translate(_TEXT)
+
+
+def sanitize_line(text: str) -> str:
+    """The text on one line; every control character is replaced."""
+    return text.translate(_ONE_LINE)

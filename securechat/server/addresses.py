@@ -1,0 +1,29 @@
+"""What a transport's addresses mean to the server: where a client comes from, and what it may have dialled."""
+
+import socket
+from collections.abc import Collection
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+
+from securechat.server.admission import source_of
+from securechat.wire.host_names import bracketed, local_names
+
+
+def place_of(address: IAddress) -> str:
+    """Where a client comes from, for people."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return bracketed(address.host, address.port)
+    return str(getattr(address, "name", None) or address)
+
+
+def source_at(address: IAddress) -> str:
+    """The source that an address counts as; all UNIX sockets together are one."""
+    return source_of(address.host) if isinstance(address, (IPv4Address, IPv6Address)) else "local"
+
+
+def names_at(address: IAddress) -> Collection[str]:
+    """The names of the address that a client reached; none if it is not one of the Internet."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return local_names(address.host, address.port, socket.gethostname())
+    return ()

@@ -1,0 +1,142 @@
+"""Which host has which key: a file in the format of OpenSSH's known_hosts (see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+
+Hashed names, patterns and ``@revoked`` are understood; lines for other key types and ``@cert-authority`` lines say
+nothing about an Ed25519 host key and are passed over. A line that cannot be read is refused, because it may be the
+one that matters.
+"""
+
+import hmac
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from enum import Enum, auto
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from securechat.errors import ConfigurationError
+from securechat.files import append_line, read_lines
+from securechat.i18n import _
+from securechat.ssh import keys
+
+SSH_PORT_SUFFIX: Final = "]:22"  # OpenSSH writes a host at this port without brackets and port
+_HASH_MARK: Final = "|1|"
+_LINE: Final = re.compile(r"(?:(@\S+)[ \t]+)?([^@ \t][^ \t]*)[ \t]+([^ \t]+)[ \t]+(.+)")  # marker, hosts, key type, key
+_MARKERS: Final = ("", "@revoked", "@cert-authority")
+
+
+class Standing(Enum):
+    """What the file says of a host and the key it showed."""
+
+    KNOWN = auto()
+    UNKNOWN = auto()  # no line for this host
+    CHANGED = auto()  # a line for this host with another key
+    REVOKED = auto()  # a line that says this key is not to be trusted
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A standing, and the number of the line that says so."""
+
+    standing: Standing
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    number: int
+    revoked: bool
+    hosts: str
+    blob: bytes
+
+    def matches(self, name: str) -> bool:
+        if self.hosts.startswith(_HASH_MARK):
+            _empty, _one, salt, digest = self.hosts.split("|")
+            expected = hmac.digest(b64decode(salt), name.encode(), "sha1")
+            return hmac.compare_digest(expected, b64decode(digest))
+        patterns = self.hosts.split(",")
+        if any(pattern.startswith("!") and _match(name, pattern[1:]) for pattern in patterns):
+            return False
+        return any(_match(name, pattern) for pattern in patterns)
+
+
+def _match(name: str, pattern: str) -> bool:
+    """OpenSSH's patterns: ``*`` and ``?`` only; the brackets of ``[host]:port`` stand for themselves."""
+    return fnmatchcase(name, pattern.lower().replace("[", "[[]"))
+
+
+def _ssh_name(name: str) -> str:
+    """``[host]:port`` as OpenSSH looks it up: without brackets at port 22."""
+    return name[1 : -len(SSH_PORT_SUFFIX)] if name.endswith(SSH_PORT_SUFFIX) else name
+
+
+class KnownHosts:
+    """The host keys of one file."""
+
+    def __init__(self, path: Path, entries: list[_Entry]) -> None:
+        self._path = path
+        self._entries = entries
+
+    @classmethod
+    def load(cls, path: Path) -> "KnownHosts":
+        """Read a file; one that is not there is empty. ConfigurationError, with file and line, if it is not right."""
+        entries = []
+        for number, line in [] if _is_missing(path) else read_lines(path):
+            if not line or line.startswith("#"):
+                continue
+            try:
+                entry = parse_line(number, line)
+            except ValueError:
+                raise ConfigurationError(
+                    _("{path}:{line}: not a line of known_hosts; correct or remove it").format(path=path, line=number)
+                ) from None
+            if entry is not None:
+                entries.append(entry)
+        return cls(path, entries)
+
+    def check(self, name: str, blob: bytes) -> Verdict:
+        """What the file says of a key shown by the host `name`, ``[host]:port``."""
+        looked_up = _ssh_name(name)
+        verdict = Verdict(Standing.UNKNOWN)
+        for entry in self._entries:
+            if not entry.matches(looked_up):
+                continue
+            if entry.revoked:
+                if entry.blob == blob:
+                    return Verdict(Standing.REVOKED, entry.number)
+            elif entry.blob == blob:
+                verdict = Verdict(Standing.KNOWN, entry.number)
+            elif verdict.standing is Standing.UNKNOWN:
+                verdict = Verdict(Standing.CHANGED, entry.number)
+        return verdict
+
+    def add(self, name: str, blob: bytes) -> None:
+        """Append a line for a host; ConfigurationError if it cannot be written. What was there stays."""
+        append_line(self._path, f"{_ssh_name(name)} {keys.public_line(blob)}")
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether nothing is there. Where one cannot even look, hosts may be known, and reading says what is wrong."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
+def parse_line(number: int, line: str) -> _Entry | None:
+    """The entry of a line, None if it says nothing about Ed25519 host keys; ValueError if it is no line."""
+    parts = _LINE.fullmatch(line)
+    if parts is None:
+        raise ValueError
+    marker, hosts, key_type, rest = parts.groups("")
+    if marker not in _MARKERS:
+        raise ValueError
+    if hosts.startswith(_HASH_MARK):
+        _empty, _one, salt, digest = hosts.split("|")
+        b64decode(salt, validate=True)
+        b64decode(digest, validate=True)
+    if marker == "@cert-authority" or key_type != keys.KEY_TYPE.decode():
+        return None
+    blob, _comment = keys.parse_public_line(f"{key_type} {rest}")
+    return _Entry(number, marker == "@revoked", hosts, blob)

@@ -1,0 +1,141 @@
+"""The client's end of a session (protocol, sections 3, 7, 8 and 10)."""
+
+import codecs
+from collections.abc import Callable
+
+from securechat.errors import Category, LocalProtocolError, RemoteProtocolError
+from securechat.wire.connection import MAX_CHUNK, Connection, State
+from securechat.wire.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved, WelcomeReceived
+from securechat.wire.handshake import ClientHandshake
+from securechat.wire.messages import (
+    ABOUT,
+    CHUNK,
+    FAULT_REPORT,
+    MAX_ABOUT,
+    MAX_MESSAGE,
+    Cancel,
+    Chunk,
+    decode,
+    encode,
+)
+from securechat.wire.records import RecordType
+
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class ClientConnection(Connection):
+    """Begins with a Hello, proves itself, says messages and hears the replies in their order.
+
+    The Hello is there to send from the start. At ServerProved its owner calls `prove`; from Admitted on, `say`.
+    """
+
+    __slots__ = ("_decoder", "_handshake", "_reply_size", "next_reply_id", "next_say_id")
+
+    def __init__(self, handshake: ClientHandshake, clock: Callable[[], float]) -> None:
+        super().__init__(State.WELCOME, clock)
+        self._handshake: ClientHandshake | None = handshake
+        self._decoder = _Utf8Decoder()  # holds the start of a character that was cut between chunks
+        self._reply_size = 0  # bytes so far of the reply that has not ended
+        self.next_say_id = 1
+        self.next_reply_id = 1
+        self._send_frame(handshake.hello())
+
+    # In
+
+    def _receive_handshake(self, frame: bytes) -> Event:
+        assert self._handshake is not None
+        keys = self._handshake.receive_welcome(frame)
+        self._use_keys(self._handshake.suite, seal_with=keys.client, open_with=keys.server)
+        self.state = State.SERVER_PROOF
+        return WelcomeReceived()
+
+    def _receive_first(self, record_type: int, payload: bytes) -> Event:
+        if self.state is State.SERVER_PROOF and record_type == RecordType.PROOF:
+            assert self._handshake is not None
+            self._handshake.receive_server_proof(payload)
+            self.state = State.SIGNING
+            return ServerProved(self._handshake.host_key, self._handshake.data_to_sign())
+        if self.state is State.ABOUT and record_type == RecordType.ABOUT:
+            about = decode(ABOUT, payload)
+            if max(len(field.encode()) for field in (about.user, about.robot, about.software)) > MAX_ABOUT:
+                raise RemoteProtocolError(Category.MALFORMED)
+            self.state = State.OPEN
+            return Admitted(about.user, about.robot, about.software)
+        raise RemoteProtocolError(Category.ORDER)
+
+    def _receive_record(self, record_type: int, payload: bytes) -> Event:
+        if record_type == RecordType.REPLY:
+            return self._receive_reply(decode(CHUNK, payload))
+        if record_type == RecordType.FAULT:
+            report = decode(FAULT_REPORT, payload)
+            self._must_be_next(report.id)
+            self._end_reply()
+            return FaultReceived(report.id, report.fault)
+        raise RemoteProtocolError(Category.ORDER)
+
+    def _receive_reply(self, reply: Chunk) -> ReplyReceived:
+        self._must_be_next(reply.id)
+        self._reply_size += len(reply.chunk)
+        if self._reply_size > MAX_MESSAGE:
+            raise RemoteProtocolError(Category.MESSAGE)
+        try:
+            text = self._decoder.decode(reply.chunk, reply.last)
+        except UnicodeDecodeError:
+            raise RemoteProtocolError(Category.MESSAGE) from None
+        if reply.last:
+            self._end_reply()
+        return ReplyReceived(reply.id, text, reply.last)
+
+    def _must_be_next(self, message_id: int) -> None:
+        if not message_id == self.next_reply_id < self.next_say_id:
+            raise RemoteProtocolError(Category.ORDER)
+
+    def _end_reply(self) -> None:
+        self._decoder.reset()
+        self._reply_size = 0
+        self.next_reply_id += 1
+
+    # Out
+
+    def prove(self, signature: bytes) -> None:
+        """Send the client's proof: with the signature of what ServerProved gave, or ``b""`` to it being None."""
+        if self.state is not State.SIGNING or self._handshake is None:
+            raise LocalProtocolError(f"proof in state {self.state.name}")
+        proof, keys = self._handshake.prove(signature)
+        self._seal(RecordType.PROOF, proof)
+        self._use_keys(self._handshake.suite, seal_with=keys.client, open_with=keys.server)
+        self._handshake = None
+        self.state = State.ABOUT
+
+    def say(self, text: str) -> int:
+        """Send a message and return its id; ValueError if it has more than MAX_MESSAGE bytes of UTF-8.
+
+        Its records leave in one burst, filled up to a power of two (section 10).
+        """
+        data = text.encode()
+        if len(data) > MAX_MESSAGE:
+            raise ValueError(f"a message has at most {MAX_MESSAGE} bytes")
+        message_id = self.next_say_id
+        before = len(self._out)
+        for start in range(0, max(1, len(data)), MAX_CHUNK):
+            end = start + MAX_CHUNK
+            self._send(RecordType.SAY, encode(Chunk(message_id, end >= len(data), data[start:end])))
+        self.next_say_id += 1
+        records = len(self._out) - before
+        for _record in range(records, 1 << (records - 1).bit_length()):
+            self.pad()
+        return message_id
+
+    def cancel(self, message_id: int) -> None:
+        """Ask for the reply to a message to be stopped; nothing happens if it has ended."""
+        if self.next_reply_id <= message_id < self.next_say_id:
+            self._send(RecordType.CANCEL, encode(Cancel(message_id)))
+
+    def start_afresh(self) -> None:
+        """Let the robot forget what was said before."""
+        self._send(RecordType.NEW, b"")
+
+    def close(self) -> None:
+        super().close()
+        self._handshake = None
+        self._decoder.reset()

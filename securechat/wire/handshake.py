@@ -1,0 +1,319 @@
+"""The handshake, step by step in the specification's order and words (protocol, sections 3 to 7).
+
+Each side is an object with one method for each message. It keeps what the next step needs and no longer; any failure
+raises, and the object is then dropped with its keys by the connection.
+"""
+
+import hmac
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec import Raw
+
+from securechat.errors import AuthenticationError, Category, LocalProtocolError, RemoteProtocolError
+from securechat.i18n import _
+from securechat.ssh import keys
+from securechat.wire.messages import (
+    CLIENT_BODY,
+    CLIENT_PROOF,
+    HELLO,
+    SERVER_BODY,
+    SERVER_PROOF,
+    WELCOME,
+    ClientAuth,
+    ClientBody,
+    ClientProof,
+    Hello,
+    ServerBody,
+    ServerProof,
+    Welcome,
+    decode,
+    encode,
+)
+from securechat.wire.records import expand
+from securechat.wire.suites import SECRET_SIZE, EphemeralKey, Suite
+
+VERSION: Final = 1
+NONCE_SIZE: Final = 32  # bytes
+SERVER_NAMESPACE: Final = b"securechat-v1-server"
+CLIENT_NAMESPACE: Final = b"securechat-v1-client"
+
+
+# Section 4: transcript
+
+
+def lp(data: bytes) -> bytes:
+    """LP(x) = u32(len x) ‖ x."""
+    return len(data).to_bytes(4, "big") + data
+
+
+def extend(h: bytes, *parts: bytes) -> bytes:
+    """The next transcript hash: H(h ‖ LP(part) ‖ …)."""
+    return sha256(h + b"".join(map(lp, parts))).digest()
+
+
+def first_hash(suite: Suite) -> bytes:
+    """h0 = H("securechat/1" ‖ 0x00 ‖ suite)."""
+    return sha256(b"securechat/1\0" + suite.name).digest()
+
+
+# Section 5: keys
+
+
+def extract(salt: bytes, secret: bytes) -> bytes:
+    """HKDF-Extract (RFC 5869)."""
+    return HKDF.extract(hashes.SHA256(), salt, secret)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class HandshakeKeys:
+    """What protects the two proofs, and what the channel's keys come from."""
+
+    client: bytes
+    server: bytes
+    finished_client: bytes
+    finished_server: bytes
+    master: bytes
+
+    @classmethod
+    def derive(cls, secret: bytes, h2: bytes) -> "HandshakeKeys":
+        prk = extract(h2, secret)
+        return cls(
+            client=expand(prk, b"hs client", h2),
+            server=expand(prk, b"hs server", h2),
+            finished_client=expand(prk, b"finished client", h2),
+            finished_server=expand(prk, b"finished server", h2),
+            master=expand(prk, b"master", h2),
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SessionKeys:
+    """The first traffic secret of each direction, and the session's public identifier."""
+
+    client: bytes
+    server: bytes
+    session_id: bytes  # 16 bytes
+
+    @classmethod
+    def derive(cls, master: bytes, h7: bytes) -> "SessionKeys":
+        app = extract(h7, master)
+        return cls(
+            client=expand(app, b"app client", h7),
+            server=expand(app, b"app server", h7),
+            session_id=expand(app, b"session id", h7, 16),
+        )
+
+
+# Section 3 and 6: what is sealed, signed and authenticated
+
+
+def _digest_must_match(data: bytes, digest: bytes) -> None:
+    """The seed's check, and its words."""
+    if not hmac.compare_digest(sha256(data).digest(), digest):
+        raise AuthenticationError(Category.DIGEST, _("the key was tampered with"))
+
+
+def _seal_info(h1: bytes, server_nonce: bytes) -> bytes:
+    return b"securechat/1 seal\0" + h1 + server_nonce
+
+
+def _mac(key: bytes, h: bytes) -> bytes:
+    return hmac.digest(key, h, "sha256")
+
+
+def _mac_must_match(key: bytes, h: bytes, mac: bytes) -> None:
+    if not hmac.compare_digest(_mac(key, h), mac):
+        raise AuthenticationError(Category.PROOF)
+
+
+def _key_must_be_sound(blob: bytes, category: Category) -> None:
+    try:
+        keys.check_blob(blob)
+    except ValueError:
+        raise AuthenticationError(category) from None
+
+
+class ClientHandshake:
+    """The client's side. Order: `hello`, `receive_welcome`, `receive_server_proof`, `prove`.
+
+    `name` is what the client dialled, ``[host]:port``. `user_key` is the SSH wire blob of the key that will sign,
+    empty to stay anonymous. `check_host_key` takes the server's blob and raises AuthenticationError to refuse it.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        ephemeral_key: EphemeralKey,
+        name: str,
+        check_host_key: Callable[[bytes], None],
+        user_key: bytes = b"",
+        nonce: bytes | None = None,
+    ) -> None:
+        self.suite = suite
+        self.host_key = b""
+        self.client_auth = ClientAuth.NONE
+        self._ephemeral_key: EphemeralKey | None = ephemeral_key
+        self.name = name
+        self._check_host_key = check_host_key
+        self._user_key = user_key
+        self._nonce = nonce or os.urandom(NONCE_SIZE)
+
+    def hello(self) -> bytes:
+        """The Hello to send."""
+        assert self._ephemeral_key is not None
+        public_key = self._ephemeral_key.public_bytes
+        hello = encode(Hello(VERSION, self.suite.name, self._nonce, public_key, sha256(public_key).digest()))
+        self._h1 = extend(first_hash(self.suite), hello)
+        return hello
+
+    def receive_welcome(self, data: bytes) -> HandshakeKeys:
+        """Check the Welcome and open its secret."""
+        welcome = decode(WELCOME, data)
+        if welcome.version != VERSION:
+            raise RemoteProtocolError(Category.VERSION)
+        if welcome.suite != self.suite.name:
+            raise RemoteProtocolError(Category.SUITE)
+        if len(welcome.sealed) != self.suite.sealed_size:
+            raise RemoteProtocolError(Category.SEAL)
+        _digest_must_match(welcome.sealed, welcome.digest)
+        ephemeral_key, self._ephemeral_key = self._ephemeral_key, None  # one decryption at most
+        assert ephemeral_key is not None
+        secret = ephemeral_key.open(welcome.sealed, _seal_info(self._h1, welcome.nonce))
+        if len(secret) != SECRET_SIZE:
+            raise RemoteProtocolError(Category.SEAL)
+        self._h2 = extend(self._h1, data)
+        self._keys = HandshakeKeys.derive(secret, self._h2)
+        return self._keys
+
+    def receive_server_proof(self, payload: bytes) -> None:
+        """Check that the server holds its host key and this session's keys, then that it is the server dialled."""
+        proof = decode(SERVER_PROOF, payload)
+        raw_body = bytes(proof.body)
+        body = decode(SERVER_BODY, raw_body)
+        _key_must_be_sound(body.host_key, Category.HOST_KEY)
+        h3 = extend(self._h2, raw_body)
+        if not keys.verify(body.host_key, proof.signature, keys.signed_data(SERVER_NAMESPACE, h3)):
+            raise AuthenticationError(Category.PROOF)
+        h4 = extend(h3, proof.signature)
+        _mac_must_match(self._keys.finished_server, h4, proof.mac)
+        self._check_host_key(body.host_key)
+        self.host_key = body.host_key
+        self.client_auth = body.client_auth
+        if self.client_auth is ClientAuth.NONE:
+            self._user_key = b""
+        elif self.client_auth is ClientAuth.REQUIRED and not self._user_key:
+            raise AuthenticationError(
+                Category.USER_KEY, _("the server talks only to users whose key it knows: use -i FILE or --agent")
+            )
+        self._body = encode(ClientBody(self.name, self._user_key))
+        self._h5 = extend(h4, proof.mac, self._body)
+
+    def data_to_sign(self) -> bytes | None:
+        """What the user's key has to sign; None if the client is anonymous."""
+        return keys.signed_data(CLIENT_NAMESPACE, self._h5) if self._user_key else None
+
+    def prove(self, signature: bytes) -> tuple[bytes, SessionKeys]:
+        """The client's PROOF, with the signature of `data_to_sign` (empty if anonymous), and the channel's keys."""
+        data = self.data_to_sign()
+        if signature if data is None else not keys.verify(self._user_key, signature, data):
+            raise LocalProtocolError(_("the signature is not that of the user's key"))
+        h6 = extend(self._h5, signature)
+        mac = _mac(self._keys.finished_client, h6)
+        proof = encode(ClientProof(Raw(self._body), signature, mac))
+        return proof, SessionKeys.derive(self._keys.master, extend(h6, mac))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """What a server brings to each of its handshakes."""
+
+    host_key: keys.SigningKey
+    suites: Mapping[bytes, Suite]
+    client_auth: ClientAuth
+    is_authorized: Callable[[bytes], bool]  # of a user key's SSH wire blob
+
+
+class ServerHandshake:
+    """The server's side. Order: `receive_hello`, `prove`, `receive_client_proof`.
+
+    `names` are the server's own, ``[host]:port``; it talks to no client that dialled another.
+    """
+
+    suite: Suite  # from the Hello on
+
+    def __init__(
+        self,
+        identity: ServerIdentity,
+        names: Collection[str],
+        nonce: bytes | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        self.user_key = b""
+        self._identity = identity
+        self._names = names
+        self._nonce = nonce or os.urandom(NONCE_SIZE)
+        self._secret = secret or os.urandom(SECRET_SIZE)
+
+    def receive_hello(self, data: bytes) -> tuple[bytes, HandshakeKeys]:
+        """Check the Hello; the Welcome to send, with the session secret sealed in it."""
+        hello = decode(HELLO, data)
+        if hello.version != VERSION:
+            raise RemoteProtocolError(Category.VERSION)
+        suite = self._identity.suites.get(hello.suite)
+        if suite is None:
+            raise RemoteProtocolError(Category.SUITE)
+        _digest_must_match(hello.public_key, hello.digest)
+        self.suite = suite
+        h1 = extend(first_hash(suite), data)
+        sealed = suite.seal(hello.public_key, self._secret, _seal_info(h1, self._nonce))
+        welcome = encode(Welcome(VERSION, suite.name, self._nonce, sealed, sha256(sealed).digest()))
+        self._h2 = extend(h1, welcome)
+        self._keys = HandshakeKeys.derive(self._secret, self._h2)
+        return welcome, self._keys
+
+    def prove(self) -> bytes:
+        """The server's PROOF."""
+        host_key = self._identity.host_key
+        body = encode(ServerBody(host_key.blob, self._identity.client_auth))
+        h3 = extend(self._h2, body)
+        signature = host_key.sign(keys.signed_data(SERVER_NAMESPACE, h3))
+        self._h4 = extend(h3, signature)
+        self._mac = _mac(self._keys.finished_server, self._h4)
+        return encode(ServerProof(Raw(body), signature, self._mac))
+
+    def receive_client_proof(self, payload: bytes) -> SessionKeys:
+        """Check that the client dialled this server and holds this session's keys, and its own key if it has one."""
+        proof = decode(CLIENT_PROOF, payload)
+        raw_body = bytes(proof.body)
+        body = decode(CLIENT_BODY, raw_body)
+        if bool(body.user_key) != bool(proof.signature):
+            raise AuthenticationError(Category.USER_KEY)
+        if body.user_key:
+            _key_must_be_sound(body.user_key, Category.USER_KEY)
+        # An anonymous client's name proves nothing about anybody, and it may leave it empty, too.
+        if body.name not in self._names and (body.name or body.user_key):
+            raise AuthenticationError(Category.NAME)
+        h5 = extend(self._h4, self._mac, raw_body)
+        h6 = extend(h5, proof.signature)
+        _mac_must_match(self._keys.finished_client, h6, proof.mac)
+        if body.user_key:
+            data = keys.signed_data(CLIENT_NAMESPACE, h5)
+            if not keys.verify(body.user_key, proof.signature, data):
+                raise AuthenticationError(Category.PROOF)
+        self._authorize(body.user_key)
+        self.user_key = body.user_key
+        return SessionKeys.derive(self._keys.master, extend(h6, proof.mac))
+
+    def _authorize(self, user_key: bytes) -> None:
+        if user_key:
+            allowed = self._identity.client_auth is not ClientAuth.NONE and self._identity.is_authorized(user_key)
+        else:
+            allowed = self._identity.client_auth is not ClientAuth.REQUIRED
+        if not allowed:
+            raise AuthenticationError(Category.USER_KEY)

@@ -1,0 +1,124 @@
+"""The server's end of a session (protocol, sections 3, 7 and 8)."""
+
+from collections.abc import Callable
+
+from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
+from securechat.wire.connection import Connection, State
+from securechat.wire.events import (
+    CancelReceived,
+    ClientProved,
+    Event,
+    HelloReceived,
+    MessageReceived,
+    NewReceived,
+)
+from securechat.wire.handshake import ServerHandshake
+from securechat.wire.messages import (
+    CANCEL,
+    CHUNK,
+    MAX_ABOUT,
+    MAX_MESSAGE,
+    About,
+    Chunk,
+    FaultReport,
+    decode,
+    encode,
+)
+from securechat.wire.records import RecordType
+
+
+def _fit(text: str) -> str:
+    """`text`, cut to what a field of ABOUT holds, between characters."""
+    return text.encode()[:MAX_ABOUT].decode(errors="ignore")
+
+
+class ServerConnection(Connection):
+    """Answers a Hello, lets a client in, hears its messages and sends the replies in their order."""
+
+    __slots__ = ("_handshake", "_message", "next_reply_id", "next_say_id")
+
+    def __init__(self, handshake: ServerHandshake, clock: Callable[[], float]) -> None:
+        super().__init__(State.HELLO, clock)
+        self._handshake: ServerHandshake | None = handshake
+        self._message: bytes | None = None  # the chunks so far of the message whose end has not come
+        self.next_say_id = 1  # of the message that comes, or is coming, next
+        self.next_reply_id = 1  # of the message whose reply has not ended
+
+    # In
+
+    def _receive_handshake(self, frame: bytes) -> Event:
+        assert self._handshake is not None
+        welcome, keys = self._handshake.receive_hello(frame)
+        self._use_keys(self._handshake.suite, seal_with=keys.server, open_with=keys.client)
+        proof = self._handshake.prove()
+        self._send_frame(welcome)
+        self._seal(RecordType.PROOF, proof)
+        self.state = State.CLIENT_PROOF
+        return HelloReceived(self._handshake.suite.name)
+
+    def _receive_first(self, record_type: int, payload: bytes) -> Event:
+        if record_type != RecordType.PROOF:
+            raise RemoteProtocolError(Category.ORDER)
+        assert self._handshake is not None
+        handshake, self._handshake = self._handshake, None
+        keys = handshake.receive_client_proof(payload)
+        self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)
+        self.state = State.OPEN
+        return ClientProved(handshake.user_key, keys.session_id)
+
+    def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
+        if record_type == RecordType.SAY:
+            return self._receive_say(decode(CHUNK, payload))
+        if record_type == RecordType.CANCEL:
+            message_id = decode(CANCEL, payload).id
+            if not 1 <= message_id < self.next_say_id:
+                raise RemoteProtocolError(Category.ORDER)
+            return CancelReceived(message_id)
+        if record_type == RecordType.NEW and self._message is None:
+            self._must_be_empty(payload)
+            return NewReceived()
+        raise RemoteProtocolError(Category.ORDER)
+
+    def _receive_say(self, say: Chunk) -> MessageReceived | None:
+        if say.id != self.next_say_id:
+            raise RemoteProtocolError(Category.ORDER)
+        message = self._message + say.chunk if self._message is not None else say.chunk
+        if len(message) > MAX_MESSAGE:
+            raise RemoteProtocolError(Category.MESSAGE)
+        if not say.last:
+            self._message = message
+            return None
+        try:
+            text = message.decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError(Category.MESSAGE) from None
+        self._message = None
+        self.next_say_id += 1
+        return MessageReceived(say.id, text)
+
+    # Out
+
+    def admit(self, user: str, robot: str, software: str) -> None:
+        """Tell the client that it was let in: the first record after its proof."""
+        about = About(_fit(user), _fit(robot), _fit(software))
+        self._send(RecordType.ABOUT, encode(about))
+
+    def reply(self, message_id: int, chunk: bytes, last: bool) -> None:
+        """Send part of a reply, at most MAX_CHUNK bytes."""
+        self._must_be_next(message_id)
+        self._send(RecordType.REPLY, encode(Chunk(message_id, last, chunk)))
+        self.next_reply_id += last
+
+    def fault(self, message_id: int, fault: Fault) -> None:
+        """End a reply in a fault."""
+        self._must_be_next(message_id)
+        self._send(RecordType.FAULT, encode(FaultReport(message_id, fault)))
+        self.next_reply_id += 1
+
+    def _must_be_next(self, message_id: int) -> None:
+        if not message_id == self.next_reply_id < self.next_say_id:
+            raise LocalProtocolError(f"reply to {message_id} while it is {self.next_reply_id}'s turn")
+
+    def close(self) -> None:
+        super().close()
+        self._handshake = self._message = None

@@ -1,0 +1,166 @@
+"""A real ``twistd securechat`` in a process and a directory of its own, and real sessions with it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from securechat.client.protocol import ChatClient, Signer, connect
+from securechat.errors import Fault, SecureChatError
+from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.suites import DEFAULT_SUITE
+
+reactor: Any = installed
+
+START_TIMEOUT = 20.0  # seconds, on a busy machine
+ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+class Daemon:
+    """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
+
+    def __init__(self, directory: str, *options: str, **environ: str) -> None:
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.state = self.directory / "state"
+        self.log = self.directory / "log"
+        self.output = self.directory / "output"
+        tick = () if "--shaping" in options or "--tick" in options else ("--tick", "0.01")
+        listen = () if "--listen" in options else ("--listen", "tcp:0:interface=127.0.0.1")
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
+                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", "securechat"),
+                    *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
+                ],
+                cwd="/",
+                env={**ENVIRON, **environ},
+                stdout=output,
+                stderr=output,
+            )
+
+    def text(self) -> str:
+        """The log so far."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    async def started(self) -> "Daemon":
+        """Wait until it listens."""
+        await self.logged("host key SHA256:")
+        return self
+
+    async def logged(self, words: str) -> None:
+        """Wait until these words are in the log."""
+        end = time.monotonic() + START_TIMEOUT
+        while words not in self.text():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"no {words!r} in {self.text()} {self.output.read_text()}")
+            await deferLater(reactor, 0.05)
+
+    def failed(self) -> tuple[int, str]:
+        """Wait until it has ended by itself; its exit status and what it printed."""
+        status = self.process.wait(START_TIMEOUT)
+        return status, self.output.read_text().strip()
+
+    @property
+    def port(self) -> int:
+        found = re.search(r"starting on (\d+)", self.text())
+        assert found is not None
+        return int(found[1])
+
+    @property
+    def fingerprint(self) -> str:
+        found = re.search(r"host key (SHA256:\S+),", self.text())
+        assert found is not None
+        return found[1]
+
+    def hang_up(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        """End it, if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(START_TIMEOUT)
+
+
+class Talk:
+    """A ChatUser for tests: what came, and Deferreds to wait for it."""
+
+    def __init__(self) -> None:
+        self.client: ChatClient | None = None
+        self.about: Admitted | None = None
+        self.texts: dict[int, str] = {}
+        self.finished: dict[int, Fault | None] = {}
+        self.steps: list[str] = []
+        self.end: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._in: Deferred[None] = Deferred()
+
+    async def start(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        suite: bytes = DEFAULT_SUITE,
+        signer: Signer | None = None,
+        wait: bool = True,
+    ) -> "Talk":
+        self.client = await connect(
+            reactor, host, port, suite=suite, check_host_key=lambda blob: None, signer=signer, user=self
+        )
+        if wait:
+            await self._in
+        return self
+
+    async def ask(self, text: str) -> str:
+        """Say something and wait for the whole reply; a fault is its name in brackets."""
+        assert self.client is not None
+        message_id = self.client.say(text)
+        done: Deferred[None] = Deferred()
+        self._waiting.append((message_id, done))
+        self._check()
+        await done
+        fault = self.finished[message_id]
+        return self.texts.get(message_id, "") + (f"[{fault.name}]" if fault else "")
+
+    async def leave(self) -> None:
+        assert self.client is not None
+        self.client.leave()
+        await self.end
+
+    def _check(self) -> None:
+        for message_id, done in list(self._waiting):
+            if message_id in self.finished:
+                self._waiting.remove((message_id, done))
+                done.callback(None)
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+    def admitted(self, about: Admitted) -> None:
+        self.about = about
+        self._in.callback(None)
+
+    def replyReceived(self, message_id: int, text: str, last: bool) -> None:
+        self.texts[message_id] = self.texts.get(message_id, "") + text
+        if last:
+            self.finished[message_id] = None
+            self._check()
+
+    def faultReceived(self, message_id: int, fault: Fault) -> None:
+        self.finished[message_id] = fault
+        self._check()
+
+    def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        if not self._in.called:
+            self._in.errback(reason if isinstance(reason, Exception) else ConnectionError("closed"))
+        self.end.callback(reason)

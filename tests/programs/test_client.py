@@ -1,0 +1,404 @@
+"""``python -m securechat.client`` as a user runs it: a process of its own, real daemons, pipes and a real terminal."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+from twisted.web.server import Site
+
+from securechat.ssh import keys
+from tests.harness.daemon import ENVIRON, Daemon, reactor
+from tests.harness.openai_peer import OpenAIPeer
+from tests.harness.pair import USER_KEY
+from tests.harness.ssh import make_key
+from tests.harness.turing_peer import KEY, PATH, TuringPeer
+
+TIMEOUT = 30  # seconds for a run of the client
+BROKEN = "the robot's answer could not be understood; try again, or tell the server's operator"
+LATE = "the robot took too long; try again"
+TOO_LONG = "the reply, or the conversation, is too long for the robot; say less, or start afresh"
+REFUSED = "the robot refused; say it in another way, and if it refuses everything, tell the server's operator"
+BUSY = "the robot has too much to do, or its quota is used up; try again later"
+CUT = "the reply is cut here: "
+FAULTS = (  # what tests.harness.openai_peer is told to do, what is shown of the reply, and the sentence
+    ("cut", "Hello\n", CUT + BROKEN),
+    ("abort", "Hel\n", CUT + BROKEN),
+    ("hello", "hello \n", ""),
+    ("error object", "Hel\n", CUT + BROKEN),
+    ("html 502", "", BROKEN),
+    ("hello", "hello \n", ""),
+    ("hang", "", LATE),
+    ("hang between", "Hel\n", CUT + LATE),
+    ("hello", "hello \n", ""),
+    ("key", "", REFUSED),
+    ("no model", "", REFUSED),
+    ("filter", "Hel\n", CUT + REFUSED),
+    ("too long", "", TOO_LONG),
+    ("length only", "", TOO_LONG),
+    ("length", "Hel\n[The reply ends here: it may not be longer. You can ask to go on.]\n", ""),
+    ("garbage in stream", "", BROKEN),
+    ("line", "", BROKEN),
+    ("hello", "hello \n", ""),
+    ("redirect", "", BROKEN),
+    ("reset at once", "", BROKEN),
+    ("hello", "hello \n", ""),
+    ("loading", "", BUSY),
+)
+CTRL_C = "\x03"
+CTRL_D = "\x04"
+
+
+class ProgramTestCase(TestCase):
+    """A daemon with a robot, and runs of the client against it."""
+
+    timeout = 90
+
+    async def start(self, *options: str, **environ: str) -> Daemon:
+        daemon = Daemon(self.mktemp(), *(options or ("--robot", "echo")), "--handshake-burst", "1000", **environ)
+        self.addCleanup(daemon.stop)
+        self.known_hosts = Path(self.mktemp()).absolute()
+        return await daemon.started()
+
+    async def run_client(self, *arguments: str | Path, stdin: bytes = b"", **environ: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+
+        def run() -> "subprocess.CompletedProcess[bytes]":
+            return subprocess.run(
+                [sys.executable, "-m", "securechat.client", *map(str, arguments)],
+                input=stdin,
+                capture_output=True,
+                cwd="/",
+                env={**ENVIRON, **environ},
+                timeout=TIMEOUT,
+            )
+
+        done = await deferToThread(run)
+        self.assertNotIn(b"Traceback", done.stderr)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def to(self, daemon: Daemon) -> list[str]:
+        return [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts), "--accept-new"]
+
+    async def assertEnds(self, code: int, words: str, *arguments: str | Path, stdin: bytes = b"") -> None:
+        """The client ends with this code, no output, and these words in the last line of its errors."""
+        status, output, errors = await self.run_client(*arguments, stdin=stdin)
+        self.assertEqual((status, output), (code, ""), errors)
+        self.assertIn(words, errors.splitlines()[-1])
+
+
+class BatchTests(ProgramTestCase):
+    """Without a terminal."""
+
+    async def test_messages(self) -> None:
+        """Each -m is answered in its turn, replies alone on standard output, the steps on standard error."""
+        daemon = await self.start()
+        status, output, errors = await self.run_client(*self.to(daemon), "-m", "one", "-m", "two\nlines\n", "-m", "三")
+        self.assertEqual((status, output), (0, "one\ntwo\nlines\n三\n"))
+        self.assertIn("sent the public key with its SHA-256", errors)
+        self.assertIn(f"the server proved that it has the key {daemon.fingerprint}", errors)
+
+    async def test_pipe(self) -> None:
+        """A pipe is read line by line; empty lines are passed over, and a last line needs no end."""
+        daemon = await self.start()
+        lines = b"".join(b"line %d\n" % number for number in range(100))
+        status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
+        self.assertEqual((status, output), (0, lines.decode() + "last\n"))
+        self.assertEqual((await self.run_client(*self.to(daemon)))[:2], (0, ""))
+
+    async def test_bothSuites(self) -> None:
+        """The seed's own suite works as well."""
+        daemon = await self.start()
+        status, output, errors = await self.run_client(*self.to(daemon), "--suite", "rsa2048-fernet", "-m", "hi")
+        self.assertEqual((status, output), (0, "hi\n"))
+        self.assertIn("made a key pair (rsa2048-fernet)", errors)
+
+    async def test_lines(self) -> None:
+        """A line that is no message is named; what was said before it is answered all the same."""
+        daemon = await self.start()
+        for line, words in ((b"x" * 33_000, "line 2: a message has at most"), (b"\xff", "line 2: not text in UTF-8")):
+            status, output, errors = await self.run_client(*self.to(daemon), stdin=b"ok\n" + line + b"\nnever\n")
+            self.assertEqual((status, output), (2, "ok\n"))
+            self.assertIn(words, errors)
+
+    async def test_controlCharacters(self) -> None:
+        """Nothing in a reply moves the reader's cursor."""
+        daemon = await self.start()
+        text = "\x1b[2J\u202eevil\x9b\x07\tfine"
+        _status, output, _errors = await self.run_client(*self.to(daemon), "-m", text)
+        self.assertEqual(output, "\ufffd[2J\ufffdevil\ufffd\ufffd\tfine\n")
+
+    async def test_faults(self) -> None:
+        """A fault is a sentence, the rest goes on, and the exit code tells."""
+        port = reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"url=http://127.0.0.1:{port.getHost().port}{PATH}"
+        daemon = await self.start("--robot", "turing", "-R", url, SECURECHAT_ROBOT_KEY=KEY)
+        status, output, errors = await self.run_client(*self.to(daemon), "-m", "4602", "-m", "hello")
+        self.assertEqual((status, output), (5, "hello\n"))
+        self.assertIn("too long for the robot; say less, or start afresh", errors)
+
+    async def test_everyFaultOfARobot(self) -> None:
+        """What a server of language models does wrong, one after the other, and what the user reads of it."""
+        peer = OpenAIPeer(reactor)
+        port = reactor.listenTCP(0, peer, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        robot = ("--robot", "openai", "-R", f"url=http://127.0.0.1:{port.getHost().port}", "-R", "model=peer-model")
+        daemon = await self.start(*robot, "-R", "first-timeout=3", "-R", "timeout=1")
+        messages = [argument for text, _said, _sentence in FAULTS for argument in ("-m", text)]
+        status, output, errors = await self.run_client(*self.to(daemon), *messages)
+        self.assertEqual((status, output), (5, "".join(said for _text, said, _sentence in FAULTS)))
+        complaints = [line.removeprefix("securechat: ") for line in errors.splitlines() if "securechat: " in line]
+        self.assertEqual(complaints, [sentence for _text, _said, sentence in FAULTS if sentence])
+        self.assertEqual(len(peer.asked), len(FAULTS))
+        await port.stopListening()
+        status, output, errors = await self.run_client(*self.to(await self.start(*robot)), "-m", "anything")
+        self.assertEqual((status, output), (5, ""))
+        self.assertIn("securechat: the robot cannot be reached; try again in a while\n", errors)
+
+    async def test_chinese(self) -> None:
+        """In a Chinese locale it speaks Chinese."""
+        daemon = await self.start()
+        _status, _output, errors = await self.run_client(
+            *self.to(daemon), "-m", "hi", LANGUAGE="zh_CN", LC_ALL="C.UTF-8"
+        )
+        self.assertIn("已发送公钥及其 SHA-256", errors)
+
+    async def test_outputThatIsGone(self) -> None:
+        """A full disk is said, a reader that left is not, and neither is a traceback."""
+        daemon = await self.start()
+        command = [sys.executable, "-m", "securechat.client", *self.to(daemon), "-m", "hi"]
+
+        def run(tail: str) -> "subprocess.CompletedProcess[str]":
+            return subprocess.run(
+                ["sh", "-c", f'"$@" {tail}', "sh", *command], capture_output=True, text=True, cwd="/", env=ENVIRON
+            )
+
+        full = await deferToThread(run, "> /dev/full")
+        self.assertEqual(full.returncode, 5)
+        self.assertIn("No space left on device", full.stderr)
+        closed = await deferToThread(run, ">&-")
+        self.assertEqual(closed.returncode, 2)
+        gone = await deferToThread(run, "| true")
+        for done in (full, closed, gone):
+            self.assertNotIn("Traceback", done.stderr)
+            self.assertNotIn("Exception", done.stderr)
+
+
+class ConnectionTests(ProgramTestCase):
+    """Servers that are not there, or are none."""
+
+    async def test_nobodyThere(self) -> None:
+        """Refused connections and unknown hosts are told apart."""
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        await self.assertEnds(3, "connection refused", f"127.0.0.1:{port}", "-m", "x")
+        await self.assertEnds(3, "host not found", "name.invalid", "-m", "x")
+
+    async def test_anotherServer(self) -> None:
+        """What speaks something else, or hangs up, is no server of ours."""
+        for answer, words in (
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak securechat/1"),
+            (b"", "before it had proved"),
+        ):
+            listener = socket.create_server(("127.0.0.1", 0))
+            self.addCleanup(listener.close)
+
+            def serve(answer: bytes = answer, listener: socket.socket = listener) -> None:
+                peer, _address = listener.accept()
+                with peer:
+                    peer.recv(65536)
+                    peer.sendall(answer)
+
+            threading.Thread(target=serve, daemon=True).start()
+            known_hosts = Path(self.mktemp()).absolute()
+            port = listener.getsockname()[1]
+            await self.assertEnds(3, words, f"127.0.0.1:{port}", "--known-hosts", known_hosts, "-m", "x")
+
+    async def test_usage(self) -> None:
+        """Wrong options, keys that are none and known hosts that cannot be read."""
+        bad = Path(self.mktemp()).absolute()
+        bad.write_text("nonsense\n")
+        bad.chmod(0o600)
+        for words, *arguments in (
+            ("see securechat --help", "--nonsense"),
+            ("[ADDRESS]:PORT", "a:b:c"),
+            ("[ADDRESS]:PORT", "host:0"),
+            ("unknown suite", "--suite", "rot13"),
+            ("43 characters", "--host-key", "SHA256:x"),
+            ("not an Ed25519 private key", "-i", str(bad), "-m", "x"),
+            ("No such file", "-i", "/nonexistent", "-m", "x"),
+            (f"{bad}:1:", "--known-hosts", str(bad), "-m", "x"),
+            ("SSH_AUTH_SOCK", "--agent", "-m", "x"),
+        ):
+            status, output, errors = await self.run_client(*arguments, SSH_AUTH_SOCK="")
+            self.assertEqual((status, output), (2, ""), errors)
+            self.assertIn(words, errors)
+            self.assertEqual(len(errors.splitlines()), 1, errors)
+
+    async def test_version(self) -> None:
+        """--version and --help go to standard output."""
+        self.assertRegex((await self.run_client("--version"))[1], r"^securechat \d")
+        self.assertIn("HOST[:PORT]", (await self.run_client("--help"))[1])
+
+
+class TrustTests(ProgramTestCase):
+    """Host keys and user keys."""
+
+    async def test_unknownHost(self) -> None:
+        """Without a terminal an unknown host is refused, with the line that accepts it."""
+        daemon = await self.start()
+        there = (f"127.0.0.1:{daemon.port}", "--known-hosts", self.known_hosts, "-m", "hi")
+        await self.assertEnds(4, f"--host-key {daemon.fingerprint}", *there)
+        self.assertFalse(self.known_hosts.exists())
+        status, output, _errors = await self.run_client(*there, "--host-key", daemon.fingerprint)
+        self.assertEqual((status, output), (0, "hi\n"))
+        await self.assertEnds(4, "not the one that --host-key asks for", *there, "--host-key", "SHA256:" + "A" * 43)
+        self.assertEqual((await self.run_client(*there, "--accept-new"))[0], 0)
+        self.assertEqual((await self.run_client(*there))[0], 0)
+
+    async def test_changedAndRevoked(self) -> None:
+        """A key that changed is refused with line and file, also with --accept-new; a revoked one always."""
+        daemon = await self.start()
+        there = (f"127.0.0.1:{daemon.port}", "--known-hosts", self.known_hosts, "--accept-new", "-m", "hi")
+        other = keys.public_line(USER_KEY.blob)
+        self.known_hosts.write_text(f"# mine\n[127.0.0.1]:{daemon.port} {other}\n")
+        before = self.known_hosts.read_text()
+        await self.assertEnds(4, f"{self.known_hosts}:2: THE KEY OF [127.0.0.1]:{daemon.port} HAS CHANGED", *there)
+        self.assertEqual(self.known_hosts.read_text(), before)
+        ours = (daemon.state / "ssh_host_ed25519_key.pub").read_text()
+        self.known_hosts.write_text(f"@revoked * {ours}")
+        await self.assertEnds(4, "revoked", *there, "--host-key", daemon.fingerprint)
+
+    async def test_userKeys(self) -> None:
+        """A key that is authorized talks; another is refused, and none is told what to do."""
+        path = make_key(Path(self.mktemp()).absolute(), comment="alice")
+        team = Path(self.mktemp()).absolute()
+        team.write_text(path.with_suffix(".pub").read_text())
+        daemon = await self.start("--robot", "echo", "--authorized-keys", str(team))
+        there = [*self.to(daemon), "-m", "hi"]
+        status, output, errors = await self.run_client(*there, "-i", path)
+        self.assertEqual((status, output), (0, "hi\n"))
+        self.assertIn("proved our own key", errors)
+        stranger = make_key(Path(self.mktemp()).absolute())
+        await self.assertEnds(4, "your key is not in its authorized keys", *there, "-i", stranger)
+        await self.assertEnds(4, "use -i FILE or --agent", *there)
+        locked = make_key(Path(self.mktemp()).absolute(), passphrase="secret")
+        await self.assertEnds(2, "there is no terminal to ask", *there, "-i", locked)
+
+    async def test_anotherName(self) -> None:
+        """A server that does not know itself by the name that was dialled refuses, and the user hears of it."""
+        daemon = await self.start("--robot", "echo", "--name", "[chat.example.org]:8080")
+        await self.assertEnds(
+            4, f"does not know itself by the name [127.0.0.1]:{daemon.port}", *self.to(daemon), "-m", "x"
+        )
+
+
+class TerminalTests(ProgramTestCase):
+    """On a real terminal."""
+
+    def talk(self, command: list[str], script: list[tuple[str, str]], environ: dict[str, str]) -> tuple[str, int]:
+        """Run a command on a pty; for each (words, keys): wait for the words, type the keys. Screen and end."""
+        child, terminal = pty.fork()
+        if child == 0:  # pragma: no cover - another process
+            os.chdir("/")
+            os.execve(command[0], command, environ)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        screen = ""
+        position = 0  # of what was not looked at
+        leaving = b""
+        end = time.monotonic() + TIMEOUT
+
+        def read() -> bool:
+            nonlocal screen
+            while not select.select([terminal], [], [], 1.0)[0]:
+                if time.monotonic() > end:
+                    return False
+                if leaving:  # between two prompts a key that leaves would be lost
+                    os.write(terminal, leaving)
+            try:
+                screen += os.read(terminal, 65536).decode(errors="replace")
+            except OSError:  # the other end has gone
+                return False
+            return True
+
+        for words, typed in script:
+            while words not in screen[position:] and read():
+                pass
+            position = screen.find(words, position) + len(words)
+            os.write(terminal, typed.encode())
+        leaving = script[-1][1].encode() if script[-1][1] in (CTRL_C, CTRL_D) else b""
+        while read():
+            pass
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        _child, status = os.waitpid(child, 0)
+        os.close(terminal)
+        return screen, os.waitstatus_to_exitcode(status)
+
+    def run_on_terminal(self, arguments: list[str], *script: tuple[str, str], term: str = "xterm") -> Deferred[Any]:
+        command = [sys.executable, "-m", "securechat.client", *arguments]
+        return deferToThread(self.talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
+
+    async def test_talks(self) -> None:
+        """An unknown host is asked about, and then remembered; one talks at a prompt, and leaves with Ctrl-D."""
+        daemon = await self.start()
+        there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
+        for first in ([("(yes/no/", "maybe\r"), ("Please type", "yes\r")], []):
+            screen, status = await self.run_on_terminal(
+                there, *first, ("/help says", "hello there\r"), ("hello there", "/new\r"), ("afresh", ""), (">", CTRL_D)
+            )
+            self.assertEqual(status, 0, screen)
+            self.assertIn("starts afresh", screen)
+        self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
+
+    async def test_refuses(self) -> None:
+        """Who says no to a host key has not connected."""
+        daemon = await self.start()
+        there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
+        screen, status = await self.run_on_terminal(there, ("(yes/no/", "no\r"))
+        self.assertEqual(status, 4, screen)
+        self.assertFalse(self.known_hosts.exists())
+
+    async def test_dumbTerminal(self) -> None:
+        """A terminal that can do nothing will do."""
+        daemon = await self.start()
+        screen, status = await self.run_on_terminal(
+            self.to(daemon), ("/help says", "hello\r"), ("hello", "/quit\r"), term="dumb"
+        )
+        self.assertEqual(status, 0, screen)
+
+    async def test_interrupt(self) -> None:
+        """Ctrl-C with nothing to stop leaves with 130."""
+        daemon = await self.start()
+        _screen, status = await self.run_on_terminal(
+            self.to(daemon), ("/help says", "/new\r"), ("afresh", ""), (">", CTRL_C)
+        )
+        self.assertEqual(status, 130)
+
+    async def test_serverStops(self) -> None:
+        """The user hears why the session ended, and gets the terminal back."""
+        daemon = await self.start()
+
+        def stop() -> None:
+            time.sleep(2)
+            daemon.process.send_signal(signal.SIGTERM)
+
+        threading.Thread(target=stop, daemon=True).start()
+        screen, status = await self.run_on_terminal(self.to(daemon), ("/help says", "half a line"))
+        self.assertIn("the server is being stopped", screen)
+        self.assertEqual(status, 0)

@@ -1,0 +1,253 @@
+"""``twistd securechat`` as an operator runs it: a process of its own, real sockets, real files."""
+
+import gc
+import signal
+import stat
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from twisted.web.server import Site
+
+from securechat.client.protocol import Signer
+from securechat.errors import AuthenticationError
+from securechat.ssh import keys
+from securechat.ssh.private_keys import load_private_key
+from securechat.wire.events import GoodbyeReceived
+from securechat.wire.handshake import ClientHandshake
+from securechat.wire.messages import Reason
+from securechat.wire.suites import SUITES
+from tests.harness.daemon import Daemon, Talk, reactor
+from tests.harness.pair import USER_KEY
+from tests.harness.ssh import make_key, ssh_keygen
+from tests.harness.turing_peer import KEY, PATH, TuringPeer
+
+MANY = ("--handshake-burst", "1000", "--max-sessions-per-source", "1000", "--max-handshakes", "1000")
+
+
+class DaemonTestCase(TestCase):
+    """Daemons that end with their test."""
+
+    timeout = 60
+
+    def run_daemon(self, *options: str, **environ: str) -> Daemon:
+        daemon = Daemon(self.mktemp(), *options, **environ)
+        self.addCleanup(daemon.stop)
+        return daemon
+
+    def file(self, text: str, mode: int = 0o600) -> str:
+        path = Path(self.mktemp()).absolute()
+        path.write_text(text)
+        path.chmod(mode)
+        return str(path)
+
+
+class TalkTests(DaemonTestCase):
+    """A daemon that runs."""
+
+    async def test_bothSuites(self) -> None:
+        """In both suites, anonymous and with a key that ssh-keygen made, one talks and gets replies."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        key = load_private_key(make_key(Path(self.mktemp())))
+        for suite in SUITES:
+            for signer in (None, Signer(key.blob, key.sign)):
+                talk = await Talk().start(daemon.port, suite=suite, signer=signer)
+                self.assertEqual(await talk.ask("你好"), "你好")
+                assert talk.about is not None
+                self.assertEqual(talk.about.robot, "echo")
+                self.assertEqual(talk.about.user, keys.fingerprint(key.blob) if signer else "")
+                await talk.leave()
+        self.assertIn("client 4 connected from [127.0.0.1]:", daemon.text())
+        self.assertNotIn("你好", daemon.text())
+
+    async def test_hostKey(self) -> None:
+        """The host key is made at the first start, private, and stays; its fingerprint is ssh-keygen's."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        path = daemon.state / "ssh_host_ed25519_key"
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(daemon.state.stat().st_mode), 0o700)
+        self.assertEqual(daemon.fingerprint, ssh_keygen("-lf", path).split()[1])
+        daemon.stop()
+        again = await self.run_daemon("--robot", "echo", "--host-key", str(path.absolute())).started()
+        self.assertEqual(again.fingerprint, daemon.fingerprint)
+
+    async def test_names(self) -> None:
+        """localhost, the address that was reached, and nothing else, unless --name says what else."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        await (await Talk().start(daemon.port, host="localhost")).leave()
+        named = await self.run_daemon("--robot", "echo", "--name", "[chat.example.org]:8080").started()
+        with self.assertRaises(AuthenticationError):
+            await Talk().start(named.port)
+        self.assertIn("aborted (name)", named.text())
+
+    async def test_messages(self) -> None:
+        """Messages of 32 KiB come whole, and several at once in order."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        talk = await Talk().start(daemon.port)
+        long = "长" * (32 * 1024 // 3)
+        self.assertEqual(await talk.ask(long), long)
+        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(20)]
+        self.assertEqual(await gatherResults(asked), [str(number) for number in range(20)])
+        await talk.leave()
+
+    async def test_twoHundredAtOnce(self) -> None:
+        """200 clients at once all get theirs."""
+        daemon = await self.run_daemon("--robot", "echo", *MANY).started()
+
+        async def one(number: int) -> str:
+            talk = await Talk().start(daemon.port)
+            reply = await talk.ask(f"I am {number}")
+            reply += await talk.ask(f", number {number}")
+            await talk.leave()
+            return reply
+
+        replies = await gatherResults([Deferred.fromCoroutine(one(number)) for number in range(200)])
+        self.assertEqual(replies, [f"I am {number}, number {number}" for number in range(200)])
+
+    async def test_theClientForgets(self) -> None:
+        """A client that was let in holds its handshake no more, nor does anything that made it."""
+
+        def held() -> int:
+            gc.collect()
+            return sum(isinstance(thing, ClientHandshake) for thing in gc.get_objects())
+
+        daemon = await self.run_daemon("--robot", "echo").started()
+        before = held()
+        talk = await Talk().start(daemon.port)
+        self.assertEqual(await talk.ask("hello"), "hello")
+        self.assertEqual(held(), before)
+        await talk.leave()
+
+    async def test_authorizedKeys(self) -> None:
+        """Only those in the file may talk, by the name it gives them; who is removed is sent away at SIGHUP."""
+        path = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        daemon = await self.run_daemon("--robot", "echo", "--authorized-keys", path).started()
+        talk = await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+        assert talk.about is not None
+        self.assertEqual(talk.about.user, "alice")
+        stranger = keys.SigningKey.generate()
+        with self.assertRaises(AuthenticationError):
+            await Talk().start(daemon.port, signer=Signer(stranger.blob, stranger.sign))
+        with self.assertRaises(AuthenticationError):
+            await Talk().start(daemon.port)
+        Path(path).write_text("nonsense\n")
+        daemon.hang_up()
+        await daemon.logged("the keys stay as they were")
+        self.assertEqual(await talk.ask("still here"), "still here")
+        Path(path).write_text("# nobody\n")
+        with self.assertRaises(AuthenticationError):  # for which the daemon reads the file
+            await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+        daemon.hang_up()
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 1))
+
+    async def test_stops(self) -> None:
+        """A daemon that is told to stop says goodbye first."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        talk = await Talk().start(daemon.port)
+        daemon.process.terminate()
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.STOPPING, 0))
+        self.assertEqual(daemon.process.wait(10), -signal.SIGTERM)  # as twistd tells its parent why it ended
+
+    async def test_suites(self) -> None:
+        """A suite that the operator did not allow is refused."""
+        daemon = await self.run_daemon("--robot", "echo", "--suites", "rsa2048-fernet").started()
+        with self.assertRaises(Exception) as caught:
+            await Talk().start(daemon.port)
+        self.assertIn("before it had proved itself", str(caught.exception))
+        talk = await Talk().start(daemon.port, suite=b"rsa2048-fernet")
+        self.assertEqual(await talk.ask("hello"), "hello")
+        await talk.leave()
+
+    async def test_turing(self) -> None:
+        """With the Turing robot: its answers, its faults, and the conversation goes on; the log has no key."""
+        peer = TuringPeer(reactor)
+        port = reactor.listenTCP(0, Site(peer), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        url = f"url=http://127.0.0.1:{port.getHost().port}{PATH}"
+        daemon = await self.run_daemon("--robot", "turing", "-R", url, SECURECHAT_ROBOT_KEY=KEY).started()
+        talk = await Talk().start(daemon.port)
+        self.assertEqual(await talk.ask("你好"), "你好")
+        self.assertEqual(await talk.ask("broken"), "[BROKEN_ANSWER]")
+        self.assertEqual(await talk.ask("links"), "亲,已帮你找到相关酒店信息\nhttp://m.example/hotels")
+        self.assertEqual(await talk.ask("4003"), "[BUSY]")
+        self.assertEqual(await talk.ask("hello"), "[BUSY]")  # it is not asked until tomorrow
+        await talk.leave()
+        self.assertIn("no calls are left", daemon.text())
+        self.assertNotIn(KEY, daemon.text())
+        self.assertNotIn("你好", daemon.text())
+
+    async def test_chain(self) -> None:
+        """When the first robot cannot be reached, the next answers and says so, with options of its own for each."""
+        daemon = await self.run_daemon(
+            *("--robot", "turing", "-R", "url=http://127.0.0.1:1/", "-R", "city=上海", "--robot", "echo"),
+            SECURECHAT_TURING_KEY=KEY,
+        ).started()
+        talk = await Talk().start(daemon.port)
+        self.assertEqual(await talk.ask("你好"), "[turing cannot be reached; echo answers]\n你好")
+        await talk.leave()
+        self.assertIn("robot turing: UNREACHABLE", daemon.text())
+
+    async def test_shaping(self) -> None:
+        """Each way of pacing answers; the constant one sends records without being asked."""
+        for shaping in ("reply", "constant", "off"):
+            daemon = await self.run_daemon("--robot", "echo", "--shaping", shaping, "--tick", "0.01").started()
+            talk = await Talk().start(daemon.port)
+            await deferLater(reactor, 0.3)
+            assert talk.client is not None
+            received = talk.client._connection.records_received
+            self.assertEqual(received > 10, shaping == "constant")
+            self.assertEqual(await talk.ask("你好"), "你好")
+            await talk.leave()
+            self.assertIsNone(await talk.end)
+
+
+class RefusalTests(DaemonTestCase):
+    """A daemon that cannot start says why in one line, and with its status."""
+
+    def assertRefused(self, words: str, *options: str, **environ: str) -> None:
+        daemon = self.run_daemon(*options, **environ)
+        status, output = daemon.failed()
+        self.assertEqual(status, 1, output)
+        last = output.splitlines()[-1]
+        self.assertIn(words, last)
+        self.assertNotIn("Traceback", output + daemon.text())
+
+    def test_endpoints(self) -> None:
+        """An endpoint that is none, and a UNIX socket without a name."""
+        self.assertRefused("--listen nonsense:1", "--listen", "nonsense:1")
+        self.assertRefused("--listen tcp:x", "--listen", "tcp:x")
+        self.assertRefused("needs --name", "--listen", "unix:/tmp/socket")
+
+    def test_portInUse(self) -> None:
+        """A port that is taken."""
+        port = reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.assertRefused("Address already in use", "--listen", f"tcp:{port.getHost().port}:interface=127.0.0.1")
+
+    def test_files(self) -> None:
+        """A host key that others can read, one that is none, and authorized keys with a bad line."""
+        self.assertRefused("chmod 600", "--host-key", self.file("x", 0o644))
+        self.assertRefused("not an Ed25519 private key", "--host-key", self.file("x"))
+        path = self.file("# team\nssh-ed25519 nonsense\n")
+        self.assertRefused(f"{path}:2: ", "--authorized-keys", path)
+        self.assertRefused("No such file", "--authorized-keys", "/nonexistent")
+
+    def test_robots(self) -> None:
+        """A robot or option that does not exist, a key that is missing or in the wrong place."""
+        self.assertRefused("unknown robot marvin; there are", "--robot", "marvin")
+        self.assertRefused("no option colour", "--robot", "turing", "-R", "colour=red")
+        self.assertRefused("needs a key", "--robot", "turing")
+        self.assertRefused("key-file=FILE", "--robot", "turing", "-R", "key=0123")
+
+    def test_options(self) -> None:
+        """Names, suites and numbers that are none."""
+        self.assertRefused("write it as [HOST]:PORT", "--name", "chat.example.org")
+        self.assertRefused("write it as [HOST]:PORT", "--name", "[a b]:80")
+        self.assertRefused("unknown suite rot13; there are", "--suites", "rot13")
+        for number in ("0", "-1", "many", "nan"):
+            self.assertRefused("max-sessions", "--max-sessions", number)
+        self.assertRefused("hello-timeout", "--hello-timeout", "0")
+        self.assertRefused("--shaping fast: there are reply, constant, off", "--shaping", "fast")
+        for tick in ("0", "1", "x", "nan"):
+            self.assertRefused("from 0.01 to 0.25", "--tick", tick)

@@ -1,0 +1,370 @@
+"""The pace at which a session's records leave, on a clock that the tests drive."""
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from securechat.errors import Fault, RobotError
+from securechat.server.protocol import ChatServerFactory
+from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
+from securechat.wire.messages import Reason
+from securechat.wire.records import REKEY_SECONDS
+from securechat.wire.shaping import Shaping, is_bucket
+from tests.harness.pair import PQ
+from tests.server.test_protocol import ServerTestCase, Session, Wire
+
+TICK = 0.125  # has an exact binary form, so that times can be compared
+FRAME = 4 + PQ.record_size
+START = 8.0
+
+
+class TimedWire(Wire):
+    """A transport that remembers when it was written to."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.record: list[tuple[float, int]] = []
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.record.append((self.clock.seconds(), len(data)))
+
+
+def grid(ticks: int, start: float = START) -> list[tuple[float, int]]:
+    return [(start + k * TICK, FRAME) for k in range(1, ticks + 1)]
+
+
+class PaceTestCase(ServerTestCase):
+    """A session whose server has a pace."""
+
+    shaping = Shaping.REPLY
+
+    def make_factory(self, **options: Any) -> ChatServerFactory:
+        return super().make_factory(shaping=self.shaping, tick=TICK, **options)
+
+    def open(self) -> Session:
+        self.clock.advance(START - self.clock.seconds())
+        self.wire = TimedWire(self.clock)
+        session = Session(self.factory, wire=self.wire).open()
+        self.wire.record.clear()
+        return session
+
+    def run_until(self, end: float) -> None:
+        """Let time pass, from one call to the next."""
+        while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
+            self.clock.advance(max(0.0, min(calls) - self.clock.seconds()))
+        self.clock.advance(end - self.clock.seconds())
+
+
+class ReplyTests(PaceTestCase):
+    """``--shaping reply``: a train for each message."""
+
+    def test_nothingBeforeAMessage(self) -> None:
+        """Nothing leaves until there is a message."""
+        self.open()
+        self.clock.advance(60)
+        self.assertEqual(self.wire.record, [])
+
+    def test_train(self) -> None:
+        """Fifty records, one each tick, whatever the robot does; then silence."""
+        session = self.open()
+        session.say("x")
+        self.robot.say("hello")
+        self.robot.end()
+        self.run_until(60)
+        self.assertEqual(self.wire.record, grid(50))
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "hello", True)])
+
+    def test_textIsNotHeldBack(self) -> None:
+        """What the robot says reaches the client within two ticks, while the robot goes on."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 10.5 * TICK)
+        self.robot.say("first")
+        self.run_until(START + 12 * TICK)
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "first", False)])
+
+    def test_aRobotThatTakesLong(self) -> None:
+        """The train goes on until the reply has ended, and then to the end of its bucket."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 60 * TICK)
+        self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, grid(75))
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "", True)])
+
+    def test_aMessageWhileATrainRuns(self) -> None:
+        """It is answered on that train's ticks, which then are a whole bucket's from there on."""
+        session = self.open()
+        session.say("one")
+        self.robot.end()
+        self.run_until(START + 20 * TICK)
+        session.say("two")
+        self.robot.say("2")
+        self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, grid(70))
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "", True), ReplyReceived(2, "2", True)])
+
+    def test_cancel(self) -> None:
+        """CANCEL stops the robot at once, and the train not at all."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 5.5 * TICK)
+        session.client.cancel(1)
+        session.pump()
+        self.assertEqual(self.robot.cancelled, 1)
+        self.run_until(100)
+        self.assertEqual(self.wire.record, grid(50))
+        session.pump()
+        self.assertEqual(session.events, [FaultReceived(1, Fault.CANCELLED)])
+
+    def test_cancelWhatIsOnItsWay(self) -> None:
+        """A reply that is complete but not sent is stopped, too."""
+        session = self.open()
+        session.say("x")
+        self.robot.say("y" * 5000)
+        self.robot.end()
+        self.run_until(START + 4.5 * TICK)
+        session.pump()
+        session.client.cancel(1)
+        session.pump()
+        self.run_until(100)
+        session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(1, Fault.CANCELLED))
+        self.assertEqual(len(session.events), 5)
+        self.assertEqual(self.wire.record, grid(50))
+
+    def test_severalWait(self) -> None:
+        """Messages that wait for one another share a train."""
+        session = self.open()
+        for text in ("one", "two", "three"):
+            session.say(text)
+        for _reply in range(3):
+            self.run_until(self.clock.seconds() + 20 * TICK)
+            self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, grid(75))
+        session.pump()
+        self.assertEqual([event.id for event in session.events], [1, 2, 3])  # type: ignore[attr-defined]
+
+    def test_missedTicks(self) -> None:
+        """A reactor that was busy makes up for its ticks at once: the count is that of the time."""
+        session = self.open()
+        session.say("x")
+        self.robot.end()
+        self.clock.advance(10.5 * TICK)
+        self.assertEqual(self.wire.record, [(START + 10.5 * TICK, FRAME)] * 10)
+        self.run_until(100)
+        self.assertEqual(self.wire.record[10:], grid(50)[10:])
+
+    def test_lost(self) -> None:
+        """Nothing goes on when the connection is lost."""
+        session = self.open()
+        session.say("x")
+        session.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_aborted(self) -> None:
+        """Nothing more is written when a client breaks the protocol."""
+        session = self.open()
+        session.say("x")
+        session.server.dataReceived(b"garbage")
+        self.run_until(100)
+        self.assertTrue(self.wire.aborted)
+        self.assertEqual(self.wire.record, [])
+
+    def test_aClientThatDoesNotRead(self) -> None:
+        """Its robot is not read, and the pace does not tell."""
+        session = self.open()
+        session.say("x")
+        session.server.pauseProducing()
+        self.robot.say("one")
+        self.run_until(START + 20 * TICK)
+        self.assertFalse(self.robot.is_waiting)
+        session.server.resumeProducing()
+        self.assertTrue(self.robot.is_waiting)
+        self.assertEqual(self.wire.record, grid(20))
+
+    def test_aRobotThatIsFasterThanThePace(self) -> None:
+        """It is not read while more than 16 KiB wait."""
+        session = self.open()
+        session.say("x")
+        self.robot.say("y" * 16_384)
+        self.assertTrue(self.robot.is_waiting)
+        self.robot.say("z")
+        self.assertFalse(self.robot.is_waiting)
+        self.run_until(START + TICK)
+        self.assertTrue(self.robot.is_waiting)
+        self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, grid(50))
+        session.pump()
+        text = "".join(event.text for event in session.events)  # type: ignore[attr-defined]
+        self.assertEqual(text, "y" * 16_384 + "z")
+
+
+class GoodbyeTests(PaceTestCase):
+    """The end takes a tick's place."""
+
+    def test_serverLeaves(self) -> None:
+        """While a train runs, GOODBYE is one of its records, and the last."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 3.5 * TICK)
+        session.server.leave(Reason.STOPPING)
+        session.server.leave(Reason.STOPPING)
+        self.run_until(START + 40 * TICK)
+        self.assertEqual(self.wire.record, grid(5))
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
+
+    def test_clientLeaves(self) -> None:
+        """The client's GOODBYE is answered at a tick, then the connection closes."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 3.5 * TICK)
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertEqual(self.robot.cancelled, 1)
+        self.assertFalse(self.wire.disconnecting)
+        self.run_until(START + 5 * TICK)
+        self.assertTrue(self.wire.disconnecting)
+        self.assertEqual(self.wire.record, grid(5))
+
+    def test_both(self) -> None:
+        """GOODBYEs that cross, with a message between them, close the connection once both are through."""
+        session = self.open()
+        session.say("x")
+        session.server.leave(Reason.STOPPING)
+        session.client.start_afresh()
+        session.client.say("y")
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertFalse(self.wire.disconnecting)
+        self.run_until(START + 2 * TICK)
+        self.assertTrue(self.wire.disconnecting)
+        self.assertEqual(self.robot.asked, ["x"])
+        self.assertEqual(self.wire.record, grid(2))
+
+    def test_withoutATrain(self) -> None:
+        """With no train running it leaves at once."""
+        session = self.open()
+        session.server.leave(Reason.STOPPING)
+        self.assertEqual(self.wire.record, [(START, FRAME)])
+
+    def test_afterARekey(self) -> None:
+        """A REKEY that is due goes before it, on a tick of its own."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + REKEY_SECONDS + 3.5 * TICK)
+        session.pump()
+        self.wire.record.clear()
+        self.assertFalse(session.events)
+        session.server._connection._sealer._rekey_at = 0.0  # type: ignore[union-attr] # due now
+        session.server.leave(Reason.STOPPING)
+        self.run_until(self.clock.seconds() + 10 * TICK)
+        self.assertEqual(len(self.wire.record), 3)
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
+
+
+class ConstantTests(PaceTestCase):
+    """``--shaping constant``: one train for the session."""
+
+    shaping = Shaping.CONSTANT
+
+    def test_always(self) -> None:
+        """A record leaves each tick, said something or not, and REKEYs are among them."""
+        session = self.open()
+        self.run_until(START + REKEY_SECONDS / 2)
+        session.say("x")
+        self.robot.say("hello")
+        self.robot.end()
+        end = START + REKEY_SECONDS + 100
+        self.run_until(end)
+        self.assertEqual(self.wire.record, grid(int((end - START) / TICK)))
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "hello", True)])
+
+
+class OffTests(PaceTestCase):
+    """``--shaping off``: as it comes."""
+
+    shaping = Shaping.OFF
+
+    def test_atOnce(self) -> None:
+        """A record leaves when there is text, and only then."""
+        session = self.open()
+        session.say("x")
+        self.clock.advance(1)
+        self.robot.say("hello")
+        self.clock.advance(1)
+        self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, [(START + 1, FRAME), (START + 2, FRAME)])
+
+
+# How a reply goes: pieces of text with the pauses before them, and how it ends.
+Play = tuple[list[tuple[float, int]], str]
+
+
+def plays(*, longest: float, largest: int) -> st.SearchStrategy[Play]:
+    """Replies that take less than so many seconds and have at most so many bytes."""
+    pieces = st.lists(st.tuples(st.floats(0, longest / 8), st.integers(0, largest // 8)), max_size=7)
+    return st.tuples(pieces, st.sampled_from(["end", "fault", "bug", "cancel"]))
+
+
+class SameTests(PaceTestCase):
+    """Replies of one bucket cannot be told apart by when and how much is written."""
+
+    def writes(self, play: Play) -> list[tuple[float, int]]:
+        """All that a server writes for one message whose robot does so."""
+        self.setUp()
+        session = self.open()
+        session.say("x")
+        pieces, ending = play
+        for pause, size in pieces:
+            self.run_until(self.clock.seconds() + pause)
+            if self.robot.is_waiting:
+                self.robot.say("x" * size)
+        while not self.robot.is_waiting:
+            self.run_until(self.clock.seconds() + TICK)
+        match ending:
+            case "end":
+                self.robot.end()
+            case "fault":
+                self.robot.fail(RobotError(Fault.BUSY, "test"))
+            case "bug":
+                self.robot.fail(ValueError("test"))
+            case "cancel":
+                session.client.cancel(1)
+                session.pump()
+        self.run_until(self.clock.seconds() + 400)
+        session.lose()
+        self.doCleanups()
+        return self.wire.record
+
+    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(plays(longest=48 * TICK, largest=20_000), plays(longest=48 * TICK, largest=20_000))
+    def test_pairs(self, one: Play, other: Play) -> None:
+        """Any two replies that fit fifty ticks give the same writes at the same times; faults and cancels included."""
+        first = self.writes(one)
+        self.assertEqual(first, self.writes(other))
+        self.assertEqual(first, grid(50))
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(plays(longest=1500 * TICK, largest=32_000))
+    def test_anyReply(self, play: Play) -> None:
+        """Whatever the reply, the writes are those of a bucket."""
+        writes = self.writes(play)
+        self.assertEqual(writes, grid(len(writes)))
+        self.assertTrue(is_bucket(len(writes)))

@@ -1,0 +1,675 @@
+"""The server's Protocol and Factory, with a real client connection at the other end of a transport in memory."""
+
+import re
+from collections.abc import AsyncGenerator
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.conversation import Conversation, Notice
+from securechat.errors import Fault, RobotError
+from securechat.robots.interface import IRobot
+from securechat.server.admission import Limits
+from securechat.server.protocol import ChatServer, ChatServerFactory, ServerSettings
+from securechat.server.pseudonyms import Pseudonyms
+from securechat.server.users import Anyone
+from securechat.ssh import keys
+from securechat.wire.client_connection import ClientConnection
+from securechat.wire.connection import State
+from securechat.wire.events import Admitted, Event, FaultReceived, GoodbyeReceived, ReplyReceived, ServerProved
+from securechat.wire.handshake import ClientHandshake
+from securechat.wire.messages import ClientAuth, Reason
+from securechat.wire.shaping import Shaping
+from tests.harness.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
+from tests.harness.robot import PuppetRobot
+
+CLIENT = IPv4Address("TCP", "192.0.2.7", 5555)
+SERVER = IPv4Address("TCP", "127.0.0.1", 8080)
+
+
+class Wire(StringTransport):
+    """A transport that remembers how it ended."""
+
+    def __init__(self, peer: IAddress = CLIENT, host: IAddress = SERVER) -> None:
+        super().__init__(peerAddress=peer, hostAddress=host)
+        self.aborted = False
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+        super().write(data)
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class Session:
+    """A client and its ChatServer. `pump` carries bytes both ways; `events` is what the client heard."""
+
+    def __init__(
+        self,
+        factory: ChatServerFactory,
+        *,
+        user_key: keys.SigningKey | None = None,
+        wire: Wire | None = None,
+        name: str = NAME,
+    ) -> None:
+        self.user_key = user_key
+        self.events: list[Event] = []
+        self.wire = wire or Wire()
+        handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, user_key.blob if user_key else b"")
+        self.client = ClientConnection(handshake, factory.clock.seconds)
+        server = factory.buildProtocol(self.wire.getPeer())
+        assert server is not None
+        self.server: ChatServer = server
+        self.server.makeConnection(self.wire)
+
+    def pump(self) -> None:
+        while True:
+            up = self.client.data_to_send()
+            if up:
+                self.server.dataReceived(up)
+            down = self.wire.value()
+            self.wire.clear()
+            for event in self.client.receive_data(down):
+                self.events.append(event)
+                if isinstance(event, ServerProved):
+                    self.client.prove(self.user_key.sign(event.data) if self.user_key and event.data else b"")
+            if not up and not down:
+                return
+
+    def open(self) -> "Session":
+        self.pump()
+        assert isinstance(self.events[-1], Admitted)
+        self.events.clear()
+        return self
+
+    def say(self, text: str) -> None:
+        self.client.say(text)
+        self.pump()
+
+    def lose(self) -> None:
+        self.server.connectionLost(Failure(ConnectionLost()))
+
+
+class ServerTestCase(SynchronousTestCase):
+    """A factory with a puppet for a robot, and what it logged."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.robot = PuppetRobot()
+        self.logged: list[dict[str, Any]] = []
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.factory = self.make_factory()
+
+    def tearDown(self) -> None:
+        for session in list(self.factory.sessions):
+            session.connectionLost(Failure(ConnectionDone()))
+
+    def make_factory(self, **options: Any) -> ChatServerFactory:
+        client_auth = options.pop("client_auth", ClientAuth.OPTIONAL)
+        chat: dict[str, Any] = {
+            "identity": identity(client_auth, options.pop("is_authorized", lambda blob: True)),
+            "users": Anyone(),
+            "pseudonyms": Pseudonyms(HOST_KEY),
+            "robot": cast(IRobot, self.robot),
+            "shaping": Shaping.OFF,
+            **options,
+        }
+        return ChatServerFactory(ServerSettings(**chat), self.clock, self.clock.seconds)
+
+    def log_lines(self) -> list[str]:
+        return [event["log_format"].format(**event) for event in self.logged if event.get("log_format")]
+
+    def assertLogged(self, pattern: str) -> None:
+        lines = self.log_lines()
+        self.assertTrue(any(re.search(pattern, line) for line in lines), f"{pattern} not in {lines}")
+
+
+class SessionTests(ServerTestCase):
+    """A session that goes well."""
+
+    def test_numbersItsClients(self) -> None:
+        """The log tells which client connected from where."""
+        for _ in range(3):
+            Session(self.factory).open()
+        self.assertLogged(r"client 3 connected from \[192\.0\.2\.7\]:5555")
+
+    def test_tellsWhoTheyAre(self) -> None:
+        """ABOUT names the user, the robot and the software."""
+        session = Session(self.factory, user_key=USER_KEY)
+        session.pump()
+        about = session.events[-1]
+        assert isinstance(about, Admitted)
+        self.assertEqual((about.user, about.robot), (keys.fingerprint(USER_KEY.blob), "puppet"))
+        self.assertRegex(about.software, r"^securechat/\d")
+
+    def test_answers(self) -> None:
+        """A message goes to the robot, and each chunk of its reply to the client as it comes."""
+        session = Session(self.factory).open()
+        session.say("hello")
+        self.assertEqual(self.robot.asked, ["hello"])
+        self.robot.say("hi ")
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "hi ", False)])
+        self.robot.say("there")
+        self.robot.end()
+        session.pump()
+        self.assertEqual("".join(event.text for event in session.events), "hi there")  # type: ignore[attr-defined]
+        self.assertLogged("client 1: a message of 5 characters")
+        self.assertFalse([line for line in self.log_lines() if "hello" in line or "there" in line])
+
+    def test_logsOnceASecond(self) -> None:
+        """The first message is logged at once, and what comes within a second after it in one line."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        for text in ("one", "two", "three"):
+            session.say(text)
+        self.clock.advance(1.0)
+        session.say("four")
+        session.say("five")
+        session.lose()
+        lines = [line for line in self.log_lines() if "message" in line]
+        self.assertEqual(
+            lines,
+            [
+                "client 1: a message of 3 characters",
+                "client 1: 3 messages of 12 characters",
+                "client 1: a message of 4 characters",
+            ],
+        )
+
+    def test_logsTextOnlyWhenAskedTo(self) -> None:
+        """What users say is logged at debug level, and only if the operator wants it."""
+        self.factory = self.make_factory(log_text=True)
+        Session(self.factory).open().say("hello")
+        [event] = [event for event in self.logged if event.get("text") == "hello"]
+        self.assertEqual(event["log_level"], LogLevel.debug)
+
+    def test_oneAfterTheOther(self) -> None:
+        """Messages sent back to back get their replies in order, and the robot is asked for one at a time."""
+        session = Session(self.factory).open()
+        session.client.say("one")
+        session.client.say("two")
+        session.pump()
+        self.assertEqual(self.robot.asked, ["one"])
+        self.robot.say("1")
+        self.robot.end()
+        self.assertEqual(self.robot.asked, ["one", "two"])
+        self.robot.say("2")
+        self.robot.end()
+        session.pump()
+        replies = [(event.id, event.text) for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual([reply for reply in replies if reply[1]], [(1, "1"), (2, "2")])
+
+    def test_oneWriteForWhatCameTogether(self) -> None:
+        """Sixty-four messages in one read are answered with one write."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        for number in range(64):
+            session.client.say(str(number))
+        session.wire.writes.clear()
+        session.pump()
+        self.assertEqual(len(session.wire.writes), 1)
+        self.assertEqual([event.text for event in session.events], [str(n) for n in range(64)])  # type: ignore[attr-defined]
+
+    def test_remembersTheConversation(self) -> None:
+        """The robot is told what was said before, until the client starts afresh."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        session.say("a")
+        session.say("b")
+        session.client.start_afresh()
+        session.say("c")
+        self.assertEqual(self.robot.turns, [["a"], ["a", "a", "b"], ["c"]])
+
+    def test_notices(self) -> None:
+        """What is said about a reply is heard, and not remembered; nor is a question that got nothing else."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.say("1", Notice("!"))
+        self.robot.end()
+        session.say("two")
+        self.robot.say(Notice("nothing found"))
+        self.robot.end()
+        session.say("three")
+        self.assertEqual(self.robot.turns[-1], ["one", "1", "three"])
+        texts = [event.text for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual("".join(texts), "1!nothing found")
+
+    def test_forgetsTheOldest(self) -> None:
+        """A conversation is remembered up to a number of turns and of characters."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        for number in range(30):
+            session.say(str(number))
+        self.assertEqual(self.robot.turns[-1][:2], ["9", "9"])
+        self.assertEqual(len(self.robot.turns[-1]), 41)
+        session.say("x" * 32_768)
+        session.say("y")
+        session.say("z")
+        self.assertEqual(self.robot.turns[-2], ["x" * 32_768, "x" * 32_768, "y"])
+        self.assertEqual(self.robot.turns[-1], ["y", "y", "z"])
+
+    def test_pseudonyms(self) -> None:
+        """A robot knows a user with a key by the same name each time, an anonymous one by another each time."""
+        seen: list[str] = []
+
+        class Curious(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                seen.append(conversation.user_id)
+                yield "hello"
+
+        self.factory = self.make_factory(robot=Curious())
+        for user_key in (USER_KEY, USER_KEY, None, None):
+            Session(self.factory, user_key=user_key).open().say("x")
+        self.assertEqual(seen[0], seen[1])
+        self.assertEqual(len(set(seen)), 3)
+        for user_id in seen:
+            self.assertRegex(user_id, "^[0-9a-f]{32}$")
+
+    def test_goodbye(self) -> None:
+        """A client that leaves is answered, its robot stopped, the connection closed."""
+        session = Session(self.factory).open()
+        session.say("x")
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.LEAVING, 0))
+        self.assertTrue(session.wire.disconnecting)
+        self.assertFalse(session.wire.aborted)
+        self.assertEqual(self.robot.cancelled, 1)
+        session.server.connectionLost(Failure(ConnectionDone()))
+        self.assertLogged("client 1 left")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.factory.sessions, set())
+
+
+class CancelTests(ServerTestCase):
+    """CANCEL stops the robot at once."""
+
+    def test_running(self) -> None:
+        """The reply being given ends in a fault, and the next message is answered."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.say("two")
+        session.client.cancel(1)
+        session.pump()
+        self.assertEqual(self.robot.cancelled, 1)
+        self.assertEqual(session.events, [FaultReceived(1, Fault.CANCELLED)])
+        self.assertEqual(self.robot.asked, ["one", "two"])
+
+    def test_waiting(self) -> None:
+        """A message that waits is not asked at all."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.say("two")
+        session.client.cancel(2)
+        session.pump()
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(2, Fault.CANCELLED))
+        self.assertEqual(self.robot.asked, ["one"])
+
+    def test_tooLate(self) -> None:
+        """A cancel that crosses the end of its reply does nothing."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.end()
+        session.client.cancel(1)
+        session.pump()
+        session.say("two")
+        self.robot.say("2")
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events[-1].id, 2)  # type: ignore[attr-defined]
+
+    def test_whatWasCancelledIsForgotten(self) -> None:
+        """A robot is not told of turns that were never answered."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.client.cancel(1)
+        session.say("two")
+        self.assertEqual(self.robot.turns[-1], ["two"])
+
+
+class RobotFailureTests(ServerTestCase):
+    """Robots that fail do not take the session with them."""
+
+    def test_robotError(self) -> None:
+        """The fault goes to the client, the detail to the log, and the conversation goes on."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.say("half")
+        self.robot.fail(RobotError(Fault.UNREACHABLE, "connection refused"))
+        session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(1, Fault.UNREACHABLE))
+        self.assertLogged("puppet: UNREACHABLE: connection refused")
+        session.say("two")
+        self.assertEqual(self.robot.turns[-1], ["two"])
+
+    def test_anyOtherError(self) -> None:
+        """A robot's own bug is INTERNAL to the client; the log names its type and place, never its text."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.fail(ValueError("secret"))
+        session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(1, Fault.INTERNAL))
+        self.assertLogged(r"puppet: INTERNAL: ValueError at .*\.py:\d+")
+        self.assertNotIn("secret", "".join(self.log_lines()))
+
+    def test_tooLong(self) -> None:
+        """A reply is cut at 32 KiB, between characters, and ends in a fault."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.say("你" * 20_000)
+        session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(1, Fault.TOO_LONG))
+        text = "".join(event.text for event in session.events if isinstance(event, ReplyReceived))
+        self.assertEqual(text, "你" * (32 * 1024 // 3))
+
+    def test_halfACharacter(self) -> None:
+        """A lone surrogate, which has no UTF-8, becomes a question mark."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.say("a\ud83d")
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "a?", False)])
+
+
+class PressureTests(ServerTestCase):
+    """Clients that send too much or read too little."""
+
+    def test_inboxIsBounded(self) -> None:
+        """One message is answered and four wait; then the client is not read until one is done."""
+        session = Session(self.factory).open()
+        for number in range(8):
+            session.client.say(str(number))
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        for _ in range(3):
+            self.robot.end()
+            self.assertEqual(session.wire.producerState, "paused")
+        self.robot.end()
+        self.assertEqual(session.wire.producerState, "producing")
+        for _ in range(4):
+            self.robot.end()
+        session.pump()
+        self.assertEqual(self.robot.asked, [str(number) for number in range(8)])
+        self.assertEqual(session.client.next_reply_id, 9)
+
+    def test_repliesAtOnce(self) -> None:
+        """Long replies that come at once, more than may wait, keep their order and are whole."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        texts = [str(number) * 6000 for number in range(10)]
+        for text in texts:
+            session.client.say(text)
+        session.pump()
+        replies = [event for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual("".join(event.text for event in replies), "".join(texts))
+        self.assertEqual([event.id for event in replies if event.last], list(range(1, 11)))
+
+    def test_aClientThatDoesNotRead(self) -> None:
+        """Its robot is not read either; after 30 seconds it is aborted."""
+        session = Session(self.factory).open()
+        session.say("x")
+        session.server.pauseProducing()
+        self.robot.say("one")
+        self.assertFalse(self.robot.is_waiting)
+        self.clock.advance(29)
+        session.server.resumeProducing()
+        self.assertTrue(self.robot.is_waiting)
+        session.server.pauseProducing()
+        session.server.pauseProducing()
+        self.clock.advance(30.1)
+        self.assertTrue(session.wire.aborted)
+        self.assertLogged(r"client 1: aborted \(timeout\)")
+        session.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_pausedBeforeAnythingWasSaid(self) -> None:
+        """A transport may pause a session that has no conversation yet."""
+        session = Session(self.factory).open()
+        session.server.pauseProducing()
+        session.server.resumeProducing()
+        session.server.resumeProducing()
+        session.server.stopProducing()
+        session.say("x")
+        self.assertEqual(self.robot.asked, ["x"])
+
+    def test_cancelledWhilePaused(self) -> None:
+        """A reply can be cancelled while its client does not read."""
+        session = Session(self.factory).open()
+        session.say("x")
+        session.server.pauseProducing()
+        self.robot.say("one")
+        session.client.cancel(1)
+        session.pump()
+        session.server.resumeProducing()
+        session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(1, Fault.CANCELLED))
+
+    def test_cancellingMakesNoRoom(self) -> None:
+        """A client that does not read gets no robot asked by cancelling: what waits for it does not grow."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        session.server.pauseProducing()
+        for number in range(1, 50):
+            session.client.say("x" * 30_000)
+            session.client.cancel(number)
+            session.server.dataReceived(session.client.data_to_send())
+        self.assertEqual(len(self.robot.asked), 0)
+        self.assertLess(len(session.wire.value()), 50 * 1000)  # a FAULT each
+        session.server.resumeProducing()
+        session.pump()
+        self.assertEqual(session.client.next_reply_id, 50)
+
+    def test_nothingIsAskedForAClientThatDoesNotRead(self) -> None:
+        """Whatever it says or cancels, no reply is added to those that it did not read."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.server.pauseProducing()
+        self.robot.say("1")
+        session.pump()
+        for number in range(1, 10):
+            session.client.cancel(number)
+            session.client.say("more")
+        session.pump()
+        self.assertEqual(self.robot.asked, ["one"])
+        self.assertEqual(session.wire.producerState, "paused")
+        session.server.resumeProducing()
+        session.pump()
+        self.assertEqual(session.wire.producerState, "producing")
+        self.assertEqual(session.client.next_reply_id, 10)  # all but the last were cancelled
+        self.assertTrue(self.robot.is_waiting)
+
+    def test_leavingAClientThatDoesNotRead(self) -> None:
+        """One whose messages wait is heard again once the server leaves: its goodbye is among what was not read."""
+        session = Session(self.factory).open()
+        session.say("one")
+        session.server.pauseProducing()
+        session.client.cancel(1)
+        for _ in range(4):
+            session.client.say("more")
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        session.server.leave(Reason.STOPPING)
+        session.pump()
+        self.assertTrue(session.wire.disconnecting)
+
+    def test_repliesThatWaitAreCounted(self) -> None:
+        """Replies that end at once, and leave one each tick, do not pile up without end."""
+        self.factory = self.make_factory(shaping=Shaping.REPLY)
+        session = Session(self.factory).open()
+        for number in range(1, 200):
+            session.client.say("x")
+            session.client.cancel(number)
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        self.assertLess(session.server._connection.next_say_id, 100)
+
+
+class HostilePeerTests(ServerTestCase):
+    """Peers that lie, stall or vanish cost themselves their connection and nobody else anything."""
+
+    def test_garbage(self) -> None:
+        """Garbage ends the connection: no byte back, one line with the category, the robot not asked."""
+        session = Session(self.factory)
+        session.server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertTrue(session.wire.aborted)
+        self.assertEqual(session.wire.value(), b"")
+        self.assertLogged(r"client 1: aborted \(framing\)")
+        session.server.dataReceived(b"more")
+        session.lose()
+        self.assertEqual(len([line for line in self.log_lines() if "client 1" in line]), 2)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        Session(self.factory).open()
+
+    def test_tamperedKey(self) -> None:
+        """A key that is not what its digest says ends the connection; the daemon goes on."""
+        session = Session(self.factory)
+        hello = bytearray(session.client.data_to_send())
+        hello[-1] ^= 1
+        session.server.dataReceived(bytes(hello))
+        self.assertTrue(session.wire.aborted)
+        self.assertLogged(r"client 1: aborted \(digest\)")
+        Session(self.factory).open()
+
+    def test_noHello(self) -> None:
+        """Without a Hello within 5 seconds a client is aborted."""
+        session = Session(self.factory)
+        self.clock.advance(4.9)
+        self.assertFalse(session.wire.aborted)
+        self.clock.advance(0.2)
+        self.assertTrue(session.wire.aborted)
+
+    def test_noProof(self) -> None:
+        """Without a proof within 30 seconds of the Welcome a client is aborted."""
+        session = Session(self.factory)
+        self.clock.advance(4)
+        session.server.dataReceived(session.client.data_to_send())
+        self.clock.advance(29)
+        self.assertFalse(session.wire.aborted)
+        self.clock.advance(1.1)
+        self.assertTrue(session.wire.aborted)
+
+    def test_anotherName(self) -> None:
+        """A client that dialled another name is refused, one that dialled any of the server's own is not."""
+        session = Session(self.factory, name="[example.org]:8080")
+        self.assertRaises(AssertionError, session.open)
+        self.assertLogged(r"client 1: aborted \(name\)")
+        Session(self.factory, name="[127.0.0.1]:8080").open()
+        self.factory = self.make_factory(names={"[example.org]:8080"})
+        Session(self.factory, name="[example.org]:8080").open()
+
+    def test_vanished(self) -> None:
+        """A connection that is lost stops its robot, and says cut in the log."""
+        session = Session(self.factory).open()
+        session.say("x")
+        session.lose()
+        self.assertEqual(self.robot.cancelled, 1)
+        self.assertLogged(r"client 1: ended \(cut\)")
+        self.assertEqual(self.factory.sessions, set())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_notLetIn(self) -> None:
+        """Over a limit a client is closed at once; it counts no longer when it has gone."""
+        self.factory = self.make_factory(limits=Limits(max_sessions_per_source=1))
+        session = Session(self.factory).open()
+        for _ in range(3):
+            self.assertIsNone(self.factory.buildProtocol(CLIENT))
+        self.assertLogged(r"client 2 from \[192\.0\.2\.7\]:5555: not let in \(limit\)")
+        self.assertEqual(len([line for line in self.log_lines() if "not let in" in line]), 1)
+        self.clock.advance(1)
+        self.assertIsNone(self.factory.buildProtocol(CLIENT))
+        self.assertEqual(len([line for line in self.log_lines() if "not let in" in line]), 2)
+        session.lose()
+        Session(self.factory).open()
+
+    def test_otherTransports(self) -> None:
+        """IPv6 has its names; a UNIX socket has only those that were given."""
+        wire = Wire(IPv6Address("TCP", "::1", 1), IPv6Address("TCP", "::1", 8080))
+        Session(self.factory, wire=wire, name="[::1]:8080").open()
+        unix = Wire(UNIXAddress(b""), UNIXAddress(b"/run/chat"))
+        self.assertRaises(AssertionError, Session(self.factory, wire=unix).open)
+        self.factory = self.make_factory(names={NAME})
+        Session(self.factory, wire=Wire(UNIXAddress(b""), UNIXAddress(b"/run/chat"))).open()
+
+
+class EndOfSessionTests(ServerTestCase):
+    """Sessions that the server ends."""
+
+    def test_tooOld(self) -> None:
+        """After a day the server says so, and closes if the client does not answer."""
+        session = Session(self.factory).open()
+        self.clock.advance(24 * 60 * 60)
+        down = session.wire.value()
+        [goodbye] = list(session.client.receive_data(down))
+        self.assertEqual(goodbye, GoodbyeReceived(Reason.TOO_OLD, 0))
+        self.clock.advance(5)
+        self.assertTrue(session.wire.aborted)
+
+    def test_doesNotWaitForever(self) -> None:
+        """A client that said goodbye and does not read the answer is aborted after 5 seconds."""
+        session = Session(self.factory).open()
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.clock.advance(4.9)
+        self.assertFalse(session.wire.aborted)
+        self.clock.advance(0.2)
+        self.assertTrue(session.wire.aborted)
+
+    def test_stop(self) -> None:
+        """A server that stops says goodbye to its sessions, waits for them, and lets nobody in."""
+        session, half = Session(self.factory).open(), Session(self.factory)
+        session.say("x")
+        stopped = self.factory.stop()
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
+        self.assertTrue(half.wire.aborted)
+        self.assertEqual(self.robot.cancelled, 1)
+        self.assertIsNone(self.factory.buildProtocol(CLIENT))
+        session.server.leave(Reason.STOPPING)
+        self.assertNoResult(stopped)
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertTrue(session.wire.disconnecting)
+        session.lose()
+        half.lose()
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopWithoutSessions(self) -> None:
+        """Nothing to wait for."""
+        self.successResultOf(self.factory.stop())
+
+    def test_withdraw(self) -> None:
+        """Those whose key is not authorized any more are sent away, and nobody else."""
+        allowed = {USER_KEY.blob}
+
+        class Some(Anyone):
+            def is_authorized(self, blob: bytes) -> bool:
+                return blob in allowed
+
+        self.factory = self.make_factory(users=Some())
+        session, anonymous = Session(self.factory, user_key=USER_KEY).open(), Session(self.factory).open()
+        self.factory.drop_unauthorized()
+        session.pump()
+        self.assertEqual(session.events, [])
+        allowed.clear()
+        self.factory.drop_unauthorized()
+        session.pump()
+        anonymous.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.KEY_WITHDRAWN, 0)])
+        self.assertEqual(anonymous.events, [])
+        self.assertIs(session.server._connection.state, State.OPEN)

@@ -1,0 +1,117 @@
+"""Who may talk, in a file that is right or refused."""
+
+from base64 import b64encode
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.errors import ConfigurationError
+from securechat.files import MAX_SIZE
+from securechat.ssh import keys
+from securechat.ssh.authorized_keys import AuthorizedKeys, parse_line
+from securechat.wire.messages import MAX_ABOUT
+from tests.harness.pair import USER_KEY
+from tests.harness.ssh import make_key
+
+OTHER = keys.SigningKey.generate()
+LINE = keys.public_line(USER_KEY.blob, "alice")
+PIECES = [b"\n", b"\0", b"\xff", b"\r", b" ", b"\t", b"#", b"ssh-ed25519", LINE.encode()]
+
+
+def load(path: Path) -> AuthorizedKeys:
+    """As the server loads a file."""
+    return AuthorizedKeys.load(path, max_name=MAX_ABOUT)
+
+
+class AuthorizedKeysTests(SynchronousTestCase):
+    """A file of user keys."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def load(self, text: str, mode: int = 0o644) -> AuthorizedKeys:
+        self.path = Path(self.mktemp())
+        self.path.write_text(text)
+        self.path.chmod(mode)
+        return load(self.path)
+
+    def assertRefused(self, words: str, text: str, mode: int = 0o644) -> None:
+        error = self.assertRaises(ConfigurationError, self.load, text, mode)
+        self.assertTrue(str(error).startswith(str(self.path)), error)
+        self.assertIn(words, str(error))
+
+    def test_names(self) -> None:
+        """The comment is the user's name; without one it is the fingerprint."""
+        found = self.load(f"# team\n\n{LINE} in Wonderland\r\n{keys.public_line(OTHER.blob)}")
+        self.assertEqual(found.user_of(USER_KEY.blob), "alice in Wonderland")
+        self.assertEqual(found.user_of(OTHER.blob), keys.fingerprint(OTHER.blob))
+        self.assertIsNone(found.user_of(keys.SigningKey.generate().blob))
+
+    def test_aRealKey(self) -> None:
+        """A line that ssh-keygen wrote is taken."""
+        path = make_key(Path(self.mktemp()), comment="bob@laptop")
+        line = path.with_suffix(".pub").read_text()
+        blob, _comment = keys.parse_public_line(line)
+        self.assertEqual(self.load(line).user_of(blob), "bob@laptop")
+
+    def test_badLines(self) -> None:
+        """One bad line refuses the file, and is named with its number."""
+        encoded = b64encode(OTHER.blob).decode()
+        for words, bad in (
+            ("options before the key", f'from="10.0.0.0/8" ssh-ed25519 {encoded} x'),
+            ("", f"ssh-rsa {encoded} x"),
+            ("", "ssh-ed25519 nonsense x"),
+            ("", "nonsense"),
+            ("already", LINE),
+            ("more than 64 bytes", f"ssh-ed25519 {encoded} {'x' * 65}"),
+            ("control characters", f"ssh-ed25519 {encoded} a\x1b[2J"),
+        ):
+            self.assertRefused(words, f"{LINE}\n{bad}\n")
+            self.assertRefused(":2: ", f"{LINE}\n{bad}\n")
+
+    def test_unreadable(self) -> None:
+        """What is missing, a directory, endless, too large or not text lets nobody in, and says why."""
+        for path, words in (
+            (self.directory / "none", "No such file"),
+            (self.directory, "Is a directory"),
+            (Path("/dev/zero"), "not a regular file"),
+        ):
+            self.assertIn(words, str(self.assertRaises(ConfigurationError, load, path)))
+        self.assertRefused("more than", "#" * (MAX_SIZE + 1))
+        self.assertRefused(":2: not text", f"{LINE}\n{LINE}\0")
+
+    def test_tabs(self) -> None:
+        """Tabs separate as blanks do."""
+        self.assertEqual(self.load(LINE.replace(" ", "\t")).user_of(USER_KEY.blob), "alice")
+
+    def test_mode(self) -> None:
+        """A file that others can change is refused."""
+        self.assertRefused("chmod go-w", LINE, 0o664)
+
+    @settings(max_examples=2000, deadline=None)
+    @given(st.text(max_size=200) | st.text(max_size=90).map(lambda comment: f"{LINE}{comment}"))
+    def test_anyLine(self, line: str) -> None:
+        """Any line is a key with a printable name, or a ValueError."""
+        try:
+            blob, user = parse_line(line, MAX_ABOUT)
+        except ValueError:
+            return
+        keys.check_blob(blob)
+        self.assertTrue(user.isprintable())
+        self.assertLessEqual(len(user.encode()), 64)
+
+    @settings(max_examples=2000, deadline=None)
+    @given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=9).map(b"".join))
+    def test_anyBytes(self, data: bytes) -> None:
+        """Any file is authorized_keys or a ConfigurationError of one line."""
+        path = self.directory / "file"
+        path.unlink(missing_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        try:
+            load(path)
+        except ConfigurationError as error:
+            self.assertNotIn("\n", str(error))

@@ -1,0 +1,176 @@
+"""Every single bit of the handshake, and of one record of each type, matters; and so does every cut."""
+
+from collections.abc import Callable, Iterator
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.errors import Category, Fault, RemoteProtocolError
+from securechat.wire.client_connection import ClientConnection
+from securechat.wire.connection import Connection
+from securechat.wire.messages import Reason
+from securechat.wire.suites import Suite
+from tests.harness.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
+
+LENGTH_BITS = 32  # the first bits of a frame are its length
+
+
+def same_client(pair: Pair) -> ClientConnection:
+    """A client that has just sent the same Hello as the pair's."""
+    client = pair.same_client()
+    client.data_to_send()
+    return client
+
+
+def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """`data` with each of its bits changed in turn."""
+    for bit in range(len(data) * 8):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 0x80 >> bit % 8
+        yield bit, bytes(changed)
+
+
+class FlipTests(SynchronousTestCase):
+    """Nothing that was changed on its way is accepted."""
+
+    def assertNothingAccepted(self, end: Connection, data: bytes) -> Category | None:
+        """No event comes of `data`, and no answer: the connection ends, or waits for bytes that do not come."""
+        try:
+            events = list(end.receive_data(data))
+        except RemoteProtocolError as error:
+            self.assertTrue(is_dead(end))
+            return error.category
+        self.assertEqual(events, [])
+        self.assertEqual(end.data_to_send(), b"")
+        return None
+
+    def check(self, make: Callable[[], tuple[Connection, bytes]]) -> None:
+        """`make` gives an end and a frame that it would accept, fresh for each bit that is changed."""
+        end, frame = make()
+        self.assertNotEqual(list(end.receive_data(frame)), [])
+        size = len(frame) * 8
+        for bit in range(size):
+            end, frame = make()
+            changed = bytearray(frame)
+            changed[bit // 8] ^= 0x80 >> bit % 8
+            category = self.assertNothingAccepted(end, bytes(changed))
+            if category is None:
+                self.assertLess(bit, LENGTH_BITS)  # only a length can leave an end waiting
+
+    def check_hello(self, suite: Suite) -> None:
+        """A server cannot know a changed nonce: but then its answer is not for the Hello that was sent."""
+        pair = Pair(suite)
+        hello = pair.client.data_to_send()
+        for bit, changed in flips(hello):
+            server = Pair.server_alone()
+            try:
+                events = list(server.receive_data(changed))
+            except RemoteProtocolError:
+                self.assertTrue(is_dead(server))
+                continue
+            if events:
+                welcome = frames(server.data_to_send())[0]
+                client = same_client(pair)
+                error = self.assertRaises(RemoteProtocolError, list, client.receive_data(welcome))
+                self.assertIn(error.category, (Category.SEAL, Category.SUITE))
+            else:
+                self.assertLess(bit, LENGTH_BITS)
+                self.assertEqual(server.data_to_send(), b"")
+
+    def check_welcome(self, suite: Suite) -> None:
+        first = Pair(suite)
+        first.to_server(first.client.data_to_send())
+        welcome = frames(first.server.data_to_send())[0]
+        self.check(lambda: (same_client(first), welcome))
+
+    def check_proofs(self, suite: Suite) -> None:
+        def to_client() -> tuple[Connection, bytes]:
+            first.client = same_client(first)
+            list(first.client.receive_data(welcome))
+            return first.client, proof
+
+        def to_server() -> tuple[Connection, bytes]:
+            pair = Pair(suite, user_key=USER_KEY)
+            pair.to_server(pair.client.data_to_send())
+            pair.to_client(pair.server.data_to_send())
+            return pair.server, pair.client.data_to_send()
+
+        first = Pair(suite, user_key=USER_KEY)
+        first.to_server(first.client.data_to_send())
+        welcome, proof = frames(first.server.data_to_send())
+        self.check(to_client)
+        self.check(to_server)
+
+    def check_records(self, suite: Suite) -> None:
+        """Records do not depend on each other until one opened, so that one session serves for all bits."""
+        pair = Pair(suite).open()
+
+        def rekey() -> None:
+            pair.clock.advance(901)
+            pair.server.pad()
+
+        kinds: list[tuple[Callable[[], object], Connection, Connection]] = [
+            (lambda: pair.client.say("x"), pair.client, pair.server),
+            (pair.client.pad, pair.client, pair.server),
+            (lambda: pair.client.cancel(1), pair.client, pair.server),
+            (pair.client.start_afresh, pair.client, pair.server),
+            (lambda: pair.server.reply(1, b"x", False), pair.server, pair.client),
+            (lambda: pair.server.fault(1, Fault.BUSY), pair.server, pair.client),
+            (pair.server.pad, pair.server, pair.client),
+            (rekey, pair.server, pair.client),
+            (lambda: pair.client.goodbye(Reason.LEAVING, 0), pair.client, pair.server),
+        ]
+        for send, sender, receiver in kinds:
+            send()
+            frame = sender.data_to_send()
+            opener = receiver._opener
+            assert opener is not None
+            for _bit, changed in flips(frame[4:]):
+                error = self.assertRaises(RemoteProtocolError, opener.open, changed)
+                self.assertEqual(error.category, Category.RECORD)
+            list(receiver.receive_data(frame))
+
+    def test_helloPq(self) -> None:
+        """Every bit of a Hello, suite PQ."""
+        self.check_hello(PQ)
+
+    def test_helloRsa(self) -> None:
+        """Every bit of a Hello, suite RSA."""
+        self.check_hello(RSA)
+
+    def test_welcomePq(self) -> None:
+        """Every bit of a Welcome, suite PQ."""
+        self.check_welcome(PQ)
+
+    def test_welcomeRsa(self) -> None:
+        """Every bit of a Welcome, suite RSA."""
+        self.check_welcome(RSA)
+
+    def test_proofsPq(self) -> None:
+        """Every bit of both proofs, suite PQ."""
+        self.check_proofs(PQ)
+
+    def test_proofsRsa(self) -> None:
+        """Every bit of both proofs, suite RSA."""
+        self.check_proofs(RSA)
+
+    def test_recordsPq(self) -> None:
+        """Every bit of a record of each type, suite PQ."""
+        self.check_records(PQ)
+
+    def test_recordsRsa(self) -> None:
+        """Every bit of a record of each type, suite RSA."""
+        self.check_records(RSA)
+
+    def test_cuts(self) -> None:
+        """A handshake that ends anywhere tells nothing to the end that waits for the rest, and gets no answer."""
+        for suite in (PQ, RSA):
+            hello = Pair(suite).client.data_to_send()
+            server = Pair.server_alone()
+            for position in range(len(hello) - 1):
+                self.assertIsNone(self.assertNothingAccepted(server, hello[position : position + 1]))
+            first = Pair(suite)
+            first.to_server(first.client.data_to_send())
+            welcome = frames(first.server.data_to_send())[0]
+            client = same_client(first)
+            for position in range(len(welcome) - 1):
+                self.assertIsNone(self.assertNothingAccepted(client, welcome[position : position + 1]))

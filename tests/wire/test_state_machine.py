@@ -1,0 +1,186 @@
+"""Both ends against a model: whatever is said in whatever order and pieces, what arrives is what was said."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.errors import Fault, LocalProtocolError
+from securechat.wire.connection import MAX_CHUNK, State
+from securechat.wire.events import (
+    CancelReceived,
+    FaultReceived,
+    GoodbyeReceived,
+    MessageReceived,
+    NewReceived,
+    ReplyReceived,
+)
+from securechat.wire.messages import Reason
+from tests.harness.pair import PQ, RSA, USER_KEY, Pair
+
+TEXT = st.text(max_size=40) | st.integers(0, 1500).map(lambda size: "字" * size)
+
+
+class Session(RuleBasedStateMachine):
+    """A session, and what should have been heard at each end. Bytes wait on the way until a rule carries some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[object] = []  # what the server should hear
+        self.answered: list[tuple[str, int, object]] = []  # what the client should hear, replies joined
+        self.reply = ""  # of the reply that has not ended
+        self.up = b""
+        self.down = b""
+        self.pair = Pair(PQ).open()
+        self.pair.server_events.clear()
+        self.pair.client_events.clear()
+
+    @precondition(lambda self: not self.said and not self.answered)
+    @rule(suite=st.sampled_from([PQ, RSA]), anonymous=st.booleans())
+    def start_anew(self, suite: object, anonymous: bool) -> None:
+        suite_class = PQ if suite is PQ else RSA
+        self.pair = Pair(suite_class, user_key=None if anonymous else USER_KEY).open()
+        self.pair.server_events.clear()
+        self.pair.client_events.clear()
+        self.up = self.down = b""
+
+    def collect(self) -> None:
+        self.up += self.pair.client.data_to_send()
+        self.down += self.pair.server.data_to_send()
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule(text=TEXT)
+    def say(self, text: str) -> None:
+        message_id = self.pair.client.say(text)
+        self.said.append(MessageReceived(message_id, text))
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule()
+    def start_afresh(self) -> None:
+        self.pair.client.start_afresh()
+        self.said.append(NewReceived())
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule(message_id=st.integers(0, 5))
+    def cancel(self, message_id: int) -> None:
+        client = self.pair.client
+        if client.next_reply_id <= message_id < client.next_say_id:
+            self.said.append(CancelReceived(message_id))
+        client.cancel(message_id)
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule()
+    def pad_up(self) -> None:
+        self.pair.client.pad()
+
+    @precondition(lambda self: not self.pair.server.goodbye_sent)
+    @rule()
+    def pad_down(self) -> None:
+        self.pair.server.pad()
+
+    @rule(seconds=st.sampled_from([1.0, 901.0]))
+    def wait(self, seconds: float) -> None:
+        """Nothing stays on the way for minutes: REKEYs of hours that came at once would be a flood."""
+        self.carry_up(1 << 30)
+        self.carry_down(1 << 30)
+        self.pair.clock.advance(seconds)
+
+    def someone_waits(self) -> bool:
+        server = self.pair.server
+        return not server.goodbye_sent and server.next_reply_id < server.next_say_id
+
+    @precondition(someone_waits)
+    @rule(text=st.text(max_size=MAX_CHUNK // 4), last=st.booleans())
+    def answer(self, text: str, last: bool) -> None:
+        message_id = self.pair.server.next_reply_id
+        self.pair.server.reply(message_id, text.encode(), last)
+        self.reply += text
+        if last:
+            self.answered.append(("reply", message_id, self.reply))
+            self.reply = ""
+
+    @precondition(someone_waits)
+    @rule(fault=st.sampled_from(Fault))
+    def fail(self, fault: Fault) -> None:
+        message_id = self.pair.server.next_reply_id
+        self.pair.server.fault(message_id, fault)
+        self.answered.append(("fault", message_id, fault))
+        self.reply = ""
+
+    @precondition(lambda self: not self.someone_waits() and not self.pair.server.goodbye_sent)
+    @rule()
+    def answer_too_early(self) -> None:
+        try:
+            self.pair.server.reply(self.pair.server.next_reply_id, b"", True)
+        except LocalProtocolError:
+            return
+        raise AssertionError("a reply to nothing was sent")
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule(reason=st.sampled_from(Reason))
+    def leave(self, reason: Reason) -> None:
+        self.pair.client.goodbye(reason, self.pair.client.next_reply_id - 1)
+        self.said.append(GoodbyeReceived(reason, self.pair.client.next_reply_id - 1))
+
+    @precondition(lambda self: not self.pair.server.goodbye_sent)
+    @rule(reason=st.sampled_from(Reason))
+    def send_away(self, reason: Reason) -> None:
+        self.pair.server.goodbye(reason, 0)
+        self.answered.append(("goodbye", reason, 0))
+
+    @rule(size=st.integers(1, 3000))
+    def carry_up(self, size: int) -> None:
+        self.collect()
+        self.pair.to_server(self.up[:size])
+        self.up = self.up[size:]
+
+    @rule(size=st.integers(1, 3000))
+    def carry_down(self, size: int) -> None:
+        self.collect()
+        self.pair.to_client(self.down[:size])
+        self.down = self.down[size:]
+
+    @invariant()
+    def the_server_heard_what_was_said(self) -> None:
+        heard = self.pair.server_events
+        assert heard == self.said[: len(heard)]
+
+    @invariant()
+    def the_client_heard_the_answers(self) -> None:
+        joined: list[tuple[str, int, object]] = []
+        text = ""
+        for event in self.pair.client_events:
+            if isinstance(event, ReplyReceived):
+                text += event.text
+                if event.last:
+                    joined.append(("reply", event.id, text))
+                    text = ""
+            elif isinstance(event, FaultReceived):
+                joined.append(("fault", event.id, event.fault))
+                text = ""
+            elif isinstance(event, GoodbyeReceived):
+                joined.append(("goodbye", event.reason, event.id))
+        assert joined == self.answered[: len(joined)]
+
+    def teardown(self) -> None:
+        self.collect()
+        self.pair.to_server(self.up)
+        self.pair.to_client(self.down)
+        assert self.pair.server_events == self.said
+        self.the_client_heard_the_answers()
+        for end in (self.pair.client, self.pair.server):
+            assert end.state in (State.OPEN, State.ENDED)
+
+
+class SessionTests(SynchronousTestCase):
+    """The machine, driven at random."""
+
+    def test_whatIsSaidArrives(self) -> None:
+        """500 sessions of up to 50 steps each."""
+        run_state_machine_as_test(Session, settings=settings(max_examples=500, stateful_step_count=50, deadline=None))

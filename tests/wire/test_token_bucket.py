@@ -1,0 +1,18 @@
+"""So many at once, so many a second."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.wire.token_bucket import TokenBucket
+
+
+class TokenBucketTests(SynchronousTestCase):
+    """Time is what the caller says."""
+
+    def test_burstThenRate(self) -> None:
+        """The burst goes at once, then one comes back for each period, and never more than the burst."""
+        bucket = TokenBucket(2, 0.5, now=100.0)
+        self.assertEqual([bucket.take(100.0) for _ in range(3)], [True, True, False])
+        self.assertFalse(bucket.take(101.9))
+        self.assertTrue(bucket.take(102.0))
+        self.assertFalse(bucket.take(102.0))
+        self.assertEqual([bucket.take(10_000.0) for _ in range(3)], [True, True, False])

@@ -1,0 +1,122 @@
+"""Sessions recorded by the independent implementation, with all their keys: ours computes the same."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.wire.handshake import ClientHandshake, HandshakeKeys, ServerHandshake, ServerIdentity, SessionKeys
+from securechat.wire.messages import CLIENT_BODY, SERVER_BODY, ClientAuth, decode
+from securechat.wire.records import Opener, RecordType, Sealer
+from securechat.wire.suites import SUITES, EphemeralKey, HybridKey, RSAKey, Suite
+from tests.harness.pair import PQ, accept
+
+FILES = sorted((Path(__file__).parents[1] / "vectors").glob("*.json"))
+
+
+class Vector:
+    """One file: its values as bytes, and its records."""
+
+    def __init__(self, path: Path) -> None:
+        self._values = json.loads(path.read_text())
+        self.suite: Suite = SUITES[self._values["suite"].encode()]
+        self.records: list[dict[str, Any]] = self._values["records"]
+
+    def __getitem__(self, name: str) -> bytes:
+        return bytes.fromhex(self._values[name])
+
+    def key(self) -> EphemeralKey:
+        if self.suite is PQ:
+            return HybridKey(
+                MLKEM768PrivateKey.from_seed_bytes(self["mlkem_seed"]),
+                X25519PrivateKey.from_private_bytes(self["x25519_private"]),
+            )
+        return RSAKey(cast(RSAPrivateKey, load_der_private_key(self["pkcs8"], None)))
+
+    def proof(self, side: str) -> bytes:
+        [record, *_rest] = [record for record in self.records if record["from"] == side]
+        return bytes.fromhex(record["payload"])
+
+
+class VectorTests(SynchronousTestCase):
+    """Two suites, an anonymous client and one with a key."""
+
+    def setUp(self) -> None:
+        self.vectors = [Vector(path) for path in FILES]
+        self.assertEqual(len(self.vectors), 4)
+
+    def check_handshake_keys(self, vector: Vector, keys: HandshakeKeys) -> None:
+        for name, found in (
+            ("hs_client", keys.client),
+            ("hs_server", keys.server),
+            ("fin_client", keys.finished_client),
+            ("fin_server", keys.finished_server),
+            ("master", keys.master),
+        ):
+            self.assertEqual(found, vector[name], name)
+
+    def check_session_keys(self, vector: Vector, keys: SessionKeys) -> None:
+        self.assertEqual(keys.client, vector["ts_client_0"])
+        self.assertEqual(keys.server, vector["ts_server_0"])
+        self.assertEqual(keys.session_id, vector["session_id"])
+
+    def test_client(self) -> None:
+        """Our client says the same Hello, opens the Welcome, and proves itself with the same bytes."""
+        for vector in self.vectors:
+            body = decode(CLIENT_BODY, vector["cb"])
+            client = ClientHandshake(vector.suite, vector.key(), body.name, accept, body.user_key, vector["nc"])
+            self.assertEqual(client.hello(), vector["hello"])
+            self.check_handshake_keys(vector, client.receive_welcome(vector["welcome"]))
+            self.assertEqual((client._h1, client._h2), (vector["h1"], vector["h2"]))
+            client.receive_server_proof(vector.proof("server"))
+            self.assertEqual(client._h5, vector["h5"])
+            proof, keys = client.prove(vector["sig_c"])
+            self.assertEqual(proof, vector.proof("client"))
+            self.check_session_keys(vector, keys)
+
+    def test_server(self) -> None:
+        """Our server, given the same sealed secret, sends the same Welcome and proof and takes the client's."""
+        for vector in self.vectors:
+            sealed = vector["sealed"]
+
+            class Replaying(type(vector.suite)):  # type: ignore[misc]
+                def seal(self, public_bytes: bytes, secret: bytes, info: bytes, sealed: bytes = sealed) -> bytes:
+                    return sealed
+
+            class HostKey:
+                blob = decode(SERVER_BODY, vector["sb"]).host_key
+
+                def sign(self, data: bytes, signature: bytes = vector["sig_s"]) -> bytes:
+                    return signature
+
+            suites = {vector.suite.name: Replaying()}
+            identity = ServerIdentity(cast(Any, HostKey()), suites, ClientAuth.OPTIONAL, lambda blob: True)
+            body = decode(CLIENT_BODY, vector["cb"])
+            server = ServerHandshake(identity, {body.name}, vector["ns"], vector["secret"])
+            welcome, keys = server.receive_hello(vector["hello"])
+            self.assertEqual(welcome, vector["welcome"])
+            self.check_handshake_keys(vector, keys)
+            self.assertEqual(server.prove(), vector.proof("server"))
+            self.assertEqual(server._h4, vector["h4"])
+            self.check_session_keys(vector, server.receive_client_proof(vector.proof("client")))
+            self.assertEqual(server.user_key, body.user_key)
+
+    def test_records(self) -> None:
+        """Each record opens to its type and payload; those of suite PQ also seal to the same bytes."""
+        for vector in self.vectors:
+            kinds = set()
+            for record in vector.records:
+                secret, frame = bytes.fromhex(record["ts"]), bytes.fromhex(record["frame"])
+                payload, kind = bytes.fromhex(record["payload"]), RecordType(record["type"])
+                opener, sealer = Opener(vector.suite, secret), Sealer(vector.suite, secret)
+                opener._seq = sealer._seq = record["seq"]
+                self.assertEqual(opener.open(frame[4:]), (kind, payload))
+                if vector.suite is PQ:
+                    self.assertEqual(sealer.seal(kind, payload, 0.0), frame)
+                kinds.add(kind)
+            self.assertEqual(kinds, set(RecordType) - {RecordType.FAULT})
