@@ -78,7 +78,7 @@ class Outbox:
         return self._is_paused or self._size > HIGH_WATER or len(self._replies) > MAX_REPLIES
 
     async def room(self) -> None:
-        """Wait until the outbox is not full. One caller at a time."""
+        """Wait until the outbox is not full; call it only when it is. One caller at a time."""
         while self.is_full:
             self._room = Deferred()
             try:

@@ -128,10 +128,10 @@ class Session:
         """Answer the messages in the inbox, one after the other, until there are none or a reply is cancelled."""
         with suppress(CancelledError):
             while self._inbox:
-                await self._outbox.room()
-                was_full = self.is_full
+                if self._outbox.is_full:
+                    await self._outbox.room()
                 question = self._inbox.pop(0)
-                if was_full:
+                if len(self._inbox) == MAX_WAITING - 1:
                     self._inbox_has_room()
                 await self._answer(question)
         self._is_answering = False
@@ -179,7 +179,8 @@ class Session:
                     parts.append(chunk)
                 self._outbox.add(reply, data)
                 self._pace.flush()
-                await self._outbox.room()
+                if self._outbox.is_full:
+                    await self._outbox.room()
         # A question without a whole answer is not part of the conversation.
         if any(parts):
             self._history.add(asked, "".join(parts))
