@@ -13,19 +13,21 @@ from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.server_connection import ServerConnection
 
 HIGH_WATER: Final = 16 * 1024  # bytes of text; above, the robot is not read
-MAX_REPLIES: Final = 64  # in the outbox, however short: a cancelled one is nothing but a fault
+MAX_REPLIES: Final = 5  # one that is being given, and those of four messages that wait
+MAX_REFUSALS: Final = 64  # beside them; then the client is not read
 
 
 class Reply:
     """The unsent part of one reply, and how the reply ends, once that is known."""
 
-    __slots__ = ("fault", "has_ended", "message_id", "unsent")
+    __slots__ = ("fault", "has_ended", "is_refusal", "message_id", "unsent")
 
     def __init__(self, message_id: int) -> None:
         self.message_id = message_id
         self.unsent = b""
         self.has_ended = False
         self.fault: Fault | None = None
+        self.is_refusal = False
 
     def end(self, fault: Fault | None = None) -> None:
         """The reply is complete, or ends in a fault; no effect if it has ended already."""
@@ -36,20 +38,32 @@ class Reply:
 class Outbox:
     """The replies of one session, in the order of their messages."""
 
-    __slots__ = ("_connection", "_is_paused", "_replies", "_room", "_size")
+    __slots__ = ("_connection", "_is_paused", "_refusals", "_replies", "_room", "_size", "_want_messages")
 
     def __init__(self, connection: ServerConnection) -> None:
         self._connection = connection
         self._replies: list[Reply] = []
+        self._refusals = 0  # of the replies, those that are nothing but a fault
         self._size = 0  # bytes of text, of all replies
         self._is_paused = False
         self._room: Deferred[None] | None = None  # set while the robot waits for room
+        self._want_messages: Deferred[None] | None = None  # set while the client is not read
 
-    def open(self, message_id: int) -> Reply:
-        """Make a place for the reply to a message."""
+    def open(self, message_id: int) -> Reply | None:
+        """Make a place for the reply to a message; None if all places are taken."""
+        if len(self._replies) - self._refusals >= MAX_REPLIES:
+            return None
         reply = Reply(message_id)
         self._replies.append(reply)
         return reply
+
+    def refuse(self, message_id: int, fault: Fault) -> None:
+        """Answer a message with a fault alone, in its turn. It takes none of the places."""
+        reply = Reply(message_id)
+        reply.end(fault)
+        reply.is_refusal = True
+        self._replies.append(reply)
+        self._refusals += 1
 
     def add(self, reply: Reply, data: bytes) -> None:
         """Append text to a reply; ignored once the reply has ended."""
@@ -64,7 +78,7 @@ class Outbox:
                 self._size -= len(reply.unsent)
                 reply.unsent = b""
                 reply.has_ended, reply.fault = True, Fault.CANCELLED
-                return reply
+                return None if reply.is_refusal else reply
         return None
 
     @property
@@ -75,7 +89,17 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether the robot should not be read for now."""
-        return self._is_paused or self._size > HIGH_WATER or len(self._replies) > MAX_REPLIES
+        return self._is_paused or self._size > HIGH_WATER
+
+    @property
+    def has_too_many_refusals(self) -> bool:
+        """Whether the client should not be read for now."""
+        return self._refusals >= MAX_REFUSALS
+
+    def fewer_refusals(self) -> Deferred[None]:
+        """Fires when the client may be read again. One caller at a time."""
+        self._want_messages = Deferred()
+        return self._want_messages
 
     async def room(self) -> None:
         """Wait until the outbox is not full; call it only when it is. One caller at a time."""
@@ -96,9 +120,12 @@ class Outbox:
         self.announce_room()
 
     def announce_room(self) -> None:
-        """Wake the caller of `room`, if there is room."""
+        """Wake those who wait for room, if there is some now."""
         if self._room is not None and not self._room.called and not self.is_full:
             self._room.callback(None)
+        if self._want_messages is not None and not self.has_too_many_refusals:
+            wanted, self._want_messages = self._want_messages, None
+            wanted.callback(None)
 
     def send_record(self) -> bool:
         """Hand the next record to the connection; False if there is none."""
@@ -113,6 +140,7 @@ class Outbox:
         elif reply.fault is not None and not chunk:
             self._connection.fault(reply.message_id, reply.fault)
             del self._replies[0]
+            self._refusals -= reply.is_refusal
         else:
             last = reply.has_ended and reply.fault is None and not rest
             self._connection.reply(reply.message_id, chunk, last)

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from securechat.server.beat import Beat
 from securechat.server.outbox import Outbox
 from securechat.wire.connection import State
 from securechat.wire.messages import Reason
@@ -25,8 +25,8 @@ class Pace(ABC):
         self._write = write
 
     @abstractmethod
-    def message_received(self) -> None:
-        """A message is whole."""
+    def message_received(self, *, is_late: bool = False) -> None:
+        """A message is whole. `is_late`: it was read later than it came, so its bucket began with the one before it."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -49,7 +49,7 @@ class Unshaped(Pace):
 
     __slots__ = ()
 
-    def message_received(self) -> None:
+    def message_received(self, *, is_late: bool = False) -> None:
         pass
 
     def flush(self) -> None:
@@ -75,33 +75,37 @@ class Unshaped(Pace):
 
 
 class Ticking(Pace):
-    """One record at each tick of a train, sealed right after the one before it: a tick is nothing but a write."""
+    """So many records at each tick of a train, in one write, sealed shortly before."""
 
-    __slots__ = ("_call", "_clock", "_left", "_monotonic", "_reason", "_sealed", "_train")
+    __slots__ = ("_beat", "_is_waiting", "_left", "_reason", "_sealed", "_train", "_width")
 
     def __init__(
         self,
         connection: ServerConnection,
         outbox: Outbox,
         write: Callable[[bytes], None],
+        beat: Beat,
         train: Train,
-        clock: IReactorTime,
-        monotonic: Callable[[], float],
+        width: int,
     ) -> None:
+        """`width` is the number of records at each tick."""
         super().__init__(connection, outbox, write)
+        self._beat = beat
         self._train = train
-        self._clock = clock
-        self._monotonic = monotonic
-        self._sealed = b""  # the next tick's record
-        self._call: IDelayedCall | None = None  # of the next tick
-        self._reason: Reason | None = None  # of the GOODBYE that is due at the next free tick
+        self._width = width
+        self._sealed = b""  # the next tick's records
+        self._is_waiting = False  # for a tick
+        self._reason: Reason | None = None  # of the GOODBYE that takes a record's place
         if train.is_endless:
             self.message_received()
 
-    def message_received(self) -> None:
-        self._train.start(self._monotonic())
-        if self._call is None:
-            self._seal_next()
+    def message_received(self, *, is_late: bool = False) -> None:
+        if self._train.is_running:
+            if not is_late:
+                self._train.extend()
+            return
+        self._train.start(self._beat.base())
+        self._wait()
 
     def flush(self) -> None:
         """Nothing to do: the next tick takes it."""
@@ -109,32 +113,44 @@ class Ticking(Pace):
     def leave(self, reason: Reason) -> Deferred[None]:
         self._reason = reason
         self._left: Deferred[None] = Deferred()
-        if self._call is None:
+        if not self._is_waiting:
             self._send_goodbye(reason)
             self._write(self._connection.data_to_send())
             self._left.callback(None)
         return self._left
 
     def stop(self) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
+        if self._is_waiting:
+            self._is_waiting = False
+            moment = self._train.next_tick
+            self._beat.forget(moment, self._seal)
+            self._beat.forget(moment, self._tick)
 
-    def _seal_next(self) -> None:
-        if self._reason is not None and not self._connection.rekey_due():
-            self._send_goodbye(self._reason)
-        elif self._reason is not None or not self._outbox.send_record():
-            self._connection.pad()
+    def _wait(self) -> None:
+        self._is_waiting = True
+        self._beat.seal_for(self._train.next_tick, self._seal)
+
+    def _seal(self) -> None:
+        for left in range(self._width - 1, -1, -1):
+            if self._reason is not None:
+                if left or self._connection.rekey_due():
+                    self._connection.pad()
+                else:
+                    self._send_goodbye(self._reason)
+            elif not self._outbox.send_record():
+                self._connection.pad()
         self._sealed = self._connection.data_to_send()
-        self._call = self._clock.callLater(max(0.0, self._train.next_time - self._monotonic()), self._tick)
+        self._beat.write_at(self._train.next_tick, self._tick)
+        self._outbox.announce_room()
 
     def _tick(self) -> None:
-        self._call = None
         self._write(self._sealed)
         if self._connection.goodbye_sent:
+            self._is_waiting = False
             self._left.callback(None)
             return
         self._train.pass_tick(more=self._reason is not None or not self._outbox.is_empty)
         if self._train.is_running:
-            self._seal_next()
-        self._outbox.announce_room()
+            self._wait()
+        else:
+            self._is_waiting = False

@@ -25,6 +25,7 @@ from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission, Limits
+from securechat.server.beat import Beat
 from securechat.server.history import History, HistoryLimits
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
 from securechat.server.outbox import Outbox
@@ -53,6 +54,7 @@ log = Logger()
 SOFTWARE: Final = f"securechat/{__version__}"
 GOODBYE_TIMEOUT: Final = 5.0  # seconds for the client to answer a GOODBYE
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session; then a new handshake
 
 
@@ -69,6 +71,7 @@ class ServerSettings:
     history: HistoryLimits = field(default_factory=HistoryLimits)
     shaping: Shaping = Shaping.REPLY
     tick: float = DEFAULT_TICK  # seconds
+    width: int = 1  # records at each tick
     log_text: bool = False
 
 
@@ -87,12 +90,14 @@ class ChatServer(Protocol):
         self._clock = factory.clock
         self._is_handshaking = True
         self._is_admitted = False
-        self._is_held = False  # not read, because the inbox is full
+        self._is_held = False  # not read, because too many messages were refused
+        self._is_late = False  # what is read now may have come long ago
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
         self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
+        self._reading: IDelayedCall | None = None  # of input that waits
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -113,8 +118,9 @@ class ChatServer(Protocol):
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
                 if self._is_held:
-                    self.transport.pauseProducing()
                     break
+            else:
+                self._is_late = self._is_late and len(data) >= READ_SIZE
         except RemoteProtocolError as error:
             self._abort(error.category)
         self._pace.is_corked = False
@@ -139,8 +145,11 @@ class ChatServer(Protocol):
         self._messages.add(len(message.text), self.factory.monotonic())
         if self._chat.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        self._session.ask(message)
-        self._is_held = self._session.is_full
+        self._session.ask(message, is_late=self._is_late)
+        if self._outbox.has_too_many_refusals:
+            self._is_held = self._is_late = True
+            self.transport.pauseProducing()
+            self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
     def _clientProved(self, event: ClientProved) -> None:
         self._end_handshake()
@@ -151,16 +160,20 @@ class ChatServer(Protocol):
         self._connection.admit(user, chat.robot.name, SOFTWARE)
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if chat.shaping is not Shaping.OFF:
-            train = Train(chat.tick, endless=chat.shaping is Shaping.CONSTANT)
-            write, monotonic = self._writer.write, self.factory.monotonic
-            self._pace = Ticking(self._connection, self._outbox, write, train, self._clock, monotonic)
-        history = History(chat.history)
-        self._session = Session(chat.robot, user_id, history, self._outbox, self._pace, self._inboxHasRoom)
+            train = Train(round(chat.tick * 1000), endless=chat.shaping is Shaping.CONSTANT)
+            self._pace = Ticking(
+                self._connection, self._outbox, self._writer.write, self.factory.beat, train, chat.width
+            )
+        self._session = Session(chat.robot, user_id, History(chat.history), self._outbox, self._pace, self._clock)
         self._is_admitted = True
         self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
-    def _inboxHasRoom(self) -> None:
+    def _readOnSoon(self, _fewer: None) -> None:
+        """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
+        self._reading = self._clock.callLater(0, self._readOn)
+
+    def _readOn(self) -> None:
         if self._is_held:
             self._is_held = False
             self.transport.resumeProducing()
@@ -175,7 +188,7 @@ class ChatServer(Protocol):
         elif self._leaving is None and self._connection.state is not State.CLOSED:
             self._leaving = self._session.leave(reason)
             self._leaving.addCallback(self._goodbyeSent)
-            self._inboxHasRoom()  # the client's GOODBYE may be in the input that waits
+            self._readOn()  # the client's GOODBYE may be in the input that waits
 
     def _goodbyeReceived(self) -> None:
         self._client_left = True
@@ -214,7 +227,7 @@ class ChatServer(Protocol):
             if not aborted:
                 log.info(_("client {number} left"), number=self.number)
         self._stop_session()
-        for call in (self._timeout, self._stall):
+        for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
                 call.cancel()
         self._end_handshake()
@@ -263,6 +276,7 @@ class ChatServerFactory(Factory):
         self.chat = chat
         self.clock = clock
         self.monotonic = monotonic
+        self.beat = Beat(clock)
         self.admission = Admission(chat.limits)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)

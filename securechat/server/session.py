@@ -1,10 +1,11 @@
 """A client's conversation from admission to goodbye: messages in, the robot asked, replies into the outbox."""
 
-from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from securechat.conversation import Conversation, Notice, Speaker, Turn
@@ -20,8 +21,6 @@ from securechat.wire.events import MessageReceived
 from securechat.wire.messages import MAX_MESSAGE, Reason
 
 log = Logger()
-
-MAX_WAITING: Final = 4  # messages behind the one being answered
 
 
 class _Question(NamedTuple):
@@ -39,10 +38,10 @@ class Session:
     """
 
     __slots__ = (
+        "_clock",
         "_current",
         "_history",
         "_inbox",
-        "_inbox_has_room",
         "_is_answering",
         "_is_stopped",
         "_outbox",
@@ -60,15 +59,15 @@ class Session:
         history: History,
         outbox: Outbox,
         pace: Pace,
-        inbox_has_room: Callable[[], None],
+        clock: IReactorTime,
     ) -> None:
-        """`user_id` is the user's pseudonym; `inbox_has_room` is called when a full inbox has room again."""
+        """`user_id` is the user's pseudonym."""
         self._robot = robot
         self._user_id = user_id
         self._history = history
         self._outbox = outbox
         self._pace = pace
-        self._inbox_has_room = inbox_has_room
+        self._clock = clock
         self._inbox: list[_Question] = []
         self._starts_afresh = False
         self._is_answering = False
@@ -76,24 +75,26 @@ class Session:
         self._current: Reply | None = None  # the reply that the robot is being asked for
         self._is_stopped = False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether reading from the client should pause."""
-        return len(self._inbox) >= MAX_WAITING
-
     def start_afresh(self) -> None:
         """Clear the history before the next message."""
         self._starts_afresh = True
 
-    def ask(self, message: MessageReceived) -> None:
-        """Answer a message after those that came before it; ignored once the session is stopped."""
+    def ask(self, message: MessageReceived, *, is_late: bool = False) -> None:
+        """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
+
+        `is_late`: it was read later than it came.
+        """
         if self._is_stopped:
             return
-        self._inbox.append(_Question(message.text, self._outbox.open(message.id), self._starts_afresh))
+        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
+        reply = self._outbox.open(message.id)
+        if reply is None:
+            self._outbox.refuse(message.id, Fault.TOO_MANY_MESSAGES)
+            return
+        self._inbox.append(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
         if not self._is_answering:
             self._start_answering()
-        self._pace.message_received()
 
     def cancel(self, message_id: int) -> None:
         """Stop the reply to a message, now or when its turn comes; no error if it has ended."""
@@ -130,10 +131,9 @@ class Session:
             while self._inbox:
                 if self._outbox.is_full:
                     await self._outbox.room()
-                question = self._inbox.pop(0)
-                if len(self._inbox) == MAX_WAITING - 1:
-                    self._inbox_has_room()
-                await self._answer(question)
+                await self._answer(self._inbox.pop(0))
+                if self._inbox:
+                    await deferLater(self._clock, 0)  # others get their turn
         self._is_answering = False
         self._task = self._current = None
         if self._inbox:

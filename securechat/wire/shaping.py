@@ -1,7 +1,7 @@
 """Which tick each record leaves at, and when a train of them ends (protocol, section 10).
 
 Nothing here knows a text: a train is told that a message is whole, that a tick has passed, and whether there is more
-to come. It is driven by the times that it is given, in seconds of a monotonic clock.
+to come. It is driven by the times that it is given.
 """
 
 from enum import StrEnum
@@ -31,33 +31,36 @@ def is_bucket(ticks: int) -> bool:
 
 
 class Train:
-    """The ticks of one session: tick k at t0 + k·tick, each with exactly one record."""
+    """The ticks of one session: tick k at t0 + k·tick. Times are whole milliseconds of a monotonic clock."""
 
     __slots__ = ("_in_bucket", "_start", "_tick", "_ticks", "is_endless", "is_running")
 
-    def __init__(self, tick: float, *, endless: bool = False) -> None:
+    def __init__(self, tick: int, *, endless: bool = False) -> None:
         self.is_endless = endless
         self.is_running = False
         self._tick = tick
-        self._start = 0.0  # t0
+        self._start = 0  # t0
         self._ticks = 0  # since then
         self._in_bucket = 0  # since the last message was whole
 
-    def start(self, now: float) -> None:
-        """A message is whole: t0 is now, unless a train runs; then it starts to count its buckets anew."""
-        if not self.is_running:
-            self.is_running = True
-            self._start = now
-            self._ticks = 0
+    def start(self, now: int) -> None:
+        """A message is whole and no train is running: t0 is now."""
+        self.is_running = True
+        self._start = now
+        self._ticks = 0
+        self._in_bucket = 0
+
+    def extend(self) -> None:
+        """A message is whole while the train is running: its bucket is counted from here."""
         self._in_bucket = 0
 
     @property
-    def next_time(self) -> float:
-        """When the next record leaves. A tick that was missed is made up for at once, so that time tells the count."""
+    def next_tick(self) -> int:
+        """When the next records leave. A tick that was missed is made up for at once, so that time tells the count."""
         return self._start + (self._ticks + 1) * self._tick
 
     def pass_tick(self, *, more: bool) -> None:
-        """A record left; `more`: a reply, or its end, is still to come. The train ends at a bucket without."""
+        """Records left; `more`: a reply, or its end, is still to come. The train ends at a bucket without."""
         self._ticks += 1
         self._in_bucket += 1
         if not more and not self.is_endless and is_bucket(self._in_bucket):

@@ -23,6 +23,7 @@ class OutboxTests(SynchronousTestCase):
 
     def reply(self, message_id: int, *texts: bytes) -> Reply:
         reply = self.outbox.open(message_id)
+        assert reply is not None
         for text in texts:
             self.outbox.add(reply, text)
         return reply

@@ -26,6 +26,7 @@ class TaskTests(ServerTestCase):
         for number in range(4):
             self.robot.say(str(number))
             self.robot.end()
+            session.pump()
         self.assertEqual(self.robot.turns, [["a"], ["a", "0", "b"], ["c"], ["c", "2", "d"]])
 
     def test_newTakesNoPlace(self) -> None:
@@ -43,6 +44,7 @@ class TaskTests(ServerTestCase):
         session.say("one")
         session.say("two")
         self.robot.fail(CancelledError())
+        session.pump()
         self.assertEqual(self.robot.asked, ["one", "two"])
         self.robot.say("2")
         self.robot.end()

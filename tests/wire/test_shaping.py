@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.wire.shaping import DEFAULT_TICK, Train, is_bucket
+from securechat.wire.shaping import Train, is_bucket
 
+TICK = 100  # milliseconds
 NAMED = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200]
 
 
@@ -28,14 +29,14 @@ class BucketTests(SynchronousTestCase):
     def test_firstThatHolds(self) -> None:
         """A train ends at the first bucket that holds what was to be sent."""
         for needed, bucket in ((1, 50), (49, 50), (50, 50), (51, 75), (76, 100), (1200, 1200), (1201, 1800)):
-            train = Train(DEFAULT_TICK)
-            train.start(0.0)
+            train = Train(TICK)
+            train.start(0)
             self.assertEqual(run(train, needed), bucket)
 
     def test_endless(self) -> None:
         """A constant train goes on when there is nothing to say."""
-        train = Train(DEFAULT_TICK, endless=True)
-        train.start(0.0)
+        train = Train(TICK, endless=True)
+        train.start(0)
         for _tick in range(5000):
             train.pass_tick(more=False)
         self.assertTrue(train.is_running)
@@ -46,38 +47,38 @@ class GridTests(SynchronousTestCase):
 
     def test_grid(self) -> None:
         """Tick k is at t0 + k·tick."""
-        train = Train(0.1)
-        train.start(7.0)
+        train = Train(TICK)
+        train.start(7000)
         times = []
         while train.is_running:
-            times.append(train.next_time)
+            times.append(train.next_tick)
             train.pass_tick(more=False)
-        self.assertEqual(times, [7.0 + k * 0.1 for k in range(1, 51)])
+        self.assertEqual(times, [7000 + k * TICK for k in range(1, 51)])
 
     def test_anotherMessage(self) -> None:
         """A message while a train runs leaves its ticks where they are and counts a whole bucket from the next."""
-        train = Train(0.1)
-        train.start(7.0)
+        train = Train(TICK)
+        train.start(7000)
         for _tick in range(20):
             train.pass_tick(more=False)
-        train.start(9.05)
-        self.assertEqual(train.next_time, 7.0 + 21 * 0.1)
+        train.extend()
+        self.assertEqual(train.next_tick, 7000 + 21 * TICK)
         self.assertEqual(run(train, 1), 50)
 
     def test_anotherTrain(self) -> None:
         """A message after the end of a train starts one at its own time."""
-        train = Train(0.1)
-        train.start(0.0)
+        train = Train(TICK)
+        train.start(0)
         run(train, 1)
-        train.start(100.0)
-        self.assertEqual(train.next_time, 100.1)
+        train.start(100_000)
+        self.assertEqual(train.next_tick, 100_000 + TICK)
 
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
     def test_anyMessages(self, needs: list[int]) -> None:
         """Whatever the replies need, each train has a bucket's number of ticks, and no smaller one would do."""
         for needed in needs:
-            train = Train(0.1)
-            train.start(0.0)
+            train = Train(TICK)
+            train.start(0)
             ticks = run(train, needed)
             self.assertTrue(is_bucket(ticks) and ticks >= needed)
             self.assertFalse(any(is_bucket(fewer) for fewer in range(needed, ticks)))

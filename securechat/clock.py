@@ -1,0 +1,178 @@
+"""Timers on CLOCK_MONOTONIC, precise to microseconds where the platform can do that.
+
+Twisted's own timers follow the wall clock, so that a step of it stops them or fires them all, and epoll wakes at whole
+milliseconds counted from the last wake-up, so that whatever woke the process before shows in the moment of the next
+timer. Neither will do for records whose times must say nothing (protocol, section 10).
+"""
+
+import heapq
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import directlyProvides, implementer, providedBy
+
+from securechat import timerfd
+
+log = Logger()
+
+_MIN_CANCELLED: Final = 64  # cancelled calls in the heap, below which clearing them out is not worth it
+
+
+class IClockReactor(IReactorTime, IReactorFDSet):
+    """What the clock needs of the reactor under it."""
+
+
+class _Alarm(Protocol):
+    """Calls a function once, at the time that was set last."""
+
+    def set(self, when: float) -> None:
+        """`when` is in seconds of CLOCK_MONOTONIC; a time that has passed is now."""
+
+    def close(self) -> None: ...
+
+
+@implementer(IReadDescriptor)
+class TimerfdAlarm:
+    """Linux's timerfd, read by the reactor."""
+
+    def __init__(self, reactor: IReactorFDSet, ring: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._ring = ring
+        self._descriptor = timerfd.create()
+        reactor.addReader(self)
+
+    def set(self, when: float) -> None:
+        timerfd.set_time(self._descriptor, max(1, math.ceil(when * 1e9)))
+
+    def close(self) -> None:
+        self._reactor.removeReader(self)
+        os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def doRead(self) -> None:
+        try:
+            os.read(self._descriptor, timerfd.SIZE)
+        except BlockingIOError:
+            return  # it was set anew since the reactor saw it
+        self._ring()
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor stops; there is nothing to release."""
+
+    def logPrefix(self) -> str:
+        return "timerfd"
+
+
+class ReactorAlarm:
+    """The reactor's own timer, for platforms without timerfd: milliseconds, and late after a step of the wall clock."""
+
+    def __init__(self, reactor: IReactorTime, ring: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._ring = ring
+        self._call: IDelayedCall | None = None
+
+    def set(self, when: float) -> None:
+        self.close()
+        self._call = self._reactor.callLater(max(0.0, when - time.monotonic()), self._ring)
+
+    def close(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+
+@implementer(IReactorTime)
+class MonotonicClock:
+    """An IReactorTime for the whole daemon, with one alarm for all of its calls."""
+
+    def __init__(self, reactor: IClockReactor) -> None:
+        self._reactor = reactor
+        self._alarm: _Alarm | None = None  # made when it is first needed: a daemon forks before that
+        self._alarm_at = math.inf  # when the alarm is set to ring
+        self._calls: list[DelayedCall] = []  # a heap
+        self._cancelled = 0  # calls in the heap that will not be made
+
+    def seconds(self) -> float:
+        """Seconds of CLOCK_MONOTONIC."""
+        return time.monotonic()
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:
+        call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancel, self._moved, self.seconds)
+        heapq.heappush(self._calls, call)
+        self._set_alarm()
+        return call
+
+    def getDelayedCalls(self) -> list[DelayedCall]:
+        return [call for call in self._calls if not call.cancelled]
+
+    def close(self) -> None:
+        """Make no more calls."""
+        self._calls.clear()
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+            self._alarm_at = math.inf
+
+    def _cancel(self, _call: DelayedCall) -> None:
+        """Called before a call is marked as cancelled, so that the call itself stays in the heap this time."""
+        self._cancelled += 1
+        if self._cancelled > max(_MIN_CANCELLED, len(self._calls) // 2):
+            self._calls = [call for call in self._calls if not call.cancelled]
+            heapq.heapify(self._calls)
+            self._cancelled = 1
+
+    def _moved(self, _call: DelayedCall) -> None:
+        heapq.heapify(self._calls)
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        when = self._calls[0].time
+        if when >= self._alarm_at:
+            return
+        if self._alarm is None:
+            make = TimerfdAlarm if timerfd.is_available() else ReactorAlarm
+            self._alarm = make(self._reactor, self._run)
+        self._alarm_at = when
+        self._alarm.set(when)
+
+    def _run(self) -> None:
+        """Make the calls that are due."""
+        self._alarm_at = math.inf
+        now = self.seconds()
+        while self._calls and self._calls[0].time <= now:
+            call = heapq.heappop(self._calls)
+            if call.cancelled:
+                self._cancelled -= 1
+            elif call.delayed_time > 0:
+                call.activate_delay()
+                heapq.heappush(self._calls, call)
+            else:
+                call.called = 1
+                try:
+                    call.func(*call.args, **call.kw)
+                except Exception:
+                    log.failure("unhandled error in a delayed call")
+        if self._calls:
+            self._set_alarm()
+
+
+class MonotonicReactor:
+    """A reactor whose timers are a MonotonicClock's; everything else is the reactor's own."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.clock: Final = MonotonicClock(reactor)
+        self.seconds = self.clock.seconds
+        self.callLater = self.clock.callLater
+        self.getDelayedCalls = self.clock.getDelayedCalls
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
