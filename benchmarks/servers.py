@@ -128,7 +128,7 @@ def securechat_openai() -> None:
     tick = Ticking._tick
 
     def timed(self: Ticking) -> None:
-        lateness.append(self._monotonic() - self._train.next_time)
+        lateness.append(time.monotonic() - self._train.next_tick / 1000)
         tick(self)
 
     Ticking._tick = timed  # type: ignore[method-assign]

@@ -10,6 +10,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from securechat import __version__
+from securechat.clock import MonotonicReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
@@ -189,7 +190,7 @@ def makeService(options: Options) -> IService:
     """Everything that a daemon consists of, from its options."""
     from twisted.internet import reactor as installed
 
-    reactor: Any = installed  # whichever it is, it is all that the parts want
+    reactor: Any = MonotonicReactor(installed)
     try:
         state_dir = Path(options["state-dir"] or default_state_dir())
         host_key, _created = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
