@@ -6,15 +6,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
-from twisted.internet import asyncioreactor
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.options import parse
+from securechat.client.reactor import IClientReactor
+from securechat.client.run import run
 from securechat.client.stderr import complain
 from securechat.i18n import _
 
@@ -28,16 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The prompt lives on asyncio's loop, and so everything does.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
-    from twisted.internet import reactor as installed
-
-    from securechat.client.run import run
-
-    reactor: Any = installed
+    reactor = AsyncioSelectorReactor(loop)
+    installReactor(reactor)
     exit_code: int = ExitCode.INTERRUPTED
 
     def start() -> None:
-        done = Deferred.fromCoroutine(run(reactor, options, os.environ))
+        done = Deferred.fromCoroutine(run(cast(IClientReactor, reactor), options, os.environ))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, interrupted, number, done)
         done.addCallbacks(ended, failed).addBoth(lambda _result: reactor.stop())

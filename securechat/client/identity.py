@@ -6,7 +6,8 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from securechat.client.protocol import Signer
-from securechat.client.ssh_agent import IAgentReactor, agent_keys, agent_sign
+from securechat.client.reactor import IClientReactor
+from securechat.client.ssh_agent import agent_keys, agent_sign
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.files import read_lines
 from securechat.i18n import _
@@ -20,7 +21,7 @@ def file_signer(path: Path, ask_passphrase: Callable[[Path], bytes]) -> Signer:
     return Signer(key.blob, key.sign)
 
 
-async def agent_signer(reactor: IAgentReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
+async def agent_signer(reactor: IClientReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
     """Let the agent sign, with its first key or the one whose public half is in a file; ConfigurationError."""
     held = [key.blob for key in await agent_keys(reactor, environ)]
     if path is None:

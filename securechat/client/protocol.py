@@ -8,10 +8,12 @@ from typing import Final, Protocol
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from securechat.client.destination import Destination
+from securechat.client.reactor import IClientReactor
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.i18n import _
 from securechat.ssh import keys
@@ -28,7 +30,6 @@ from securechat.wire.events import (
     WelcomeReceived,
 )
 from securechat.wire.handshake import ClientHandshake
-from securechat.wire.host_names import bracketed
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import MAX_TICK, is_bucket
 from securechat.wire.suites import SUITES
@@ -45,8 +46,8 @@ class ChatUser(Protocol):
     def step(self, text: str) -> None:
         """A step of the key exchange was done; `text` says which, in the user's language."""
 
-    def admitted(self, about: Admitted) -> None:
-        """The server let us in: from now on there can be messages."""
+    def admitted(self, client: "ChatClient", about: Admitted) -> None:
+        """The server let us in: from now on `client` takes messages."""
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
         """More of a reply, maybe nothing; `last` if it is complete."""
@@ -79,6 +80,7 @@ class ChatClient(protocol.Protocol):
         clock: IReactorTime,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.was_admitted = False
         self._name = handshake.name  # the handshake itself is forgotten with its keys
         self._signer = signer
         self._user = user
@@ -164,7 +166,8 @@ class ChatClient(protocol.Protocol):
                 self._serverProved(event)
             case Admitted():
                 self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
-                self._user.admitted(event)
+                self.was_admitted = True
+                self._user.admitted(self, event)
             case GoodbyeReceived():
                 self._goodbyeReceived(event)
 
@@ -276,14 +279,9 @@ def _not_securechat(error: SecureChatError) -> SecureChatError:
     return error
 
 
-class IClientReactor(IReactorCore, IReactorThreads, IReactorTime):
-    """What `connect` needs of a reactor."""
-
-
 async def connect(
     reactor: IClientReactor,
-    host: str,
-    port: int,
+    destination: Destination,
     *,
     suite: bytes,
     check_host_key: Callable[[bytes], None],
@@ -292,13 +290,13 @@ async def connect(
 ) -> ChatClient:
     """Make a key pair, connect and send it; what follows is told to `user`.
 
-    `host` is in its canonical form. `check_host_key` is given the server's SSH wire blob and raises to refuse it.
+    `check_host_key` is given the server's SSH wire blob and raises to refuse it.
     Twisted's own errors (ConnectError, DNSLookupError, …) if there is no connection.
     """
     chosen = SUITES[suite]
     key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA's takes 100 ms
     user.step(_("made a key pair ({suite})").format(suite=suite.decode()))
-    handshake = ClientHandshake(chosen, key, bracketed(host, port), check_host_key, signer.blob if signer else b"")
+    handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
     client = ChatClient(handshake, signer, user, reactor)
-    await connectProtocol(HostnameEndpoint(reactor, host, port), client)
+    await connectProtocol(HostnameEndpoint(reactor, destination.host, destination.port), client)
     return client

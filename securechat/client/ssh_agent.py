@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IReactorTime, IReactorUNIX
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from securechat.client.reactor import IClientReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.ssh import keys
@@ -27,10 +27,6 @@ REQUEST_IDENTITIES: Final = 11
 IDENTITIES_ANSWER: Final = 12
 SIGN_REQUEST: Final = 13
 SIGN_RESPONSE: Final = 14
-
-
-class IAgentReactor(IReactorUNIX, IReactorTime):
-    """What an agent is reached through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,7 @@ class _AgentProtocol(Protocol):
             self.answer.errback(ConfigurationError(_("the ssh-agent closed the connection without an answer")))
 
 
-async def _ask(reactor: IAgentReactor, environ: Mapping[str, str], request: bytes, expected: int) -> _Reader:
+async def _ask(reactor: IClientReactor, environ: Mapping[str, str], request: bytes, expected: int) -> _Reader:
     """The body of the agent's answer, if it is of the expected type."""
     path = environ.get("SSH_AUTH_SOCK")
     if not path:
@@ -121,7 +117,7 @@ def _unreachable(path: str, error: int) -> ConfigurationError:
     return ConfigurationError(_("no ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error)))
 
 
-async def agent_keys(reactor: IAgentReactor, environ: Mapping[str, str]) -> list[AgentKey]:
+async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> list[AgentKey]:
     """The Ed25519 keys that the agent holds; ConfigurationError if it cannot be asked."""
     answer = await _ask(reactor, environ, bytes([REQUEST_IDENTITIES]), IDENTITIES_ANSWER)
     found = []
@@ -136,7 +132,7 @@ async def agent_keys(reactor: IAgentReactor, environ: Mapping[str, str]) -> list
     return found
 
 
-async def agent_sign(reactor: IAgentReactor, environ: Mapping[str, str], blob: bytes, data: bytes) -> bytes:
+async def agent_sign(reactor: IClientReactor, environ: Mapping[str, str], blob: bytes, data: bytes) -> bytes:
     """The key's signature of `data`, 64 bytes and verified; ConfigurationError if the agent gives none."""
     request = bytes([SIGN_REQUEST]) + _string(blob) + _string(data) + bytes(4)
     answer = await _ask(reactor, environ, request, SIGN_RESPONSE)

@@ -37,7 +37,7 @@ class Diary:
     def step(self, text: str) -> None:
         self.steps.append(text)
 
-    def admitted(self, about: Admitted) -> None:
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
         self.about = about
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:

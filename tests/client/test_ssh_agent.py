@@ -19,7 +19,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from securechat.client import ssh_agent as agent
+from securechat.client.reactor import IClientReactor
 from securechat.client.ssh_agent import agent_keys, agent_sign
 from securechat.errors import ConfigurationError
 from securechat.ssh import keys
@@ -27,7 +27,7 @@ from securechat.ssh.private_keys import load_private_key
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
 
-REACTOR = cast(agent.IAgentReactor, reactor)
+REACTOR = cast(IClientReactor, reactor)
 DATA = keys.signed_data(b"securechat-v1-client", b"message")
 
 

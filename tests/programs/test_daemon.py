@@ -194,7 +194,6 @@ class TalkTests(DaemonTestCase):
             daemon = await self.run_daemon("--robot", "echo", "--shaping", shaping, "--tick", "0.01").started()
             talk = await Talk().start(daemon.port)
             await deferLater(reactor, 0.3)
-            assert talk.client is not None
             received = talk.client._connection.records_received
             self.assertEqual(received > 10, shaping == "constant")
             self.assertEqual(await talk.ask("你好"), "你好")

@@ -23,12 +23,22 @@ class Source(Protocol):
         """The next message; None if there are no more."""
 
 
+class FixedMessages:
+    """The messages of the command line, as a source."""
+
+    def __init__(self, messages: tuple[str, ...]) -> None:
+        self._messages = iter(messages)
+
+    def next(self) -> "Deferred[str | None]":
+        return succeed(next(self._messages, None))
+
+
 class Batch:
     """A ChatUser that says what it was given and writes down what is answered. `ended` fires when all is over."""
 
+    _client: ChatClient  # from `admitted` on
+
     def __init__(self, source: Source, output: TextIO) -> None:
-        self.client: ChatClient | None = None
-        self.is_admitted = False
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._source = source
@@ -42,8 +52,8 @@ class Batch:
     def step(self, text: str) -> None:
         note(text)
 
-    def admitted(self, about: Admitted) -> None:
-        self.is_admitted = True
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
+        self._client = client
         note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
         Deferred.fromCoroutine(self._talk())
 
@@ -65,7 +75,7 @@ class Batch:
         if self._reply:
             self._break_off()
             complain(_("the reply was cut"))
-        if self._open and self.exit is ExitCode.ANSWERED:
+        if isinstance(reason, GoodbyeReceived) or (self._open and self.exit is ExitCode.ANSWERED):
             self.exit = ExitCode.FAULT
         self.ended.callback(reason)
 
@@ -77,11 +87,9 @@ class Batch:
 
     async def _talk(self) -> None:
         """Say everything, and leave when all is answered. A line that is no message is the last."""
-        client = self.client
-        assert client is not None
         try:
             while (text := await self._source.next()) is not None and not self.ended.called:
-                client.say(text)
+                self._client.say(text)
                 self._open += 1
                 while self._open >= MAX_OPEN:
                     await self._reply_done()
@@ -91,7 +99,7 @@ class Batch:
         while self._open:
             await self._reply_done()
         note(_("all is answered; leaving with the last of the server's records, so that their number says nothing"))
-        client.leaveQuietly()
+        self._client.leaveQuietly()
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()
@@ -118,6 +126,5 @@ class Batch:
             if not isinstance(error, BrokenPipeError):
                 complain(_("standard output: {problem}").format(problem=error.strerror))
             self.exit = ExitCode.FAULT
-            assert self.client is not None
-            self.client.leave()
+            self._client.leave()
         self._reply = (self._reply + text)[-1:]

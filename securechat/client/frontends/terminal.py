@@ -23,9 +23,9 @@ PROMPT: Final = "> "
 class Terminal:
     """A ChatUser with a prompt. `ended` fires when the session is over; `exit` is what to end with then."""
 
+    _client: ChatClient  # from `admitted` on
+
     def __init__(self, session: "PromptSession[str]") -> None:
-        self.client: ChatClient | None = None
-        self.is_admitted = False
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._session = session
@@ -40,8 +40,8 @@ class Terminal:
     def step(self, text: str) -> None:
         note(text)
 
-    def admitted(self, about: Admitted) -> None:
-        self.is_admitted = True
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
+        self._client = client
         user = sanitize_line(about.user)
         hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
         print(
@@ -103,7 +103,7 @@ class Terminal:
                         self._leave(ExitCode.INTERRUPTED)
                         return
                     self._cancelled = self._open[0]
-                    self._talking.cancel(self._cancelled)
+                    self._client.cancel(self._cancelled)
                 except EOFError:
                     self._leave(ExitCode.ANSWERED)
                     return
@@ -127,7 +127,7 @@ class Terminal:
                 self._leave(ExitCode.ANSWERED)
                 return False
             case "/new":
-                self._talking.startAfresh()
+                self._client.startAfresh()
                 print(_("The conversation starts afresh."))
             case "/help":
                 print(
@@ -142,18 +142,13 @@ class Terminal:
 
     def _say(self, text: str) -> None:
         try:
-            self._open.append(self._talking.say(text))
+            self._open.append(self._client.say(text))
         except ValueError:
             print(_("That is too long for one message: it has at most 32 KiB."))
 
-    @property
-    def _talking(self) -> ChatClient:
-        assert self.client is not None
-        return self.client
-
     def _leave(self, status: ExitCode) -> None:
         self.exit = status
-        self._talking.leave()
+        self._client.leave()
 
     def _columns(self) -> int:
         return self._session.app.output.get_size().columns
