@@ -23,7 +23,7 @@ def file_signer(path: Path, ask_passphrase: Callable[[Path], bytes]) -> Signer:
 
 async def agent_signer(reactor: IClientReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
     """Let the agent sign, with its first key or the one whose public half is in a file; ConfigurationError."""
-    held = [key.blob for key in await agent_keys(reactor, environ)]
+    held = await agent_keys(reactor, environ)
     if path is None:
         if not held:
             raise ConfigurationError(_("the ssh-agent holds no Ed25519 key; add one with: ssh-add FILE"))

@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -17,6 +16,7 @@ from securechat.client.reactor import IClientReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.encoding import Reader, string
 from securechat.transport import IChatTransport
 
 TIMEOUT: Final = 25.0  # seconds: an agent may ask its user, and the server waits 30
@@ -27,39 +27,6 @@ REQUEST_IDENTITIES: Final = 11
 IDENTITIES_ANSWER: Final = 12
 SIGN_REQUEST: Final = 13
 SIGN_RESPONSE: Final = 14
-
-
-@dataclass(frozen=True, slots=True)
-class AgentKey:
-    """An Ed25519 key that the agent has."""
-
-    blob: bytes
-    comment: str
-
-
-def _string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
-class _Reader:
-    """Reads SSH's strings and numbers from an answer; ValueError if it is too short."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def number(self) -> int:
-        return int.from_bytes(self._take(4), "big")
-
-    def string(self) -> bytes:
-        return self._take(self.number())
-
-    def _take(self, size: int) -> bytes:
-        taken = self._data[self._at : self._at + size]
-        self._at += size
-        if len(taken) != size:
-            raise ValueError
-        return taken
 
 
 class _AgentProtocol(Protocol):
@@ -73,7 +40,7 @@ class _AgentProtocol(Protocol):
         self.answer: Deferred[bytes] = Deferred(lambda _answer: self.transport.abortConnection())
 
     def connectionMade(self) -> None:
-        self.transport.write(_string(self._request))
+        self.transport.write(string(self._request))
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
@@ -91,7 +58,7 @@ class _AgentProtocol(Protocol):
             self.answer.errback(ConfigurationError(_("the ssh-agent closed the connection without an answer")))
 
 
-async def _ask(reactor: IClientReactor, environ: Mapping[str, str], request: bytes, expected: int) -> _Reader:
+async def _ask(reactor: IClientReactor, environ: Mapping[str, str], request: bytes, expected: int) -> Reader:
     """The body of the agent's answer, if it is of the expected type."""
     path = environ.get("SSH_AUTH_SOCK")
     if not path:
@@ -110,23 +77,23 @@ async def _ask(reactor: IClientReactor, environ: Mapping[str, str], request: byt
         raise ConfigurationError(_("the ssh-agent did not answer in time")) from None
     if answer[0] != expected:
         raise ConfigurationError(_("the ssh-agent refused"))
-    return _Reader(answer[1:])
+    return Reader(answer[1:])
 
 
 def _unreachable(path: str, error: int) -> ConfigurationError:
     return ConfigurationError(_("no ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error)))
 
 
-async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> list[AgentKey]:
+async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> list[bytes]:
     """The Ed25519 keys that the agent holds; ConfigurationError if it cannot be asked."""
     answer = await _ask(reactor, environ, bytes([REQUEST_IDENTITIES]), IDENTITIES_ANSWER)
     found = []
     try:
-        for _index in range(answer.number()):
-            blob, comment = answer.string(), answer.string()
-            if blob.startswith(_string(keys.KEY_TYPE)):
+        for _index in range(answer.uint32()):
+            blob, _comment = answer.string(), answer.string()
+            if blob.startswith(string(keys.KEY_TYPE)):
                 keys.check_blob(blob)
-                found.append(AgentKey(blob, comment.decode(errors="replace")))
+                found.append(blob)
     except ValueError:
         raise ConfigurationError(_("the ssh-agent's answer cannot be read")) from None
     return found
@@ -134,10 +101,10 @@ async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> lis
 
 async def agent_sign(reactor: IClientReactor, environ: Mapping[str, str], blob: bytes, data: bytes) -> bytes:
     """The key's signature of `data`, 64 bytes and verified; ConfigurationError if the agent gives none."""
-    request = bytes([SIGN_REQUEST]) + _string(blob) + _string(data) + bytes(4)
+    request = bytes([SIGN_REQUEST]) + string(blob) + string(data) + bytes(4)
     answer = await _ask(reactor, environ, request, SIGN_RESPONSE)
     try:
-        inner = _Reader(answer.string())
+        inner = Reader(answer.string())
         kind, signature = inner.string(), inner.string()
     except ValueError:
         raise ConfigurationError(_("the ssh-agent's answer cannot be read")) from None

@@ -9,9 +9,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from securechat.ssh.encoding import string
+
 KEY_TYPE: Final = b"ssh-ed25519"
-_BLOB_HEAD: Final = b"\0\0\0\x0b" + KEY_TYPE + b"\0\0\0\x20"
-BLOB_SIZE: Final = len(_BLOB_HEAD) + 32
+_KEY_SIZE: Final = 32  # bytes
+_BLOB_HEAD: Final = string(KEY_TYPE) + _KEY_SIZE.to_bytes(4, "big")
+_BLOB_SIZE: Final = len(_BLOB_HEAD) + _KEY_SIZE
 
 # Points of small order, every encoding that OpenSSL loads: under such a key forgeries verify.
 _SMALL_ORDER: Final = frozenset(
@@ -37,7 +40,7 @@ _SMALL_ORDER: Final = frozenset(
 
 def check_blob(blob: bytes) -> None:
     """ValueError unless `blob` is the SSH wire form of an Ed25519 key that is not of small order."""
-    if len(blob) != BLOB_SIZE or not blob.startswith(_BLOB_HEAD) or blob[len(_BLOB_HEAD) :] in _SMALL_ORDER:
+    if len(blob) != _BLOB_SIZE or not blob.startswith(_BLOB_HEAD) or blob[len(_BLOB_HEAD) :] in _SMALL_ORDER:
         raise ValueError("not an acceptable ssh-ed25519 key")
 
 
@@ -46,14 +49,10 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def _string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
 def signed_data(namespace: bytes, message: bytes) -> bytes:
     """What an SSHSIG signature of `message` signs (OpenSSH, PROTOCOL.sshsig)."""
     digest = hashlib.sha512(message).digest()
-    return b"SSHSIG" + _string(namespace) + _string(b"") + _string(b"sha512") + _string(digest)
+    return b"SSHSIG" + string(namespace) + string(b"") + string(b"sha512") + string(digest)
 
 
 def verify(blob: bytes, signature: bytes, data: bytes) -> bool:

@@ -18,6 +18,7 @@ from msgspec import Raw
 from securechat.errors import AuthenticationError, Category, LocalProtocolError, RemoteProtocolError
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.encoding import string
 from securechat.wire.messages import (
     CLIENT_BODY,
     CLIENT_PROOF,
@@ -47,9 +48,7 @@ CLIENT_NAMESPACE: Final = b"securechat-v1-client"
 # Section 4: transcript
 
 
-def lp(data: bytes) -> bytes:
-    """LP(x) = u32(len x) ‖ x."""
-    return len(data).to_bytes(4, "big") + data
+lp = string  # LP(x) = u32(length of x) ‖ x, which is SSH's string
 
 
 def extend(h: bytes, *parts: bytes) -> bytes:

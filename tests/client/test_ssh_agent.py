@@ -68,8 +68,8 @@ class RealAgentTests(AgentTestCase):
         while not os.path.exists(self.path):
             await deferLater(cast(Any, reactor), 0.02)
 
-    def add(self, kind: str = "ed25519", comment: str = "work key") -> Path:
-        key = make_key(Path(self.mktemp()), kind=kind, comment=comment)
+    def add(self, kind: str = "ed25519") -> Path:
+        key = make_key(Path(self.mktemp()), kind=kind)
         subprocess.run(["ssh-add", "-q", key], env={**os.environ, **self.environ}, check=True, timeout=10)
         return key
 
@@ -79,9 +79,9 @@ class RealAgentTests(AgentTestCase):
         path = self.add()
         self.add("ecdsa")
         [found] = await agent_keys(REACTOR, self.environ)
-        self.assertEqual((found.blob, found.comment), (load_private_key(path).blob, "work key"))
-        signature = await agent_sign(REACTOR, self.environ, found.blob, DATA)
-        self.assertTrue(keys.verify(found.blob, signature, DATA))
+        self.assertEqual(found, load_private_key(path).blob)
+        signature = await agent_sign(REACTOR, self.environ, found, DATA)
+        self.assertTrue(keys.verify(found, signature, DATA))
 
     async def test_anotherKey(self) -> None:
         """A key that it does not have it does not sign with."""
@@ -185,7 +185,7 @@ class SlowAgentTests(AgentTestCase):
                 self.assertFalse(protocol.transport.disconnected)
                 protocol.dataReceived((answer + b"more")[position : position + size])
             [found] = self.successResultOf(asked)
-            self.assertEqual((found.blob, found.comment), (USER_KEY.blob, "mine"))
+            self.assertEqual(found, USER_KEY.blob)
 
     def test_length(self) -> None:
         """The length is judged before anything of that length is kept: 256 KiB and no more."""
