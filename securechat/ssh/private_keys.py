@@ -51,13 +51,13 @@ def _not_ours(path: Path) -> ConfigurationError:
     return ConfigurationError(text.format(path=path))
 
 
-def load_or_create_host_key(path: Path) -> tuple[SigningKey, bool]:
-    """The server's key, and whether it was made just now (with ``.pub`` beside it, as ssh-keygen does)."""
+def load_or_create_host_key(path: Path) -> SigningKey:
+    """The server's key; if there is none, a new one, with ``.pub`` beside it as ssh-keygen does."""
     if not os.path.lexists(path):  # unlike Path.exists, False also where one may not look: write_new says why
         key = SigningKey.generate()
         with suppress(FileExistsError):  # another daemon was faster
             write_new(path, key.private_bytes(), 0o600)
             public = f"{keys.public_line(key.blob)}\n".encode()
             replace(path.with_name(path.name + ".pub"), public, 0o644)
-            return key, True
-    return load_private_key(path), False
+            return key
+    return load_private_key(path)

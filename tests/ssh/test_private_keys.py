@@ -189,8 +189,7 @@ class HostKeyTests(KeyFileTests):
         """A key is made, private, in a directory that is private, with the public key beside it."""
         self.addCleanup(os.umask, os.umask(0))
         self.path = self.directory / "state" / "key"
-        key, created = load_or_create_host_key(self.path)
-        self.assertTrue(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(self.path.parent.stat().st_mode & 0o777, 0o700)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual(Path(f"{self.path}.pub").stat().st_mode & 0o777, 0o644)
@@ -199,7 +198,7 @@ class HostKeyTests(KeyFileTests):
 
     def test_sshKeygenReadsIt(self) -> None:
         """ssh-keygen finds the same public key in the file that we made, and the same fingerprint."""
-        key, _created = load_or_create_host_key(self.path)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(keys.parse_public_line(ssh_keygen("-y", "-f", str(self.path)))[0], key.blob)
         self.assertIn(keys.fingerprint(key.blob), ssh_keygen("-l", "-f", f"{self.path}.pub"))
 
@@ -207,8 +206,7 @@ class HostKeyTests(KeyFileTests):
         """A public key that a lost private key left behind is replaced: operators hand that file out."""
         public = Path(f"{self.path}.pub")
         public.write_text(keys.public_line(keys.SigningKey.generate().blob))
-        key, created = load_or_create_host_key(self.path)
-        self.assertTrue(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(self.public_blob(), key.blob)
 
     def test_unusableName(self) -> None:
@@ -225,24 +223,21 @@ class HostKeyTests(KeyFileTests):
             return second
 
         self.patch(keys.SigningKey, "generate", generate)
-        key, created = load_or_create_host_key(self.path)
-        self.assertFalse(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(key.blob, first.blob)
 
     def test_laterStart(self) -> None:
         """The key stays the same, and its file is not written again."""
-        first, _created = load_or_create_host_key(self.path)
+        first = load_or_create_host_key(self.path)
         before = self.path.stat()
-        second, created = load_or_create_host_key(self.path)
-        self.assertFalse(created)
+        second = load_or_create_host_key(self.path)
         self.assertEqual(second.blob, first.blob)
         self.assertEqual((self.path.stat().st_ino, self.path.stat().st_mtime_ns), (before.st_ino, before.st_mtime_ns))
 
     def test_operatorsKey(self) -> None:
         """A key that the operator made with ssh-keygen is taken."""
         self.make()
-        key, created = load_or_create_host_key(self.path)
-        self.assertFalse(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(key.blob, self.public_blob())
 
     def test_linkToNowhere(self) -> None:
