@@ -32,7 +32,7 @@ class ModelTests(SynchronousTestCase):
         self.assertEqual(constants["NSC"], keyexchange.CLIENT_NAMESPACE, model)
         self.assertTrue(keys.signed_data(b"", b"").startswith(constants["SSHSIG"]))
         self.assertEqual(keyexchange.first_hash(PQ), sha256(constants["INIT"] + b"\0" + PQ.name).digest(), model)
-        self.assertTrue(keyexchange._seal_info(b"", b"").startswith(constants["SEAL"] + b"\0"), model)
+        self.assertTrue(keyexchange.seal_info(b"", b"").startswith(constants["SEAL"] + b"\0"), model)
         for name, message in (
             ("HELLO", Hello(1, b"", bytes(32), b"", bytes(32))),
             ("WELCOME", Welcome(1, b"", bytes(32), b"", bytes(32))),

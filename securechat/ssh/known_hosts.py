@@ -43,7 +43,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     number: int
     revoked: bool
     hosts: str
@@ -73,7 +73,7 @@ def _ssh_name(name: str) -> str:
 class KnownHosts:
     """The host keys of one file."""
 
-    def __init__(self, path: Path, entries: list[_Entry]) -> None:
+    def __init__(self, path: Path, entries: list[Entry]) -> None:
         self._path = path
         self._entries = entries
 
@@ -124,7 +124,7 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def parse_line(number: int, line: str) -> _Entry | None:
+def parse_line(number: int, line: str) -> Entry | None:
     """The entry of a line, None if it says nothing about Ed25519 host keys; ValueError if it is no line."""
     parts = _LINE.fullmatch(line)
     if parts is None:
@@ -139,4 +139,4 @@ def parse_line(number: int, line: str) -> _Entry | None:
     if marker == "@cert-authority" or key_type != keys.KEY_TYPE.decode():
         return None
     blob, _comment = keys.parse_public_line(f"{key_type} {rest}")
-    return _Entry(number, marker == "@revoked", hosts, blob)
+    return Entry(number, marker == "@revoked", hosts, blob)

@@ -16,8 +16,6 @@ class Event(Struct, frozen=True, gc=False):
 class HelloReceived(Event, frozen=True):
     """To the server: a client began; Welcome and the server's proof wait to be sent."""
 
-    suite: bytes
-
 
 class WelcomeReceived(Event, frozen=True):
     """To the client: the session secret was opened."""
@@ -34,7 +32,6 @@ class ClientProved(Event, frozen=True):
     """To the server: the handshake is done. `user_key` is empty if the client is anonymous."""
 
     user_key: bytes
-    session_id: bytes
 
 
 class Admitted(Event, frozen=True):

@@ -118,7 +118,7 @@ def _digest_must_match(data: bytes, digest: bytes) -> None:
         raise AuthenticationError(Category.DIGEST, _("the key was tampered with"))
 
 
-def _seal_info(h1: bytes, server_nonce: bytes) -> bytes:
+def seal_info(h1: bytes, server_nonce: bytes) -> bytes:
     return b"securechat/1 seal\0" + h1 + server_nonce
 
 
@@ -156,7 +156,6 @@ class ClientHandshake:
     ) -> None:
         self.suite = suite
         self.host_key = b""
-        self.client_auth = ClientAuth.NONE
         self._ephemeral_key: EphemeralKey | None = ephemeral_key
         self.name = name
         self._check_host_key = check_host_key
@@ -183,7 +182,7 @@ class ClientHandshake:
         _digest_must_match(welcome.sealed, welcome.digest)
         ephemeral_key, self._ephemeral_key = self._ephemeral_key, None  # one decryption at most
         assert ephemeral_key is not None
-        secret = ephemeral_key.open(welcome.sealed, _seal_info(self._h1, welcome.nonce))
+        secret = ephemeral_key.open(welcome.sealed, seal_info(self._h1, welcome.nonce))
         if len(secret) != SECRET_SIZE:
             raise RemoteProtocolError(Category.SEAL)
         self._h2 = extend(self._h1, data)
@@ -203,10 +202,9 @@ class ClientHandshake:
         _mac_must_match(self._keys.finished_server, h4, proof.mac)
         self._check_host_key(body.host_key)
         self.host_key = body.host_key
-        self.client_auth = body.client_auth
-        if self.client_auth is ClientAuth.NONE:
+        if body.client_auth is ClientAuth.NONE:
             self._user_key = b""
-        elif self.client_auth is ClientAuth.REQUIRED and not self._user_key:
+        elif body.client_auth is ClientAuth.REQUIRED and not self._user_key:
             raise AuthenticationError(
                 Category.USER_KEY, _("the server talks only to users whose key it knows: use -i FILE or --agent")
             )
@@ -270,7 +268,7 @@ class ServerHandshake:
         _digest_must_match(hello.public_key, hello.digest)
         self.suite = suite
         h1 = extend(first_hash(suite), data)
-        sealed = suite.seal(hello.public_key, self._secret, _seal_info(h1, self._nonce))
+        sealed = suite.seal(hello.public_key, self._secret, seal_info(h1, self._nonce))
         welcome = encode(Welcome(VERSION, suite.name, self._nonce, sealed, sha256(sealed).digest()))
         self._h2 = extend(h1, welcome)
         self._keys = HandshakeKeys.derive(self._secret, self._h2)

@@ -54,7 +54,7 @@ class ServerConnection(Connection):
         self._send_frame(welcome)
         self._seal(RecordType.PROOF, proof)
         self.state = State.CLIENT_PROOF
-        return HelloReceived(self._handshake.suite.name)
+        return HelloReceived()
 
     def _receive_first(self, record_type: int, payload: bytes) -> Event:
         if record_type != RecordType.PROOF:
@@ -64,7 +64,7 @@ class ServerConnection(Connection):
         keys = handshake.receive_client_proof(payload)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)
         self.state = State.OPEN
-        return ClientProved(handshake.user_key, keys.session_id)
+        return ClientProved(handshake.user_key)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
         if record_type == RecordType.SAY:

@@ -67,7 +67,7 @@ class Suite(ABC):
 MLKEM768_PUBLIC_SIZE: Final = 1184
 X25519_PUBLIC_SIZE: Final = 32
 
-_HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 
 
 class HybridKey:
@@ -81,7 +81,7 @@ class HybridKey:
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
         try:
-            return _HPKE.decrypt(sealed, self._key, info=info)
+            return HPKE.decrypt(sealed, self._key, info=info)
         except (InvalidTag, ValueError):
             raise RemoteProtocolError(Category.SEAL) from None
 
@@ -126,7 +126,7 @@ class MLKEM768X25519(Suite):
                 MLKEM768PublicKey.from_public_bytes(public_bytes[:MLKEM768_PUBLIC_SIZE]),
                 X25519PublicKey.from_public_bytes(public_bytes[MLKEM768_PUBLIC_SIZE:]),
             )
-            return _HPKE.encrypt(secret, public_key, info=info)
+            return HPKE.encrypt(secret, public_key, info=info)
         except ValueError:
             raise RemoteProtocolError(Category.KEY) from None
 

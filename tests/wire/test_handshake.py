@@ -19,10 +19,10 @@ from securechat.wire.handshake import (
     ServerHandshake,
     ServerIdentity,
     SessionKeys,
-    _seal_info,
     extend,
     extract,
     first_hash,
+    seal_info,
 )
 from securechat.wire.messages import (
     CLIENT_BODY,
@@ -324,7 +324,7 @@ class ScheduleTests(SynchronousTestCase):
         self.assertEqual(
             extend(b"h", b"ab", b"c"), sha256(b"h" + b"\x00\x00\x00\x02ab" + b"\x00\x00\x00\x01c").digest()
         )
-        self.assertEqual(_seal_info(b"1" * 32, b"n" * 32), b"securechat/1 seal\x00" + b"1" * 32 + b"n" * 32)
+        self.assertEqual(seal_info(b"1" * 32, b"n" * 32), b"securechat/1 seal\x00" + b"1" * 32 + b"n" * 32)
 
     def test_keys(self) -> None:
         """Every key is HKDF (RFC 5869) of the secret, salted with the transcript, under its own label."""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, RemoteProtocolError
-from securechat.wire.suites import _HPKE, PLAINTEXT_SIZE, HybridKey, Suite
+from securechat.wire.suites import HPKE, PLAINTEXT_SIZE, HybridKey, Suite
 from tests.harness.pair import PQ, RSA, ephemeral_key, rsa_key
 
 SECRET = bytes(range(32))
@@ -101,7 +101,7 @@ class HybridTests(KeyTestCase):
             sealed = bytes.fromhex(vector["enc"] + first["ct"])
             aad = bytes.fromhex(first["aad"])
             # Ours has no associated data, the vectors have; so the library's own function with our key opens them.
-            self.assertEqual(rust_openssl.hpke._decrypt_with_aad(_HPKE, sealed, key._key, info, aad).hex(), first["pt"])
+            self.assertEqual(rust_openssl.hpke._decrypt_with_aad(HPKE, sealed, key._key, info, aad).hex(), first["pt"])
 
     def test_refusesAKeyOfAnotherForm(self) -> None:
         """Short, long, not reduced and low-order public keys are refused."""
