@@ -66,7 +66,7 @@ class ReadBytesTests(FileTests):
     def test_tooLarge(self) -> None:
         """One byte more than the limit is refused."""
         self.write(bytes(MAX_SIZE + 1))
-        self.assertRefused("more than 1048576 bytes", lambda: read_bytes(self.path))
+        self.assertRefused("larger than 1048576 bytes", lambda: read_bytes(self.path))
 
     def test_missing(self) -> None:
         """The message names the file that is not there."""
@@ -115,7 +115,7 @@ class ReadLinesTests(FileTests):
         """What is not UTF-8, or holds a NUL, is refused with its line's number."""
         for line in (b"\xff", b"a\0b", b"\xed\xa0\x80"):
             self.write(b"fine\n" + line)
-            self.assertRefused(f"{self.path}:2: not text", lambda: list(read_lines(self.path)))
+            self.assertRefused(f"{self.path}:2: not valid UTF-8", lambda: list(read_lines(self.path)))
 
     def test_mode(self) -> None:
         """The permissions are checked as for bytes."""
