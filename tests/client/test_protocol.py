@@ -367,7 +367,7 @@ class TroubleTests(ClientTestCase):
         """A server that wants a key is left by a client that has none."""
         self.client_auth = ClientAuth.REQUIRED
         self.connect().flush()
-        self.assertEqual(str(self.end()), "the server talks only to users whose key it knows: use -i FILE or --agent")
+        self.assertEqual(str(self.end()), "the server requires public key authentication; use -i FILE or --agent")
 
     def test_cut(self) -> None:
         """An end of stream without a goodbye is a cut, whatever was being said."""
