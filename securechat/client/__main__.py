@@ -1,4 +1,4 @@
-"""``python -m securechat.client``: options, reactor, exit code."""
+"""The program ``securechat``, also run as ``python -m securechat.client``."""
 
 import asyncio
 import contextlib
@@ -23,12 +23,12 @@ from securechat.i18n import _
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the client; its exit code."""
+    """Run the client; the exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     observers = [textFileLogObserver(sys.stderr)] if options.verbose else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
 
-    # The prompt lives on asyncio's loop, and so everything does.
+    # prompt_toolkit needs asyncio's event loop.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     reactor = AsyncioSelectorReactor(loop)
@@ -55,18 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failure.check(CancelledError, KeyboardInterrupt):
             return
         exit_code = ExitCode.FAULT
-        complain(_("a bug: {error}; run it with -v and report what it says").format(error=type(failure.value).__name__))
+        complain(
+            _("internal error: {error}; run with -v and report the output").format(error=type(failure.value).__name__)
+        )
         if options.verbose:
             failure.printTraceback(sys.stderr)
 
     reactor.callWhenRunning(start)
     reactor.run(installSignalHandlers=False)
-    _let_go_of_output()
+    _flush_output()
     return exit_code
 
 
-def _let_go_of_output() -> None:
-    """Whoever read our output may be gone; the interpreter need not find out once more at its end."""
+def _flush_output() -> None:
+    """Flush standard output; if that fails, discard the rest, which Python would flush again at exit."""
     if sys.stdout is None:
         return
     try:

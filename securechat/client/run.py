@@ -1,4 +1,4 @@
-"""From the options to a session and its end: connect, ask about an unknown host, connect anew, talk."""
+"""Run a session with the given options: load the key, connect, verify the host key, chat."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from securechat.client.frontends.stdin import StdinLines
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
 from securechat.client.identity import agent_signer, file_signer
 from securechat.client.options import Options
-from securechat.client.prompts import ask_passphrase, ask_whether_right, can_ask
+from securechat.client.prompts import ask_passphrase, can_ask, confirm_host_key
 from securechat.client.protocol import ChatUser, Signer, connect
 from securechat.client.reactor import IClientReactor
 from securechat.client.stderr import complain, note
@@ -24,17 +24,17 @@ from securechat.wire.events import GoodbyeReceived
 
 
 class Frontend(ChatUser, Protocol):
-    """A ChatUser that ends: `ended` fires with what `disconnected` was told, and `exit` is then the exit code."""
+    """A user interface. `ended` fires with the argument of `disconnected`; then `exit` is the exit code."""
 
     exit: ExitCode
     ended: "Deferred[SecureChatError | GoodbyeReceived | None]"
 
     def restore_terminal(self) -> "Deferred[None]":
-        """Show nothing more; fires when the terminal is as it was."""
+        """Stop all output; fires when the terminal has been restored."""
 
 
 async def run(reactor: IClientReactor, options: Options, environ: Mapping[str, str]) -> ExitCode:
-    """Talk as the options say; the exit code. What goes wrong is said in one line."""
+    """Run a session; the exit code. Errors are reported in one line."""
     try:
         signer = await _signer(reactor, options, environ)
         name = options.destination.name
@@ -44,11 +44,11 @@ async def run(reactor: IClientReactor, options: Options, environ: Mapping[str, s
         try:
             return await _talk(reactor, options, signer, host_key_check)
         except UnknownHostError as unknown:
-            # The connection is closed: the server's clock does not run while the user thinks.
+            # The connection is closed, so the server's timeout is not running.
             if not can_ask():
                 raise
-            if not ask_whether_right(name, unknown.blob):
-                complain(_("{name} is not trusted").format(name=name))
+            if not confirm_host_key(name, unknown.blob):
+                complain(_("Host key verification failed."))
                 return ExitCode.NOT_TRUSTED
             host_key_check.remember(unknown.blob)
             return await _talk(reactor, options, signer, host_key_check)
@@ -70,7 +70,7 @@ def _frontend(reactor: IClientReactor, options: Options) -> Frontend:
         return Batch(FixedMessages(options.messages), sys.stdout)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return Batch(StdinLines(sys.stdin.fileno(), reactor), sys.stdout)
-    # Imported here: prompt_toolkit takes as long to import as everything else together.
+    # Imported here, because prompt_toolkit takes as long to import as everything else together.
     from prompt_toolkit import PromptSession
 
     from securechat.client.frontends.terminal import Terminal
@@ -81,7 +81,7 @@ def _frontend(reactor: IClientReactor, options: Options) -> Frontend:
 async def _talk(
     reactor: IClientReactor, options: Options, signer: Signer | None, host_key_check: HostKeyCheck
 ) -> ExitCode:
-    """One session. What ended it before the server let us in is raised."""
+    """One session. An error before the server admitted the client is raised."""
     destination = options.destination
     user = _frontend(reactor, options)
     note(_("connecting to {name}").format(name=destination.name))

@@ -154,7 +154,7 @@ class TalkTests(DaemonTestCase):
         daemon = await self.run_daemon("--robot", "echo", "--suites", "rsa2048-fernet").started()
         with self.assertRaises(Exception) as caught:
             await Talk().start(daemon.port)
-        self.assertIn("before it had proved itself", str(caught.exception))
+        self.assertIn("during the handshake", str(caught.exception))
         talk = await Talk().start(daemon.port, suite=b"rsa2048-fernet")
         self.assertEqual(await talk.ask("hello"), "hello")
         await talk.leave()
