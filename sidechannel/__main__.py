@@ -62,8 +62,8 @@ def main() -> None:
         "|---|---:|---:|---:|\n"
         + line("`--shaping reply`, one bucket", in_bucket, shaped)
         + line("`--shaping off`", observed[Shaping.OFF], naive)
-        + f"\nTick {TICK * 1000:g} ms, {arguments.sessions} sessions at once, {PERMUTATIONS} permutations, "
-        f"seed {arguments.seed}; replies in another bucket than the shortest, and left out: {others}.\n"
+        + f"\nTick {TICK * 1000:g} ms, {arguments.sessions} concurrent sessions, {PERMUTATIONS} permutations, "
+        f"seed {arguments.seed}; replies left out because of a longer bucket: {others}.\n"
     )
     print(table)
     page = arguments.docs / "sidechannel.md"
