@@ -16,7 +16,7 @@ from tests.independent.schedule import lp, seal_info
 from tests.independent.server import Server
 from tests.independent.suites import PQ, RECORD_FRAME, RSA, SUITES, make_key_pair
 
-# Of the right form; nobody opens what is sealed to it
+# Valid public keys; nothing sealed to them is ever opened
 _ANY_PUB = {suite: make_key_pair(suite, lambda size: bytes(range(size))).pub for suite in SUITES}
 
 
