@@ -1,4 +1,4 @@
-"""The models under docs/formal name the constants that the code uses."""
+"""The models in docs/formal use the same constants as the code."""
 
 import re
 from hashlib import sha256
@@ -17,7 +17,7 @@ MODELS = sorted((Path(__file__).parent.parent / "docs" / "formal").glob("*.pv"))
 
 
 class ModelTests(SynchronousTestCase):
-    """Each model's first comment says what its names stand for."""
+    """The first comment of each model lists its constants."""
 
     def test_constants(self) -> None:
         """Tags, namespaces and labels in the models are those on the wire and in the key schedule."""
