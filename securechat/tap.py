@@ -193,7 +193,7 @@ def makeService(options: Options) -> IService:
     reactor: Any = MonotonicReactor(installed)
     try:
         state_dir = Path(options["state-dir"] or default_state_dir())
-        host_key, _created = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
+        host_key = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
         authorized = options["authorized-keys"]
         users = AuthorizedUsers(Path(authorized)) if authorized is not None else Anyone()
         chat = ServerSettings(

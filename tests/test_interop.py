@@ -10,7 +10,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from securechat.client.protocol import Signer, connect
+from securechat.client.destination import Destination
+from securechat.client.protocol import ChatClient, Signer, connect
 from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
 from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
@@ -20,7 +21,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.keys import SigningKey
-from securechat.wire.events import GoodbyeReceived
+from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.handshake import ServerIdentity
 from securechat.wire.messages import ClientAuth
 from securechat.wire.shaping import Shaping
@@ -275,16 +276,16 @@ class FaultTests(InteropTestCase):
                 raise AuthenticationError(Category.HOST_KEY)
 
         class Speaker(Talk):
-            def admitted(self, about: Any) -> None:
+            def admitted(self, client: ChatClient, about: Admitted) -> None:
                 for _ in range(fault.says):
-                    assert self.client is not None
-                    self.client.say("hello")
+                    client.say("hello")
 
         talk = Speaker()
         signer = Signer(ALICE.blob, ALICE.sign)
         talk._in.addErrback(lambda failure: None)
-        talk.client = await connect(
-            reactor, "127.0.0.1", port, suite=suite.encode(), check_host_key=check_host_key, signer=signer, user=talk
+        destination = Destination("127.0.0.1", port)
+        await connect(
+            reactor, destination, suite=suite.encode(), check_host_key=check_host_key, signer=signer, user=talk
         )
         return await talk.end
 

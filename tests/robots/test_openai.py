@@ -541,7 +541,7 @@ class OptionTests(SynchronousTestCase):
         ):
             self.assertRefused("-R " + option.split("=")[0], option)
         self.assertRefused("exclude", "system=x", "system-file=y")
-        self.assertRefused(":2: not text in UTF-8", "system-file=" + self.file(b"a\n\xff"))
+        self.assertRefused(":2: not valid UTF-8", "system-file=" + self.file(b"a\n\xff"))
         self.assertRefused("No such file", "system-file=/nonexistent")
 
     def test_key(self) -> None:

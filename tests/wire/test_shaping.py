@@ -27,14 +27,14 @@ class BucketTests(SynchronousTestCase):
         self.assertEqual([ticks for ticks in range(3001) if is_bucket(ticks)], [*NAMED, 1800, 2400, 3000])
 
     def test_firstThatHolds(self) -> None:
-        """A train ends at the first bucket that holds what was to be sent."""
+        """A train ends at the first bucket that holds the reply."""
         for needed, bucket in ((1, 50), (49, 50), (50, 50), (51, 75), (76, 100), (1200, 1200), (1201, 1800)):
             train = Train(TICK)
             train.start(0)
             self.assertEqual(run(train, needed), bucket)
 
     def test_endless(self) -> None:
-        """A constant train goes on when there is nothing to say."""
+        """An endless train continues when no reply is to come."""
         train = Train(TICK, endless=True)
         train.start(0)
         for _tick in range(5000):
@@ -56,7 +56,7 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(times, [7000 + k * TICK for k in range(1, 51)])
 
     def test_anotherMessage(self) -> None:
-        """A message while a train runs leaves its ticks where they are and counts a whole bucket from the next."""
+        """A message during a train keeps its ticks, and starts a whole bucket at the next tick."""
         train = Train(TICK)
         train.start(7000)
         for _tick in range(20):
@@ -66,7 +66,7 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(run(train, 1), 50)
 
     def test_anotherTrain(self) -> None:
-        """A message after the end of a train starts one at its own time."""
+        """A message after the end of a train starts a new train at its own time."""
         train = Train(TICK)
         train.start(0)
         run(train, 1)
@@ -75,7 +75,7 @@ class GridTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
     def test_anyMessages(self, needs: list[int]) -> None:
-        """Whatever the replies need, each train has a bucket's number of ticks, and no smaller one would do."""
+        """Every train has the smallest bucket's number of ticks that holds the replies."""
         for needed in needs:
             train = Train(TICK)
             train.start(0)
