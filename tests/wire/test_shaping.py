@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.wire.shaping import DEFAULT_TICK, Train, is_bucket
+from securechat.wire.shaping import Train, is_bucket
 
 NAMED = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200]
 
@@ -28,13 +28,13 @@ class BucketTests(SynchronousTestCase):
     def test_firstThatHolds(self) -> None:
         """A train ends at the first bucket that holds the reply."""
         for needed, bucket in ((1, 50), (49, 50), (50, 50), (51, 75), (76, 100), (1200, 1200), (1201, 1800)):
-            train = Train(DEFAULT_TICK)
+            train = Train(0.1)
             train.start(0.0)
             self.assertEqual(run(train, needed), bucket)
 
     def test_endless(self) -> None:
         """An endless train continues when no reply is to come."""
-        train = Train(DEFAULT_TICK, endless=True)
+        train = Train(0.1, endless=True)
         train.start(0.0)
         for _tick in range(5000):
             train.pass_tick(more=False)
