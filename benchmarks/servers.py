@@ -108,9 +108,10 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
 def securechat_turing() -> None:
     """securechat with the Turing robot; the second argument is the service's address."""
     from securechat.robots.turing.robot import TuringRobot
+    from securechat.robots.turing.settings import TuringSettings
     from tests.harness.turing_peer import KEY
 
-    securechat(lambda reactor: TuringRobot(reactor, KEY, url=sys.argv[2]))
+    securechat(lambda reactor: TuringRobot(reactor, TuringSettings(url=sys.argv[2]), KEY))
 
 
 def securechat_constant() -> None:
@@ -123,7 +124,8 @@ def securechat_openai() -> None:
 
     On exit it writes the delay of each tick in seconds to the file named by the third argument.
     """
-    from securechat.robots.openai.robot import OpenAIRobot, base_url
+    from securechat.robots.openai.robot import OpenAIRobot
+    from securechat.robots.openai.settings import OpenAISettings, base_url
     from securechat.server.pacing import Ticking
 
     lateness: list[float] = []
@@ -134,7 +136,8 @@ def securechat_openai() -> None:
         tick(self)
 
     Ticking._tick = timed  # type: ignore[method-assign]
-    securechat(lambda reactor: OpenAIRobot(reactor, url=base_url(sys.argv[2]), model="m"), shaping="reply")
+    settings = OpenAISettings(url=base_url(sys.argv[2]), model="m")
+    securechat(lambda reactor: OpenAIRobot(reactor, settings), shaping="reply")
     Path(sys.argv[3]).write_text("\n".join(map(str, lateness)))
 
 

@@ -172,7 +172,7 @@ class ServiceTests(SynchronousTestCase):
         for words, *arguments in (
             ("securechat: --listen nonsense: ", "--listen", "nonsense"),
             ("securechat: /nonexistent", "--authorized-keys", "/nonexistent"),
-            ("securechat: unknown robot marvin; there are echo, ", "--robot", "marvin"),
+            ("securechat: unknown robot marvin; expected one of echo, ", "--robot", "marvin"),
         ):
             self.assertIn(words, str(self.assertRaises(StartError, self.make, *arguments)))
 
