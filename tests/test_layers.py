@@ -119,8 +119,8 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(packages(loaded) & {"treq", "OpenSSL"}, set())
 
     def test_settings(self) -> None:
-        """The settings do not load Twisted."""
-        loaded = modules_loaded_by("import securechat.server.settings")
+        """The settings and the client's command line do not load Twisted: `--help` and errors come at once."""
+        loaded = modules_loaded_by("import securechat.server.settings, securechat.client.options")
         self.assertEqual(packages(loaded) & TWISTED, set())
 
     def test_messagesWithoutATerminal(self) -> None:
