@@ -7,7 +7,6 @@ and whether more of a reply is to come. Times are whole milliseconds of a monoto
 from enum import StrEnum
 from typing import Final
 
-DEFAULT_TICK: Final = 0.1  # seconds from one record to the next
 MIN_TICK: Final = 0.01  # seconds; below this, the overhead of a tick dominates
 MAX_TICK: Final = 0.25  # seconds; above this, text arrives in bursts
 
