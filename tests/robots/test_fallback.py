@@ -1,5 +1,6 @@
 """Robots that stand for one another, breakers, and places at a robot."""
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import cast
@@ -53,25 +54,36 @@ class PlacesTests(ListenerTestCase):
 
     def setUp(self) -> None:
         self.places = FairQueue(2)
-        self.leaving: dict[str, Deferred[None]] = {}
+        self.leaving: dict[str, list[Deferred[None]]] = defaultdict(list)
         self.inside: list[str] = []
+        self.stays: list[Deferred[None]] = []
+
+    def tearDown(self) -> None:
+        for stay in self.stays:
+            stay.addErrback(lambda failure: failure.trap(CancelledError))
+            stay.cancel()
 
     def take(self, user: str) -> "Deferred[None]":
         async def stay() -> None:
             async with self.places.take(user):
                 self.inside.append(user)
-                self.leaving[user] = Deferred()
-                await self.leaving[user]
+                leaving: Deferred[None] = Deferred()
+                self.leaving[user].append(leaving)
+                await leaving
             self.inside.remove(user)
 
-        return Deferred.fromCoroutine(stay())
+        self.stays.append(Deferred.fromCoroutine(stay()))
+        return self.stays[-1]
+
+    def leave(self, user: str) -> None:
+        self.leaving[user].pop().callback(None)
 
     def test_bounded(self) -> None:
         """The third waits until one of the first two leaves."""
         for user in ("ann", "bob", "cy"):
             self.take(user)
         self.assertEqual(self.inside, ["ann", "bob"])
-        self.leaving["ann"].callback(None)
+        self.leave("ann")
         self.assertEqual(self.inside, ["cy", "bob"][::-1])
 
     def test_fair(self) -> None:
@@ -82,9 +94,9 @@ class PlacesTests(ListenerTestCase):
         busy = self.take("ann")
         self.assertEqual(cast(RobotError, self.failureResultOf(busy, RobotError).value).fault, Fault.BUSY)
         self.take("bob")
-        self.leaving["ann"].callback(None)
+        self.leave("ann")
         self.assertNoResult(waiting)
-        self.leaving["ann"].callback(None)
+        self.leave("ann")
         self.assertIn("bob", self.inside)
 
     def test_givenUp(self) -> None:
@@ -95,8 +107,8 @@ class PlacesTests(ListenerTestCase):
         self.take("dan")
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
-        self.leaving["ann"].callback(None)
-        self.leaving["bob"].callback(None)
+        self.leave("ann")
+        self.leave("bob")
         self.assertEqual(self.inside, ["dan"])
         self.take("eve")
         self.take("cy")
