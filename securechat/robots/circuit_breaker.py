@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Final
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
 FIRST_PAUSE: Final = 1.0  # seconds; each failure after a pause doubles it
 LONGEST_PAUSE: Final = 60.0
@@ -39,8 +38,7 @@ class CircuitBreaker:
             return
         left = max(0.0, self._open_until - self._clock())
         if left or self._probing:
-            detail = _("not asked for {seconds:.0f} s more").format(seconds=left)
-            raise CircuitOpenError(self._failure.fault, detail, left)
+            raise CircuitOpenError(self._failure.fault, str(self._failure), left)
         self._probing = True
 
     def answered(self) -> None:
