@@ -6,7 +6,7 @@ from securechat.errors import RobotError
 from securechat.robots.openai.messages import Reply
 from securechat.robots.openai.sse import EventStream
 
-Found = list[tuple[str, str, str] | str]
+Found = list[tuple[str, str] | str]
 
 
 def events(*pieces: bytes) -> Found:
@@ -16,8 +16,8 @@ def events(*pieces: bytes) -> Found:
     try:
         for piece in pieces:
             for event in stream.feed(piece):
-                found.append((event.type, event.data, event.id))
-        found += [(event.type, event.data, event.id) for event in stream.end()]
+                found.append((event.type, event.data))
+        found += [(event.type, event.data) for event in stream.end()]
     except RobotError as error:
         found.append(error.fault.name)
     return found

@@ -24,23 +24,20 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """One event: its type, its data, and the last id that the stream gave."""
+    """One event: its type and its data."""
 
     type: str
     data: str
-    id: str = ""
 
 
 class EventStream:
     """The events of one stream. Comments are not among them."""
 
     def __init__(self) -> None:
-        self.retry: int | None = None  # milliseconds before connecting again, as the stream wishes
         self._line = bytearray()  # what there is of the line that has begun
         self._after_cr = False  # a LF that comes now belongs to the CR before it
         self._first = True
         self._type = ""
-        self._id = ""
         self._data: list[str] = []
         self._event_size = 0
 
@@ -78,7 +75,7 @@ class EventStream:
         if line := self._complete(b""):
             list(self._take(line))
         if self._data == [DONE]:
-            yield Event(self._type or MESSAGE, DONE, self._id)
+            yield Event(self._type or MESSAGE, DONE)
 
     def _ended(self, line: bytes) -> Iterator[Event]:
         if line:
@@ -87,7 +84,7 @@ class EventStream:
         data, self._data, self._event_size = self._data, [], 0
         kind, self._type = self._type, ""
         if data:
-            yield Event(kind or MESSAGE, "\n".join(data), self._id)
+            yield Event(kind or MESSAGE, "\n".join(data))
 
     def _take(self, line: bytes) -> Iterator[Event]:
         """One line that is not blank."""
@@ -102,9 +99,5 @@ class EventStream:
                 self._data.append(value)
             case b"event":
                 self._type = value
-            case b"id" if "\0" not in value:
-                self._id = value
-            case b"retry" if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
-                self.retry = int(value)
             case b"error":
-                yield Event(ERROR, value, self._id)
+                yield Event(ERROR, value)
