@@ -26,13 +26,18 @@ from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import alsoProvides, implementer
 
 from securechat.errors import Fault, RobotError
 from securechat.robots.http import endpoint as connecting
-from securechat.robots.http.body import MAX_PIECE, coding_of
-from securechat.robots.http.client import IDLE_TIMEOUT, Http, Response, read_body
-from securechat.robots.http.endpoint import BACK_OFFS, CONNECT_TIMEOUT, TrackedConnection, _PatientEndpoint
+from securechat.robots.http.client import IDLE_TIMEOUT, HttpClient
+from securechat.robots.http.connection import MAX_HEAD, ConnectionFactory
+from securechat.robots.http.content_coding import MAX_PIECE, decoder_for
+from securechat.robots.http.endpoint import CONNECT_TIMEOUT, RETRY_DELAYS, RetryingEndpoint
+from securechat.robots.http.response import Response
+from securechat.robots.http.time_budget import TimeBudget, within
 from tests.harness.openai_peer import OpenAIPeer
 
 reactor: Any = installed
@@ -49,6 +54,14 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
         await deferLater(reactor, 0.002)
 
 
+class FakeTransport(StringTransport):
+    """As StringTransport, but once it is closed it ignores what a real transport ignores."""
+
+    def resumeProducing(self) -> None:
+        if not self.disconnecting:
+            super().resumeProducing()
+
+
 @implementer(IStreamClientEndpoint)
 class FakeEndpoint:
     """Connects as a test wants it: with an error, with a connection, or in its own time."""
@@ -56,31 +69,31 @@ class FakeEndpoint:
     def __init__(self, *results: "Exception | Deferred[Any] | None") -> None:
         self.results = list(results)
         self.attempts = 0
-        self.transport = StringTransport()
 
     def connect(self, protocolFactory: Any) -> "Deferred[Any]":
         self.attempts += 1
+        self.transport = FakeTransport()
         result = self.results.pop(0)
         if isinstance(result, Exception):
             return fail(result)
-        line = protocolFactory.buildProtocol(None)
+        connection = protocolFactory.buildProtocol(None)
         if isinstance(result, Deferred):
-            return result.addCallback(lambda _nothing: self._connected(line))
-        return succeed(self._connected(line))
+            return result.addCallback(lambda _nothing: self._connected(connection))
+        return succeed(self._connected(connection))
 
-    def _connected(self, line: Any) -> Any:
-        self.line = line
-        line.makeConnection(self.transport)
-        return line
+    def _connected(self, connection: Any) -> Any:
+        self.connection = connection
+        connection.makeConnection(self.transport)
+        return connection
 
 
 class ConnectingTests(SynchronousTestCase):
     """The one step that is tried again, because nothing was sent yet."""
 
-    def connect(self, *results: Any, uniform: Any = max) -> "Deferred[Any]":
+    def connect(self, *results: Any, random_delay: Any = max) -> "Deferred[Any]":
         self.clock = Clock()
         self.endpoint = FakeEndpoint(*results)
-        return _PatientEndpoint(self.clock, self.endpoint, uniform, set()).connect(Factory.forProtocol(Protocol))
+        return RetryingEndpoint(self.clock, self.endpoint, random_delay, {}).connect(Factory.forProtocol(Protocol))
 
     def assertFault(self, connecting: "Deferred[Any]", words: str) -> None:
         error = self.failureResultOf(connecting, RobotError).value
@@ -111,18 +124,18 @@ class ConnectingTests(SynchronousTestCase):
 
     def test_jitter(self) -> None:
         """The waits are random within their bounds, so that many do not come back at the same moment."""
-        waits = {tuple(random.Random(seed).uniform(*bounds) for bounds in BACK_OFFS) for seed in range(9)}
+        waits = {tuple(random.Random(seed).uniform(*bounds) for bounds in RETRY_DELAYS) for seed in range(9)}
         self.assertEqual(len(waits), 9)
         asked: list[tuple[float, float]] = []
 
-        def uniform(low: float, high: float) -> float:
+        def random_delay(low: float, high: float) -> float:
             asked.append((low, high))
             return low
 
-        done = self.connect(*[ConnectionRefusedError()] * 3, uniform=uniform)
+        done = self.connect(*[ConnectionRefusedError()] * 3, random_delay=random_delay)
         self.clock.pump([0.1, 0.3])
         self.assertFault(done, "refused")
-        self.assertEqual(asked, list(BACK_OFFS))
+        self.assertEqual(asked, list(RETRY_DELAYS))
 
     def test_otherErrors(self) -> None:
         """No such name, no route, or whatever else: it is not tried again, and says no more than its type."""
@@ -162,7 +175,7 @@ class ConnectingTests(SynchronousTestCase):
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertTrue(self.endpoint.transport.disconnected or self.endpoint.transport.disconnecting)
-        self.endpoint.line.connectionLost(Failure(ConnectionDone()))
+        self.endpoint.connection.connectionLost(Failure(ConnectionDone()))
         del self.endpoint
         gc.collect()
         self.assertEqual(self.flushLoggedErrors(), [])
@@ -215,7 +228,7 @@ class HttpTestCase(TestCase):
 
     def setUp(self) -> None:
         self.peer = OpenAIPeer(reactor)
-        self.http = Http(reactor)
+        self.http = HttpClient(reactor)
         self.addCleanup(self.http.close)
 
     def listen(self, factory: Any, context: Any = None) -> int:
@@ -228,13 +241,18 @@ class HttpTestCase(TestCase):
         number: int = port.getHost().port
         return number
 
-    async def ask(self, text: str, url: str | None = None, http: Http | None = None) -> Response:
+    async def ask(self, text: str, url: str | None = None, http: HttpClient | None = None) -> Response:
         """The answer's head."""
         if url is None:
             url = f"http://127.0.0.1:{self.listen(self.peer)}"
         body = b'{"stream": true, "messages": [{"content": "%b"}]}' % text.encode()
         http = http or self.http
-        return await http.within(5.0, http.post(url + "/v1/chat/completions", body, {}))
+        return await within(reactor, 5.0, http.post(url + "/v1/chat/completions", body, {}))
+
+    async def ask_all(self, text: str, url: str | None = None, limit: int = 10_000) -> bytes:
+        """The answer's body."""
+        answer = await self.ask(text, url)
+        return await answer.read_all(limit)
 
     async def assertFault(self, fault: Fault, words: str, work: Awaitable[object]) -> None:
         with self.assertRaises(RobotError) as caught:
@@ -269,14 +287,16 @@ class NetworkTests(HttpTestCase):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-            await self.assertFault(Fault.UNREACHABLE, "refused", self.ask("", url, Http(reactor, uniform=_soon)))
+            await self.assertFault(
+                Fault.UNREACHABLE, "refused", self.ask("", url, HttpClient(reactor, random_delay=_soon))
+            )
 
     async def test_reachedWhileItStarts(self) -> None:
         """A server that listens a moment later is reached, and asked once."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             number = unused.getsockname()[1]
-        http = Http(reactor, uniform=lambda low, high: 0.05)
+        http = HttpClient(reactor, random_delay=lambda low, high: 0.05)
         self.addCleanup(http.close)
         asking = Deferred.fromCoroutine(self.ask("hello", f"http://127.0.0.1:{number}", http))
         await deferLater(reactor, 0.02)
@@ -309,7 +329,7 @@ class TlsTests(HttpTestCase):
         """With a certificate that is right there is an answer, and hanging up is seen at once."""
         self.trust()
         url = f"https://localhost:{self.listen(self.peer, ServerContext(str(self.path)))}"
-        self.assertIn(b"hello", await read_body(await self.ask("hello", url), 10_000))
+        self.assertIn(b"hello", await self.ask_all("hello", url))
         answer = await self.ask("hang between", url)
         self.assertIn(b"Hel", await answer.read())
         await self.assertHangsUp(answer.close)
@@ -375,23 +395,14 @@ class PoolTests(HttpTestCase):
         """After a whole answer the connection serves the next question."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         for _ in range(3):
-            self.assertIn(b"hello", await read_body(await self.ask("hello", url), 10_000))
+            self.assertIn(b"hello", await self.ask_all("hello", url))
         self.assertEqual(self.peer.connections, 1)
 
     async def test_isNotKeptAfterHangingUp(self) -> None:
         """A connection that was left in the middle is not used again."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         (await self.ask("hang between", url)).close()
-        await read_body(await self.ask("hello", url), 10_000)
-        self.assertEqual(self.peer.connections, 2)
-
-    async def test_abortedInThePool(self) -> None:
-        """A connection that was left in the moment in which it got into the pool is passed over."""
-        url = f"http://127.0.0.1:{self.listen(self.peer)}"
-        answer = await self.ask("hello", url)
-        await read_body(answer, 10_000)
-        answer._line.abort()
-        self.assertIn(b"hello", await read_body(await self.ask("hello", url), 10_000))
+        await self.ask_all("hello", url)
         self.assertEqual(self.peer.connections, 2)
 
     async def test_ipv6(self) -> None:
@@ -408,16 +419,16 @@ class PoolTests(HttpTestCase):
             answers = [await self.ask(text, url) for _ in range(2)]
         await self.http.close()
         await until(lambda: self.peer.open == 0, HANG_UP)
-        await self.assertFault(Fault.BROKEN_ANSWER, "cut", read_body(answers[0], 10_000))
+        await self.assertFault(Fault.BROKEN_ANSWER, "cut", answers[0].read_all(10_000))
 
     async def test_closingAfterTheEnd(self) -> None:
         """Closing an answer that is over does not harm the next one on the same connection."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         first = await self.ask("hello", url)
-        await read_body(first, 10_000)
+        await first.read_all(10_000)
         second = await self.ask("hello", url)
         first.close()
-        self.assertIn(b"hello", await read_body(second, 10_000))
+        self.assertIn(b"hello", await second.read_all(10_000))
         self.assertEqual(self.peer.connections, 1)
 
     async def test_nothingIsSentTwice(self) -> None:
@@ -425,12 +436,14 @@ class PoolTests(HttpTestCase):
         server = Silent(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         url = f"http://127.0.0.1:{self.listen(server)}"
         for method in (self.http.post(url, b"1", {}), self.http.get(url, {})):
-            self.assertEqual(await read_body(await self.http.within(5, method), 10), b"{}")
+            answer = await within(reactor, 5, method)
+            self.assertEqual(await answer.read_all(10), b"{}")
         closing = Closing()
         url = f"http://127.0.0.1:{self.listen(closing)}"
         for number, work in enumerate((lambda: self.http.post(url, b"1", {}), lambda: self.http.get(url, {})), 1):
-            await read_body(await self.http.within(5, work()), 10)
-            await self.assertFault(Fault.BROKEN_ANSWER, "ResponseNeverReceived", self.http.within(5, work()))
+            answer = await within(reactor, 5, work())
+            await answer.read_all(10)
+            await self.assertFault(Fault.BROKEN_ANSWER, "ResponseNeverReceived", within(reactor, 5, work()))
             self.assertEqual((closing.requests, closing.connections), (2 * number, number))
 
     def test_isKeptShorterThanByServers(self) -> None:
@@ -516,16 +529,16 @@ class ReadingTests(HttpTestCase):
     async def test_limit(self) -> None:
         """More than the limit is a broken answer, and the rest is not fetched; as much as the limit is none."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
-        await self.assertFault(Fault.BROKEN_ANSWER, "too large", read_body(await self.ask("flood", url), 100_000))
+        await self.assertFault(Fault.BROKEN_ANSWER, "too large", self.ask_all("flood", url, limit=100_000))
         await until(lambda: self.peer.lost, HANG_UP)
-        size = len(await read_body(await self.ask("whole", url), 100_000))
-        self.assertEqual(len(await read_body(await self.ask("whole", url), size)), size)
-        await self.assertFault(Fault.BROKEN_ANSWER, "too large", read_body(await self.ask("whole", url), size - 1))
+        size = len(await self.ask_all("whole", url, limit=100_000))
+        self.assertEqual(len(await self.ask_all("whole", url, limit=size)), size)
+        await self.assertFault(Fault.BROKEN_ANSWER, "too large", self.ask_all("whole", url, limit=size - 1))
 
     async def test_cut(self) -> None:
         """A body that ends before its end is a broken answer."""
         for text in ("cut", "reset"):
-            await self.assertFault(Fault.BROKEN_ANSWER, "cut", read_body(await self.ask(text), 10_000))
+            await self.assertFault(Fault.BROKEN_ANSWER, "cut", self.ask_all(text))
 
     async def test_endlessHead(self) -> None:
         """A head, or interim answers, without end are a broken answer."""
@@ -534,28 +547,28 @@ class ReadingTests(HttpTestCase):
 
     async def test_slowReader(self) -> None:
         """Time passes only while we wait for the network: whoever reads slowly loses nothing."""
-        patience = self.http.patience(0.2)
+        budget = TimeBudget(reactor, 0.2)
         with await self.ask("slow") as answer:
             for _ in range(3):
-                self.assertTrue(await patience.read(answer))
-                patience.renew(0.2)
+                self.assertTrue(await budget.read(answer))
+                budget.reset(0.2)
                 await deferLater(reactor, 0.3)
         with await self.ask("hang between") as answer:
-            await patience.read(answer)
-            await self.assertFault(Fault.TIMED_OUT, "0.2 s", patience.read(answer))
+            await budget.read(answer)
+            await self.assertFault(Fault.TIMED_OUT, "0.2 s", budget.read(answer))
 
 
-class PatienceTests(SynchronousTestCase):
+class TimeBudgetTests(SynchronousTestCase):
     """A time for several steps."""
 
     def test_together(self) -> None:
         """Steps share their time, pauses between them cost nothing, and a new time is whole."""
         clock = Clock()
-        patience = Http(clock).patience(10.0)
+        budget = TimeBudget(clock, 10.0)
 
         def wait() -> tuple["Deferred[int]", "Deferred[int]"]:
             step: Deferred[int] = Deferred()
-            return step, Deferred.fromCoroutine(patience.wait(step))
+            return step, Deferred.fromCoroutine(budget.wait(step))
 
         for _ in range(2):
             step, done = wait()
@@ -571,7 +584,7 @@ class PatienceTests(SynchronousTestCase):
         step, done = wait()
         clock.advance(0.0)
         self.failureResultOf(done, RobotError)
-        patience.renew(3.0)
+        budget.reset(3.0)
         step, done = wait()
         clock.advance(2.9)
         step.callback(8)
@@ -583,7 +596,7 @@ class CodingTests(SynchronousTestCase):
     """Compression that nobody asked for."""
 
     def decode(self, *pieces: bytes, coding: bytes = b"gzip") -> bytes:
-        found = coding_of([coding])
+        found = decoder_for([coding])
         decoded = b""
         for piece in pieces:
             found.feed(piece)
@@ -605,7 +618,7 @@ class CodingTests(SynchronousTestCase):
     def test_flushed(self) -> None:
         """What the server flushed is there at once, before the end."""
         packer = zlib.compressobj(wbits=31)
-        found = coding_of([b"x-gzip"])
+        found = decoder_for([b"x-gzip"])
         found.feed(packer.compress(b"data: a\n\n") + packer.flush(zlib.Z_SYNC_FLUSH))
         self.assertEqual(found.take(), b"data: a\n\n")
         self.assertEqual(found.take(), b"")
@@ -617,7 +630,7 @@ class CodingTests(SynchronousTestCase):
             data = packer.compress(bytes(MAX_PIECE + rest)) + packer.flush(zlib.Z_SYNC_FLUSH)
             for missing in (4, 5):  # bytes of the flush's mark, which tells nothing
                 expected = len(zlib.decompressobj(31).decompress(data[:-missing]))
-                found = coding_of([b"gzip"])
+                found = decoder_for([b"gzip"])
                 found.feed(data[:-missing])
                 self.assertEqual(sum(len(found.take()) for _ in range(3)), expected)
 
@@ -625,7 +638,7 @@ class CodingTests(SynchronousTestCase):
         """A gigabyte in a megabyte is inflated as far as it is asked for."""
         packer = zlib.compressobj(wbits=31)
         bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100))
-        found = coding_of([b"gzip"])
+        found = decoder_for([b"gzip"])
         found.feed(bomb)
         self.assertEqual(len(found.take()), MAX_PIECE)
 
@@ -640,23 +653,65 @@ class CodingTests(SynchronousTestCase):
             self.assertEqual(error.fault, Fault.BROKEN_ANSWER)
 
 
-class LineTests(SynchronousTestCase):
-    """A connection as the pool's users have it."""
+class ConnectionTests(SynchronousTestCase):
+    """A connection between its transport and twisted.web's protocol."""
 
-    def test_nothingAfterTooMuch(self) -> None:
-        """After a head that is too large nothing more is passed on."""
+    def connect(self, factory: Any) -> "tuple[Any, StringTransport]":
+        connection = ConnectionFactory(factory, {}).buildProtocol(None)
+        transport = StringTransport()
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def test_headTooLarge(self) -> None:
+        """After a head that is too large nothing more is passed on; bodies and later heads are not part of it."""
         received: list[bytes] = []
 
-        class User(Protocol):
+        class Recorder(Protocol):
             def dataReceived(self, data: bytes) -> None:
                 received.append(data)
 
-        line = TrackedConnection(User(), set())
-        transport = StringTransport()
-        line.makeConnection(transport)
-        line.expect_head()
-        line.dataReceived(b"x" * connecting.MAX_HEAD)
-        line.dataReceived(b"x")
-        line.dataReceived(b"x")
-        self.assertEqual(len(received), 1)
-        self.assertTrue(transport.disconnecting or transport.disconnected)
+        for send in (lambda wire: wire.write(b"request"), lambda wire: wire.writeSequence([b"request"])):
+            connection, transport = self.connect(Factory.forProtocol(Recorder))
+            for _ in range(2):
+                send(connection)
+                connection.dataReceived(b"x" * MAX_HEAD)
+                connection.resumeProducing()
+                connection.dataReceived(b"body")
+            self.assertEqual(len(received), 4)
+            send(connection)
+            connection.dataReceived(b"x" * MAX_HEAD)
+            received.clear()
+            for _ in range(2):
+                connection.dataReceived(b"x")
+            self.assertEqual((received, transport.disconnecting), ([], True))
+
+    def test_stoppedBeforeItsEnd(self) -> None:
+        """A connection whose response is left just before its end, which has arrived already, is not used again."""
+        endpoint = FakeEndpoint(None, None)
+        agent = Agent.usingEndpointFactory(Clock(), Endpoints(endpoint), HTTPConnectionPool(Clock()))
+
+        class Impatient(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                body: Any = self.transport
+                body.stopProducing()
+
+        for attempt in (1, 2):
+            response = agent.request(b"GET", b"http://server/")
+            response.addCallback(lambda response: response.deliverBody(Impatient()))
+            self.assertEqual(endpoint.attempts, attempt)
+            endpoint.connection.dataReceived(
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"
+            )
+            self.successResultOf(response)
+            self.assertTrue(endpoint.transport.disconnected)
+
+
+@implementer(IAgentEndpointFactory)
+class Endpoints:
+    """Gives an agent always the same endpoint."""
+
+    def __init__(self, endpoint: FakeEndpoint) -> None:
+        self._endpoint = RetryingEndpoint(Clock(), endpoint, max, {})
+
+    def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
+        return self._endpoint

@@ -322,7 +322,7 @@ class TimeTests(OpenAITestCase):
 
     async def test_unreachable(self) -> None:
         """Nobody there, also after two more attempts."""
-        self.patch(connecting, "BACK_OFFS", ((0.01, 0.02),) * 2)
+        self.patch(connecting, "RETRY_DELAYS", ((0.01, 0.02),) * 2)
         port = reactor.listenTCP(0, self.peer, interface="127.0.0.1")
         url = base_url(f"http://127.0.0.1:{port.getHost().port}")
         await port.stopListening()

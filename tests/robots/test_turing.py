@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
@@ -26,6 +26,8 @@ from securechat.robots.turing import robot as turing
 from securechat.robots.turing.messages import ERRORS, Place, TuringError, encrypted, parse_answer, request
 from securechat.robots.turing.robot import TuringRobot, until_midnight
 from tests.harness.turing_peer import KEY, PATH, SECRET, TuringPeer
+
+reactor: Any = installed
 
 USER_ID = "a" * 32
 SERVICE_HOSTS = ("openapi.tuling123.com", "openapi.turingapi.com")  # the documented ones, of which the second is newer
@@ -87,7 +89,7 @@ class TuringTestCase(TestCase):
 
     def start(self, **options: Any) -> None:
         self.peer = TuringPeer(reactor, **options)
-        port = cast(Any, reactor).listenTCP(0, Site(self.peer), interface="127.0.0.1")
+        port = reactor.listenTCP(0, Site(self.peer), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}{PATH}"
         self.robot = self.make()
@@ -140,8 +142,8 @@ class AnswerTests(TuringTestCase):
 
     async def test_bothServices(self) -> None:
         """Each of the service's documented hosts is asked by its own name."""
-        theirs = cast(Any, reactor).installNameResolver(EveryHostIsThisOne())
-        self.addCleanup(cast(Any, reactor).installNameResolver, theirs)
+        theirs = reactor.installNameResolver(EveryHostIsThisOne())
+        self.addCleanup(reactor.installNameResolver, theirs)
         for host in SERVICE_HOSTS:
             robot = self.make(url=self.url.replace("127.0.0.1", host))
             self.assertEqual(await say(robot, "你好"), "你好")
@@ -268,8 +270,8 @@ class FaultTests(TuringTestCase):
         """A reply that is cancelled while it waits for its second chance does not take it."""
         asking = Deferred.fromCoroutine(say(self.robot, "8008"))
         while not self.peer.asked:
-            await deferLater(cast(Any, reactor), 0.01)
-        await deferLater(cast(Any, reactor), 0.1)
+            await deferLater(reactor, 0.01)
+        await deferLater(reactor, 0.1)
         asking.cancel()
         with self.assertRaises(CancelledError):
             await asking
@@ -290,7 +292,7 @@ class FaultTests(TuringTestCase):
 
     async def test_unreachable(self) -> None:
         """A port where nobody listens, and a name that does not exist."""
-        port = cast(Any, reactor).listenTCP(0, Site(self.peer), interface="127.0.0.1")
+        port = reactor.listenTCP(0, Site(self.peer), interface="127.0.0.1")
         url = f"http://127.0.0.1:{port.getHost().port}/"
         await port.stopListening()
         await self.assertFault(Fault.UNREACHABLE, "x", self.make(url=url))
@@ -300,11 +302,11 @@ class FaultTests(TuringTestCase):
         """A reply that is cancelled hangs up at once."""
         asking = Deferred.fromCoroutine(say(self.robot, "hang"))
         while not self.peer.asked:
-            await deferLater(cast(Any, reactor), 0.01)
+            await deferLater(reactor, 0.01)
         asking.cancel()
         with self.assertRaises(CancelledError):
             await asking
-        await deferLater(cast(Any, reactor), 0.1)
+        await deferLater(reactor, 0.1)
         self.assertEqual(self.peer.lost, 1)
 
 

@@ -82,7 +82,7 @@ class Reply:
     def __init__(self) -> None:
         self.tokens = 0  # chunks that had something, also thoughts: they tell that the model is at work
         self.is_over = False  # the server said that all is said
-        self.finish: str | None = None  # how the model's turn ended
+        self.finish_reason: str | None = None  # how the model's turn ended
         self._visible = VisibleText()
         self._has_text = False
         self._events: EventStream | None = None
@@ -127,15 +127,15 @@ class Reply:
         yield from self._judge()
 
     def _judge(self) -> Iterator[str]:
-        if self.finish is None:
+        if self.finish_reason is None:
             raise RobotError(
                 Fault.BROKEN_ANSWER, _("the reply was aborted") if self.is_over else _("the reply was cut")
             )
-        if self.finish in ABORTED:
+        if self.finish_reason in ABORTED:
             raise RobotError(Fault.BROKEN_ANSWER, _("the reply was aborted"))
-        if self.finish == "content_filter":
+        if self.finish_reason == "content_filter":
             raise RobotError(Fault.REFUSED, _("a content filter ended the reply"))
-        if self.finish in LENGTH:
+        if self.finish_reason in LENGTH:
             if not self._has_text:
                 raise RobotError(Fault.TOO_LONG, _("no room was left for the reply"))
             # What there is is worth remembering, so that the user can ask to go on: no fault.
@@ -172,7 +172,7 @@ class Reply:
             if text:
                 yield from self._text(self._visible.feed(text))
             if isinstance(finish, str) and finish:  # an empty one means nothing
-                self.finish = finish
+                self.finish_reason = finish
 
     def _text(self, text: str) -> Iterator[str]:
         if text:

@@ -17,7 +17,9 @@ from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_text
 from securechat.i18n import N_, _
 from securechat.robots import options as values
-from securechat.robots.http.client import Http, Response, TimeBudget, read_body
+from securechat.robots.http.client import HttpClient, IHttpReactor
+from securechat.robots.http.response import Response
+from securechat.robots.http.time_budget import TimeBudget
 from securechat.robots.interface import IRobot, IRobotMaker, Option
 from securechat.robots.openai.errors import error_in, retry_after
 from securechat.robots.openai.messages import Reply, model_names, parse_json, request
@@ -42,7 +44,7 @@ class OpenAIRobot:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IHttpReactor,
         *,
         url: URL,
         key: str | None = None,
@@ -54,7 +56,8 @@ class OpenAIRobot:
         first_timeout: float = float(DEFAULT_FIRST_TIMEOUT),
         stream: bool = True,
     ) -> None:
-        self._http = Http(reactor)
+        self._reactor = reactor
+        self._http = HttpClient(reactor)
         self._chat_url = url.child("chat", "completions").to_text()
         self._models_url = url.child("models").to_text()
         self._key = key
@@ -73,72 +76,72 @@ class OpenAIRobot:
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         try:
-            patience = self._http.patience(self._first_timeout)
-            model = self._model or self._found_model or await self._find_model(patience)
+            budget = TimeBudget(self._reactor, self._first_timeout)
+            model = self._model or self._found_model or await self._find_model(budget)
             body = request(model, conversation.turns, **self._question)
             headers = {**self._headers, "Content-Type": "application/json"}
-            with await patience.wait(self._http.post(self._chat_url, body, headers)) as answer:
-                if not 200 <= answer.code < 300:
-                    raise await self._refusal(answer)
-                answer.limit = MAX_BODY
+            with await budget.wait(self._http.post(self._chat_url, body, headers)) as response:
+                if not 200 <= response.code < 300:
+                    raise await self._error(response)
+                response.limit = MAX_BODY
                 reply = Reply()
-                while data := await self._more(answer, reply, patience):
+                while data := await self._read(response, reply, budget):
                     before = reply.tokens
                     for text in reply.feed(data):
                         yield text
                     if reply.tokens > before and self._stream:
-                        patience.renew(self._timeout)
-                    if reply.is_over or reply.finish is not None:
-                        patience.renew(min(patience.left, END_TIMEOUT))
+                        budget.reset(self._timeout)
+                    if reply.is_over or reply.finish_reason is not None:
+                        budget.reset(min(budget.left, END_TIMEOUT))
                 for text in reply.end():
                     yield text
         except RobotError as error:
             raise self._without_key(error) from None
 
-    async def _more(self, answer: Response, reply: Reply, patience: TimeBudget) -> bytes:
+    async def _read(self, response: Response, reply: Reply, budget: TimeBudget) -> bytes:
         """The next bytes; none at the end, which after the last word may be as it will."""
         try:
-            return await patience.read(answer)
+            return await budget.read(response)
         except RobotError:
-            if reply.is_over or reply.finish is not None:
+            if reply.is_over or reply.finish_reason is not None:
                 return b""
             raise
 
-    async def _find_model(self, patience: TimeBudget) -> str:
+    async def _find_model(self, budget: TimeBudget) -> str:
         """The first model that the server lists, other than those that only compute embeddings."""
-        names = await self._list_models(patience)
+        names = await self._list_models(budget)
         if not names:
             raise RobotError(Fault.REFUSED, _("the server lists no model: say which one, with -R model=NAME"))
         self._found_model = next((name for name in names if "embed" not in name.lower()), names[0])
         return self._found_model
 
-    async def _list_models(self, patience: TimeBudget) -> list[str]:
-        with await patience.wait(self._http.get(self._models_url, self._headers)) as answer:
-            if answer.code != 200:
-                raise await self._refusal(answer, is_list=True)
-            return model_names(await patience.wait(read_body(answer, MAX_MODELS)))
+    async def _list_models(self, budget: TimeBudget) -> list[str]:
+        with await budget.wait(self._http.get(self._models_url, self._headers)) as response:
+            if response.code != 200:
+                raise await self._error(response, is_list=True)
+            return model_names(await budget.wait(response.read_all(MAX_MODELS)))
 
-    async def _refusal(self, answer: Response, *, is_list: bool = False) -> RobotError:
+    async def _error(self, response: Response, *, is_list: bool = False) -> RobotError:
         """What a status other than success means."""
         try:
-            body = await self._http.patience(self._timeout).wait(read_body(answer, MAX_ERROR))
+            body = await TimeBudget(self._reactor, self._timeout).wait(response.read_all(MAX_ERROR))
             value = parse_json(body)
         except RobotError:  # what it says would be nice to have, and is not needed
             body, value = b"", None
-        after = answer.headers.getRawHeaders(b"retry-after", [b""])[0]
-        error = error_in(value, answer.code, retry_after(after))
-        if is_page(answer, body) and answer.code not in (401, 429, 503):
+        after = response.headers.getRawHeaders(b"retry-after", [b""])[0]
+        error = error_in(value, response.code, retry_after(after))
+        if is_html(response, body) and response.code not in (401, 429, 503):
             error = RobotError(Fault.BROKEN_ANSWER, f"{error}: " + _("a page in HTML, not the API's answer"))
-        elif answer.code == 404 and not is_list:
+        elif response.code == 404 and not is_list:
             self._found_model = None
             error = RobotError(
-                error.fault, f"{error}: " + _("no such model or address") + f"; {await self._models_there_are()}"
+                error.fault, f"{error}: " + _("no such model or address") + f"; {await self._available_models()}"
             )
         return error
 
-    async def _models_there_are(self) -> str:
+    async def _available_models(self) -> str:
         try:
-            names = await self._list_models(self._http.patience(self._timeout))
+            names = await self._list_models(TimeBudget(self._reactor, self._timeout))
         except RobotError:
             return _("the server lists no models")
         shown = ["".join(filter(str.isprintable, name))[:MAX_NAME] for name in names[:NAMED_MODELS]]
@@ -154,9 +157,9 @@ class OpenAIRobot:
         return self._http.close()
 
 
-def is_page(answer: Response, body: bytes) -> bool:
+def is_html(response: Response, body: bytes) -> bool:
     """Whether somebody else answered, such as a proxy."""
-    kinds = answer.headers.getRawHeaders(b"content-type") or [b""]
+    kinds = response.headers.getRawHeaders(b"content-type") or [b""]
     return kinds[0].lower().startswith(b"text/html") or body.lstrip()[:1] == b"<"
 
 

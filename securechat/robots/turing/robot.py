@@ -17,7 +17,8 @@ from securechat.conversation import Conversation, Notice
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_secret
 from securechat.i18n import N_, _
-from securechat.robots.http.client import Http, read_body
+from securechat.robots.http.client import HttpClient, IHttpReactor
+from securechat.robots.http.time_budget import within
 from securechat.robots.interface import IRobot, IRobotMaker, Option
 from securechat.robots.options import parse_address, parse_seconds
 from securechat.robots.turing.messages import (
@@ -55,7 +56,7 @@ class TuringRobot:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IHttpReactor,
         api_key: str,
         *,
         url: str = DEFAULT_URL,
@@ -67,7 +68,7 @@ class TuringRobot:
     ) -> None:
         """`wall_clock` tells the seconds since 1970: the service compares them with its own, and quotas end by them."""
         self._reactor = reactor
-        self._http = Http(reactor)
+        self._http = HttpClient(reactor)
         self._api_key = api_key
         self._url = url
         self._place = place
@@ -85,7 +86,7 @@ class TuringRobot:
             limits = _("I understand at most {limit} characters at once, and those were {size}. Say it in less?")
             yield Notice(limits.format(limit=MAX_TEXT, size=len(text)))
         else:
-            yield await self._http.within(self._timeout, self._ask(text, conversation.user_id))
+            yield await within(self._reactor, self._timeout, self._ask(text, conversation.user_id))
 
     async def _ask(self, text: str, user_id: str) -> str:
         """Ask, and once more if the service's code says that it may help."""
@@ -104,10 +105,10 @@ class TuringRobot:
         body = request(text, self._api_key, user_id, self._place, self._group)
         if self._secret is not None:
             body = encrypted(body, self._api_key, self._secret, int(self._wall_clock() * 1000))
-        answer = await self._http.post(self._url, body, {"Content-Type": "application/json; charset=UTF-8"})
-        reply = await read_body(answer, MAX_BODY)
-        if answer.code != OK:
-            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=answer.code))
+        response = await self._http.post(self._url, body, {"Content-Type": "application/json; charset=UTF-8"})
+        reply = await response.read_all(MAX_BODY)
+        if response.code != OK:
+            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=response.code))
         try:
             return parse_answer(reply)
         except TuringError as error:
