@@ -26,9 +26,9 @@ from securechat.robots.openai.messages import model_names, request
 from securechat.robots.openai.robot import OpenAIRobot, base_url
 from securechat.robots.openai.visible_text import VisibleText
 from securechat.robots.registry import make_robot
+from tests.harness.http import HANG_UP, until
 from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer, chunk, data
 from tests.harness.streams import cut, read
-from tests.robots.test_http import HANG_UP, until
 from tests.robots.test_sse import PLACES
 
 reactor: Any = installed

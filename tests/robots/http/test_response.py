@@ -1,0 +1,90 @@
+"""Reading responses over real sockets: back-pressure, limits and hanging up."""
+
+from typing import Any
+
+from twisted.internet import reactor as installed
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall, deferLater
+
+from securechat.errors import Fault
+from securechat.robots.http.time_budget import TimeBudget
+from tests.harness.http import HANG_UP, HttpTestCase, until
+
+reactor: Any = installed
+
+
+class ReadingTests(HttpTestCase):
+    """Bodies: no faster than they are asked for, and no further than they may go."""
+
+    async def test_backPressure(self) -> None:
+        """Of what nobody asks for, nothing more is read, however much the server has."""
+        with await self.ask("flood") as answer:
+            self.assertTrue(await answer.read())
+            await deferLater(reactor, 0.2)
+            sent = self.peer.sent
+            await deferLater(reactor, 0.1)
+            self.assertEqual(self.peer.sent, sent, "the server could go on")
+            self.assertLess(sum(map(len, answer._body._received)), 256 * 1024)
+            for _ in range(1000):
+                await answer.read()
+            self.assertGreater(self.peer.sent, sent)
+            await self.assertHangsUp(answer.close)
+
+    async def test_hangsUp(self) -> None:
+        """Closed or cancelled at any moment, the connection is closed at once."""
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        asking = Deferred.fromCoroutine(self.ask("hang", url))
+        await until(lambda: self.peer.asked)
+        await self.assertHangsUp(asking.cancel)
+        with self.assertRaises(CancelledError):
+            await asking
+        self.peer.lost.clear()
+        with await self.ask("hang after head", url) as answer:
+            reading = Deferred.fromCoroutine(answer.read())
+            reading.cancel()
+            with self.assertRaises(CancelledError):
+                await reading
+            await self.assertHangsUp(answer.close)
+
+    async def test_takesTurns(self) -> None:
+        """While a little data becomes much, everybody else goes on."""
+        counted: list[int] = []
+        turns = LoopingCall(counted.append, 1)
+        turns.start(0.0)
+        with await self.ask("bomb") as answer:
+            before = len(counted)
+            for _ in range(100):
+                await answer.read()
+        turns.stop()
+        self.assertGreater(len(counted) - before, 50)
+
+    async def test_limit(self) -> None:
+        """More than the limit is a broken answer, and the rest is not fetched; as much as the limit is none."""
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        await self.assertFault(Fault.BROKEN_ANSWER, "too large", self.ask_all("flood", url, limit=100_000))
+        await until(lambda: self.peer.lost, HANG_UP)
+        size = len(await self.ask_all("whole", url, limit=100_000))
+        self.assertEqual(len(await self.ask_all("whole", url, limit=size)), size)
+        await self.assertFault(Fault.BROKEN_ANSWER, "too large", self.ask_all("whole", url, limit=size - 1))
+
+    async def test_cut(self) -> None:
+        """A body that ends before its end is a broken answer."""
+        for text in ("cut", "reset"):
+            await self.assertFault(Fault.BROKEN_ANSWER, "cut", self.ask_all(text))
+
+    async def test_endlessHead(self) -> None:
+        """A head, or interim answers, without end are a broken answer."""
+        for text in ("head", "interim"):
+            await self.assertFault(Fault.BROKEN_ANSWER, "ConnectionAborted", self.ask(text))
+
+    async def test_slowReader(self) -> None:
+        """Time passes only while we wait for the network: whoever reads slowly loses nothing."""
+        budget = TimeBudget(reactor, 0.2)
+        with await self.ask("slow") as answer:
+            for _ in range(3):
+                self.assertTrue(await budget.read(answer))
+                budget.reset(0.2)
+                await deferLater(reactor, 0.3)
+        with await self.ask("hang between") as answer:
+            await budget.read(answer)
+            await self.assertFault(Fault.TIMED_OUT, "0.2 s", budget.read(answer))
