@@ -1,11 +1,15 @@
 """A robot whose chunks a test gives out one by one."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from securechat.conversation import Conversation
+from securechat.conversation import Conversation, Speaker, Turn
+from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
 
 
@@ -65,3 +69,29 @@ class PuppetRobot:
         """Let the reply end in an error."""
         assert self._next is not None
         self._next.errback(error)
+
+
+def conversation(user: str = "ann", text: str = "x") -> Conversation:
+    return Conversation(user, [Turn(Speaker.USER, text)])
+
+
+class Listener:
+    """Someone who asks a robot. `heard` is what came; `done` fires when there is no more."""
+
+    def __init__(self, robot: object, user: str = "ann", text: str = "x") -> None:
+        self.heard: list[str] = []
+        self.done = Deferred.fromCoroutine(self._listen(cast(IRobot, robot).reply(conversation(user, text))))
+
+    async def _listen(self, chunks: AsyncGenerator[str, None]) -> None:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                self.heard.append(chunk)
+
+
+class ListenerTestCase(SynchronousTestCase):
+    def fault_of(self, listener: Listener) -> Fault:
+        return cast(RobotError, self.failureResultOf(listener.done, RobotError).value).fault
+
+    def abandon(self, listener: Listener) -> None:
+        listener.done.cancel()
+        self.failureResultOf(listener.done, CancelledError)

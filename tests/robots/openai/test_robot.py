@@ -1,13 +1,10 @@
 """The robot for OpenAI-compatible servers against one that speaks as they do, over real sockets."""
 
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from twisted.internet import reactor as installed
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -19,17 +16,12 @@ from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.http import endpoint as connecting
 from securechat.robots.interface import IRobot
-from securechat.robots.openai import messages as completions
 from securechat.robots.openai import robot as module
-from securechat.robots.openai.errors import MAX_RETRY_AFTER, error_in, retry_after
-from securechat.robots.openai.messages import model_names, request
+from securechat.robots.openai.errors import MAX_RETRY_AFTER
 from securechat.robots.openai.robot import OpenAIRobot, base_url
-from securechat.robots.openai.visible_text import VisibleText
 from securechat.robots.registry import make_robot
 from tests.harness.http import HANG_UP, until
-from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer, chunk, data
-from tests.harness.streams import cut, read
-from tests.robots.test_sse import PLACES
+from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer
 
 reactor: Any = installed
 
@@ -553,167 +545,3 @@ class OptionTests(SynchronousTestCase):
         self.assertRefused("the robot's key", SECURECHAT_ROBOT_KEY=f"{KEY} y")
         for wrong in (f"{KEY}\r\nX: y", f"{KEY}é"):
             self.assertRefused("one line of ASCII", SECURECHAT_ROBOT_KEY=wrong)
-
-
-class VisibleTests(SynchronousTestCase):
-    """Of what a model says, what is seen."""
-
-    def show(self, *pieces: str) -> str:
-        visible = VisibleText()
-        return "".join(map(visible.feed, pieces)) + visible.end()
-
-    def test_thoughts(self) -> None:
-        """Those at the beginning are left out, however they are cut; later tags are words (trap 12)."""
-        for text, seen in (
-            ("<think>a</think>b", "b"),
-            (" \n<think></think>\n\n<think>x</thin</think> b </think>", "b </think>"),
-            ("a <think>b</think>", "a <think>b</think>"),
-            ("<thin", "<thin"),
-            ("<thing>", "<thing>"),
-            ("<think>a", ""),
-            ("<think>a</think", ""),
-            ("<think>a\ud83d", ""),
-            ("", ""),
-            ("  hello ", "hello "),
-        ):
-            self.assertEqual(self.show(text), seen, ascii(text))
-            self.assertEqual(self.show(*text), seen, ascii(text))
-
-    def test_nothingIsHeldBack(self) -> None:
-        """After the beginning every piece is shown at once."""
-        visible = VisibleText()
-        self.assertEqual([visible.feed(piece) for piece in ("<", "b", "<think>")], ["", "<b", "<think>"])
-
-    def test_halves(self) -> None:
-        """Halves of a pair come together; those that stand alone are replaced (trap 3)."""
-        self.assertEqual(self.show("a\ud83d", "\ude00b"), "a😀b")
-        self.assertEqual(self.show("\ud83d", "", "\ude00"), "😀")
-        self.assertEqual(
-            self.show("a\ud83d", "b\ude00", "\ud83d\ud83d", "\ude00c\ud83d"), "a\ufffdb\ufffd\ufffd😀c\ufffd"
-        )
-
-
-class ErrorTests(SynchronousTestCase):
-    """What a server means by an error."""
-
-    def test_everyShape(self) -> None:
-        """An error may be a text, an object, or half of one; codes are shown, words are not (trap 6)."""
-        for value, fault, codes in (
-            ({"error": "x"}, Fault.BROKEN_ANSWER, ""),
-            ({"error": {"message": "x", "code": "context_length_exceeded"}}, Fault.TOO_LONG, "context_length_exceeded"),
-            ({"error": {"message": "Rate limit", "type": "rate_limit_error"}}, Fault.BUSY, "rate_limit_error"),
-            ({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}, Fault.BUSY, "429, RESOURCE_EXHAUSTED"),
-            ({"error": {"code": "503"}}, Fault.BUSY, "503"),
-            ({"error": {"code": 401}}, Fault.REFUSED, "401"),
-            ({"error": {"type": "content_filter", "code": None}}, Fault.REFUSED, "content_filter"),
-            ({"error": {"code": "a b", "type": "x" * 65, "status": ["y"]}}, Fault.BROKEN_ANSWER, ""),
-            ({"error": "This model's maximum context length is 7."}, Fault.TOO_LONG, ""),
-            ({"detail": "x"}, Fault.BROKEN_ANSWER, ""),
-            (None, Fault.BROKEN_ANSWER, ""),
-            ([], Fault.BROKEN_ANSWER, ""),
-            (7, Fault.BROKEN_ANSWER, ""),
-        ):
-            error = error_in(value)
-            shown = "the server reports an error" + (f" ({codes})" if codes else "")
-            self.assertEqual((error.fault, str(error)), (fault, shown), value)
-
-    def test_retryAfter(self) -> None:
-        """Seconds, a date, or nothing sensible."""
-        for text, seconds in (
-            (b"0", 0.0),
-            (b" 12 ", 12.0),
-            (b"999999", MAX_RETRY_AFTER),
-            (b"Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
-            (b"Wed, 21 Oct 2099 07:28:00 GMT", MAX_RETRY_AFTER),
-            *((text, None) for text in (b"", b"-1", b"1.5", b"soon", b"\xd9\xa1", b"inf", b"9" * 400, b"Wed, 99")),
-        ):
-            self.assertEqual(retry_after(text), seconds, text)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("\ud83d"),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["choices", "delta", "message", "content", "finish_reason", "error", "index", "text"]),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=5,
-)
-BODIES = st.lists(
-    st.one_of(
-        st.binary(max_size=8),
-        JSON.map(lambda value: b"data: " + json.dumps(value).encode() + b"\n\n"),
-        JSON.map(lambda value: json.dumps(value).encode()),
-        st.text(max_size=5).map(lambda text: data(chunk(text.encode(errors="replace").decode()))),
-        st.sampled_from(["<think>", "</think>", "<thi", "\ud83d", "\ude00"]).map(
-            lambda text: b"data: " + json.dumps(chunk(text)).encode() + b"\n\n"
-        ),
-        st.sampled_from([data("[DONE]"), data(chunk(finish="stop")), b"error: {}\n", b":\n", b"\n"]),
-    ),
-    max_size=6,
-).map(b"".join)
-
-
-class BodyTests(SynchronousTestCase):
-    """A body's text and end, without a server."""
-
-    def test_tooLargeForOne(self) -> None:
-        """An answer that is no stream has its own bound (trap 17)."""
-        self.patch(completions, "MAX_WHOLE", 100)
-        whole = json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
-        self.assertEqual(read(whole), ("x", "well"))
-        self.assertEqual(read(whole, b" " * 100), ("", "BROKEN_ANSWER: the answer is too large"))
-
-    def test_beforeTheBeginning(self) -> None:
-        """Blanks and a byte order mark before an answer do not matter (trap 9)."""
-        whole = json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
-        for pieces in ((b"\r\n \xef\xbb\xbf" + whole,), (b"\xef", b"\xbb", b"\xbf", b"\n", whole)):
-            self.assertEqual(read(*pieces), ("x", "well"))
-
-    def test_errorThatIsNoJson(self) -> None:
-        """An error's line or event may hold just words (trap 6)."""
-        for body in (b"error: out of memory\n", b"event: error\ndata: {oops\n\n"):
-            self.assertEqual(read(body), ("", "BROKEN_ANSWER: the server reports an error"))
-
-    def test_afterTheEnd(self) -> None:
-        """What comes after the last word does not matter, be it garbage (trap 7)."""
-        good = data(chunk("x", "stop")) + data("[DONE]")
-        for rest in (b"data: {", b"data: {\n\n", b"error: x\n\n", b"x" * 2_000_000, data("[DONE]")):
-            for pieces in ((good, rest), (good + rest,)):
-                self.assertEqual(read(*pieces), ("x", "well"))
-
-
-class AnyBytesTests(SynchronousTestCase):
-    """Any body, in any pieces."""
-
-    @settings(max_examples=2000, deadline=None)
-    @given(BODIES, PLACES)
-    @example(b'{"choices": [' * 5000, [])
-    @example(b'data: {"choices":' + b"[" * 100_000 + b"\n\n", [])
-    @example(b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop","index":' + b"9" * 5000 + b"}]}", [9])
-    def test_sameReplyHoweverItIsCut(self, body: bytes, places: list[int]) -> None:
-        """The reply does not depend on the pieces, only RobotErrors come out, and the text can be sent."""
-        whole = read(body)
-        self.assertEqual(read(*cut(body, places)), whole)
-        whole[0].encode()
-
-    @settings(max_examples=500, deadline=None)
-    @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps({"data": value}).encode()))
-    def test_anyListOfModels(self, body: bytes) -> None:
-        """Names, or a broken answer."""
-        try:
-            names = model_names(body)
-        except RobotError as error:
-            self.assertEqual(error.fault, Fault.BROKEN_ANSWER)
-        else:
-            self.assertTrue(all(isinstance(name, str) for name in names))
-
-    @settings(max_examples=500, deadline=None)
-    @given(st.text(max_size=9), st.none() | st.text(max_size=5))
-    def test_anyQuestion(self, text: str, system: str | None) -> None:
-        """Whatever was said can be sent."""
-        asked = json.loads(request("m", [Turn(Speaker.USER, text)], system=system))
-        self.assertEqual(asked["messages"][-1]["content"], text)
