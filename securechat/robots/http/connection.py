@@ -82,4 +82,5 @@ class ConnectionFactory(WrappingFactory):
 
     def __init__(self, factory: Any, open_connections: dict[Connection, int]) -> None:
         super().__init__(factory)
+        factory.noisy = False  # or it would log each connection
         self.protocols = open_connections

@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import globalLogPublisher
 
 from securechat.errors import Fault
 from securechat.robots.http.client import IDLE_TIMEOUT
@@ -70,6 +71,17 @@ class PoolTests(HttpTestCase):
             await answer.read_all(10)
             await self.assertFault(Fault.BROKEN_ANSWER, "ResponseNeverReceived", within(reactor, 5, work()))
             self.assertEqual((closing.requests, closing.connections), (2 * number, number))
+
+    async def test_isNotLogged(self) -> None:
+        """Connections and requests leave no log records."""
+        logged: list[object] = []
+        observer: Any = logged.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        logged.clear()
+        await self.ask_all("hello", url)
+        self.assertEqual(logged, [])
 
     def test_isKeptShorterThanByServers(self) -> None:
         """Connections are closed before servers do it, which is after five seconds."""
