@@ -1,4 +1,4 @@
-"""The echo: says what was said. For trying a line, and for measuring."""
+"""A robot that repeats each message, for trial sessions and measurements."""
 
 from collections.abc import AsyncGenerator, Mapping
 
@@ -12,7 +12,7 @@ from securechat.robots.interface import IRobot, IRobotMaker, Option
 
 @implementer(IRobot)
 class EchoRobot:
-    """Repeats the last turn."""
+    """Repeats the message."""
 
     name = "echo"
 

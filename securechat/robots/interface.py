@@ -1,4 +1,4 @@
-"""What a robot is: it gets a conversation and gives chunks of text."""
+"""The interfaces of robots: a robot is given a conversation and returns chunks of text."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ from securechat.conversation import Conversation
 
 
 class IRobot(Interface):
-    """Someone who answers."""
+    """A robot: it answers messages."""
 
-    name = Attribute("What users see of who answers; a str.")
+    name = Attribute("The name that is shown to users; a str.")
 
     def reply(conversation: Conversation) -> AsyncGenerator[str, None]:  # noqa: N805
-        """The answer to the conversation's last turn, in chunks, as they come.
+        """The reply to the last turn of a conversation, chunk by chunk.
 
-        RobotError if there is none, also in the middle. Closed or cancelled at any moment, it stops at once.
+        RobotError if there is no reply, or no more of it. It can be closed or cancelled at any time and then stops at
+        once.
         """
 
     def close() -> Deferred[None]:
-        """Let go of all connections."""
+        """Close all connections."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A robot whose chunks a test gives out one by one."""
+"""A robot under the test's control, and a user that talks to robots."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,7 +15,7 @@ from securechat.robots.interface import IRobot
 
 @implementer(IRobot)
 class PuppetRobot:
-    """Answers what a test tells it to, when a test tells it to; or echoes at once, if `echo`."""
+    """Sends the chunks that a test passes to `say`; or repeats each message, if `echo`."""
 
     name = "puppet"
 
@@ -55,18 +55,18 @@ class PuppetRobot:
         return self._next is not None and not self._next.called
 
     def say(self, *chunks: str) -> None:
-        """Let the reply go on."""
+        """Send chunks of the reply."""
         for chunk in chunks:
             assert self._next is not None
             self._next.callback(chunk)
 
     def end(self) -> None:
-        """Let the reply end well."""
+        """End the reply."""
         assert self._next is not None
         self._next.callback(None)
 
     def fail(self, error: Exception) -> None:
-        """Let the reply end in an error."""
+        """End the reply with an error."""
         assert self._next is not None
         self._next.errback(error)
 
@@ -76,7 +76,7 @@ def conversation(user: str = "ann", text: str = "x") -> Conversation:
 
 
 class Listener:
-    """Someone who asks a robot. `heard` is what came; `done` fires when there is no more."""
+    """A request to a robot. `heard` are the chunks so far; `done` fires at the end of the reply."""
 
     def __init__(self, robot: object, user: str = "ann", text: str = "x") -> None:
         self.heard: list[str] = []

@@ -1,4 +1,4 @@
-"""When a robot is left alone, and for how long."""
+"""When a robot is not asked, and for how long."""
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -8,7 +8,7 @@ from securechat.robots.circuit_breaker import LONGEST_PAUSE, CircuitBreaker, Cir
 
 
 class BreakerTests(SynchronousTestCase):
-    """When a robot is left alone, and for how long."""
+    """When a robot is not asked, and for how long."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -19,7 +19,7 @@ class BreakerTests(SynchronousTestCase):
         self.breaker.failed(RobotError(fault, "test", retry_after))
 
     def assertOpen(self, seconds: float) -> None:
-        """It lets nobody through for so long, and then one."""
+        """The circuit is open for this time; then it admits one request."""
         self.clock.advance(seconds - 0.01)
         error = self.assertRaises(CircuitOpenError, self.breaker.enter)
         assert isinstance(error, CircuitOpenError)
@@ -29,45 +29,45 @@ class BreakerTests(SynchronousTestCase):
         self.assertRaises(CircuitOpenError, self.breaker.enter)
 
     def test_unreachable(self) -> None:
-        """One failure to connect is enough for a second's pause; each further doubles it, up to a minute."""
+        """A failure to connect opens the circuit for a second; each further failure doubles that, up to a minute."""
         self.fail()
         for pause in (1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE):
             self.assertOpen(pause)
             self.breaker.failed(RobotError(Fault.UNREACHABLE, "test"))
         self.assertOpen(LONGEST_PAUSE)
-        self.breaker.answered()
+        self.breaker.succeeded()
         self.fail()
         self.assertOpen(1)
 
-    def test_keepsTheFault(self) -> None:
-        """Who is not let through hears why."""
+    def test_faultWhileOpen(self) -> None:
+        """While the circuit is open, requests fail with the fault that opened it."""
         self.fail(Fault.BUSY, 100)
         error = self.assertRaises(CircuitOpenError, self.breaker.enter)
         assert isinstance(error, CircuitOpenError)
         self.assertEqual(error.fault, Fault.BUSY)
 
     def test_quota(self) -> None:
-        """A robot that says when to come back is left alone for that long."""
+        """A robot that sends a time to retry after is not asked before."""
         self.fail(Fault.BUSY, 7 * 60 * 60)
         self.assertOpen(7 * 60 * 60)
 
     def test_inARow(self) -> None:
-        """A broken answer or two say nothing; the third in a row does."""
+        """Broken answers and timeouts open the circuit when there are three in a row."""
         for fault in (Fault.BROKEN_ANSWER, Fault.TIMED_OUT):
             self.fail(fault)
-        self.breaker.answered()
+        self.breaker.succeeded()
         for fault in (Fault.BROKEN_ANSWER, Fault.TIMED_OUT, Fault.INTERNAL):
             self.fail(fault)
         self.assertOpen(1)
 
     def test_refusal(self) -> None:
-        """A robot that refuses is alive."""
+        """Refusals do not open the circuit."""
         for _time in range(10):
             self.fail(Fault.REFUSED)
         self.breaker.enter()
 
-    def test_theOneThatFindsOut(self) -> None:
-        """After the pause a failure of any kind opens it again; a user who leaves lets the next one find out."""
+    def test_testRequest(self) -> None:
+        """After the pause any failure opens the circuit again; if the test request is cancelled, the next one tests."""
         self.fail()
         self.clock.advance(1)
         self.breaker.enter()
@@ -77,7 +77,7 @@ class BreakerTests(SynchronousTestCase):
         self.assertOpen(2)
 
     def test_failuresAtOnce(self) -> None:
-        """Many that were asked before it opened count once."""
+        """Concurrent requests that fail together count as one failure."""
         for _time in range(10):
             self.breaker.enter()
         for _time in range(10):
@@ -85,7 +85,7 @@ class BreakerTests(SynchronousTestCase):
         self.assertOpen(1)
 
     def test_jitter(self) -> None:
-        """Pauses differ."""
+        """Pauses are extended at random."""
         self.breaker = CircuitBreaker(self.clock.seconds, jitter=lambda: 1.0)
         self.fail()
         self.assertOpen(1.2)

@@ -1,4 +1,4 @@
-"""Places at a robot, and the queue before them."""
+"""The limit on concurrent requests to a robot, and its queue."""
 
 from collections import defaultdict
 from typing import cast
@@ -10,11 +10,11 @@ from securechat.robots.fair_queue import FairQueue
 from tests.harness.robot import ListenerTestCase
 
 
-class PlacesTests(ListenerTestCase):
-    """So many at once, the others in turn."""
+class FairQueueTests(ListenerTestCase):
+    """A queue with two slots."""
 
     def setUp(self) -> None:
-        self.places = FairQueue(2)
+        self.queue = FairQueue(2)
         self.leaving: dict[str, list[Deferred[None]]] = defaultdict(list)
         self.inside: list[str] = []
         self.stays: list[Deferred[None]] = []
@@ -26,7 +26,7 @@ class PlacesTests(ListenerTestCase):
 
     def take(self, user: str) -> "Deferred[None]":
         async def stay() -> None:
-            async with self.places.take(user):
+            async with self.queue.slot(user):
                 self.inside.append(user)
                 leaving: Deferred[None] = Deferred()
                 self.leaving[user].append(leaving)
@@ -40,7 +40,7 @@ class PlacesTests(ListenerTestCase):
         self.leaving[user].pop().callback(None)
 
     def test_bounded(self) -> None:
-        """The third waits until one of the first two leaves."""
+        """A third request waits until one of the first two is over."""
         for user in ("ann", "bob", "cy"):
             self.take(user)
         self.assertEqual(self.inside, ["ann", "bob"])
@@ -48,7 +48,7 @@ class PlacesTests(ListenerTestCase):
         self.assertEqual(self.inside, ["cy", "bob"][::-1])
 
     def test_fair(self) -> None:
-        """A user waits for one question at a time, so that nobody waits behind all of somebody's."""
+        """Only one request of each user can wait, so no user can delay the others with many requests."""
         self.take("ann")
         self.take("ann")
         waiting = self.take("ann")
@@ -60,8 +60,8 @@ class PlacesTests(ListenerTestCase):
         self.leave("ann")
         self.assertIn("bob", self.inside)
 
-    def test_givenUp(self) -> None:
-        """Who does not want to wait any more leaves no gap."""
+    def test_cancelledWhileWaiting(self) -> None:
+        """A request that is cancelled while it waits leaves the queue."""
         for user in ("ann", "bob"):
             self.take(user)
         waiting = self.take("cy")
@@ -75,8 +75,8 @@ class PlacesTests(ListenerTestCase):
         self.take("cy")
         self.assertEqual(self.inside, ["dan", "eve"])
 
-    def test_givenUpInside(self) -> None:
-        """A question that is cancelled gives its place to the next."""
+    def test_cancelledWhileRunning(self) -> None:
+        """A request that is cancelled while it runs gives its slot to the next one."""
         first = self.take("ann")
         self.take("bob")
         self.take("cy")

@@ -1,4 +1,4 @@
-"""Robots that stand for one another, breakers, and places at a robot."""
+"""Several robots as one, and how they are created from options."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -20,7 +20,7 @@ from tests.harness.robot import Listener, ListenerTestCase, PuppetRobot
 
 @implementer(IRobotMaker)
 class PuppetMaker:
-    """Makes puppets, and tells what they were made of."""
+    """Creates puppets, and records the options and keys it was given."""
 
     summary = ""
 
@@ -37,7 +37,7 @@ class PuppetMaker:
 
 
 class AssemblyTests(SynchronousTestCase):
-    """From what an operator writes to the one robot that is asked."""
+    """From the operator's options to the robot that is asked."""
 
     def setUp(self) -> None:
         self.near = PuppetMaker("near")
@@ -45,14 +45,14 @@ class AssemblyTests(SynchronousTestCase):
         self.patch(registry, "BUILT_IN", {maker.name: maker for maker in (self.near, self.far)})
 
     def test_one(self) -> None:
-        """One robot stands alone, and its key may have the short name or the long."""
+        """A single robot needs no fallback; its key can be in the variable with or without its name."""
         for variable in ("SECURECHAT_ROBOT_KEY", "SECURECHAT_FAR_ONE_KEY"):
             robot = make_robots(None, [("far-one", ["url=x"])], {variable: "secret"})
             self.assertIsInstance(robot, GuardedRobot)
         self.assertEqual(self.far.made, [({"url": "x"}, "secret")] * 2)
 
     def test_several(self) -> None:
-        """Each has its own options, and no key but its own: they are asked by other people."""
+        """Each of several robots has its own options, and only the key in the variable with its name."""
         environ = {"SECURECHAT_ROBOT_KEY": "whose?"}
         robot = make_robots(None, [("far-one", []), ("near", [])], environ)
         self.assertIsInstance(robot, FallbackRobot)
@@ -61,8 +61,8 @@ class AssemblyTests(SynchronousTestCase):
         self.assertEqual(self.far.made[-1], ({}, "mine"))
         self.assertEqual(self.near.made, [({}, None)] * 2)
 
-    def test_places(self) -> None:
-        """A robot that wants a limit has one; the operator says which."""
+    def test_maxConcurrent(self) -> None:
+        """A robot with the option max-concurrent is guarded, and other robots are not."""
         self.assertIsInstance(make_robots(None, [("near", [])], {}), PuppetRobot)
         robot = make_robots(None, [("far-one", ["max-concurrent=1"])], {})
         listeners = [Listener(robot, user) for user in ("ann", "bob")]
@@ -77,25 +77,25 @@ class AssemblyTests(SynchronousTestCase):
             self.failureResultOf(listener.done, CancelledError)
 
 
-class ChainTests(ListenerTestCase):
-    """The next answers when the one before cannot."""
+class FallbackTests(ListenerTestCase):
+    """If a robot cannot answer, the next one does."""
 
     def setUp(self) -> None:
         self.robots = [PuppetRobot(), PuppetRobot(), PuppetRobot()]
         for robot, name in zip(self.robots, ("turing", "ollama", "eliza"), strict=True):
             robot.name = name
-        self.chain = FallbackRobot(cast(list[IRobot], self.robots))
+        self.robot = FallbackRobot(cast(list[IRobot], self.robots))
 
     def test_isARobot(self) -> None:
-        """It is one to whoever asks, by the first one's name, and closes them all."""
-        verifyObject(IRobot, self.chain)
-        self.assertEqual(self.chain.name, "turing")
-        self.successResultOf(self.chain.close())
+        """It has the interface of a robot and the name of the first one, and closes all of them."""
+        verifyObject(IRobot, self.robot)
+        self.assertEqual(self.robot.name, "turing")
+        self.successResultOf(self.robot.close())
         self.assertEqual([robot.closed for robot in self.robots], [1, 1, 1])
 
     def test_first(self) -> None:
-        """While the first answers nobody else is asked."""
-        listener = Listener(self.chain)
+        """If the first robot answers, the others are not asked."""
+        listener = Listener(self.robot)
         self.robots[0].say("a", "b")
         self.robots[0].end()
         self.successResultOf(listener.done)
@@ -103,8 +103,8 @@ class ChainTests(ListenerTestCase):
         self.assertEqual([len(robot.asked) for robot in self.robots], [1, 0, 0])
 
     def test_next(self) -> None:
-        """The user is told who answers, and why."""
-        listener = Listener(self.chain)
+        """The user is told which robot answers, and why."""
+        listener = Listener(self.robot)
         self.robots[0].fail(RobotError(Fault.BUSY, "test"))
         self.robots[1].fail(KeyError("bug"))
         self.assertEqual(listener.heard, [])
@@ -113,19 +113,21 @@ class ChainTests(ListenerTestCase):
         self.successResultOf(listener.done)
         self.assertEqual(
             listener.heard,
-            ["[turing is busy, or its quota is used up; ollama is broken; eliza answers]\n", "hello"],
+            ["[turing is busy or over its quota; ollama failed; eliza answers instead]\n", "hello"],
         )
 
     def test_noAnswer(self) -> None:
-        """A robot that only says why it does not answer gives way to the next; the last one is heard."""
-        listener = Listener(self.chain)
+        """If a robot sends notices only, the next one is asked; the notices of the last one are shown."""
+        listener = Listener(self.robot)
         self.robots[0].say(Notice("I found nothing."))
         self.robots[0].end()
         self.robots[1].say(Notice("a moment"), "hello", Notice("the end"))
         self.robots[1].end()
         self.successResultOf(listener.done)
-        self.assertEqual(listener.heard, ["[turing has no answer; ollama answers]\n", "a moment", "hello", "the end"])
-        listener = Listener(self.chain)
+        self.assertEqual(
+            listener.heard, ["[turing has no answer; ollama answers instead]\n", "a moment", "hello", "the end"]
+        )
+        listener = Listener(self.robot)
         for robot in self.robots:
             robot.say(Notice("nothing"))
             robot.end()
@@ -133,23 +135,23 @@ class ChainTests(ListenerTestCase):
         self.assertEqual(listener.heard, ["nothing"])
 
     def test_tooLate(self) -> None:
-        """A reply that has begun is nobody else's."""
-        listener = Listener(self.chain)
+        """After a reply has begun, no other robot is asked."""
+        listener = Listener(self.robot)
         self.robots[0].say("half")
         self.robots[0].fail(RobotError(Fault.BROKEN_ANSWER, "cut"))
         self.assertEqual(self.fault_of(listener), Fault.BROKEN_ANSWER)
         self.assertEqual(self.robots[1].asked, [])
 
     def test_last(self) -> None:
-        """When nobody can, the last one's fault is the user's."""
-        listener = Listener(self.chain)
+        """If no robot can answer, the user is shown the fault of the last one."""
+        listener = Listener(self.robot)
         for robot, fault in zip(self.robots, (Fault.BUSY, Fault.TIMED_OUT, Fault.UNREACHABLE), strict=True):
             robot.fail(RobotError(fault, "test"))
         self.assertEqual(self.fault_of(listener), Fault.UNREACHABLE)
 
     def test_cancel(self) -> None:
-        """A question that is cancelled is not passed on."""
-        listener = Listener(self.chain)
+        """A request that is cancelled is not passed on."""
+        listener = Listener(self.robot)
         self.abandon(listener)
         self.assertEqual([robot.cancelled for robot in self.robots], [1, 0, 0])
         self.assertEqual(self.robots[1].asked, [])

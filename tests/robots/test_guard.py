@@ -1,4 +1,4 @@
-"""A robot behind its places and its breaker."""
+"""A robot behind a queue and a circuit breaker."""
 
 from typing import cast
 
@@ -14,7 +14,7 @@ from tests.harness.robot import Listener, ListenerTestCase, PuppetRobot
 
 
 class GuardTests(ListenerTestCase):
-    """A robot behind its places and its breaker."""
+    """A robot behind a queue and a circuit breaker."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -24,22 +24,22 @@ class GuardTests(ListenerTestCase):
         )
 
     def test_isARobot(self) -> None:
-        """It is one to whoever asks."""
+        """It has the interface and the name of a robot, and closes the one behind it."""
         verifyObject(IRobot, self.robot)
         self.assertEqual(self.robot.name, "puppet")
         self.successResultOf(self.robot.close())
         self.assertEqual(self.puppet.closed, 1)
 
     def test_passesOn(self) -> None:
-        """What the robot says is heard as it comes."""
+        """Chunks are passed on as they arrive."""
         listener = Listener(self.robot)
         self.puppet.say("a")
         self.assertEqual(listener.heard, ["a"])
         self.puppet.end()
         self.successResultOf(listener.done)
 
-    def test_waitsForItsPlace(self) -> None:
-        """The second user's question is asked when the first has its answer."""
+    def test_waitsForSlot(self) -> None:
+        """With one slot, the second user's message is sent after the reply to the first."""
         first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")
         self.assertEqual(len(self.puppet.asked), 1)
         self.puppet.end()
@@ -50,7 +50,7 @@ class GuardTests(ListenerTestCase):
         self.abandon(second)
 
     def test_aRobotThatIsDown(self) -> None:
-        """It costs one user an attempt; the others hear at once, also those that waited for it."""
+        """A robot that is down is tried once; other requests, also those in the queue, fail at once."""
         first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")
         self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
         self.assertEqual([self.fault_of(listener) for listener in (first, second)], [Fault.UNREACHABLE] * 2)
@@ -61,14 +61,14 @@ class GuardTests(ListenerTestCase):
         self.successResultOf(third.done)
 
     def test_cancel(self) -> None:
-        """A question that is cancelled stops the robot, and says nothing about it."""
+        """A request that is cancelled stops the robot and does not count as a failure."""
         first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")
         self.abandon(first)
         self.assertEqual((self.puppet.cancelled, len(self.puppet.asked)), (1, 2))
         self.abandon(second)
 
     def test_aBug(self) -> None:
-        """Whatever a robot raises is a fault."""
+        """Any exception of a robot is a fault, without the exception's text."""
         listener = Listener(self.robot)
         self.puppet.fail(KeyError("secret"))
         failure = self.failureResultOf(listener.done, RobotError)
