@@ -1,4 +1,4 @@
-"""What the tests of HTTP need: a server on a real port with a client, and connections that a test controls."""
+"""For tests of HTTP: a client and a server on a real port, and connections under the test's control."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -26,20 +26,20 @@ from tests.harness.openai_peer import OpenAIPeer
 
 reactor: Any = installed
 
-HANG_UP = 0.2  # seconds within which the server has to see that nobody listens any more
+HANG_UP = 0.2  # seconds; the server has to lose an aborted connection within them
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait until something is so."""
+    """Wait until a condition is true; AssertionError after so many seconds."""
     end = reactor.seconds() + seconds
     while not condition():
         if reactor.seconds() > end:
-            raise AssertionError("it does not come")
+            raise AssertionError("timed out")
         await deferLater(reactor, 0.002)
 
 
 class FakeTransport(StringTransport):
-    """As StringTransport, but once it is closed it ignores what a real transport ignores."""
+    """As StringTransport, but can be resumed after it was closed, as real transports can."""
 
     def resumeProducing(self) -> None:
         if not self.disconnecting:
@@ -48,7 +48,7 @@ class FakeTransport(StringTransport):
 
 @implementer(IStreamClientEndpoint)
 class FakeEndpoint:
-    """Connects as a test wants it: with an error, with a connection, or in its own time."""
+    """Each attempt fails with an exception, connects at once (None), or connects when a Deferred fires."""
 
     def __init__(self, *results: "Exception | Deferred[Any] | None") -> None:
         self.results = list(results)
@@ -73,14 +73,14 @@ class FakeEndpoint:
 
 @implementer(IHostnameResolver)
 class DeadResolver:
-    """A name service that does not answer: the network is cut."""
+    """Never answers, as if there were no network."""
 
     def resolveHostName(self, resolutionReceiver: Any, *args: Any, **more: Any) -> Any:
         return resolutionReceiver
 
 
 def certificate(name: str) -> bytes:
-    """A key and a certificate for a name, signed by itself, as PEM."""
+    """A key and a self-signed certificate, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -102,7 +102,7 @@ def certificate(name: str) -> bytes:
 
 @implementer(IOpenSSLContextFactory)
 class ServerContext:
-    """What a TLS server needs. Twisted's own still uses what pyOpenSSL has deprecated."""
+    """The context of a TLS server. Twisted's own uses deprecated functions of pyOpenSSL."""
 
     def __init__(self, path: str) -> None:
         self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -114,7 +114,7 @@ class ServerContext:
 
 
 class Silent(Factory):
-    """A server that says one thing, or nothing."""
+    """A server that answers anything with the same bytes, or not at all."""
 
     noisy = False
 
@@ -140,7 +140,7 @@ class Silent(Factory):
 
 
 class HttpTestCase(TestCase):
-    """A server on a real port and a client."""
+    """A client, and a server on a real port."""
 
     def setUp(self) -> None:
         self.peer = OpenAIPeer(reactor)
@@ -158,7 +158,7 @@ class HttpTestCase(TestCase):
         return number
 
     async def ask(self, text: str, url: str | None = None, http: HttpClient | None = None) -> Response:
-        """The answer's head."""
+        """Send a message; the response."""
         if url is None:
             url = f"http://127.0.0.1:{self.listen(self.peer)}"
         body = b'{"stream": true, "messages": [{"content": "%b"}]}' % text.encode()
@@ -166,7 +166,7 @@ class HttpTestCase(TestCase):
         return await within(reactor, 5.0, http.post(url + "/v1/chat/completions", body, {}))
 
     async def ask_all(self, text: str, url: str | None = None, limit: int = 10_000) -> bytes:
-        """The answer's body."""
+        """Send a message; the body of the response."""
         answer = await self.ask(text, url)
         return await answer.read_all(limit)
 
@@ -177,7 +177,7 @@ class HttpTestCase(TestCase):
         self.assertIn(words, str(caught.exception))
 
     async def assertHangsUp(self, hang_up: Callable[[], object]) -> None:
-        """After this, the server sees at once that the client is gone."""
+        """After `hang_up` the server loses the connection at once."""
         before = reactor.seconds()
         hang_up()
         await until(lambda: self.peer.lost)

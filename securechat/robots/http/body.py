@@ -14,14 +14,14 @@ from securechat.i18n import _
 
 
 class Body(Protocol):
-    """Receives the bytes of a body. The connection is paused while nobody waits for them."""
+    """Receives the bytes of a body. The connection is paused while there is no reader."""
 
     _producer: IPushProducer
 
     def __init__(self) -> None:
-        self._received: list[bytes] = []  # at most one read of the transport, and what came with the head
+        self._received: list[bytes] = []  # at most one read of the transport, and what arrived with the head
         self._is_over = False
-        self._error: RobotError | None = None  # why it is over, if not by its end
+        self._error: RobotError | None = None  # if it was truncated
         self._reader: Deferred[bytes] | None = None
 
     def connectionMade(self) -> None:
@@ -37,8 +37,8 @@ class Body(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_over = True
-        if not reason.check(ResponseDone, PotentialDataLoss):  # the latter: a body that ends with its connection
-            self._error = RobotError(Fault.BROKEN_ANSWER, _("the answer was cut"))
+        if not reason.check(ResponseDone, PotentialDataLoss):  # the latter if its end is that of the connection
+            self._error = RobotError(Fault.BROKEN_ANSWER, _("the response was truncated"))
         reader, self._reader = self._reader, None
         if reader is None:
             return
@@ -48,9 +48,9 @@ class Body(Protocol):
             reader.callback(b"")
 
     def read(self) -> "Deferred[bytes]":
-        """The next bytes; none at the end; RobotError (broken answer) if it was cut.
+        """The next bytes; empty at the end of the body. RobotError (broken answer) if it was truncated.
 
-        If it is cancelled, no bytes are lost: the next read returns them.
+        No bytes are lost if it is cancelled: the next read returns them.
         """
         reader: Deferred[bytes] = Deferred(self._pause)
         if self._received:
@@ -63,18 +63,18 @@ class Body(Protocol):
             reader.callback(b"")
         else:
             self._reader = reader
-            self._producer.resumeProducing()  # which may call `dataReceived`
+            self._producer.resumeProducing()  # may call `dataReceived`
         return reader
 
     def fail(self, error: RobotError) -> None:
-        """End a read that waits, if there is one, with this error."""
+        """Let the present read, if there is one, fail with this error."""
         reader = self._reader
         if reader is not None:
             self._pause(reader)
             reader.errback(error)
 
     def close(self) -> None:
-        """Close the connection, unless the body is over."""
+        """Abort the connection, unless the body is over."""
         self._producer.stopProducing()
 
     def _pause(self, _reader: "Deferred[bytes]") -> None:

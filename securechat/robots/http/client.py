@@ -1,17 +1,18 @@
-"""An HTTP client for robots: treq, with an agent of our own below it and a body of our own above.
+"""An HTTP client for robots: treq, over an agent of our own.
 
-What treq and twisted.web leave to us, and where it is:
+What is done outside treq, and why:
 
-- `_PlainAgent`: no cookies, which would link users to each other, and no `Accept-Encoding`. treq asks for gzip and
-  decompresses it without a limit; `content_coding` does so a piece at a time.
-- `EndpointFactory`: one timeout for a connection with its name look-up, TLS handshake and retries. An endpoint's own
-  timeout is for one attempt, and it is done before the handshake.
-- `Connection`: whoever stops reading a body closes the connection at once, over TLS as well, so that the server of a
-  language model stops computing. It also limits the head of a response.
-- `Response`: a body that is read on demand, with a limit and a timeout for each read. `treq.collect` takes it as fast
-  as the server sends it, and treq's `timeout` ends with the head.
-- `BytesProducer`: a request that is sent as a whole. Twisted's `FileBodyProducer` sends it in pieces, and if it is
-  cancelled between two of them the connection is in no defined state.
+- `_PlainAgent`, below treq, removes `Accept-Encoding` from requests and `Set-Cookie` from responses: treq decompresses
+  without a limit, and cookies would link users. Responses that are compressed all the same go through
+  `content_coding`, which limits each step.
+- `EndpointFactory`: the timeout of a Twisted endpoint covers one attempt and ends before the TLS handshake. This one
+  covers name look-up, all attempts and the handshake.
+- `Connection`: a reply that is cancelled closes its connection at once, so that a language model stops generating;
+  Twisted would send what is unsent and wait for the peer's close_notify. It also limits the head of a response.
+- `BytesProducer`: FileBodyProducer writes a request's body in several steps. If the request is cancelled between two
+  of them, the state of its connection is undefined.
+- `Response`, above treq: a body that is read on demand, with a limit on its size and on the time of each read.
+  `treq.collect` has no back-pressure, and treq's timeout ends at the head.
 """
 
 from collections.abc import Mapping
@@ -38,17 +39,21 @@ from securechat.errors import Fault, RobotError
 from securechat.robots.http.endpoint import EndpointFactory, RandomDelay
 from securechat.robots.http.response import CONTENT_CODING, Response
 
-# Seconds for which an idle connection is kept. Servers (uvicorn, Node, cpp-httplib) close theirs after 5: a request
-# that is sent just then may have been received or not, and must not be sent again. So the client closes first.
+# Seconds for which an idle connection is kept. Servers (uvicorn, Node, cpp-httplib) close them after 5. A request that
+# crosses such a close may or may not have been processed, and must not be repeated; so the client closes first.
 IDLE_TIMEOUT: Final = 4
 
 
 class IHttpReactor(IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
-    """What HTTP needs of the reactor."""
+    """The reactor, as far as HTTP uses it."""
 
 
 class HttpClient:
-    """An HTTP client with a pool of connections of its own. Requests are sent once and redirects not followed."""
+    """An HTTP client with a connection pool of its own.
+
+    Redirects are not followed, because a request contains a key and the conversation, which are for one server only.
+    No request is sent twice.
+    """
 
     def __init__(self, reactor: IHttpReactor, *, random_delay: RandomDelay | None = None) -> None:
         self._reactor = reactor
@@ -59,15 +64,14 @@ class HttpClient:
         self._treq = HTTPClient(_PlainAgent(Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)))
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
-        """POST, and wait for the head of the response. RobotError if there is none.
+        """Send a POST request and wait for the head of the response. RobotError if there is none.
 
-        The URL is a URI: percent-encoded, in ASCII. A redirect is a response like any other: the request holds a key
-        that is for this server only.
+        `url` is in ASCII, percent-encoded.
         """
         return await self._request("POST", url, headers, BytesProducer(body))
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Response:
-        """GET, as `post`."""
+        """Send a GET request, as `post`."""
         return await self._request("GET", url, headers, None)
 
     async def _request(
@@ -85,20 +89,20 @@ class HttpClient:
         except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
             if any(reason.check(CancelledError) for reason in error.reasons):
                 raise CancelledError from None
-            # The types only: the errors' texts may hold what the server sent.
+            # Only the types: the texts of these errors may contain data from the server.
             causes = ", ".join(qual(reason.type) for reason in error.reasons)
             raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
         return Response(self._reactor, response)
 
     def close(self) -> "Deferred[None]":
-        """Close all connections, idle or in use."""
+        """Close all connections, idle and in use."""
         done: Deferred[None] = self._pool.closeCachedConnections()
-        self._endpoints.abort()  # the pool's way of closing them waits for a TLS peer
+        self._endpoints.abort()  # the pool would wait for a TLS peer
         return done
 
 
 class _EncodedURL(URL):
-    """A URL that needs no encoding. treq encodes it, and hyperlink takes an IPv6 address for a name that is invalid."""
+    """A URL that treq does not encode again: hyperlink would reject an IPv6 address as an invalid host name."""
 
     def to_uri(self) -> URL:
         return self
@@ -106,7 +110,7 @@ class _EncodedURL(URL):
 
 @implementer(IAgent)
 class _PlainAgent:
-    """Hides content codings and cookies from treq."""
+    """Keeps content codings and cookies from treq."""
 
     def __init__(self, agent: IAgent) -> None:
         self._agent = agent
@@ -128,7 +132,7 @@ def _plain(response: IResponse) -> IResponse:
 
 @implementer(IBodyProducer)
 class BytesProducer:
-    """The body of a request, written at once."""
+    """The body of a request, written in one step."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

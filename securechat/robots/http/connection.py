@@ -1,4 +1,4 @@
-"""A connection to an HTTP server, between its transport and twisted.web's protocol."""
+"""A connection to an HTTP server, between the transport and twisted.web's protocol."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -10,27 +10,27 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-MAX_HEAD: Final = 128 * 1024  # bytes of a response's head, and of the part of its body that arrives with it
+MAX_HEAD: Final = 128 * 1024  # bytes of a response's head and of the part of the body that arrives with it
 
 
 @implementer(IHandshakeListener)
 class Connection(ProtocolWrapper):
-    """The transport of one of twisted.web's HTTP protocols.
+    """Acts as the transport of an HTTP protocol.
 
-    It differs from the real transport in two ways: `stopProducing` closes the connection at once, and a response whose
-    head is larger than MAX_HEAD does so, too. twisted.web limits the length of a header line, but not their number.
+    It aborts the connection when the reader of a body calls `stopProducing`, and when the head of a response exceeds
+    MAX_HEAD: twisted.web limits the length of header lines, but not their number.
     """
 
     transport: Any
-    wrappedProtocol: Any  # twisted.web's HTTP11ClientProtocol, whose module is private
+    wrappedProtocol: Any  # twisted.web's HTTP11ClientProtocol, which is in a private module
 
     def __init__(self, factory: "WrappingFactory[Connection]", wrappedProtocol: IProtocol) -> None:
         super().__init__(factory, wrappedProtocol)
-        self.ready: Deferred[IProtocol] = Deferred()  # fires with the HTTP protocol, after the TLS handshake if any
-        self._head_left: int | None = None  # bytes; None while a body is read
+        self.ready: Deferred[IProtocol] = Deferred()  # fires with the protocol, after the TLS handshake if there is one
+        self._head_left: int | None = None  # bytes; None while a body is being read
 
     def abort(self) -> None:
-        """Close at once: `loseConnection` would wait until everything is sent, and for a TLS peer's close_notify."""
+        """Close at once. `loseConnection` would send what is unsent and wait for a TLS peer's close_notify."""
         self.abortConnection()
 
     def makeConnection(self, transport: Any) -> None:
@@ -43,7 +43,7 @@ class Connection(ProtocolWrapper):
             self.ready.callback(self.wrappedProtocol)
 
     def write(self, data: bytes) -> None:
-        self._head_left = MAX_HEAD  # the answer to this request begins with a head
+        self._head_left = MAX_HEAD  # a request, whose response begins with a head
         super().write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -59,12 +59,12 @@ class Connection(ProtocolWrapper):
         self.wrappedProtocol.dataReceived(data)
 
     def resumeProducing(self) -> None:
-        """Read on. twisted.web pauses after a head; this is called when its body is read."""
+        """The protocol pauses after the head, and resumes when the body has a reader."""
         self._head_left = None
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The rest of a body is not needed. The protocol is told, so that it does not go back into the pool."""
+        """Abort, because the rest of a body is not needed. An aborted protocol does not return to the pool."""
         self.wrappedProtocol.abort()
         self.abort()
 
@@ -75,7 +75,7 @@ class Connection(ProtocolWrapper):
 
 
 class ConnectionFactory(WrappingFactory):
-    """Wraps the protocols of a factory. Adds each to `open_connections` for as long as it is connected."""
+    """Wraps the protocols of a factory in connections. `open_connections` has those that are connected as its keys."""
 
     noisy = False
     protocol = Connection

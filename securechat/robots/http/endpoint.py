@@ -1,6 +1,6 @@
-"""Endpoints for HTTP servers: one timeout for name look-up, connection, TLS handshake and retries.
+"""Endpoints of HTTP servers, with one timeout for name look-up, connection, TLS handshake and retries.
 
-No part of a request has been sent before a connection is ready, so connecting is the only step that is ever retried.
+Only connecting is retried, because no part of a request has been sent then.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.http.connection import Connection, ConnectionFactory
 
-CONNECT_TIMEOUT: Final = 3.0  # seconds from name look-up to the end of the TLS handshake; the user is waiting
-RETRY_DELAYS: Final = ((0.1, 0.2), (0.3, 0.6))  # seconds, at least and at most, before each retry: a server restarts
+CONNECT_TIMEOUT: Final = 3.0  # seconds from the name look-up to the end of the TLS handshake
+RETRY_DELAYS: Final = ((0.1, 0.2), (0.3, 0.6))  # seconds before each retry, least and most; a server may be restarting
 
-RandomDelay = Callable[[float, float], float]  # seconds between two bounds
+RandomDelay = Callable[[float, float], float]  # returns a number between its arguments
 
 
 @implementer(IStreamClientEndpoint)
 class RetryingEndpoint:
-    """Retries a refused connection, within CONNECT_TIMEOUT. Every failure is a RobotError (unreachable)."""
+    """Connects within CONNECT_TIMEOUT; retries refused connections. RobotError (unreachable) if it fails."""
 
     def __init__(
         self,
@@ -72,15 +72,15 @@ class RetryingEndpoint:
 
 
 def _cancellable(connecting: "Deferred[Any]") -> "Deferred[Connection]":
-    """The same, but CancelledError if it is cancelled: during name look-up Twisted's endpoint reports that the name
-    does not exist."""
+    """`connecting`, but CancelledError if it is cancelled: during the name look-up, Twisted's endpoint fails with a
+    DNSLookupError."""
 
     def cancel(_connected: Deferred[Connection]) -> None:
         connected.errback(CancelledError())
         connecting.cancel()
 
     def succeed(connection: Connection) -> None:
-        if connected.called:  # cancelled before
+        if connected.called:  # it has been cancelled
             connection.ready.addErrback(lambda _failure: None)
             connection.abort()
         else:
@@ -98,21 +98,21 @@ def _cancellable(connecting: "Deferred[Any]") -> "Deferred[Connection]":
 def _timed_out(result: IProtocol | Failure, seconds: float) -> IProtocol:
     if isinstance(result, Failure):
         result.trap(CancelledError)
-        raise RobotError(Fault.UNREACHABLE, _("no connection within {seconds:g} s").format(seconds=seconds))
+        raise RobotError(Fault.UNREACHABLE, _("connection timed out after {seconds:g} s").format(seconds=seconds))
     return result
 
 
 def _problem(error: Exception) -> str:
-    """For the log. Of most errors only the type: their texts may hold what the server sent."""
+    """For the log. Most errors by their type only: the text may contain data from the server."""
     if isinstance(error, ConnectionRefusedError):
-        return _("the connection was refused")
+        return _("connection refused")
     if isinstance(error, SSL.Error | VerificationError):
         return f"TLS: {_tls_problem(error)}"
-    return _("no connection: {problem}").format(problem=type(error).__name__)
+    return _("cannot connect: {problem}").format(problem=type(error).__name__)
 
 
 def _tls_problem(error: Exception) -> str:
-    """OpenSSL's reason, such as "certificate verify failed"."""
+    """The reason that OpenSSL gives, such as "certificate verify failed"."""
     try:
         return ", ".join(str(reason) for _library, _function, reason in error.args[0]) or type(error).__name__
     except (IndexError, TypeError, ValueError):
@@ -121,7 +121,7 @@ def _tls_problem(error: Exception) -> str:
 
 @implementer(IAgentEndpointFactory)
 class EndpointFactory:
-    """Makes the endpoints of an HTTP agent."""
+    """Creates the endpoints of an HTTP agent."""
 
     def __init__(self, reactor: IReactorTime, random_delay: RandomDelay) -> None:
         self._reactor = reactor

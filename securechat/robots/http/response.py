@@ -1,4 +1,4 @@
-"""An HTTP response, whose body is read on demand, decoded, and limited in size and time."""
+"""HTTP responses, whose bodies are read on demand and limited in size and time."""
 
 from types import TracebackType
 from typing import Final, Self
@@ -13,17 +13,17 @@ from securechat.i18n import _
 from securechat.robots.http.body import Body
 from securechat.robots.http.content_coding import ContentDecoder, decoder_for
 
-CONTENT_CODING: Final = b"X-Content-Encoding"  # the header where the client keeps the content coding from treq
+CONTENT_CODING: Final = b"X-Content-Encoding"  # the client hides the content coding from treq in this header
 
 
 def timed_out(seconds: float) -> RobotError:
-    return RobotError(Fault.TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=seconds))
+    return RobotError(Fault.TIMED_OUT, _("no response within {seconds:g} s").format(seconds=seconds))
 
 
 class Response:
-    """A response: its head, and its body. Close it, for instance with a ``with`` statement.
+    """A response, which has to be closed: it is a context manager.
 
-    `limit` is how many bytes the body may have once decoded, or None.
+    `limit` is the maximum size of the body in bytes, after decoding.
     """
 
     def __init__(self, reactor: IReactorTime, response: IResponse) -> None:
@@ -33,23 +33,23 @@ class Response:
         self._reactor = reactor
         self._body = Body()
         self._decoder: ContentDecoder | None = None
-        self._has_more = False  # the decoder may have another piece without further input
+        self._has_more = False  # there may be another piece without further input
         self._timer: IDelayedCall | None = None
-        self._timeout = self._deadline = 0.0  # of the present read; seconds, and a time of the reactor
+        self._timeout = self._deadline = 0.0  # of the present read: seconds, and a time of the reactor
         response.deliverBody(self._body)
 
     async def read(self, timeout: float | None = None) -> bytes:
-        """The next bytes; none at the end.
+        """The next bytes of the body; empty at its end. `timeout` is in seconds.
 
-        RobotError if nothing arrives within so many seconds (timed out), or if the body was cut, is larger than
-        `limit` or cannot be decoded (broken answer).
+        RobotError if nothing arrives in time (timed out), or if the body was truncated, cannot be decoded or exceeds
+        `limit` (broken answer).
         """
         if timeout is not None:
             self._start_timer(timeout)
         if self._decoder is None:
             self._decoder = decoder_for(self.headers.getRawHeaders(CONTENT_CODING, []))
         if self._has_more:
-            await deferLater(self._reactor, 0)  # a long run of pieces must not block the reactor
+            await deferLater(self._reactor, 0)  # many pieces in a row must not block the reactor
         self._has_more = True
         while not (data := self._decoder.take()):
             self._has_more = False
@@ -61,11 +61,11 @@ class Response:
         if self.limit is not None:
             self.limit -= len(data)
             if self.limit < 0:
-                raise RobotError(Fault.BROKEN_ANSWER, _("the answer is too large"))
+                raise RobotError(Fault.BROKEN_ANSWER, _("the response is too large"))
         return data
 
     async def read_all(self, limit: int) -> bytes:
-        """The whole body; RobotError as for `read`. Closes the response."""
+        """The whole body; RobotError as in `read`. Closes the response."""
         self.limit = limit
         parts = []
         with self:
@@ -74,7 +74,7 @@ class Response:
         return b"".join(parts)
 
     def _start_timer(self, timeout: float) -> None:
-        """One timer serves all reads of a stream: if it fires before the deadline, it is set again."""
+        """One timer serves all reads of a stream: if it expires before the deadline, it is started again."""
         self._timeout = timeout
         self._deadline = self._reactor.seconds() + timeout
         if self._timer is None:
@@ -91,7 +91,7 @@ class Response:
             self._body.fail(timed_out(self._timeout))
 
     def close(self) -> None:
-        """Close the connection at once, so that the server stops its work, unless the whole body has arrived."""
+        """Abort the connection, so that the server stops generating, unless the whole body has arrived."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

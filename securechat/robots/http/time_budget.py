@@ -1,4 +1,4 @@
-"""Time limits for work that waits for the network."""
+"""Timeouts for whole exchanges and for the steps of one."""
 
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def within(reactor: IReactorTime, seconds: float, work: Awaitable[T]) -> "Deferred[T]":
-    """Do `work`, or cancel it after so many seconds: RobotError (timed out)."""
+    """Wait for `work`. RobotError (timed out) if it takes longer; it is cancelled then."""
 
     async def wait() -> T:
         return await work
@@ -30,7 +30,7 @@ def within(reactor: IReactorTime, seconds: float, work: Awaitable[T]) -> "Deferr
 
 
 class TimeBudget:
-    """The seconds that a robot may wait for the network. They pass only while it does, not while a user is slow."""
+    """A timeout for several steps. Time passes only while one of them runs, not while a slow user delays the next."""
 
     def __init__(self, reactor: IReactorTime, seconds: float) -> None:
         self.left = seconds
@@ -38,15 +38,15 @@ class TimeBudget:
         self._whole = seconds
 
     def reset(self, seconds: float) -> None:
-        """Something arrived: so many seconds for what follows."""
+        """Start again with this timeout."""
         self.left = self._whole = seconds
 
     async def wait(self, work: Awaitable[T]) -> T:
-        """Do `work` in the time that is left; RobotError (timed out) if that is not enough."""
+        """Wait for `work` in the time that is left. RobotError (timed out) if it takes longer."""
         return await self._spend(within(self._reactor, max(self.left, 0.0), work))
 
     async def read(self, response: Response) -> bytes:
-        """Read a response in the time that is left. The same as `wait`, at less cost."""
+        """As `wait(response.read())`, but without a timer and a Deferred for each read."""
         return await self._spend(response.read(max(self.left, 0.0)))
 
     async def _spend(self, waiting: Awaitable[T]) -> T:
@@ -55,7 +55,7 @@ class TimeBudget:
             return await waiting
         except RobotError as error:
             if error.fault is Fault.TIMED_OUT:
-                problem = _("nothing came within {seconds:g} s").format(seconds=self._whole)
+                problem = _("nothing received within {seconds:g} s").format(seconds=self._whole)
                 raise RobotError(Fault.TIMED_OUT, problem) from None
             raise
         finally:

@@ -1,4 +1,4 @@
-"""The HTTP client's connections: kept, closed and never used for a request twice."""
+"""The HTTP client and its connections."""
 
 from typing import Any
 
@@ -15,40 +15,40 @@ reactor: Any = installed
 
 
 class PoolTests(HttpTestCase):
-    """Connections that are kept, and those that are not."""
+    """Which connections are used again."""
 
     async def test_isKept(self) -> None:
-        """After a whole answer the connection serves the next question."""
+        """After a complete response, its connection is used for the next request."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         for _ in range(3):
             self.assertIn(b"hello", await self.ask_all("hello", url))
         self.assertEqual(self.peer.connections, 1)
 
-    async def test_isNotKeptAfterHangingUp(self) -> None:
-        """A connection that was left in the middle is not used again."""
+    async def test_isNotKeptAfterAbort(self) -> None:
+        """After a response that was closed before its end, its connection is not used again."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         (await self.ask("hang between", url)).close()
         await self.ask_all("hello", url)
         self.assertEqual(self.peer.connections, 2)
 
     async def test_ipv6(self) -> None:
-        """Servers at an IPv6 address, written in brackets, are reached."""
+        """URLs may contain IPv6 addresses."""
         port = reactor.listenTCP(0, self.peer, interface="::1")
         self.addCleanup(port.stopListening)
         with await self.ask("hello", f"http://[::1]:{port.getHost().port}") as answer:
             self.assertEqual(answer.code, 200)
 
     async def test_closed(self) -> None:
-        """When it is closed, no connection is left, kept or in use."""
+        """Closing the client closes all connections, idle and in use."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         for text in ("hello", "hang between"):
             answers = [await self.ask(text, url) for _ in range(2)]
         await self.http.close()
         await until(lambda: self.peer.open == 0, HANG_UP)
-        await self.assertFault(Fault.BROKEN_ANSWER, "cut", answers[0].read_all(10_000))
+        await self.assertFault(Fault.BROKEN_ANSWER, "truncated", answers[0].read_all(10_000))
 
     async def test_closingAfterTheEnd(self) -> None:
-        """Closing an answer that is over does not harm the next one on the same connection."""
+        """Closing a complete response does not affect the next one on the same connection."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         first = await self.ask("hello", url)
         await first.read_all(10_000)
@@ -58,7 +58,7 @@ class PoolTests(HttpTestCase):
         self.assertEqual(self.peer.connections, 1)
 
     async def test_nothingIsSentTwice(self) -> None:
-        """A server that closes a kept connection as the next request comes gets that request once."""
+        """If the server closes an idle connection while a request is sent, the request is not repeated."""
         server = Silent(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
         url = f"http://127.0.0.1:{self.listen(server)}"
         for method in (self.http.post(url, b"1", {}), self.http.get(url, {})):
@@ -83,15 +83,15 @@ class PoolTests(HttpTestCase):
         await self.ask_all("hello", url)
         self.assertEqual(logged, [])
 
-    def test_isKeptShorterThanByServers(self) -> None:
-        """Connections are closed before servers do it, which is after five seconds."""
+    def test_idleTimeout(self) -> None:
+        """Idle connections are closed before servers close them, which is after five seconds."""
         self.assertLess(IDLE_TIMEOUT, 5)
         self.assertEqual(self.http._pool.cachedConnectionTimeout, IDLE_TIMEOUT)
         self.assertFalse(self.http._pool.retryAutomatically)
 
 
 class Closing(Factory):
-    """A server that answers the first request of a connection, and closes when the second is there."""
+    """A server that answers the first request on a connection, and closes at the second."""
 
     noisy = False
     connections = 0

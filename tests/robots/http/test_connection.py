@@ -18,7 +18,7 @@ from tests.harness.http import FakeEndpoint
 
 @implementer(IAgentEndpointFactory)
 class Endpoints:
-    """Gives an agent always the same endpoint."""
+    """Always returns the same endpoint."""
 
     def __init__(self, endpoint: FakeEndpoint) -> None:
         self._endpoint = RetryingEndpoint(Clock(), endpoint, max, {})
@@ -37,7 +37,7 @@ class ConnectionTests(SynchronousTestCase):
         return connection, transport
 
     def test_headTooLarge(self) -> None:
-        """After a head that is too large nothing more is passed on; bodies and later heads are not part of it."""
+        """After a head that is too large, nothing is passed on. Bodies and other heads do not count."""
         received: list[bytes] = []
 
         class Recorder(Protocol):
@@ -59,8 +59,8 @@ class ConnectionTests(SynchronousTestCase):
                 connection.dataReceived(b"x")
             self.assertEqual((received, transport.disconnecting), ([], True))
 
-    def test_stoppedBeforeItsEnd(self) -> None:
-        """A connection whose response is left just before its end, which has arrived already, is not used again."""
+    def test_stoppedJustBeforeTheEnd(self) -> None:
+        """A connection is not used again if a body is stopped while its end is already in the buffer."""
         endpoint = FakeEndpoint(None, None)
         agent = Agent.usingEndpointFactory(Clock(), Endpoints(endpoint), HTTPConnectionPool(Clock()))
 

@@ -1,4 +1,4 @@
-"""Compression that nobody asked for."""
+"""Compressed responses, although the client does not accept compression."""
 
 import gzip
 import random
@@ -10,8 +10,8 @@ from securechat.errors import Fault, RobotError
 from securechat.robots.http.content_coding import MAX_PIECE, decoder_for
 
 
-class CodingTests(SynchronousTestCase):
-    """Compression that nobody asked for."""
+class ContentCodingTests(SynchronousTestCase):
+    """Compressed responses, although the client does not accept compression."""
 
     def decode(self, *pieces: bytes, coding: bytes = b"gzip") -> bytes:
         found = decoder_for([coding])
@@ -25,7 +25,7 @@ class CodingTests(SynchronousTestCase):
         return decoded
 
     def test_gzip(self) -> None:
-        """It is undone however it is cut, also if it is several, and large ones a piece at a time."""
+        """gzip is decompressed in bounded pieces, whatever the input's pieces and its number of members."""
         text = random.Random(1).randbytes(300_000) + bytes(1_000_000)
         data = gzip.compress(text[:99]) + gzip.compress(b"") + gzip.compress(text[99:])
         self.assertEqual(self.decode(data), text)
@@ -34,7 +34,7 @@ class CodingTests(SynchronousTestCase):
         self.assertEqual(self.decode(*(bytes([byte]) for byte in small)), b"hello" * 2)
 
     def test_flushed(self) -> None:
-        """What the server flushed is there at once, before the end."""
+        """Flushed data is available at once."""
         packer = zlib.compressobj(wbits=31)
         found = decoder_for([b"x-gzip"])
         found.feed(packer.compress(b"data: a\n\n") + packer.flush(zlib.Z_SYNC_FLUSH))
@@ -42,18 +42,18 @@ class CodingTests(SynchronousTestCase):
         self.assertEqual(found.take(), b"")
 
     def test_heldBack(self) -> None:
-        """What the decompressor still holds when it has read all its input is not left for the next input."""
+        """Output that zlib still holds after all input is not held back until the next input."""
         for rest in range(1, 300):
             packer = zlib.compressobj(wbits=31)
             data = packer.compress(bytes(MAX_PIECE + rest)) + packer.flush(zlib.Z_SYNC_FLUSH)
-            for missing in (4, 5):  # bytes of the flush's mark, which tells nothing
+            for missing in (4, 5):  # bytes of the flush's marker, which contains no data
                 expected = len(zlib.decompressobj(31).decompress(data[:-missing]))
                 found = decoder_for([b"gzip"])
                 found.feed(data[:-missing])
                 self.assertEqual(sum(len(found.take()) for _ in range(3)), expected)
 
     def test_bomb(self) -> None:
-        """A gigabyte in a megabyte is inflated as far as it is asked for."""
+        """Highly compressed data is decompressed only as far as it is read."""
         packer = zlib.compressobj(wbits=31)
         bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(100))
         found = decoder_for([b"gzip"])
@@ -61,7 +61,7 @@ class CodingTests(SynchronousTestCase):
         self.assertEqual(len(found.take()), MAX_PIECE)
 
     def test_others(self) -> None:
-        """None at all is fine; others are broken answers, and so is gzip that is none, or is cut."""
+        """identity is passed through; other codings, and invalid or truncated gzip data, are errors."""
         self.assertEqual(self.decode(b"as it is", coding=b"identity"), b"as it is")
         for coding in (b"deflate", b"br", b"gzip, gzip", b"zstd"):
             error = self.assertRaises(RobotError, self.decode, b"", coding=coding)

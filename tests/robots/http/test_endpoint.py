@@ -1,4 +1,4 @@
-"""Connecting to an HTTP server: over a clock, and over real sockets."""
+"""Connecting to HTTP servers: with a fake clock and over real sockets."""
 
 import gc
 import os
@@ -37,7 +37,7 @@ reactor: Any = installed
 
 
 class ConnectingTests(SynchronousTestCase):
-    """The one step that is tried again, because nothing was sent yet."""
+    """Retries and the timeout."""
 
     def connect(self, *results: Any, random_delay: Any = max) -> "Deferred[Any]":
         self.clock = Clock()
@@ -50,7 +50,7 @@ class ConnectingTests(SynchronousTestCase):
         self.assertIn(words, str(error))
 
     def test_refused(self) -> None:
-        """A refused connection is tried twice more, each time after a longer wait."""
+        """A refused connection is retried twice, the second time after a longer delay."""
         done = self.connect(*[ConnectionRefusedError()] * 3)
         self.assertEqual(self.endpoint.attempts, 1)
         self.clock.advance(0.19)
@@ -65,16 +65,16 @@ class ConnectingTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refusedOnce(self) -> None:
-        """A server that was just starting is reached."""
+        """The first retry can succeed."""
         done = self.connect(ConnectionRefusedError(), None)
         self.clock.advance(0.2)
         self.assertIsInstance(self.successResultOf(done), Protocol)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_jitter(self) -> None:
-        """The waits are random within their bounds, so that many do not come back at the same moment."""
-        waits = {tuple(random.Random(seed).uniform(*bounds) for bounds in RETRY_DELAYS) for seed in range(9)}
-        self.assertEqual(len(waits), 9)
+    def test_randomDelays(self) -> None:
+        """Delays are random within their bounds, so that clients do not all retry at the same moment."""
+        delays = {tuple(random.Random(seed).uniform(*bounds) for bounds in RETRY_DELAYS) for seed in range(9)}
+        self.assertEqual(len(delays), 9)
         asked: list[tuple[float, float]] = []
 
         def random_delay(low: float, high: float) -> float:
@@ -87,14 +87,14 @@ class ConnectingTests(SynchronousTestCase):
         self.assertEqual(asked, list(RETRY_DELAYS))
 
     def test_otherErrors(self) -> None:
-        """No such name, no route, or whatever else: it is not tried again, and says no more than its type."""
+        """Other errors are not retried, and only their types are logged."""
         for error in (DNSLookupError("secret"), NoRouteError("secret"), ValueError("secret")):
             done = self.connect(error)
             self.assertFault(done, type(error).__name__)
             self.assertEqual(self.endpoint.attempts, 1)
 
     def test_deadline(self) -> None:
-        """All of it together has three seconds; then it is given up, and what comes later is closed."""
+        """All attempts together have one timeout of three seconds."""
         late: Deferred[Any] = Deferred(lambda _cancelled: None)
         done = self.connect(ConnectionRefusedError(), late)
         self.clock.advance(0.2)
@@ -104,7 +104,7 @@ class ConnectingTests(SynchronousTestCase):
         self.assertFault(done, "3 s")
 
     def test_cancelled(self) -> None:
-        """Cancelled while connecting or while waiting, it is cancelled, whatever the endpoint says of it."""
+        """It can be cancelled during an attempt and between attempts."""
         done = self.connect(Deferred(lambda cancelled: cancelled.errback(DNSLookupError())))
         done.cancel()
         self.failureResultOf(done, CancelledError)
@@ -113,14 +113,14 @@ class ConnectingTests(SynchronousTestCase):
         self.failureResultOf(done, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_connectedTooLate(self) -> None:
-        """A connection that is there after all when nobody wants it any more is closed."""
+    def test_connectedAfterCancellation(self) -> None:
+        """A connection that is established after the cancellation is aborted."""
 
         def connects_nevertheless(connecting: "Deferred[Any]") -> None:
             connecting.callback(None)
 
         done = self.connect(Deferred(connects_nevertheless))
-        alsoProvides(self.endpoint.transport, ISSLTransport)  # whose handshake is not over
+        alsoProvides(self.endpoint.transport, ISSLTransport)  # whose handshake is not complete
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertTrue(self.endpoint.transport.disconnected or self.endpoint.transport.disconnecting)
@@ -131,10 +131,10 @@ class ConnectingTests(SynchronousTestCase):
 
 
 class NetworkTests(HttpTestCase):
-    """What real networks do before there is a connection."""
+    """Connecting over real sockets."""
 
     async def test_deadNameService(self) -> None:
-        """Names that are never resolved have the same three seconds; cancelled meanwhile, it is cancelled."""
+        """The timeout includes the name look-up, which can be cancelled."""
         self.patch(endpoint, "CONNECT_TIMEOUT", 0.1)
         previous = reactor.installNameResolver(DeadResolver())
         self.addCleanup(reactor.installNameResolver, previous)
@@ -145,7 +145,7 @@ class NetworkTests(HttpTestCase):
             await asking
 
     async def test_refused(self) -> None:
-        """A port where nobody listens is unreachable, after two more attempts."""
+        """A port on which no server listens is unreachable."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -153,8 +153,8 @@ class NetworkTests(HttpTestCase):
                 Fault.UNREACHABLE, "refused", self.ask("", url, HttpClient(reactor, random_delay=_soon))
             )
 
-    async def test_reachedWhileItStarts(self) -> None:
-        """A server that listens a moment later is reached, and asked once."""
+    async def test_serverThatStarts(self) -> None:
+        """A server that starts a moment later is reached, and receives one request."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             number = unused.getsockname()[1]
@@ -174,7 +174,7 @@ def _soon(low: float, high: float) -> float:
 
 
 class TlsTests(HttpTestCase):
-    """HTTPS: the handshake is part of connecting."""
+    """HTTPS: the TLS handshake is a part of connecting."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -182,13 +182,13 @@ class TlsTests(HttpTestCase):
         self.path.write_bytes(certificate("localhost"))
 
     def trust(self) -> None:
-        """As an operator does for a server with a certificate of its own."""
+        """Trust the server's certificate, with the variable that OpenSSL reads."""
         environ = patch.dict(os.environ, SSL_CERT_FILE=str(self.path))
         environ.start()
         self.addCleanup(environ.stop)
 
     async def test_trusted(self) -> None:
-        """With a certificate that is right there is an answer, and hanging up is seen at once."""
+        """With a trusted certificate there is a response, and closing it aborts the connection at once."""
         self.trust()
         url = f"https://localhost:{self.listen(self.peer, ServerContext(str(self.path)))}"
         self.assertIn(b"hello", await self.ask_all("hello", url))
@@ -197,7 +197,7 @@ class TlsTests(HttpTestCase):
         await self.assertHangsUp(answer.close)
 
     async def test_wrongCertificate(self) -> None:
-        """A certificate that nobody vouches for, or for another name: unreachable, and nothing is sent."""
+        """With an untrusted certificate, or one for another name, no request is sent."""
         port = self.listen(self.peer, ServerContext(str(self.path)))
         await self.assertFault(
             Fault.UNREACHABLE, "certificate verify failed", self.ask("hello", f"https://localhost:{port}")
@@ -207,7 +207,7 @@ class TlsTests(HttpTestCase):
         self.assertEqual(self.peer.asked, [])
 
     async def test_noTls(self) -> None:
-        """A server that speaks no TLS, or does not go on with it, is unreachable; cancelled, it is left at once."""
+        """A server that does not complete the TLS handshake is unreachable; cancelling aborts it at once."""
         self.patch(endpoint, "CONNECT_TIMEOUT", 0.1)
         silent = Silent()
         url = f"https://localhost:{self.listen(silent)}"

@@ -1,4 +1,4 @@
-"""Reading responses over real sockets: back-pressure, limits and hanging up."""
+"""Reading responses over real sockets."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ reactor: Any = installed
 
 
 class ReadingTests(HttpTestCase):
-    """Bodies: no faster than they are asked for, and no further than they may go."""
+    """Back-pressure, limits and aborts."""
 
     async def test_backPressure(self) -> None:
-        """Of what nobody asks for, nothing more is read, however much the server has."""
+        """While a body is not read, the server cannot send more."""
         with await self.ask("flood") as answer:
             self.assertTrue(await answer.read())
             await deferLater(reactor, 0.2)
@@ -30,8 +30,8 @@ class ReadingTests(HttpTestCase):
             self.assertGreater(self.peer.sent, sent)
             await self.assertHangsUp(answer.close)
 
-    async def test_hangsUp(self) -> None:
-        """Closed or cancelled at any moment, the connection is closed at once."""
+    async def test_aborts(self) -> None:
+        """A request that is cancelled, or a response that is closed, aborts its connection at once."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         asking = Deferred.fromCoroutine(self.ask("hang", url))
         await until(lambda: self.peer.asked)
@@ -46,8 +46,8 @@ class ReadingTests(HttpTestCase):
                 await reading
             await self.assertHangsUp(answer.close)
 
-    async def test_takesTurns(self) -> None:
-        """While a little data becomes much, everybody else goes on."""
+    async def test_doesNotBlock(self) -> None:
+        """A few bytes that decompress to many do not block the reactor."""
         counted: list[int] = []
         turns = LoopingCall(counted.append, 1)
         turns.start(0.0)
@@ -59,7 +59,7 @@ class ReadingTests(HttpTestCase):
         self.assertGreater(len(counted) - before, 50)
 
     async def test_limit(self) -> None:
-        """More than the limit is a broken answer, and the rest is not fetched; as much as the limit is none."""
+        """A body that exceeds the limit is an error, and the rest is not read."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
         await self.assertFault(Fault.BROKEN_ANSWER, "too large", self.ask_all("flood", url, limit=100_000))
         await until(lambda: self.peer.lost, HANG_UP)
@@ -67,18 +67,18 @@ class ReadingTests(HttpTestCase):
         self.assertEqual(len(await self.ask_all("whole", url, limit=size)), size)
         await self.assertFault(Fault.BROKEN_ANSWER, "too large", self.ask_all("whole", url, limit=size - 1))
 
-    async def test_cut(self) -> None:
-        """A body that ends before its end is a broken answer."""
+    async def test_truncated(self) -> None:
+        """A truncated body is an error."""
         for text in ("cut", "reset"):
-            await self.assertFault(Fault.BROKEN_ANSWER, "cut", self.ask_all(text))
+            await self.assertFault(Fault.BROKEN_ANSWER, "truncated", self.ask_all(text))
 
     async def test_endlessHead(self) -> None:
-        """A head, or interim answers, without end are a broken answer."""
+        """An endless head, or endless interim responses, are an error."""
         for text in ("head", "interim"):
             await self.assertFault(Fault.BROKEN_ANSWER, "ConnectionAborted", self.ask(text))
 
     async def test_slowReader(self) -> None:
-        """Time passes only while we wait for the network: whoever reads slowly loses nothing."""
+        """A timeout for reads does not include the time between them."""
         budget = TimeBudget(reactor, 0.2)
         with await self.ask("slow") as answer:
             for _ in range(3):

@@ -1,4 +1,4 @@
-"""Time limits."""
+"""Timeouts for several steps."""
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -9,10 +9,10 @@ from securechat.robots.http.time_budget import TimeBudget
 
 
 class TimeBudgetTests(SynchronousTestCase):
-    """A time for several steps."""
+    """Timeouts for several steps."""
 
     def test_together(self) -> None:
-        """Steps share their time, pauses between them cost nothing, and a new time is whole."""
+        """Steps share one timeout; the time between them does not count; a reset starts it again."""
         clock = Clock()
         budget = TimeBudget(clock, 10.0)
 
