@@ -1,4 +1,4 @@
-"""What the Turing robot's answers say, without a server."""
+"""Requests and responses of the Turing robot as bytes, without a server."""
 
 import json
 from typing import Any
@@ -31,10 +31,10 @@ ANYTHING = st.recursive(
 
 
 class ParseTests(SynchronousTestCase):
-    """The answers' text, without a server."""
+    """The text of responses."""
 
     def test_everyResultType(self) -> None:
-        """Every type has its line, in the order of the groups, each group's text first; the unknown is passed over."""
+        """Results of all types are shown, in the order of their groups, with the text of each group first."""
         body = b"""{"intent": {"code": "10004"}, "results": [
             {"groupType": 2, "resultType": "image", "values": {"image": "//i.example/a.png"}},
             {"groupType": 0, "resultType": "text", "values": {"text": "alone"}},
@@ -52,7 +52,7 @@ class ParseTests(SynchronousTestCase):
         )
 
     def test_resultsOfAnyShape(self) -> None:
-        """What makes no sense is passed over, and does not spoil what does."""
+        """Invalid results are skipped."""
         good = {"groupType": "1", "resultType": "text", "values": {"text": "好"}}
         shapes: list[Any] = [
             None,
@@ -77,10 +77,10 @@ class ParseTests(SynchronousTestCase):
         nothing: list[Any] = [None, {}, "x", 3]
         for results in nothing:
             body = json.dumps({"intent": {"code": 10004}, "results": results}).encode()
-            self.assertEqual(parse_answer(body), "I found nothing on that.")
+            self.assertEqual(parse_answer(body), "I found no results.")
 
     def test_encryption(self) -> None:
-        """The worked example: secret, key and time give these bytes."""
+        """Encryption gives the bytes of a worked example."""
         body = (
             '{"reqType":0,"perception":{"inputText":{"text":"你好"}},'
             '"userInfo":{"apiKey":"00000000000000000000000000000000","userId":"443545"}}'
@@ -94,7 +94,7 @@ class ParseTests(SynchronousTestCase):
     @settings(max_examples=2000, deadline=None)
     @given(st.binary(max_size=300) | ANYTHING.map(lambda value: json.dumps(value).encode()))
     def test_anyBody(self, body: bytes) -> None:
-        """Any body is an answer, one of the service's errors, or a broken answer."""
+        """Any body is a reply, an error of the service, or a broken answer."""
         try:
             self.assertTrue(parse_answer(body))
         except TuringError as error:
@@ -105,6 +105,6 @@ class ParseTests(SynchronousTestCase):
     @settings(max_examples=2000, deadline=None)
     @given(results=ANYTHING)
     def test_anyResults(self, results: object) -> None:
-        """Whatever the results of a successful answer are, there is something to show."""
+        """Any results of a successful response give a text."""
         body = json.dumps({"intent": {"code": 10004}, "results": results}).encode()
         self.assertTrue(parse_answer(body).strip())
