@@ -1,7 +1,6 @@
-"""A language model behind an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio, or a hosted one.
+"""Language models with an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio or a hosted service.
 
-The reply comes token by token. It stops at once when nobody wants it any more: the connection is closed, and the
-server stops computing.
+Replies are streamed. A reply that is cancelled closes its connection at once, so that the server stops generating.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -28,17 +27,17 @@ DEFAULT_URL: Final = "http://127.0.0.1:11434/v1"  # Ollama's
 DEFAULT_TIMEOUT: Final = "30"  # seconds between tokens
 DEFAULT_PLACES: Final = "4"  # what Ollama answers at once if nobody says otherwise
 DEFAULT_FIRST_TIMEOUT: Final = "300"  # seconds before the first: a large model is loaded from disk first
-MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them thoughts
-MAX_ERROR: Final = 64 * 1024  # bytes of an error's body
-MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of the list of models: a hosted service has hundreds, described at length
-END_TIMEOUT: Final = 0.5  # seconds for the stream to end after its last word, so that the connection can be kept
-NAMED_MODELS: Final = 10  # of those that exist, in the operator's log
-MAX_NAME: Final = 80  # characters of a model's name there
+MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them reasoning
+MAX_ERROR: Final = 64 * 1024  # bytes of an error response
+MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models; hosted services have hundreds, with descriptions
+END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
+MAX_LOGGED_MODELS: Final = 10
+MAX_LOGGED_NAME: Final = 80  # characters of a model's name
 
 
 @implementer(IRobot)
 class OpenAIRobot:
-    """Asks a server for one reply at a time for each conversation; keeps nothing but the name of the model."""
+    """Sends conversations to a server. It keeps no state other than the name of the model."""
 
     name = "openai"
 
@@ -91,7 +90,7 @@ class OpenAIRobot:
                         yield text
                     if reply.tokens > before and self._stream:
                         budget.reset(self._timeout)
-                    if reply.is_over or reply.finish_reason is not None:
+                    if reply.is_complete:
                         budget.reset(min(budget.left, END_TIMEOUT))
                 for text in reply.end():
                     yield text
@@ -99,19 +98,19 @@ class OpenAIRobot:
             raise self._without_key(error) from None
 
     async def _read(self, response: Response, reply: Reply, budget: TimeBudget) -> bytes:
-        """The next bytes; none at the end, which after the last word may be as it will."""
+        """The next bytes; empty at the end. Once the reply is complete, an error is an end, too."""
         try:
             return await budget.read(response)
         except RobotError:
-            if reply.is_over or reply.finish_reason is not None:
+            if reply.is_complete:
                 return b""
             raise
 
     async def _find_model(self, budget: TimeBudget) -> str:
-        """The first model that the server lists, other than those that only compute embeddings."""
+        """The first model in the server's list that does not compute embeddings."""
         names = await self._list_models(budget)
         if not names:
-            raise RobotError(Fault.REFUSED, _("the server lists no model: say which one, with -R model=NAME"))
+            raise RobotError(Fault.REFUSED, _("the server lists no models; set one with -R model=NAME"))
         self._found_model = next((name for name in names if "embed" not in name.lower()), names[0])
         return self._found_model
 
@@ -122,20 +121,20 @@ class OpenAIRobot:
             return model_names(await budget.wait(response.read_all(MAX_MODELS)))
 
     async def _error(self, response: Response, *, is_list: bool = False) -> RobotError:
-        """What a status other than success means."""
+        """The meaning of a response that is not a success."""
         try:
             body = await TimeBudget(self._reactor, self._timeout).wait(response.read_all(MAX_ERROR))
             value = parse_json(body)
-        except RobotError:  # what it says would be nice to have, and is not needed
+        except RobotError:  # the body is useful but not required
             body, value = b"", None
         after = response.headers.getRawHeaders(b"retry-after", [b""])[0]
         error = error_in(value, response.code, retry_after(after))
         if is_html(response, body) and response.code not in (401, 429, 503):
-            error = RobotError(Fault.BROKEN_ANSWER, f"{error}: " + _("a page in HTML, not the API's answer"))
+            error = RobotError(Fault.BROKEN_ANSWER, f"{error}: " + _("an HTML page instead of an API response"))
         elif response.code == 404 and not is_list:
             self._found_model = None
             error = RobotError(
-                error.fault, f"{error}: " + _("no such model or address") + f"; {await self._available_models()}"
+                error.fault, f"{error}: " + _("no such model or URL") + f"; {await self._available_models()}"
             )
         return error
 
@@ -144,11 +143,11 @@ class OpenAIRobot:
             names = await self._list_models(TimeBudget(self._reactor, self._timeout))
         except RobotError:
             return _("the server lists no models")
-        shown = ["".join(filter(str.isprintable, name))[:MAX_NAME] for name in names[:NAMED_MODELS]]
-        return _("the models are {names}").format(names=", ".join(shown) + " …" * (len(names) > NAMED_MODELS))
+        shown = ["".join(filter(str.isprintable, name))[:MAX_LOGGED_NAME] for name in names[:MAX_LOGGED_MODELS]]
+        return _("available models: {names}").format(names=", ".join(shown) + " …" * (len(names) > MAX_LOGGED_MODELS))
 
     def _without_key(self, error: RobotError) -> RobotError:
-        """The same, whatever of it a server made up: it knows the key."""
+        """The error without the key, which a server could send back as an error code."""
         if not self._key or self._key not in str(error):
             return error
         return RobotError(error.fault, str(error).replace(self._key, "…"), error.retry_after)
@@ -158,7 +157,7 @@ class OpenAIRobot:
 
 
 def is_html(response: Response, body: bytes) -> bool:
-    """Whether somebody else answered, such as a proxy."""
+    """Whether the response is a web page, such as that of a proxy."""
     kinds = response.headers.getRawHeaders(b"content-type") or [b""]
     return kinds[0].lower().startswith(b"text/html") or body.lstrip()[:1] == b"<"
 

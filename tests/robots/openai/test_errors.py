@@ -1,4 +1,4 @@
-"""What a server means by an error."""
+"""Errors of servers."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,10 +7,10 @@ from securechat.robots.openai.errors import MAX_RETRY_AFTER, error_in, retry_aft
 
 
 class ErrorTests(SynchronousTestCase):
-    """What a server means by an error."""
+    """Errors of servers."""
 
     def test_everyShape(self) -> None:
-        """An error may be a text, an object, or half of one; codes are shown, words are not (trap 6)."""
+        """An error may be a string, an object or incomplete; its codes are logged, its message is not."""
         for value, fault, codes in (
             ({"error": "x"}, Fault.BROKEN_ANSWER, ""),
             ({"error": {"message": "x", "code": "context_length_exceeded"}}, Fault.TOO_LONG, "context_length_exceeded"),
@@ -27,11 +27,11 @@ class ErrorTests(SynchronousTestCase):
             (7, Fault.BROKEN_ANSWER, ""),
         ):
             error = error_in(value)
-            shown = "the server reports an error" + (f" ({codes})" if codes else "")
+            shown = "the server reported an error" + (f" ({codes})" if codes else "")
             self.assertEqual((error.fault, str(error)), (fault, shown), value)
 
     def test_retryAfter(self) -> None:
-        """Seconds, a date, or nothing sensible."""
+        """Retry-After may be seconds or a date; anything else is ignored."""
         for text, seconds in (
             (b"0", 0.0),
             (b" 12 ", 12.0),

@@ -1,4 +1,4 @@
-"""What is sent to a server, and a reply's text and end, without a server."""
+"""Requests and responses as bytes, without a server."""
 
 import json
 
@@ -43,29 +43,29 @@ BODIES = st.lists(
 ).map(b"".join)
 
 
-class BodyTests(SynchronousTestCase):
-    """A body's text and end, without a server."""
+class ReplyTests(SynchronousTestCase):
+    """The bodies of responses."""
 
-    def test_tooLargeForOne(self) -> None:
-        """An answer that is no stream has its own bound (trap 17)."""
+    def test_tooLarge(self) -> None:
+        """The size of a response that is not streamed is limited."""
         self.patch(completions, "MAX_WHOLE", 100)
         whole = json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
         self.assertEqual(read(whole), ("x", "well"))
-        self.assertEqual(read(whole, b" " * 100), ("", "BROKEN_ANSWER: the answer is too large"))
+        self.assertEqual(read(whole, b" " * 100), ("", "BROKEN_ANSWER: the response is too large"))
 
-    def test_beforeTheBeginning(self) -> None:
-        """Blanks and a byte order mark before an answer do not matter (trap 9)."""
+    def test_leadingBytes(self) -> None:
+        """White space and a byte order mark before a response are ignored."""
         whole = json.dumps({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
         for pieces in ((b"\r\n \xef\xbb\xbf" + whole,), (b"\xef", b"\xbb", b"\xbf", b"\n", whole)):
             self.assertEqual(read(*pieces), ("x", "well"))
 
     def test_errorThatIsNoJson(self) -> None:
-        """An error's line or event may hold just words (trap 6)."""
+        """An error line or event need not contain JSON."""
         for body in (b"error: out of memory\n", b"event: error\ndata: {oops\n\n"):
-            self.assertEqual(read(body), ("", "BROKEN_ANSWER: the server reports an error"))
+            self.assertEqual(read(body), ("", "BROKEN_ANSWER: the server reported an error"))
 
-    def test_afterTheEnd(self) -> None:
-        """What comes after the last word does not matter, be it garbage (trap 7)."""
+    def test_afterDone(self) -> None:
+        """Anything after [DONE] is ignored."""
         good = data(chunk("x", "stop")) + data("[DONE]")
         for rest in (b"data: {", b"data: {\n\n", b"error: x\n\n", b"x" * 2_000_000, data("[DONE]")):
             for pieces in ((good, rest), (good + rest,)):
@@ -73,15 +73,15 @@ class BodyTests(SynchronousTestCase):
 
 
 class AnyBytesTests(SynchronousTestCase):
-    """Any body, in any pieces."""
+    """Arbitrary data."""
 
     @settings(max_examples=2000, deadline=None)
     @given(BODIES, PLACES)
     @example(b'{"choices": [' * 5000, [])
     @example(b'data: {"choices":' + b"[" * 100_000 + b"\n\n", [])
     @example(b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop","index":' + b"9" * 5000 + b"}]}", [9])
-    def test_sameReplyHoweverItIsCut(self, body: bytes, places: list[int]) -> None:
-        """The reply does not depend on the pieces, only RobotErrors come out, and the text can be sent."""
+    def test_anySplit(self, body: bytes, places: list[int]) -> None:
+        """A reply does not depend on how its body is split; only RobotErrors are raised; its text is valid Unicode."""
         whole = read(body)
         self.assertEqual(read(*cut(body, places)), whole)
         whole[0].encode()
@@ -89,7 +89,7 @@ class AnyBytesTests(SynchronousTestCase):
     @settings(max_examples=500, deadline=None)
     @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps({"data": value}).encode()))
     def test_anyListOfModels(self, body: bytes) -> None:
-        """Names, or a broken answer."""
+        """A list of models gives names or a RobotError."""
         try:
             names = model_names(body)
         except RobotError as error:
@@ -100,6 +100,6 @@ class AnyBytesTests(SynchronousTestCase):
     @settings(max_examples=500, deadline=None)
     @given(st.text(max_size=9), st.none() | st.text(max_size=5))
     def test_anyQuestion(self, text: str, system: str | None) -> None:
-        """Whatever was said can be sent."""
+        """Any text can be sent."""
         asked = json.loads(request("m", [Turn(Speaker.USER, text)], system=system))
         self.assertEqual(asked["messages"][-1]["content"], text)

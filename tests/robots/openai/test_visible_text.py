@@ -1,19 +1,19 @@
-"""Of what a model says, what is seen."""
+"""The visible part of a model's text."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.robots.openai.visible_text import VisibleText
 
 
-class VisibleTests(SynchronousTestCase):
-    """Of what a model says, what is seen."""
+class VisibleTextTests(SynchronousTestCase):
+    """The visible part of a model's text."""
 
     def show(self, *pieces: str) -> str:
         visible = VisibleText()
         return "".join(map(visible.feed, pieces)) + visible.end()
 
-    def test_thoughts(self) -> None:
-        """Those at the beginning are left out, however they are cut; later tags are words (trap 12)."""
+    def test_reasoning(self) -> None:
+        """Reasoning at the beginning is removed, however it is split; later tags are text."""
         for text, seen in (
             ("<think>a</think>b", "b"),
             (" \n<think></think>\n\n<think>x</thin</think> b </think>", "b </think>"),
@@ -29,13 +29,13 @@ class VisibleTests(SynchronousTestCase):
             self.assertEqual(self.show(text), seen, ascii(text))
             self.assertEqual(self.show(*text), seen, ascii(text))
 
-    def test_nothingIsHeldBack(self) -> None:
-        """After the beginning every piece is shown at once."""
+    def test_notHeldBack(self) -> None:
+        """After the beginning, no text is held back."""
         visible = VisibleText()
         self.assertEqual([visible.feed(piece) for piece in ("<", "b", "<think>")], ["", "<b", "<think>"])
 
-    def test_halves(self) -> None:
-        """Halves of a pair come together; those that stand alone are replaced (trap 3)."""
+    def test_surrogates(self) -> None:
+        """The halves of surrogate pairs are joined; single halves are replaced."""
         self.assertEqual(self.show("a\ud83d", "\ude00b"), "a😀b")
         self.assertEqual(self.show("\ud83d", "", "\ude00"), "😀")
         self.assertEqual(
