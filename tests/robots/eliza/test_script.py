@@ -1,4 +1,4 @@
-"""The format of the scripts."""
+"""Scripts."""
 
 from collections import Counter
 
@@ -28,10 +28,10 @@ SCRIPTS = {"en": load_script("en", words=True), "zh": load_script("zh", words=Fa
 
 
 class ScriptTests(SynchronousTestCase):
-    """The format of the scripts."""
+    """Scripts."""
 
-    def test_whatIsKnownDecides(self) -> None:
-        """An answer that names what is not known is not given."""
+    def test_facts(self) -> None:
+        """An answer is used only if its facts are known."""
         script = Script(RULE + "[a]\nwhen =\n  take\nremember = thing\nsay =\n  {rest} and {other}\n", words=True)
         self.assertEqual(script.answer(["x"]), "Go on.")
         self.assertEqual(script.answer(["take me", "x", "x", "x"]), "you?")
@@ -42,12 +42,12 @@ class ScriptTests(SynchronousTestCase):
         self.assertEqual(script.answer(["1+1=?"]), "One.")
 
     def test_badScripts(self) -> None:
-        """A rule without an answer, and a script without its sections, are refused."""
+        """Rules without answers and scripts without the required sections are errors."""
         self.assertRaises(ValueError, Script, RULE + "[a]\nwhen =\n  b\n", words=True)
         self.assertRaises(KeyError, Script, "[reflect]\n", words=True)
 
-    def test_oursAreWhole(self) -> None:
-        """Every answer names what is remembered somewhere, and a rule has two for each thing that it may know."""
+    def test_completeScripts(self) -> None:
+        """In the robot's scripts, all facts can be known, and each rule has two answers for each number of facts."""
         for script in SCRIPTS.values():
             rules = [
                 *{rule for _phrase, rule in script._phrases},
@@ -63,13 +63,13 @@ class ScriptTests(SynchronousTestCase):
                 self.assertLessEqual(set().union(*map(names_in, rule.answers)), known, rule.answers)
                 self.assertEqual(len(set(rule.answers)), len(rule.answers), rule.answers)
 
-    def test_everyPhraseIsFound(self) -> None:
-        """No phrase hides behind one of a rule before it."""
+    def test_hiddenPhrases(self) -> None:
+        """No phrase is hidden by one of an earlier rule."""
         for script in SCRIPTS.values():
             hidden = [phrase for phrase, rule in script._phrases if script._match(phrase)[0] is not rule]
             self.assertEqual(hidden, [])
 
-    def test_bothLanguagesHaveTheSameRules(self) -> None:
-        """What is remembered in one language can be recalled in the other."""
+    def test_sameFacts(self) -> None:
+        """Both scripts remember the same facts."""
         english, chinese = ({rule.remember for _phrase, rule in script._phrases} for script in SCRIPTS.values())
         self.assertEqual(english, chinese)
