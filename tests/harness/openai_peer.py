@@ -280,8 +280,9 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "array": lambda: stream(data([1]), *good()),
     # Back-pressure
     "flood": lambda: stream(*flood(30000)),
-    # Redirects
+    # Redirects and cookies
     "redirect": lambda: whole(b"", 307, Location="http://127.0.0.1:1/elsewhere"),
+    "cookie": lambda: whole(completion("Hello"), Set_Cookie="user=1; Path=/"),
     # Ends
     "length": lambda: stream(*says("Hel"), data(chunk(finish="length")), DONE),
     "length only": lambda: stream(data(chunk(reasoning="hm")), data(chunk(finish="length")), DONE),

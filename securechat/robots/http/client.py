@@ -9,8 +9,6 @@ What is done outside treq, and why:
   covers name look-up, all attempts and the handshake.
 - `Connection`: a reply that is cancelled closes its connection at once, so that a language model stops generating;
   Twisted would send what is unsent and wait for the peer's close_notify. It also limits the head of a response.
-- `BytesProducer`: FileBodyProducer writes a request's body in several steps. If the request is cancelled between two
-  of them, the state of its connection is undefined.
 - `Response`, above treq: a body that is read on demand, with a limit on its size and on the time of each read.
   `treq.collect` has no back-pressure, and treq's timeout ends at the head.
 """
@@ -20,8 +18,8 @@ from random import SystemRandom
 from typing import Final
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer, IReactorPluggableNameResolver, IReactorTCP, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP, IReactorTime
 from twisted.python.reflect import qual
 from twisted.python.url import URL
 from twisted.web.client import (
@@ -68,15 +66,13 @@ class HttpClient:
 
         `url` is in ASCII, percent-encoded.
         """
-        return await self._request("POST", url, headers, BytesProducer(body))
+        return await self._request("POST", url, headers, body)
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Response:
         """Send a GET request, as `post`."""
         return await self._request("GET", url, headers, None)
 
-    async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: "BytesProducer | None"
-    ) -> Response:
+    async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         try:
             response = await self._treq.request(
                 method,
@@ -128,25 +124,3 @@ def _plain(response: IResponse) -> IResponse:
     response.headers.removeHeader(b"content-encoding")
     response.headers.removeHeader(b"set-cookie")
     return response
-
-
-@implementer(IBodyProducer)
-class BytesProducer:
-    """The body of a request, written in one step."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        pass

@@ -10,6 +10,7 @@ from securechat.errors import Fault
 from securechat.robots.http.client import IDLE_TIMEOUT
 from securechat.robots.http.time_budget import within
 from tests.harness.http import HANG_UP, HttpTestCase, Silent, until
+from tests.harness.openai_peer import SCRIPTS
 
 reactor: Any = installed
 
@@ -71,6 +72,22 @@ class PoolTests(HttpTestCase):
             await answer.read_all(10)
             await self.assertFault(Fault.BROKEN_ANSWER, "ResponseNeverReceived", within(reactor, 5, work()))
             self.assertEqual((closing.requests, closing.connections), (2 * number, number))
+
+    async def test_cookies(self) -> None:
+        """Cookies are not sent back, because the next request may be for another user."""
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        for _ in range(2):
+            await self.ask_all("cookie", url)
+        self.assertNotIn("cookie", self.peer.headers[-1])
+
+    async def test_redirects(self) -> None:
+        """Redirects are not followed, because the request may contain a key."""
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        self.peer.models_script = SCRIPTS["redirect"]
+        with await self.http.get(url + "/v1/models", {}) as answer:
+            self.assertEqual(answer.code, 307)
+        with await self.ask("redirect", url) as answer:
+            self.assertEqual(answer.code, 307)
 
     async def test_isNotLogged(self) -> None:
         """Connections and requests leave no log records."""

@@ -1,5 +1,6 @@
 """Reading responses over real sockets."""
 
+import tracemalloc
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -8,7 +9,7 @@ from twisted.internet.task import LoopingCall, deferLater
 
 from securechat.errors import Fault
 from securechat.robots.http.time_budget import TimeBudget
-from tests.harness.http import HANG_UP, HttpTestCase, until
+from tests.harness.http import HANG_UP, HttpTestCase, Silent, until
 
 reactor: Any = installed
 
@@ -45,6 +46,30 @@ class ReadingTests(HttpTestCase):
             with self.assertRaises(CancelledError):
                 await reading
             await self.assertHangsUp(answer.close)
+
+    async def test_abortsWhileSending(self) -> None:
+        """A request that is cancelled before all of it has been sent aborts its connection at once."""
+        server, size = Silent(), 50_000_000
+        asking = Deferred.fromCoroutine(self.ask("x" * size, f"http://127.0.0.1:{self.listen(server)}"))
+        while not server.received:
+            await deferLater(reactor, 0)
+        asking.cancel()
+        with self.assertRaises(CancelledError):
+            await asking
+        await until(lambda: server.lost, HANG_UP)
+        self.assertLess(sum(map(len, server.received)), size)
+
+    async def test_isNotBuffered(self) -> None:
+        """What has been read of a body is not kept in memory."""
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        with await self.ask("flood") as answer:
+            received = len(await answer.read())
+            before, _peak = tracemalloc.get_traced_memory()
+            while received < 8_000_000:
+                received += len(await answer.read())
+            after, _peak = tracemalloc.get_traced_memory()
+        self.assertLess(after - before, 2_000_000)
 
     async def test_doesNotBlock(self) -> None:
         """A few bytes that decompress to many do not block the reactor."""
