@@ -111,7 +111,6 @@ class WireTests(TestCase):
             records, rest = divmod(await observer.silence() - before, SUITES[suite].record_size + 4)
             self.assertTrue(is_bucket(records), records)
             self.assertEqual(rest, 0)
-        assert talk.client is not None
         talk.client.leaveQuietly()
         await talk.end
         for side in observer.client, observer.server:

@@ -1,8 +1,8 @@
 """Several robots as one, and how they are created from options."""
 
-from collections.abc import Mapping
-from typing import cast
+from typing import Annotated, cast
 
+from msgspec import Meta
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -13,9 +13,19 @@ from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots import registry
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, IRobotMaker
 from securechat.robots.registry import make_robots
+from securechat.robots.settings import MaxConcurrent
+from securechat.settings import Settings
 from tests.harness.robot import Listener, ListenerTestCase, PuppetRobot
+
+
+class FarSettings(Settings, frozen=True):
+    """Those of a robot with a key, which is asked a few questions at once."""
+
+    key_file: Annotated[str | None, Meta(description="key")] = None
+    max_concurrent: MaxConcurrent = 4
+    url: Annotated[str, Meta(description="address")] = ""
 
 
 @implementer(IRobotMaker)
@@ -24,13 +34,13 @@ class PuppetMaker:
 
     summary = ""
 
-    def __init__(self, name: str, *options: Option) -> None:
+    def __init__(self, name: str, settings: type[Settings]) -> None:
         self.name = name
-        self.options = options
-        self.made: list[tuple[dict[str, str], str | None]] = []
+        self.settings = settings
+        self.made: list[tuple[Settings, str | None]] = []
 
-    def makeRobot(self, reactor: object, options: Mapping[str, str], key: str | None) -> IRobot:
-        self.made.append((dict(options), key))
+    def makeRobot(self, reactor: object, settings: Settings, key: str | None) -> IRobot:
+        self.made.append((settings, key))
         robot = PuppetRobot()
         robot.name = self.name
         return cast(IRobot, robot)
@@ -40,8 +50,8 @@ class AssemblyTests(SynchronousTestCase):
     """From the operator's options to the robot that is asked."""
 
     def setUp(self) -> None:
-        self.near = PuppetMaker("near")
-        self.far = PuppetMaker("far-one", Option("key-file", ""), Option("max-concurrent", "", "4"), Option("url", ""))
+        self.near = PuppetMaker("near", Settings)
+        self.far = PuppetMaker("far-one", FarSettings)
         self.patch(registry, "BUILT_IN", {maker.name: maker for maker in (self.near, self.far)})
 
     def test_one(self) -> None:
@@ -49,17 +59,17 @@ class AssemblyTests(SynchronousTestCase):
         for variable in ("SECURECHAT_ROBOT_KEY", "SECURECHAT_FAR_ONE_KEY"):
             robot = make_robots(None, [("far-one", ["url=x"])], {variable: "secret"})
             self.assertIsInstance(robot, GuardedRobot)
-        self.assertEqual(self.far.made, [({"url": "x"}, "secret")] * 2)
+        self.assertEqual(self.far.made, [(FarSettings(url="x"), "secret")] * 2)
 
     def test_several(self) -> None:
         """Each of several robots has its own options, and only the key in the variable with its name."""
         environ = {"SECURECHAT_ROBOT_KEY": "whose?"}
         robot = make_robots(None, [("far-one", []), ("near", [])], environ)
         self.assertIsInstance(robot, FallbackRobot)
-        self.assertEqual(self.far.made, [({}, None)])
+        self.assertEqual(self.far.made, [(FarSettings(), None)])
         make_robots(None, [("far-one", []), ("near", [])], {**environ, "SECURECHAT_FAR_ONE_KEY": "mine"})
-        self.assertEqual(self.far.made[-1], ({}, "mine"))
-        self.assertEqual(self.near.made, [({}, None)] * 2)
+        self.assertEqual(self.far.made[-1], (FarSettings(), "mine"))
+        self.assertEqual(self.near.made, [(Settings(), None)] * 2)
 
     def test_maxConcurrent(self) -> None:
         """A robot with the option max-concurrent is guarded, and other robots are not."""

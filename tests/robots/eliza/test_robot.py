@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.conversation import Conversation, Speaker, Turn
-from securechat.robots.eliza.robot import MAX_READ, MAX_TURNS, ElizaMaker, ElizaRobot
+from securechat.robots.eliza.robot import ELIZA, MAX_READ, MAX_TURNS, ElizaRobot
+from securechat.settings import Settings
 
 MAX_SECONDS = 0.005 if sys.gettrace() is None else 0.05  # for an answer; tracing is slow
 
@@ -44,7 +45,7 @@ class ElizaTests(SynchronousTestCase):
 
     def test_made(self) -> None:
         """As the daemon creates it, it knows the machine's time."""
-        robot = ElizaMaker().makeRobot(None, {}, None)
+        robot = ELIZA.makeRobot(None, Settings(), None)
         assert isinstance(robot, ElizaRobot)
         self.robot = robot
         self.assertRegex(self.talk("What time is it?")[0], r"It is \d\d:\d\d where I run")

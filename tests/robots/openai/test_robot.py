@@ -18,7 +18,8 @@ from securechat.robots.http import endpoint as connecting
 from securechat.robots.interface import IRobot
 from securechat.robots.openai import robot as module
 from securechat.robots.openai.errors import MAX_RETRY_AFTER
-from securechat.robots.openai.robot import OpenAIRobot, base_url
+from securechat.robots.openai.robot import OpenAIRobot
+from securechat.robots.openai.settings import OpenAISettings, base_url
 from securechat.robots.registry import make_robot
 from tests.harness.http import HANG_UP, until
 from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer
@@ -56,11 +57,9 @@ class OpenAITestCase(TestCase):
         self.url = f"http://127.0.0.1:{port.getHost().port}"
         return self.make(**options)
 
-    def make(self, **options: Any) -> OpenAIRobot:
-        robot = OpenAIRobot(
-            reactor,
-            **{"url": base_url(self.url), "model": "peer-model", "timeout": 0.25, "first_timeout": 2.0, **options},
-        )
+    def make(self, key: str | None = None, **options: Any) -> OpenAIRobot:
+        usual = {"url": base_url(self.url), "model": "peer-model", "timeout": 0.25, "first_timeout": 2.0}
+        robot = OpenAIRobot(reactor, OpenAISettings(**{**usual, **options}), key)
         self.addCleanup(robot.close)
         return robot
 
@@ -493,7 +492,7 @@ class OptionTests(SynchronousTestCase):
             ("http://[::1]:11434", "http://[::1]:11434/v1"),
             ("https://models.example/v1?api-version=7#x", "https://models.example/v1?api-version=7"),
         ):
-            self.assertEqual(base_url(text).to_text(), path)
+            self.assertEqual(base_url(text), path)
         self.assertEqual(
             self.make("url=https://models.example/v1?v=7")._chat_url, "https://models.example/v1/chat/completions?v=7"
         )
@@ -533,7 +532,7 @@ class OptionTests(SynchronousTestCase):
         ):
             self.assertRefused("-R " + option.split("=")[0], option)
         self.assertRefused("exclude", "system=x", "system-file=y")
-        self.assertRefused(":2: not text in UTF-8", "system-file=" + self.file(b"a\n\xff"))
+        self.assertRefused(":2: not valid UTF-8", "system-file=" + self.file(b"a\n\xff"))
         self.assertRefused("No such file", "system-file=/nonexistent")
 
     def test_key(self) -> None:
