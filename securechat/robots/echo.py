@@ -25,4 +25,4 @@ class EchoRobot:
         return succeed(None)
 
 
-ECHO: Final = RobotMaker("echo", N_("says what you said"), Settings, lambda _reactor, _settings, _key: EchoRobot())
+ECHO: Final = RobotMaker("echo", N_("repeats each message"), Settings, lambda _reactor, _settings, _key: EchoRobot())

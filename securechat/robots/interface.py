@@ -29,14 +29,14 @@ class IRobot(Interface):
 
 
 class IRobotMaker(IPlugin):
-    """Makes a robot from its options. Found by name; whoever provides it is a plugin that Twisted finds."""
+    """Creates a robot from its settings. It is a Twisted plugin, and found by its name."""
 
     name = Attribute("The robot's name, as ``--robot`` takes it; a str.")
-    summary = Attribute("One line on what it is; a str.")
+    summary = Attribute("A description of one line; a str.")
     settings = Attribute("The class of its settings, a subclass of securechat.settings.Settings.")
 
     def makeRobot(reactor: Any, settings: Any, key: str | None) -> IRobot:  # noqa: N805
-        """The robot; ConfigurationError if its settings do not fit together or the key is missing.
+        """The robot; ConfigurationError if its settings contradict each other or the key is missing.
 
         `settings` is an instance of the class above; `key` is the secret from the key file or the environment.
         """

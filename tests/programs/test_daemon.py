@@ -236,7 +236,7 @@ class RefusalTests(DaemonTestCase):
         """A robot or option that does not exist, a key that is missing or in the wrong place."""
         self.assertRefused("unknown robot marvin; expected one of", "--robot", "marvin")
         self.assertRefused("no option colour", "--robot", "turing", "-R", "colour=red")
-        self.assertRefused("needs a key", "--robot", "turing")
+        self.assertRefused("needs an API key", "--robot", "turing")
         self.assertRefused("key-file=FILE", "--robot", "turing", "-R", "key=0123")
 
     def test_options(self) -> None:

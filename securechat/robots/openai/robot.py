@@ -151,23 +151,23 @@ def is_html(response: Response, body: bytes) -> bool:
 def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> OpenAIRobot:
     if settings.system_file is not None:
         if settings.system is not None:
-            raise ConfigurationError(_("-R system and -R system-file exclude each other"))
+            raise ConfigurationError(_("-R system and -R system-file are mutually exclusive"))
         settings = replace(settings, system=read_text(settings.system_file).strip())
     warn_if_exposed(settings.url)
     return OpenAIRobot(reactor, settings, _checked_key(key))
 
 
 def _checked_key(key: str | None) -> str | None:
-    """It becomes part of a header."""
+    """A key that can be sent in a header; None if it is empty."""
     key = (key or "").strip()
     if not all("!" <= character <= "~" for character in key):
-        raise ConfigurationError(_("the robot's key has characters that no key has"))
+        raise ConfigurationError(_("the API key contains a space or a character that is not ASCII"))
     return key or None
 
 
 OPENAI: Final = RobotMaker(
     "openai",
-    N_("a language model behind an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio, hosted ones"),
+    N_("a language model with an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio or a hosted service"),
     OpenAISettings,
     _make,
 )

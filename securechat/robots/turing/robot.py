@@ -127,21 +127,25 @@ def _alternative_id(user_id: str) -> str:
 def _make(reactor: Any, settings: TuringSettings, key: str | None) -> TuringRobot:
     if key is None:
         raise ConfigurationError(
-            _("the Turing robot needs a key: -R key-file=FILE or the variable SECURECHAT_TURING_KEY")
+            _("the Turing robot needs an API key: use -R key-file=FILE or set SECURECHAT_TURING_KEY")
         )
     if not settings.city and (settings.province or settings.street):
-        raise ConfigurationError(_("-R province and -R street need a city: the service takes no location without one"))
+        raise ConfigurationError(
+            _("-R province and -R street require a city: the service accepts no location without one")
+        )
     warn_if_exposed(settings.url)
     secret = read_secret(settings.secret_file) if settings.secret_file is not None else None
     return TuringRobot(reactor, settings, key, secret=secret)
 
 
 def _place(settings: TuringSettings) -> Place:
-    """The location that questions come from."""
+    """The location in requests."""
     province = settings.province
     if province is None:
         province = DEFAULT_PROVINCE if settings.city == DEFAULT_CITY else ""
     return Place(settings.city, province, settings.street)
 
 
-TURING: Final = RobotMaker("turing", N_("the Turing robot (图灵机器人), API v2; needs a key"), TuringSettings, _make)
+TURING: Final = RobotMaker(
+    "turing", N_("the Turing robot (图灵机器人), API v2; needs an API key"), TuringSettings, _make
+)

@@ -531,7 +531,7 @@ class OptionTests(SynchronousTestCase):
             *("max-tokens=many", "timeout=0", "first-timeout=-1", "stream=maybe"),
         ):
             self.assertRefused("-R " + option.split("=")[0], option)
-        self.assertRefused("exclude", "system=x", "system-file=y")
+        self.assertRefused("mutually exclusive", "system=x", "system-file=y")
         self.assertRefused(":2: not valid UTF-8", "system-file=" + self.file(b"a\n\xff"))
         self.assertRefused("No such file", "system-file=/nonexistent")
 
@@ -541,6 +541,6 @@ class OptionTests(SynchronousTestCase):
             self.assertEqual(robot._headers, {"Authorization": f"Bearer {KEY}"})
             self.assertNotIn(KEY, repr(robot))
         self.assertRefused("key-file=FILE", f"key={KEY}")
-        self.assertRefused("the robot's key", SECURECHAT_ROBOT_KEY=f"{KEY} y")
+        self.assertRefused("contains a space", SECURECHAT_ROBOT_KEY=f"{KEY} y")
         for wrong in (f"{KEY}\r\nX: y", f"{KEY}é"):
             self.assertRefused("one line of ASCII", SECURECHAT_ROBOT_KEY=wrong)

@@ -348,7 +348,7 @@ class OptionTests(SynchronousTestCase):
         for robot in (from_file, from_environment):
             self.assertEqual(robot._api_key, KEY)
             self.assertNotIn(KEY, repr(robot))
-        self.assertRefused("needs a key")
+        self.assertRefused("needs an API key")
         self.assertRefused("key-file=FILE", f"key={KEY}")
         self.assertRefused("chmod 600", "key-file=" + self.file(KEY, 0o644))
         self.assertRefused("No such file", "key-file=/nonexistent")
@@ -376,7 +376,7 @@ class OptionTests(SynchronousTestCase):
         for wrong in ("timeout=soon", "timeout=0", "timeout=nan"):
             self.assertRefused(wrong, wrong, SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("at most 64 characters", "group=" + "x" * 65, SECURECHAT_ROBOT_KEY=KEY)
-        self.assertRefused("need a city", "city=", "street=长安街", SECURECHAT_ROBOT_KEY=KEY)
+        self.assertRefused("require a city", "city=", "street=长安街", SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("NAME=VALUE", "city", SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("no option colour", "colour=red", SECURECHAT_ROBOT_KEY=KEY)
 
