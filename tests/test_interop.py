@@ -26,7 +26,7 @@ from securechat.wire.messages import ClientAuth
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
 from tests.harness.daemon import Talk
-from tests.harness.pair import PQ, RSA, USER_KEY, Pair
+from tests.harness.pair import PQ, RSA, USER_KEY, Pair, rsa_key
 from tests.independent import faults as table
 from tests.independent.client import Client, ClientSettings
 from tests.independent.decoder import decode
@@ -60,7 +60,7 @@ class CountingRobot(EchoRobot):
 class InteropTestCase(TestCase):
     """Servers of ours on real ports, and what they logged."""
 
-    timeout = 240
+    timeout = 60
 
     def setUp(self) -> None:
         self.lines: list[str] = []
@@ -245,6 +245,7 @@ class FaultTests(InteropTestCase):
 
     async def server_faults(self, suite: str) -> None:
         """For each: our client sends nothing more, and its user hears the category."""
+        self.patch(RSA, "generate_key", rsa_key)
         chosen = [fault for fault in FAULTS.values() if fault.role == "server" and suite in fault.suites]
         for fault in chosen:
             listener = socket.create_server(("127.0.0.1", 0))

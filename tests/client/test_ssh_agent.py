@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -205,7 +205,6 @@ class SlowAgentTests(AgentTestCase):
         protocol.dataReceived(string(b"\x0c" + count.to_bytes(4, "big") + bytes(8 * count)))
         self.assertEqual(self.successResultOf(asked), [])
 
-    @settings(max_examples=2000, deadline=None)
     @given(
         st.binary(max_size=200)
         | st.tuples(

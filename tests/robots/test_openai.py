@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet import reactor as installed
 from twisted.internet.defer import CancelledError, Deferred
@@ -689,7 +689,6 @@ class BodyTests(SynchronousTestCase):
 class AnyBytesTests(SynchronousTestCase):
     """Any body, in any pieces."""
 
-    @settings(max_examples=2000, deadline=None)
     @given(BODIES, PLACES)
     @example(b'{"choices": [' * 5000, [])
     @example(b'data: {"choices":' + b"[" * 100_000 + b"\n\n", [])
@@ -700,7 +699,6 @@ class AnyBytesTests(SynchronousTestCase):
         self.assertEqual(read(*cut(body, places)), whole)
         whole[0].encode()
 
-    @settings(max_examples=500, deadline=None)
     @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps({"data": value}).encode()))
     def test_anyListOfModels(self, body: bytes) -> None:
         """Names, or a broken answer."""
@@ -711,7 +709,6 @@ class AnyBytesTests(SynchronousTestCase):
         else:
             self.assertTrue(all(isinstance(name, str) for name in names))
 
-    @settings(max_examples=500, deadline=None)
     @given(st.text(max_size=9), st.none() | st.text(max_size=5))
     def test_anyQuestion(self, text: str, system: str | None) -> None:
         """Whatever was said can be sent."""

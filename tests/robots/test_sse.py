@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -139,7 +139,6 @@ class AnyBytesTests(SynchronousTestCase):
         self.patch(sse, "MAX_LINE", sse.MAX_LINE)
         self.patch(sse, "MAX_EVENT", sse.MAX_EVENT)
 
-    @settings(max_examples=2000, deadline=None)
     @given(LINES, PLACES)
     @example(b"data: a\r\n\r\n", [8, 9, 10])
     def test_sameEventsHoweverTheyAreCut(self, data: bytes, places: list[int]) -> None:
@@ -148,7 +147,6 @@ class AnyBytesTests(SynchronousTestCase):
             sse.MAX_LINE, sse.MAX_EVENT = line, event  # type: ignore[misc]  # they are put back by `setUp`'s patches
             self.assertEqual(events(*cut(data, places)), events(data))
 
-    @settings(max_examples=2000, deadline=None)
     @given(LINES)
     def test_asSimplyRead(self, data: bytes) -> None:
         """The data is that which a parser finds that has it all at once and knows no bounds."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
@@ -384,7 +384,6 @@ class ParseTests(SynchronousTestCase):
             encrypted(body, KEY, SECRET, 1700000000000),
         )
 
-    @settings(max_examples=2000, deadline=None)
     @given(st.binary(max_size=300) | ANYTHING.map(lambda value: json.dumps(value).encode()))
     def test_anyBody(self, body: bytes) -> None:
         """Any body is an answer, one of the service's errors, or a broken answer."""
@@ -395,7 +394,6 @@ class ParseTests(SynchronousTestCase):
         except RobotError as error:
             self.assertEqual(error.fault, Fault.BROKEN_ANSWER)
 
-    @settings(max_examples=2000, deadline=None)
     @given(results=ANYTHING)
     def test_anyResults(self, results: object) -> None:
         """Whatever the results of a successful answer are, there is something to show."""
