@@ -1,6 +1,5 @@
 """What of a conversation is remembered: whole questions with their answers, the newest, up to a number and a size."""
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,7 +25,7 @@ class History:
     def __init__(self, limits: HistoryLimits) -> None:
         self.turns: list[Turn] = []
         self._limits = limits
-        self._sizes: deque[int] = deque()  # of each question with its answer
+        self._sizes: list[int] = []  # of each question with its answer
         self._size = 0
 
     def add(self, asked: Turn, answer: str) -> None:
@@ -36,7 +35,7 @@ class History:
         self._sizes.append(size)
         self._size += size
         while len(self.turns) > self._limits.turns or self._size > self._limits.bytes:
-            self._size -= self._sizes.popleft()
+            self._size -= self._sizes.pop(0)
             del self.turns[:2]
 
     def clear(self) -> None:

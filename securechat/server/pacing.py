@@ -1,35 +1,28 @@
-"""When a session's records leave: at once, or one each tick, whatever there is to say (protocol, section 10)."""
+"""When a session's records leave: as soon as there is text, or one at each tick (protocol, section 10)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from securechat.server.outbox import Outbox
+from securechat.wire.connection import State
 from securechat.wire.messages import Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import Shaping, Train
+from securechat.wire.shaping import Train
 
 
 class Pace(ABC):
-    """Takes records out of the outbox and has them written, from the client's admission on."""
+    """Takes records out of the outbox and writes them."""
 
-    __slots__ = ("_connection", "_left", "_outbox", "_sent", "_write")
+    __slots__ = ("_connection", "_outbox", "_write", "is_corked")
 
-    def __init__(
-        self,
-        connection: ServerConnection,
-        outbox: Outbox,
-        write: Callable[[bytes], None],
-        sent: Callable[[], None],
-        left: Callable[[], None],
-    ) -> None:
-        """`sent` is called when records may have left the outbox, `left` once GOODBYE was written."""
+    def __init__(self, connection: ServerConnection, outbox: Outbox, write: Callable[[bytes], None]) -> None:
+        self.is_corked = False  # set while input is read, so that its replies leave in one write
         self._connection = connection
         self._outbox = outbox
         self._write = write
-        self._sent = sent
-        self._left = left
 
     @abstractmethod
     def message_received(self) -> None:
@@ -37,22 +30,22 @@ class Pace(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """There may be something new in the outbox."""
+        """There may be new text in the outbox."""
 
     @abstractmethod
-    def leave(self, reason: Reason) -> None:
-        """Say GOODBYE when its turn comes, and nothing after it."""
+    def leave(self, reason: Reason) -> Deferred[None]:
+        """Send GOODBYE as the last record; fires once it is written."""
 
     @abstractmethod
     def stop(self) -> None:
-        """The connection is lost."""
+        """The connection is gone."""
 
-    def _say_goodbye(self, reason: Reason) -> None:
+    def _send_goodbye(self, reason: Reason) -> None:
         self._connection.goodbye(reason, self._connection.next_reply_id - 1)
 
 
 class Unshaped(Pace):
-    """Records leave when there is text."""
+    """Records leave as soon as there is text; so do those of the handshake."""
 
     __slots__ = ()
 
@@ -60,52 +53,48 @@ class Unshaped(Pace):
         pass
 
     def flush(self) -> None:
+        if self.is_corked or self._connection.goodbye_sent or self._connection.state is State.CLOSED:
+            return
         while self._outbox.send_record():
             pass
-        self._write_out()
-        self._sent()
+        self.write_out()
+        self._outbox.announce_room()
 
-    def leave(self, reason: Reason) -> None:
-        self._say_goodbye(reason)
-        self._write_out()
-        self._left()
+    def leave(self, reason: Reason) -> Deferred[None]:
+        self._send_goodbye(reason)
+        self.write_out()
+        return succeed(None)
 
     def stop(self) -> None:
         pass
 
-    def _write_out(self) -> None:
-        data = self._connection.data_to_send()
-        if data:
+    def write_out(self) -> None:
+        """Write the records that are sealed."""
+        if data := self._connection.data_to_send():
             self._write(data)
 
 
 class Ticking(Pace):
-    """One record each tick of a train. It is sealed right after the one before: all that a tick does is one write."""
+    """One record at each tick of a train, sealed right after the one before it: a tick is nothing but a write."""
 
-    __slots__ = ("_call", "_clock", "_is_answering", "_monotonic", "_reason", "_sealed", "_train")
+    __slots__ = ("_call", "_clock", "_left", "_monotonic", "_reason", "_sealed", "_train")
 
     def __init__(
         self,
         connection: ServerConnection,
         outbox: Outbox,
         write: Callable[[bytes], None],
-        sent: Callable[[], None],
-        left: Callable[[], None],
-        *,
         train: Train,
-        is_answering: Callable[[], bool],
         clock: IReactorTime,
         monotonic: Callable[[], float],
     ) -> None:
-        """`is_answering` tells whether more will come into the outbox."""
-        super().__init__(connection, outbox, write, sent, left)
+        super().__init__(connection, outbox, write)
         self._train = train
-        self._is_answering = is_answering
         self._clock = clock
         self._monotonic = monotonic
         self._sealed = b""  # the next tick's record
         self._call: IDelayedCall | None = None  # of the next tick
-        self._reason: Reason | None = None  # of the GOODBYE that waits for its turn
+        self._reason: Reason | None = None  # of the GOODBYE that is due at the next free tick
         if train.is_endless:
             self.message_received()
 
@@ -115,14 +104,16 @@ class Ticking(Pace):
             self._seal_next()
 
     def flush(self) -> None:
-        """The ticks take what is there."""
+        """Nothing to do: the next tick takes it."""
 
-    def leave(self, reason: Reason) -> None:
+    def leave(self, reason: Reason) -> Deferred[None]:
         self._reason = reason
+        self._left: Deferred[None] = Deferred()
         if self._call is None:
-            self._say_goodbye(reason)
+            self._send_goodbye(reason)
             self._write(self._connection.data_to_send())
-            self._left()
+            self._left.callback(None)
+        return self._left
 
     def stop(self) -> None:
         call, self._call = self._call, None
@@ -131,7 +122,7 @@ class Ticking(Pace):
 
     def _seal_next(self) -> None:
         if self._reason is not None and not self._connection.rekey_due():
-            self._say_goodbye(self._reason)
+            self._send_goodbye(self._reason)
         elif self._reason is not None or not self._outbox.send_record():
             self._connection.pad()
         self._sealed = self._connection.data_to_send()
@@ -141,39 +132,9 @@ class Ticking(Pace):
         self._call = None
         self._write(self._sealed)
         if self._connection.goodbye_sent:
-            self._left()
+            self._left.callback(None)
             return
-        self._train.pass_tick(more=self._reason is not None or not self._outbox.is_empty or self._is_answering())
+        self._train.pass_tick(more=self._reason is not None or not self._outbox.is_empty)
         if self._train.is_running:
             self._seal_next()
-        self._sent()
-
-
-def make_pace(
-    shaping: Shaping,
-    tick: float,
-    connection: ServerConnection,
-    outbox: Outbox,
-    *,
-    write: Callable[[bytes], None],
-    sent: Callable[[], None],
-    left: Callable[[], None],
-    is_answering: Callable[[], bool],
-    clock: IReactorTime,
-    monotonic: Callable[[], float],
-) -> Pace:
-    """The pace that an operator chose; `tick` in seconds."""
-    if shaping is Shaping.OFF:
-        return Unshaped(connection, outbox, write, sent, left)
-    train = Train(tick, endless=shaping is Shaping.CONSTANT)
-    return Ticking(
-        connection,
-        outbox,
-        write,
-        sent,
-        left,
-        train=train,
-        is_answering=is_answering,
-        clock=clock,
-        monotonic=monotonic,
-    )
+        self._outbox.announce_room()

@@ -1,7 +1,7 @@
-"""The server on Twisted's reactor: `ChatServer` joins a socket, a connection and a conversation.
+"""The server on Twisted's reactor: `ChatServer` joins a socket, a connection and a session.
 
-A message goes from `dataReceived` through `ServerConnection` to `Session`, which asks the robot; the chunks of the
-reply go through the `Outbox` and the connection back to the transport.
+A message goes from `dataReceived` through `ServerConnection` to `Session`, which asks the robot; the text of the reply
+goes through the `Outbox` to the `Pace`, which takes records out, has them sealed and writes them.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from securechat.server.admission import Admission, Limits
 from securechat.server.history import History, HistoryLimits
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
 from securechat.server.outbox import Outbox
-from securechat.server.pacing import Pace, make_pace
+from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
 from securechat.server.users import Users
@@ -46,7 +46,7 @@ from securechat.wire.events import (
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
 from securechat.wire.messages import Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import DEFAULT_TICK, Shaping
+from securechat.wire.shaping import DEFAULT_TICK, Shaping, Train
 
 log = Logger()
 
@@ -74,9 +74,10 @@ class ServerSettings:
 
 @implementer(IPushProducer)
 class ChatServer(Protocol):
-    """One client's session."""
+    """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
+    _session: Session  # from admission on
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
@@ -84,15 +85,12 @@ class ChatServer(Protocol):
         self.user_key = b""
         self._chat = factory.chat
         self._clock = factory.clock
-        self._handshaking = True
-        self._pace: Pace | None = None  # from the client's admission on
-        self._answering: Session | None = None  # from the first message on
-        self._messages = MessageLog(number)
-        self._held = False  # the client is not read while the inbox is full
-        self._corked = False  # while events are dealt with, what they cause is kept for one write
-        self._leaving = False  # GOODBYE was said, or waits for its turn
-        self._goodbye_left = False
+        self._is_handshaking = True
+        self._is_admitted = False
+        self._is_held = False  # not read, because the inbox is full
+        self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
+        self._messages = MessageLog(number)
         self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
 
@@ -105,32 +103,31 @@ class ChatServer(Protocol):
         names = self._chat.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self._chat.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection)
+        self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._restart_timeout(self._chat.limits.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
 
     def dataReceived(self, data: bytes) -> None:
-        self._corked = True
+        self._pace.is_corked = True
         try:
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
-                if self._answering is not None and self._answering.is_full:
-                    self._held = True
+                if self._is_held:
                     self.transport.pauseProducing()
                     break
         except RemoteProtocolError as error:
             self._abort(error.category)
-        finally:
-            self._corked = False
-        self._flush()
+        self._pace.is_corked = False
+        self._pace.flush()
 
     def _eventReceived(self, event: Event) -> None:
         match event:
             case MessageReceived():
                 self._messageReceived(event)
             case NewReceived():
-                self._conversing().ask(event)
+                self._session.start_afresh()
             case CancelReceived():
-                self._conversing().cancel(event.id)
+                self._session.cancel(event.id)
             case HelloReceived():
                 self._restart_timeout(self._chat.limits.proof_timeout, self._abort, Category.TIMEOUT)
             case ClientProved():
@@ -138,119 +135,71 @@ class ChatServer(Protocol):
             case GoodbyeReceived():
                 self._goodbyeReceived()
 
-    def _clientProved(self, event: ClientProved) -> None:
-        self._end_handshake()
-        self.user_key = event.user_key
-        user = self._chat.users.name_of(event.user_key) if event.user_key else ""
-        self._connection.admit(user, self._chat.robot.name, SOFTWARE)
-        self._write_out()
-        self._pace = self._make_pace()
-        self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
-        log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
-
-    def _make_pace(self) -> Pace:
-        return make_pace(
-            self._chat.shaping,
-            self._chat.tick,
-            self._connection,
-            self._outbox,
-            write=self._writer.write,
-            sent=self._recordsSent,
-            left=self._goodbyeSent,
-            is_answering=self._is_answering,
-            clock=self._clock,
-            monotonic=self.factory.monotonic,
-        )
-
-    def _is_answering(self) -> bool:
-        return self._answering is not None and self._answering.is_busy
-
     def _messageReceived(self, message: MessageReceived) -> None:
         self._messages.add(len(message.text), self.factory.monotonic())
         if self._chat.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        if self._pace is not None and not self._leaving:
-            self._conversing().ask(message)
-            self._pace.message_received()
+        self._session.ask(message)
+        self._is_held = self._session.is_full
 
-    def _conversing(self) -> Session:
-        if self._answering is None:
-            user_id = self._chat.pseudonyms.of(self.user_key) if self.user_key else secrets.token_hex(16)
-            history = History(self._chat.history)
-            self._answering = Session(
-                self._chat.robot, user_id, history, self._outbox, self._outboxChanged, self._inboxChanged
-            )
-            if self._stall is not None:  # the client has stopped reading before it said anything
-                self._answering.pause()
-        return self._answering
+    def _clientProved(self, event: ClientProved) -> None:
+        self._end_handshake()
+        self.user_key = event.user_key
+        chat = self._chat
+        user = chat.users.name_of(event.user_key) if event.user_key else ""
+        user_id = chat.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
+        self._connection.admit(user, chat.robot.name, SOFTWARE)
+        self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
+        if chat.shaping is not Shaping.OFF:
+            train = Train(chat.tick, endless=chat.shaping is Shaping.CONSTANT)
+            write, monotonic = self._writer.write, self.factory.monotonic
+            self._pace = Ticking(self._connection, self._outbox, write, train, self._clock, monotonic)
+        history = History(chat.history)
+        self._session = Session(chat.robot, user_id, history, self._outbox, self._pace, self._inboxHasRoom)
+        self._is_admitted = True
+        self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+        log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
-    def _outboxChanged(self) -> None:
-        """There is something new."""
-        if not self._corked:
-            self._flush()
-
-    def _inboxChanged(self) -> None:
-        """There may be room again."""
-        self._outboxChanged()
-        if self._held and self._answering is not None and not self._answering.is_full:
-            self._held = False
+    def _inboxHasRoom(self) -> None:
+        if self._is_held:
+            self._is_held = False
             self.transport.resumeProducing()
-            self.dataReceived(b"")  # what came before reading was paused
-
-    def _recordsSent(self) -> None:
-        """There may be room in the outbox."""
-        if self._answering is not None:
-            self._answering.go_on()
-
-    def _flush(self) -> None:
-        if self._connection.state is State.CLOSED:
-            return
-        if self._pace is None:
-            self._write_out()
-        elif not self._leaving:
-            self._pace.flush()
-
-    def _write_out(self) -> None:
-        data = self._connection.data_to_send()
-        if data:
-            self._writer.write(data)
+            self.dataReceived(b"")  # input that came before reading was paused
 
     # The end
 
     def leave(self, reason: Reason) -> None:
-        """Say GOODBYE and close when the client has answered; what is not a session yet is just ended."""
-        if self._pace is None:
-            if self._handshaking:
-                self.transport.abortConnection()
-        elif not self._leaving and self._connection.state in (State.OPEN, State.ENDED):
-            self._leaving = True
-            self._stop_answering()
-            self._pace.leave(reason)
+        """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
+        if not self._is_admitted:
+            self.transport.abortConnection()
+        elif self._leaving is None and self._connection.state is not State.CLOSED:
+            self._leaving = self._session.leave(reason)
+            self._leaving.addCallback(self._goodbyeSent)
+            self._inboxHasRoom()  # the client's GOODBYE may be in the input that waits
 
     def _goodbyeReceived(self) -> None:
         self._client_left = True
-        if self._goodbye_left:
-            self._close()
-        else:
+        if self._leaving is None:
             self.leave(Reason.LEAVING)
+        elif self._leaving.called:
+            self._close()
 
-    def _goodbyeSent(self) -> None:
-        self._goodbye_left = True
+    def _goodbyeSent(self, _written: None) -> None:
         if self._client_left:
             self._close()
         else:
             self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
     def _close(self) -> None:
-        """Both sides have said GOODBYE: close, once the client has read what is left."""
-        self.transport.unregisterProducer()  # which the transport would wait for
+        """Both sides have sent GOODBYE: close once the client has read what is left."""
+        self.transport.unregisterProducer()  # the transport would wait for it
         self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
     def _abort(self, category: Category) -> None:
         """The one way in which a connection fails: no byte to the client, one line with the category."""
         self._connection.close()
-        self._stop_pace()
+        self._stop_session()
         self.transport.abortConnection()
         log.warn(_("client {number}: aborted ({category})"), number=self.number, category=category.value)
 
@@ -264,25 +213,20 @@ class ChatServer(Protocol):
         else:
             if not aborted:
                 log.info(_("client {number} left"), number=self.number)
-        self._stop_answering()
-        self._stop_pace()
+        self._stop_session()
         for call in (self._timeout, self._stall):
             if call is not None and call.active():
                 call.cancel()
         self._end_handshake()
         self.factory.sessionEnded(self)
 
-    def _stop_pace(self) -> None:
-        if self._pace is not None:
-            self._pace.stop()
-
-    def _stop_answering(self) -> None:
-        if self._answering is not None:
-            self._answering.stop()
+    def _stop_session(self) -> None:
+        if self._is_admitted:
+            self._session.stop()
 
     def _end_handshake(self) -> None:
-        if self._handshaking:
-            self._handshaking = False
+        if self._is_handshaking:
+            self._is_handshaking = False
             self.factory.admission.handshake_done()
 
     def _restart_timeout(self, seconds: float, do: Callable[..., object], argument: object) -> None:
@@ -293,8 +237,7 @@ class ChatServer(Protocol):
     # IPushProducer: the transport says whether the client reads
 
     def pauseProducing(self) -> None:
-        if self._answering is not None:
-            self._answering.pause()
+        self._outbox.pause()
         if self._stall is None:
             self._stall = self._clock.callLater(STALL_TIMEOUT, self._abort, Category.TIMEOUT)
 
@@ -302,8 +245,7 @@ class ChatServer(Protocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-        if self._answering is not None:
-            self._answering.resume()
+        self._outbox.resume()
 
     def stopProducing(self) -> None:
         """The transport gives up; connectionLost follows."""

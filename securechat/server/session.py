@@ -1,8 +1,8 @@
-"""From the inbox to the robot and into the outbox: one message after another, each answered before the next."""
+"""A client's conversation from admission to goodbye: messages in, the robot asked, replies into the outbox."""
 
 from collections.abc import Callable
-from contextlib import aclosing
-from typing import Final
+from contextlib import aclosing, suppress
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -14,21 +14,44 @@ from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import robot_error
 from securechat.robots.interface import IRobot
 from securechat.server.history import History
-from securechat.server.outbox import Outbox
-from securechat.wire.events import MessageReceived, NewReceived
-from securechat.wire.messages import MAX_MESSAGE
+from securechat.server.outbox import Outbox, Reply
+from securechat.server.pacing import Pace
+from securechat.wire.events import MessageReceived
+from securechat.wire.messages import MAX_MESSAGE, Reason
 
 log = Logger()
 
 MAX_WAITING: Final = 4  # messages behind the one being answered
 
 
-class Session:
-    """One session's conversation with the robot.
+class _Question(NamedTuple):
+    """A message in the inbox."""
 
-    `added` is called when there is something new in the outbox, `taken` when there may be room in the inbox. Only from
-    within `taken` may more be asked or cancelled.
+    text: str
+    reply: Reply
+    starts_afresh: bool  # NEW came before it
+
+
+class Session:
+    """Answers messages one after the other, in a single task that lives while there are any.
+
+    A reply's place in the outbox is opened when its message arrives; from then on the pace knows that more will come.
     """
+
+    __slots__ = (
+        "_current",
+        "_history",
+        "_inbox",
+        "_inbox_has_room",
+        "_is_answering",
+        "_is_stopped",
+        "_outbox",
+        "_pace",
+        "_robot",
+        "_starts_afresh",
+        "_task",
+        "_user_id",
+    )
 
     def __init__(
         self,
@@ -36,124 +59,112 @@ class Session:
         user_id: str,
         history: History,
         outbox: Outbox,
-        added: Callable[[], None],
-        taken: Callable[[], None],
+        pace: Pace,
+        inbox_has_room: Callable[[], None],
     ) -> None:
-        """`user_id` is what the robot calls the user."""
+        """`user_id` is the user's pseudonym; `inbox_has_room` is called when a full inbox has room again."""
         self._robot = robot
         self._user_id = user_id
         self._history = history
         self._outbox = outbox
-        self._added = added
-        self._taken = taken
-        self._inbox: list[MessageReceived | NewReceived] = []
-        self._stopped = False
-        self._current_id = 0
-        self._starting = False  # a reply is being begun, and may be whole before it is waited for
-        self._reply: Deferred[None] | None = None  # being asked for
-        self._cancelled: set[int] = set()  # waiting messages that need no reply any more
-        self._paused = False
-        self._room: Deferred[None] | None = None  # there while the reply waits to go on
+        self._pace = pace
+        self._inbox_has_room = inbox_has_room
+        self._inbox: list[_Question] = []
+        self._starts_afresh = False
+        self._is_answering = False
+        self._task: Deferred[None] | None = None  # that answers, while it waits for something
+        self._current: Reply | None = None  # the reply that the robot is being asked for
+        self._is_stopped = False
 
     @property
     def is_full(self) -> bool:
-        """Whether the client should not be read for now."""
+        """Whether reading from the client should pause."""
         return len(self._inbox) >= MAX_WAITING
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether there is a message whose reply is not complete."""
-        return self._reply is not None or bool(self._inbox)
+    def start_afresh(self) -> None:
+        """Clear the history before the next message."""
+        self._starts_afresh = True
 
-    def ask(self, said: MessageReceived | NewReceived) -> None:
-        """Answer a message, or start the conversation afresh, when all before has been dealt with."""
-        if self._stopped:
+    def ask(self, message: MessageReceived) -> None:
+        """Answer a message after those that came before it; ignored once the session is stopped."""
+        if self._is_stopped:
             return
-        self._inbox.append(said)
-        if self._reply is None:
-            self._answer_next()
+        self._inbox.append(_Question(message.text, self._outbox.open(message.id), self._starts_afresh))
+        self._starts_afresh = False
+        if not self._is_answering:
+            self._start_answering()
+        self._pace.message_received()
 
     def cancel(self, message_id: int) -> None:
-        """Stop the reply to a message, now or when its turn comes; too late is no error."""
-        self._outbox.cancel(message_id)
-        if message_id == self._current_id and self._reply is not None:
-            self._reply.cancel()
-        elif message_id > self._current_id:
-            self._cancelled.add(message_id)
+        """Stop the reply to a message, now or when its turn comes; no error if it has ended."""
+        reply = self._outbox.cancel(message_id)
+        if reply is not None and reply is self._current and self._task is not None:
+            self._current = None  # a task is cancelled once
+            self._task.cancel()
 
-    def pause(self) -> None:
-        """Take no more text from the robot."""
-        self._paused = True
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._paused = False
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Take more text from the robot, or the next message, if it was only for want of room that they waited."""
-        if self._must_wait():
-            return
-        if self._room is not None:
-            self._room.callback(None)
-        elif self._inbox and self._reply is None and not self._starting:
-            self._answer_next()
+    def leave(self, reason: Reason) -> Deferred[None]:
+        """Stop answering and send GOODBYE; fires once it is written."""
+        self._stop_answering()
+        return self._pace.leave(reason)
 
     def stop(self) -> None:
-        """Stop the robot and forget what was asked; the replies end as they are."""
-        self._stopped = True
+        """The connection is gone: stop answering, and write nothing more."""
+        self._pace.stop()
+        self._stop_answering()
+
+    def _stop_answering(self) -> None:
+        self._is_stopped = True
         self._inbox.clear()
-        if self._reply is not None:
-            self._reply.cancel()
-        else:
-            self._taken()
+        if self._task is not None:
+            self._task.cancel()
 
-    def _must_wait(self) -> bool:
-        return self._paused or self._outbox.is_full
+    def _start_answering(self) -> None:
+        self._is_answering = True
+        task = Deferred.fromCoroutine(self._answer_all())
+        if not task.called:
+            self._task = task
 
-    def _answer_next(self, _result: None = None) -> None:
-        """Deal with what waits, until a reply takes its time, or there is no room for another."""
-        self._reply = None
-        self._starting = True
-        while self._inbox and not self._must_wait():
-            said = self._inbox.pop(0)
-            if isinstance(said, NewReceived):
-                self._history.clear()
-                continue
-            reply = Deferred.fromCoroutine(self._answer(said))
-            if not reply.called:
-                self._reply = reply
-                reply.addCallback(self._answer_next)
-                break
-        self._starting = False
-        self._taken()
+    async def _answer_all(self) -> None:
+        """Answer the messages in the inbox, one after the other, until there are none or a reply is cancelled."""
+        with suppress(CancelledError):
+            while self._inbox:
+                if self._outbox.is_full:
+                    await self._outbox.room()
+                question = self._inbox.pop(0)
+                if len(self._inbox) == MAX_WAITING - 1:
+                    self._inbox_has_room()
+                await self._answer(question)
+        self._is_answering = False
+        self._task = self._current = None
+        if self._inbox:
+            self._start_answering()
 
-    async def _answer(self, message: MessageReceived) -> None:
-        """Put a whole reply into the outbox, or the fault that ended it. Raises nothing."""
-        self._current_id = message.id
-        self._outbox.begin(message.id)
+    async def _answer(self, question: _Question) -> None:
+        """Put a whole reply into the outbox, or the fault that ended it."""
+        if question.starts_afresh:
+            self._history.clear()
+        reply = question.reply
+        if reply.has_ended:  # cancelled before its turn
+            return
+        self._current = reply
         fault: Fault | None = None
         try:
-            if message.id in self._cancelled:
-                self._cancelled.discard(message.id)
-                raise CancelledError
-            await self._ask_robot(message.text)
+            await self._ask_robot(question.text, reply)
         except CancelledError:
-            fault = Fault.CANCELLED
+            reply.end(Fault.CANCELLED)  # also if nobody here cancelled it: the robot did
+            raise
         except Exception as error:
             failure = robot_error(error)
             fault = failure.fault
             if not isinstance(failure, CircuitOpenError):
                 log.warn(
-                    _("robot {robot}: {fault}: {detail}"),
-                    robot=self._robot.name,
-                    fault=fault.name,
-                    detail=str(failure),
+                    _("robot {robot}: {fault}: {detail}"), robot=self._robot.name, fault=fault.name, detail=str(failure)
                 )
-        if not self._stopped:
-            self._outbox.end(fault)
+        self._current = None
+        reply.end(fault)
+        self._pace.flush()
 
-    async def _ask_robot(self, text: str) -> None:
+    async def _ask_robot(self, text: str, reply: Reply) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         room = MAX_MESSAGE
@@ -161,19 +172,15 @@ class Session:
             async for chunk in chunks:
                 data = chunk.encode(errors="replace")
                 if len(data) > room:
-                    self._outbox.add(data[:room].decode(errors="ignore").encode())
+                    self._outbox.add(reply, data[:room].decode(errors="ignore").encode())
                     raise RobotError(Fault.TOO_LONG, _("the reply is longer than a message may be"))
                 room -= len(data)
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
-                self._outbox.add(data)
-                self._added()
-                if self._must_wait():
-                    self._room = Deferred()
-                    try:
-                        await self._room
-                    finally:
-                        self._room = None
-        # What was not answered, or not whole, is not part of the conversation.
+                self._outbox.add(reply, data)
+                self._pace.flush()
+                if self._outbox.is_full:
+                    await self._outbox.room()
+        # A question without a whole answer is not part of the conversation.
         if any(parts):
             self._history.add(asked, "".join(parts))
