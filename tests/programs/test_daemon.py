@@ -68,7 +68,7 @@ class TalkTests(DaemonTestCase):
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(daemon.state.stat().st_mode), 0o700)
         self.assertEqual(daemon.fingerprint, ssh_keygen("-lf", path).split()[1])
-        daemon.stop()
+        await daemon.stop()
         again = await self.run_daemon("--robot", "echo", "--host-key", str(path.absolute())).started()
         self.assertEqual(again.fingerprint, daemon.fingerprint)
 
