@@ -99,6 +99,14 @@ class InteropTestCase(TestCase):
         return factory, port.getHost().port, robot
 
 
+    def listener(self) -> socket.socket:
+        """Where their server waits for our client, in a thread, which a client that does not come must not hold up."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(10)
+        self.addCleanup(listener.close)
+        return listener
+
+
 class UnderstandingTests(InteropTestCase):
     """Two suites, anonymous and with a key, both roles."""
 
@@ -138,8 +146,7 @@ class UnderstandingTests(InteropTestCase):
 
         for suite in SUITES:
             for signer, user in ((None, ""), (Signer(ALICE.blob, ALICE.sign), "alice")):
-                listener = socket.create_server(("127.0.0.1", 0))
-                self.addCleanup(listener.close)
+                listener = self.listener()
                 port = listener.getsockname()[1]
                 serving = deferToThread(serve, listener, f"[127.0.0.1]:{port}")
                 talk = await Talk().start(port, suite=suite, signer=signer)
@@ -245,10 +252,11 @@ class FaultTests(InteropTestCase):
 
     async def server_faults(self, suite: str) -> None:
         """For each: our client sends nothing more, and its user hears the category."""
-        self.patch(RSA, "generate_key", rsa_key)
+        key = rsa_key()
+        self.patch(RSA, "generate_key", lambda: key)
         chosen = [fault for fault in FAULTS.values() if fault.role == "server" and suite in fault.suites]
         for fault in chosen:
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = self.listener()
             port = listener.getsockname()[1]
             environment = Environment(f"[127.0.0.1]:{port}", ENVIRONMENT.host_key, ENVIRONMENT.user_key)
 
@@ -262,7 +270,6 @@ class FaultTests(InteropTestCase):
             committing = deferToThread(commit)
             end = await self.run_client(fault, port, suite)
             rest = await committing
-            listener.close()
             if not fault.answered:
                 self.assertEqual(rest, b"", fault.name)
             self.assertCategory(fault, end.category.value if isinstance(end, RemoteProtocolError) else None)

@@ -211,6 +211,7 @@ class ConnectionTests(ProgramTestCase):
             (b"", "before it had proved"),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
+            listener.settimeout(TIMEOUT)
             self.addCleanup(listener.close)
 
             def serve(answer: bytes = answer, listener: socket.socket = listener) -> None:
