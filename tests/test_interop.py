@@ -98,7 +98,6 @@ class InteropTestCase(TestCase):
         self.addCleanup(port.stopListening)
         return factory, port.getHost().port, robot
 
-
     def listener(self) -> socket.socket:
         """Where their server waits for our client, in a thread, which a client that does not come must not hold up."""
         listener = socket.create_server(("127.0.0.1", 0))

@@ -23,7 +23,11 @@ reactor: Any = installed
 
 START_TIMEOUT = 20.0  # seconds, on a busy machine
 STOP_TIMEOUT = 20.0
-ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": str(Path(__file__).parents[2])}
+ENVIRON = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+    "LC_ALL": "C.UTF-8",
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+}
 
 
 class Daemon:
