@@ -24,19 +24,21 @@ LIMIT := $(if $(shell command -v timeout),timeout --foreground --kill-after=10 6
 # Options of Python that run the tests; .ci/run measures their coverage
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
-# Examples that hypothesis generates for each property
-export EXAMPLES := 500
+# Random inputs that hypothesis generates for each property
+export EXAMPLES
 
-.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages constraints clean
+.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
+	constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
 	@tools/chat.sh $(BIN)
 
+test: EXAMPLES ?= 500
 test: $(VENV)/installed-dev
 	@$(TRIAL) $(TESTS)
 
-quick: EXAMPLES := 100
+quick: EXAMPLES ?= 100
 quick: $(VENV)/installed-dev
 	@$(TRIAL) $(QUICK_TESTS)
 
@@ -82,6 +84,11 @@ messages: $(VENV)/installed-dev
 	$(BIN)/pybabel update --domain=securechat --width=120 --no-fuzzy-matching --ignore-obsolete \
 		--ignore-pot-creation-date --input-file=$(LOCALE)/securechat.pot --output-dir=$(LOCALE)
 	$(BIN)/pybabel compile --domain=securechat --directory=$(LOCALE) --statistics
+
+# The tables of options in docs/, made from the settings in the source
+option-tables: export LANGUAGE = en
+option-tables: $(VENV)/installed-dev
+	$(BIN)/python -m tools.option_tables
 
 # The newest versions that setup.cfg allows, written down
 constraints:

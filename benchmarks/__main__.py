@@ -1,8 +1,8 @@
-"""``make bench``: one table, every row measured in the same run.
+"""``make bench``: one table, with all rows measured in the same run.
 
-Each server has a process of its own, pinned to one core, and the clients are on the other. A figure is the server's
-own CPU time for a unit, in microseconds, the median of several rounds (with least and most); the rounds of all servers
-are interleaved, because machines are noisy, and the ratio is to Twisted's TLS 1.3 in the same run.
+Each server runs in a process of its own that is pinned to one core; the clients run on the other. A figure is the
+server's own CPU time per unit, in microseconds, the median of several rounds, with minimum and maximum. Machines are
+noisy, so the rounds of all servers are interleaved, and ratios are to Twisted's TLS 1.3 in the same run.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks import streaming
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
 from benchmarks.process import CORES, Server
+from securechat.server.settings import ServerSettings
 from securechat.ssh.keys import SigningKey
-from securechat.wire.shaping import DEFAULT_TICK
 from securechat.wire.suites import MLKEM768X25519, RSA2048Fernet
 from tests.harness.turing_peer import PATH
 
@@ -31,7 +31,7 @@ BASELINE = "Twisted TLS 1.3"
 
 @dataclass
 class Row:
-    """One load on one server. `run` gives what it measured, of one unit."""
+    """One load on one server. `run` returns the figure for one unit."""
 
     load: str
     server: str
@@ -40,7 +40,7 @@ class Row:
 
 
 def cpu_of(server: Server, units: int, load: Callable[[], None]) -> float:
-    """The server's CPU microseconds for a unit of a load."""
+    """The server's CPU time per unit of a load, in microseconds."""
     before, _memory = server.report()
     load()
     after, _memory = server.report()
@@ -48,7 +48,7 @@ def cpu_of(server: Server, units: int, load: Callable[[], None]) -> float:
 
 
 def memory_of(server: Server, make: Callable[[], Client], count: int) -> float:
-    """KiB that the server's memory grows by for each of `count` idle sessions."""
+    """Growth of the server's memory per idle session, in KiB, measured with `count` sessions."""
     warm = [make() for _ in range(50)]
     _cpu, before = server.report()
     idle = [make() for _ in range(count)]
@@ -59,7 +59,7 @@ def memory_of(server: Server, make: Callable[[], Client], count: int) -> float:
 
 
 def turing_messages_a_second(count: int) -> float:
-    """Messages that go through the Turing robot to a service on this machine and back, 16 at a time, in a second."""
+    """Messages per second through the Turing robot to a service on this machine and back, 16 at a time."""
     peer = Server("turing-peer", core=CORES[-1])
     ours = Server("securechat-turing", f"http://127.0.0.1:{peer.port}{PATH}")
     clients: list[Client] = [make() for make in [secure_clients(ours.port, PQ)] * 16]
@@ -73,10 +73,10 @@ def turing_messages_a_second(count: int) -> float:
 
 
 def paced_record(sessions: int, seconds: float) -> float:
-    """CPU microseconds for a record of so many sessions' trains: the clock, one seal and one write."""
+    """CPU time per paced record with this many sessions, in microseconds: timer, one seal and one write."""
     server = Server("securechat-constant")
     clients = [make() for make in [secure_clients(server.port, PQ)] * sessions]
-    records = int(sessions * seconds / DEFAULT_TICK)
+    records = int(sessions * seconds / ServerSettings().tick)
     figure = cpu_of(server, records, lambda: time.sleep(seconds))
     for client in clients:
         client.socket.close()
@@ -85,7 +85,7 @@ def paced_record(sessions: int, seconds: float) -> float:
 
 
 def rows(scale: float) -> tuple[list[Row], list[Server]]:
-    """All loads on all servers; `scale` makes them shorter or longer."""
+    """All loads on all servers; `scale` multiplies their length."""
     ours, tls, tcp = Server("securechat"), Server("twisted-tls"), Server("twisted-tcp")
     servers = [ours, tls, tcp]
     user_key = SigningKey.generate()
@@ -99,7 +99,7 @@ def rows(scale: float) -> tuple[list[Row], list[Server]]:
         servers.append(uvloop)
         kinds["uvloop TLS 1.3"] = (uvloop, lambda: TlsClient(uvloop.port))
     except ValueError:
-        print("uvloop is not installed: left out", file=sys.stderr)
+        print("skipping uvloop, which is not installed", file=sys.stderr)
     handshakers: dict[str, tuple[Server, Callable[[], Client | TcpClient]]] = {
         **kinds,
         "securechat PQ, user key": (ours, secure_clients(ours.port, PQ, user_key)),
@@ -112,7 +112,7 @@ def rows(scale: float) -> tuple[list[Row], list[Server]]:
             count = int(240 * scale)
             table.append(
                 Row(
-                    f"handshake, {at_once} at once",
+                    f"handshake, {at_once} at a time",
                     name,
                     lambda s=server, m=make, c=count, a=at_once: cpu_of(s, c, lambda: handshakes(m, c, a)),  # type: ignore[misc]
                 )
@@ -142,9 +142,9 @@ def rows(scale: float) -> tuple[list[Row], list[Server]]:
 
 
 def measure(rounds: int, scale: float) -> list[Row]:
-    """Run every row `rounds` times, interleaved, then the memory of idle sessions in servers of their own."""
+    """Run every row `rounds` times, interleaved; then measure the memory of idle sessions in separate servers."""
     table, servers = rows(scale)
-    for row in table:  # once without counting: caches, imports, certificates
+    for row in table:  # warm-up: caches, imports, certificates
         row.run()
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
@@ -157,31 +157,31 @@ def measure(rounds: int, scale: float) -> list[Row]:
     for name, kind in kinds.items():
         if name not in present:
             continue
-        row = Row("KiB an idle session", name, float)
+        row = Row("KiB per idle session", name, float)
         for _ in range(rounds):
             server = Server(kind)
             make = secure_clients(server.port, PQ) if kind == "securechat" else partial(TlsClient, server.port)
             row.figures.append(memory_of(server, make, int(400 * scale)))
             server.stop()
         table.append(row)
-    paced = Row("a record of a train, 200 sessions", "securechat PQ", float)
+    paced = Row("paced record, 200 sessions", "securechat PQ", float)
     paced.figures = [paced_record(200, 3 * scale) for _ in range(rounds)]
     table.append(paced)
     streams = [streaming.measure(300, int(100 * scale), 20.0) for _ in range(rounds)]
-    word = Row("a word that streams, 300 sessions", "securechat PQ", float)
+    word = Row("streamed word, 300 sessions", "securechat PQ", float)
     word.figures = [stream.cpu * 1e6 for stream in streams]
-    late = Row("ms that 99 % of ticks are late by, 300 sessions", "securechat PQ", float)
-    late.figures = [streaming.most(stream.lateness, 0.99) * 1e3 for stream in streams]
+    late = Row("delay of a tick in ms, 99 %, 300 sessions", "securechat PQ", float)
+    late.figures = [streaming.quantile(stream.lateness, 0.99) * 1e3 for stream in streams]
     table += [word, late]
-    turing = Row("messages a second, Turing robot", "securechat PQ", float)
+    turing = Row("messages per second, Turing robot", "securechat PQ", float)
     turing.figures = [turing_messages_a_second(int(1600 * scale)) for _ in range(rounds)]
     table.append(turing)
     return table
 
 
 def show(table: list[Row]) -> str:
-    """The table in Markdown."""
-    lines = ["| load | server | median | least – most | of Twisted TLS 1.3 |", "|---|---|---:|---:|---:|"]
+    """The table as Markdown."""
+    lines = ["| load | server | median | min – max | vs. Twisted TLS 1.3 |", "|---|---|---:|---:|---:|"]
     baselines = {row.load: statistics.median(row.figures) for row in table if row.server == BASELINE}
     for row in sorted(table, key=lambda row: row.load):
         median = statistics.median(row.figures)
@@ -194,9 +194,9 @@ def show(table: list[Row]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="length of each round")
-    parser.add_argument("--json", type=Path, help="write the figures here, for the plot")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds per row")
+    parser.add_argument("--scale", type=float, default=1.0, help="length of a round, as a factor")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, for the plot")
     arguments = parser.parse_args()
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

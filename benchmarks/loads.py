@@ -1,4 +1,4 @@
-"""The loads: blocking clients of each kind, on a core of their own."""
+"""Load generators: blocking clients for each kind of server, on a core of their own."""
 
 import select
 import socket
@@ -19,25 +19,25 @@ READ_SIZE = 256 * 1024  # bytes
 
 
 class Client(Protocol):
-    """A client of some server, connected and through its handshake."""
+    """A connected client that has completed its handshake."""
 
     @property
     def socket(self) -> socket.socket:
-        """To wait for, and to close."""
+        """The socket, to poll and to close."""
 
     def send(self, count: int, text: str) -> None:
-        """Send a message so many times at once."""
+        """Send `text` `count` times in one write."""
 
     def receive(self) -> int:
-        """Read what there is; how many whole replies came."""
+        """Read available data; return the number of replies that are complete."""
 
 
 def _trust(blob: bytes) -> None:
-    """Any host key will do for measuring."""
+    """Accept any host key: only speed is measured."""
 
 
 class SecureChatClient:
-    """Ours, on a blocking socket."""
+    """A securechat client on a blocking socket."""
 
     def __init__(self, port: int, suite: Suite, key: EphemeralKey, user_key: SigningKey | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -69,7 +69,7 @@ class SecureChatClient:
         self.socket.sendall(self.connection.data_to_send())
 
     def replies(self) -> list[tuple[str, bool]]:
-        """Read what there is: pieces of replies, and whether each is the last of its own."""
+        """Read available data: pieces of replies, and whether each one is the last of its reply."""
         found = []
         for event in self.connection.receive_data(self._read()):
             if isinstance(event, FaultReceived):
@@ -83,7 +83,7 @@ class SecureChatClient:
 
 
 class TlsClient:
-    """TLS 1.3 with lines."""
+    """A TLS 1.3 client for an echo of lines."""
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -94,7 +94,7 @@ class TlsClient:
         raw = socket.create_connection(("127.0.0.1", port))
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: ssl.SSLSocket = self.context.wrap_socket(raw)
-        self.send(1, "x")  # the handshake is over for the server too when it has answered
+        self.send(1, "x")  # once the server has replied, its handshake is complete, too
         while not self.receive():
             pass
 
@@ -109,7 +109,7 @@ class TlsClient:
 
 
 class TcpClient:
-    """Nothing but a connection, until the server's first byte."""
+    """A bare TCP connection, established once the server's first byte has arrived."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -117,7 +117,7 @@ class TcpClient:
 
 
 def handshakes(make: Callable[[], Client | TcpClient], count: int, at_once: int) -> None:
-    """So many handshakes, so many of them under way at once; each connection is closed when it is done."""
+    """Perform `count` handshakes, `at_once` of them concurrently; close each connection when it is done."""
 
     def some() -> None:
         for _ in range(count // at_once):
@@ -129,7 +129,7 @@ def handshakes(make: Callable[[], Client | TcpClient], count: int, at_once: int)
 
 
 def talk(clients: list[Client], rounds: int, deep: int, text: str) -> None:
-    """Each client sends `deep` messages and, when all are answered, again, `rounds` times; all clients at once."""
+    """Every client sends `deep` messages and waits for all replies, `rounds` times; all clients run concurrently."""
     poll = select.poll()
     by_fd = {}
     for client in clients:
@@ -154,7 +154,7 @@ def talk(clients: list[Client], rounds: int, deep: int, text: str) -> None:
 
 
 def secure_clients(port: int, suite_name: bytes, user_key: SigningKey | None = None) -> Callable[[], SecureChatClient]:
-    """Makes clients of ours; RSA's key pair is made once, because it is the client's cost."""
+    """A factory of securechat clients. RSA key pairs are reused, because generating them is the client's cost."""
     suite = SUITES[suite_name]
     if suite_name.startswith(b"rsa"):
         key = suite.generate_key()

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.plot FIGURES.json PLOT.svg``: each load's CPU as a ratio to Twisted's TLS 1.3, as bars."""
+"""``python -m benchmarks.plot FIGURES.json PLOT.svg``: bar chart of each load's ratio to Twisted's TLS 1.3."""
 
 import json
 import statistics
@@ -11,15 +11,15 @@ from typing import Final
 BASELINE: Final = "Twisted TLS 1.3"
 COLOURS: Final = {BASELINE: "#9aa5b1", "uvloop TLS 1.3": "#c9b37e", "TCP accept": "#dfe3e8"}
 OURS: Final = "#2f6f9f"
-ROW: Final = 18  # pixels of a bar with its space
-LEFT: Final = 210  # pixels for names
+ROW: Final = 18  # pixels per bar, including the gap
+LEFT: Final = 210  # pixels reserved for names
 WIDTH: Final = 760
 UNIT: Final = 200  # pixels for a ratio of 1
-MOST: Final = (WIDTH - LEFT - 60) / UNIT  # a longer bar is cut, and its number says how long it is
+MOST: Final = (WIDTH - LEFT - 60) / UNIT  # longer bars are clipped; the number next to a bar is exact
 
 
 def bars(rows: list[tuple[str, str, float]]) -> str:
-    """The SVG for (load, server, ratio)."""
+    """The SVG for rows of (load, server, ratio)."""
     parts: list[str] = []
     y = 10
     for load, group in groupby(rows, key=lambda row: row[0]):

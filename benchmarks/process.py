@@ -1,4 +1,4 @@
-"""A measured server in a process of its own, pinned to a core."""
+"""The measured server's process, pinned to a core."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ CORES: Final = sorted(os.sched_getaffinity(0))
 
 
 class Server:
-    """A measured server in its own process, on the first core."""
+    """A server of `benchmarks.servers` in a process of its own, by default on the first core."""
 
     def __init__(self, name: str, *arguments: str, core: int = CORES[0], errors: TextIO | None = None) -> None:
         self.process = subprocess.Popen(
@@ -27,7 +27,7 @@ class Server:
         return self.process.stdout.readline()
 
     def report(self) -> tuple[float, int]:
-        """CPU seconds and resident KiB."""
+        """CPU time so far in seconds, resident memory in KiB."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()

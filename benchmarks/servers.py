@@ -1,7 +1,7 @@
-"""The servers that are measured: ``python -m benchmarks.servers NAME``, each an echo of some kind on its own process.
+"""The measured servers, each some kind of echo in a process of its own: ``python -m benchmarks.servers NAME``.
 
-A server prints its port. For each line that it then gets on standard input it prints the CPU seconds that it has used
-so far and its resident memory in KiB; at the end of standard input it ends.
+A server prints its port. For each line on standard input it prints its CPU time so far in seconds and its resident
+memory in KiB. It exits at the end of standard input.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-MANY = 10**6  # sessions: the limits of section 13 are not what is measured
+MANY = 10**6  # sessions and handshakes: the limits of section 13 must not affect the measurement
 
 
 def report() -> str:
-    """CPU seconds and resident KiB of this process."""
+    """CPU time of this process in seconds and its resident memory in KiB."""
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])
     return f"{time.process_time():.6f} {pages * resource.getpagesize() // 1024}"
 
 
 def certificate() -> Path:
-    """A self-signed certificate with its key, Ed25519 as ours, in one PEM file."""
+    """A PEM file with a self-signed certificate and its key, Ed25519 like securechat's."""
     key = Ed25519PrivateKey.generate()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -53,7 +53,7 @@ def certificate() -> Path:
 
 
 def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
-    """Run a server on Twisted's default reactor; `make_port` listens and returns the port."""
+    """Run a server on Twisted's default reactor. `make_port` starts listening and returns the port."""
     from twisted.internet import reactor as installed
     from twisted.internet import stdio
     from twisted.protocols.basic import LineReceiver
@@ -77,11 +77,10 @@ def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
 
 
 def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "off") -> None:
-    """Our own server, with the echo robot unless told otherwise."""
+    """securechat, by default with the robot `echo`."""
     from securechat.robots.echo import EchoRobot
-    from securechat.server.admission import Limits
-    from securechat.server.protocol import ChatServerFactory, ServerSettings
-    from securechat.server.pseudonyms import Pseudonyms
+    from securechat.server.protocol import ChatServerFactory
+    from securechat.server.settings import ServerSettings
     from securechat.server.users import Anyone
     from securechat.ssh.keys import SigningKey
     from securechat.wire.handshake import ServerIdentity
@@ -90,38 +89,43 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
 
     def make_port(reactor: Any) -> Any:
         host_key, users = SigningKey.generate(), Anyone()
-        chat = ServerSettings(
-            identity=ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized),
-            users=users,
-            pseudonyms=Pseudonyms(host_key),
-            robot=make_robot(reactor) if make_robot is not None else EchoRobot(),
-            limits=Limits(MANY, MANY, MANY, MANY, MANY),
+        identity = ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized)
+        robot = make_robot(reactor) if make_robot is not None else EchoRobot()
+        settings = ServerSettings(
             shaping=Shaping(shaping),
+            max_sessions=MANY,
+            max_sessions_per_source=MANY,
+            max_handshakes=MANY,
+            handshake_rate=MANY,
+            handshake_burst=MANY,
         )
-        return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
+        factory = ChatServerFactory(settings, identity, users, robot, reactor)
+        return reactor.listenTCP(0, factory, interface="127.0.0.1", backlog=1024)
 
     run_on_twisted(make_port)
 
 
 def securechat_turing() -> None:
-    """Our own server with the Turing robot, whose service is the address in the second argument."""
+    """securechat with the Turing robot; the second argument is the service's address."""
     from securechat.robots.turing.robot import TuringRobot
+    from securechat.robots.turing.settings import TuringSettings
     from tests.harness.turing_peer import KEY
 
-    securechat(lambda reactor: TuringRobot(reactor, KEY, url=sys.argv[2]))
+    securechat(lambda reactor: TuringRobot(reactor, TuringSettings(url=sys.argv[2]), KEY))
 
 
 def securechat_constant() -> None:
-    """Our own server with a record to each client each tick."""
+    """securechat with one record per client and tick."""
     securechat(shaping="constant")
 
 
 def securechat_openai() -> None:
-    """Our own server before a language model, whose server is the address in the second argument.
+    """securechat with a language model; the second argument is the address of the model's server.
 
-    At the end it writes how late each tick was, in seconds, to the file in the third.
+    On exit it writes the delay of each tick in seconds to the file named by the third argument.
     """
-    from securechat.robots.openai.robot import OpenAIRobot, base_url
+    from securechat.robots.openai.robot import OpenAIRobot
+    from securechat.robots.openai.settings import OpenAISettings, base_url
     from securechat.server.pacing import Ticking
 
     lateness: list[float] = []
@@ -132,14 +136,15 @@ def securechat_openai() -> None:
         tick(self)
 
     Ticking._tick = timed  # type: ignore[method-assign]
-    securechat(lambda reactor: OpenAIRobot(reactor, url=base_url(sys.argv[2]), model="m"), shaping="reply")
+    settings = OpenAISettings(url=base_url(sys.argv[2]), model="m")
+    securechat(lambda reactor: OpenAIRobot(reactor, settings), shaping="reply")
     Path(sys.argv[3]).write_text("\n".join(map(str, lateness)))
 
 
 def openai_peer() -> None:
-    """A language model's server that streams so many words, the second argument, at so many a second, the third.
+    """A fake language model server; the second argument is the number of words in a reply, the third words per second.
 
-    The words name the conversation and count. It prints the moment of each reply's first word to standard error.
+    A word consists of the question and a counter. The time of a reply's first word is written to standard error.
     """
     import json
 
@@ -184,7 +189,7 @@ def openai_peer() -> None:
 
 
 def turing_peer() -> None:
-    """A server that speaks the Turing robot's API."""
+    """A fake server with the Turing robot's API."""
     from twisted.web.server import Site
 
     from tests.harness.turing_peer import TuringPeer
@@ -193,7 +198,7 @@ def turing_peer() -> None:
 
 
 def twisted_tls() -> None:
-    """Twisted's own TLS 1.3 with an echo of lines."""
+    """An echo of lines over Twisted's TLS 1.3."""
     from twisted.internet.protocol import Factory
     from twisted.internet.ssl import PrivateCertificate
     from twisted.protocols.basic import LineOnlyReceiver
@@ -218,7 +223,7 @@ def twisted_tls() -> None:
 
 
 def twisted_tcp() -> None:
-    """Twisted's TCP with an echo of bytes: what there is without any protection."""
+    """An echo of bytes over Twisted's TCP, without encryption."""
     from twisted.internet.protocol import Factory, Protocol
 
     class Echo(Protocol):
@@ -235,7 +240,7 @@ def twisted_tcp() -> None:
 
 
 def uvloop_tls() -> None:
-    """uvloop's TLS 1.3 under asyncio's streams, with an echo of lines."""
+    """An echo of lines over uvloop's TLS 1.3 with asyncio streams."""
     import uvloop
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,7 +1,7 @@
-"""``make streaming``: many conversations whose replies stream at once, through a server on one core.
+"""``make streaming``: many conversations whose replies stream concurrently through a server on one core.
 
-Prints how late its ticks were, how long a reply's first word took from the model's server to the client, and fails
-if a word was lost or came to somebody else.
+Prints the delay of its ticks and the time of a reply's first word from the model's server to the client. Exits with
+status 1 if a word was lost or delivered to another client.
 """
 
 import argparse
@@ -19,24 +19,24 @@ from pathlib import Path
 
 from benchmarks.loads import SecureChatClient, secure_clients
 from benchmarks.process import CORES, Server
-from securechat.wire.shaping import DEFAULT_TICK
+from securechat.server.settings import ServerSettings
 from securechat.wire.suites import DEFAULT_SUITE
 
 
 @dataclass(frozen=True)
 class Streaming:
-    """What was measured; all times in seconds."""
+    """The results; all times in seconds."""
 
-    wrong: int  # replies that lack a word, or have one of somebody else's
-    lateness: list[float]  # of each tick
-    waits: list[float]  # of each reply's first word, from the model's server to the client
+    wrong: int  # replies that lack a word or contain one of another conversation
+    lateness: list[float]  # delay of each tick
+    waits: list[float]  # time of each reply's first word from the model's server to the client
     seconds: float
-    cpu: float  # the server's, for a word
-    memory: int  # the server's, in KiB
+    cpu: float  # of the server, per word
+    memory: int  # of the server, in KiB
 
 
 def talk(clients: Sequence[SecureChatClient]) -> tuple[list[str], list[float]]:
-    """All say their number, one after the other within a second: each one's whole reply, and when it began."""
+    """Every client sends its number, spread over one second; return the replies and the times when they began."""
     poll = select.poll()
     numbers = {client.socket.fileno(): number for number, client in enumerate(clients)}
     for descriptor in numbers:
@@ -59,7 +59,7 @@ def talk(clients: Sequence[SecureChatClient]) -> tuple[list[str], list[float]]:
 
 
 def measure(conversations: int, words: int, pace: float) -> Streaming:
-    """Let so many replies of so many words stream at once, so many words a second each."""
+    """Stream `conversations` replies of `words` words concurrently, each at `pace` words per second."""
     with tempfile.TemporaryDirectory() as directory, (Path(directory) / "spoken").open("w+") as spoken:
         late = Path(directory) / "lateness"
         model = Server("openai-peer", str(words), str(pace), core=CORES[-1], errors=spoken)
@@ -88,33 +88,33 @@ def measure(conversations: int, words: int, pace: float) -> Streaming:
     )
 
 
-def most(figures: Sequence[float], part: float) -> float:
-    """What this part of all the figures is at most."""
+def quantile(figures: Sequence[float], part: float) -> float:
+    """The value that `part` of the figures do not exceed."""
     return sorted(figures)[max(0, math.ceil(part * len(figures)) - 1)]
 
 
 def spread(figures: Sequence[float], unit: float) -> str:
-    """Median, 99 % and the most, in a unit."""
-    shown = (statistics.median(figures), most(figures, 0.99), max(figures))
-    return "median {:.2f}, 99 % {:.2f}, most {:.2f}".format(*(figure / unit for figure in shown))
+    """Median, 99th percentile and maximum, in multiples of `unit`."""
+    shown = (statistics.median(figures), quantile(figures, 0.99), max(figures))
+    return "median {:.2f}, 99 % {:.2f}, max {:.2f}".format(*(figure / unit for figure in shown))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__)
-    parser.add_argument("--conversations", type=int, default=300)
-    parser.add_argument("--words", type=int, default=200, help="of each reply")
-    parser.add_argument("--pace", type=float, default=20.0, help="words a second of each reply")
+    parser.add_argument("--conversations", type=int, default=300, help="concurrent conversations")
+    parser.add_argument("--words", type=int, default=200, help="words per reply")
+    parser.add_argument("--pace", type=float, default=20.0, help="words per second of each reply")
     arguments = parser.parse_args()
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.sched_setaffinity(0, {CORES[-1]})
     found = measure(arguments.conversations, arguments.words, arguments.pace)
     total = arguments.conversations * arguments.words
-    print(f"{arguments.conversations} replies of {arguments.words} words, {arguments.pace:g} a second each")
-    print(f"lost or mixed: {found.wrong}")
-    print(f"a tick is late by, in ms: {spread(found.lateness, 1e-3)}, of {len(found.lateness):,}")
-    print(f"a first word takes, in ticks: {spread(found.waits, DEFAULT_TICK)}")
-    print(f"the server's core is busy for {found.cpu * total / found.seconds:.0%}, {found.memory / 1024:.0f} MiB")
+    print(f"{arguments.conversations} replies of {arguments.words} words, {arguments.pace:g} per second each")
+    print(f"replies with lost or foreign words: {found.wrong}")
+    print(f"delay of {len(found.lateness):,} ticks in ms: {spread(found.lateness, 1e-3)}")
+    print(f"time to the first word in ticks: {spread(found.waits, ServerSettings().tick)}")
+    print(f"server: {found.cpu * total / found.seconds:.0%} of a core, {found.memory / 1024:.0f} MiB")
     sys.exit(found.wrong > 0)
 
 

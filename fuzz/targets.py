@@ -1,6 +1,6 @@
-"""What is fuzzed: each target takes any bytes, and lets nothing out but what its parser does not declare.
+"""The fuzz targets. Each takes arbitrary bytes and lets only undeclared exceptions of its parser escape.
 
-`TARGETS` holds them by name; `seeds` gives each a few inputs that are right, to begin with.
+`TARGETS` has them by name; `seeds` returns a few valid inputs for each.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ SECRET: Final = bytes(32)
 
 
 class _Plain:
-    """A record cipher that protects nothing, so that the fuzzer reaches what lies behind one."""
+    """A record cipher without encryption, so that the fuzzer reaches the code behind it."""
 
     def seal(self, seq: int, plaintext: bytes) -> bytes:
         return plaintext
@@ -44,7 +44,7 @@ class _Plain:
 
 
 def hello(data: bytes) -> None:
-    """A server's first bytes."""
+    """The first bytes that a server receives."""
     with suppress(RemoteProtocolError):
         list(Pair.server_alone().receive_data(data))
 
@@ -53,7 +53,7 @@ _WAITING = Pair(PQ)
 
 
 def welcome(data: bytes) -> None:
-    """A client's first bytes."""
+    """The first bytes that a client receives."""
     client = _WAITING.same_client()
     with suppress(RemoteProtocolError):
         list(client.receive_data(data))
@@ -63,7 +63,7 @@ _OPEN = Pair(PQ).open()
 
 
 def record(data: bytes) -> None:
-    """The plaintext of a record, as a server whose channel is open takes it."""
+    """The plaintext of a record, received by a server whose channel is open."""
     server = _OPEN.server
     state = server.state, server.next_say_id, server._message, server._sealer
     opener = Opener(PQ, SECRET)
@@ -77,7 +77,7 @@ def record(data: bytes) -> None:
 
 
 def message(data: bytes) -> None:
-    """Every message, by its first byte."""
+    """The message type selected by the first byte."""
     if data:
         with suppress(RemoteProtocolError):
             found: Any = decode(DECODERS[data[0] % len(DECODERS)], data[1:])
@@ -92,7 +92,7 @@ def record_body(data: bytes) -> None:
 
 
 def public_key(data: bytes) -> None:
-    """The key in a Hello, of either suite, in whatever form."""
+    """The public key in a Hello of either suite."""
     for suite in SUITES.values():
         with suppress(RemoteProtocolError):
             suite.seal(data, SECRET, b"")
@@ -111,31 +111,31 @@ _KEY_FILE.touch(mode=0o600)
 
 
 def private_key(data: bytes) -> None:
-    """A private key's file."""
+    """A file with a private key."""
     _KEY_FILE.write_bytes(data)
     with suppress(ConfigurationError):
         load_private_key(_KEY_FILE, lambda: b"secret")
 
 
 def turing(data: bytes) -> None:
-    """An answer of the Turing service."""
+    """A response of the Turing robot's service."""
     with suppress(RobotError):
         parse_answer(data)
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """All after the first byte, which says how long the pieces are."""
+    """The data after the first byte, in pieces whose size that byte determines."""
     size = data[0] % 16 + 1 if data else 1
     return [data[start : start + size] for start in range(1, len(data), size)]
 
 
 def sse(data: bytes) -> None:
-    """Server-Sent Events, the same in whatever pieces."""
+    """Server-Sent Events, which must not depend on the pieces."""
     assert events(*_pieces(data)) == events(data[1:])
 
 
 def completion(data: bytes) -> None:
-    """The body of an answer of an OpenAI-compatible server, likewise."""
+    """A response of an OpenAI-compatible server, which must not depend on the pieces."""
     found = read(*_pieces(data))
     assert found == read(data[1:])
     found[0].encode()
@@ -162,7 +162,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """A few right inputs for each target."""
+    """A few valid inputs for each target."""
     chunk = b'data: {"choices":[{"index":0,"delta":{"content":"%b"},"finish_reason":%b}]}\n\n'
     pair = Pair(PQ)
     first = pair.client.data_to_send()

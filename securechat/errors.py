@@ -1,4 +1,4 @@
-"""What can go wrong, one class for each kind of answer to it."""
+"""The exceptions of securechat."""
 
 from enum import IntEnum, StrEnum
 
@@ -6,57 +6,57 @@ from securechat.i18n import _
 
 
 class Category(StrEnum):
-    """Why a connection was aborted: the one word that a log line may say of it."""
+    """Why a connection was aborted. A log line names the category and nothing else (protocol, section 12)."""
 
-    FRAMING = "framing"  # a length that no frame of this state has
-    MALFORMED = "malformed"  # not the one encoding of a message of this type
+    FRAMING = "framing"  # a frame length that is not valid in this state
+    MALFORMED = "malformed"  # not a valid message, or not in its canonical encoding
     VERSION = "version"
-    SUITE = "suite"  # unknown, not allowed here, or not the one asked for
-    DIGEST = "digest"  # a public key or sealed secret that is not what its SHA-256 says
-    KEY = "key"  # a public key of a form that the suite does not take
-    SEAL = "seal"  # a sealed secret that does not open to 32 bytes
+    SUITE = "suite"  # unknown, not enabled here, or not the one requested
+    DIGEST = "digest"  # a public key or sealed secret that does not match its SHA-256 digest
+    KEY = "key"  # a public key that is not valid for the suite
+    SEAL = "seal"  # a sealed secret that does not decrypt to 32 bytes
     PROOF = "proof"  # a signature or MAC that does not verify
-    HOST_KEY = "host-key"  # the server's key: not acceptable, unknown, changed or revoked
-    NAME = "name"  # the client dialled a name that is not one of the server's
-    USER_KEY = "user-key"  # the client's key: not acceptable, not authorized, or missing
-    RECORD = "record"  # a record that does not open, or whose padding or number is wrong
-    ORDER = "order"  # a record of a type, side or id whose turn it is not
+    HOST_KEY = "host-key"  # the server's key: invalid, unknown, changed or revoked
+    NAME = "name"  # the client connected to a name that is not one of the server's
+    USER_KEY = "user-key"  # the client's key: invalid, not authorized, or missing
+    RECORD = "record"  # a record that does not decrypt, or has wrong padding or a wrong sequence number
+    ORDER = "order"  # a record whose type, direction or message id is not valid now
     REKEY = "rekey"  # too many REKEYs, or too few
-    MESSAGE = "message"  # a message that is too long or not UTF-8
+    MESSAGE = "message"  # a message that is too long or not valid UTF-8
     TIMEOUT = "timeout"
-    LIMIT = "limit"  # more than this source, or the server, may have
-    CUT = "cut"  # the stream ended without GOODBYE
+    LIMIT = "limit"  # a limit on connections, per source address or for the server, was exceeded
+    CUT = "cut"  # the stream ended without a GOODBYE
 
 
 class SecureChatError(Exception):
-    """Everything that securechat raises on purpose; `str()` of it is fit for a user."""
+    """The base class; `str()` of an instance can be shown to the user."""
 
 
 class LocalProtocolError(SecureChatError):
-    """Our own program asked the channel for something that its state does not allow: a bug."""
+    """A connection was used in a way that its state does not allow: a bug in this program."""
 
 
 class RemoteProtocolError(SecureChatError):
-    """The peer broke the protocol. The connection is over; nothing is sent to the peer about it."""
+    """The peer violated the protocol. The connection is aborted, and nothing is sent to the peer."""
 
     def __init__(self, category: Category, message: str | None = None) -> None:
-        super().__init__(message or _("the peer broke the protocol ({category})").format(category=category))
+        super().__init__(message or _("the peer violated the protocol ({category})").format(category=category))
         self.category = category
 
 
 class AuthenticationError(RemoteProtocolError):
-    """Someone is not who they should be, or what came is not what was sent."""
+    """The peer's identity, or the integrity of its data, could not be verified."""
 
     def __init__(self, category: Category, message: str | None = None) -> None:
         super().__init__(category, message or _("authentication failed"))
 
 
 class ConfigurationError(SecureChatError):
-    """A file, option or environment variable that the user can put right; the message says how."""
+    """A file, option or environment variable is wrong; the message says how to correct it."""
 
 
 class Fault(IntEnum):
-    """What went wrong with a reply, as a FAULT record says it (protocol, section 8)."""
+    """Why a reply failed: the code in a FAULT record (protocol, section 8)."""
 
     UNREACHABLE = 1
     REFUSED = 2
@@ -70,10 +70,10 @@ class Fault(IntEnum):
 
 
 class RobotError(SecureChatError):
-    """A robot could not answer. `fault` is what the user hears; the message is for the operator's log.
+    """A robot could not reply. `fault` is reported to the user, the message goes to the operator's log.
 
-    The message must hold neither the conversation's text nor a key. `retry_after`, if known, says in how many seconds
-    asking this robot again may help.
+    The message must contain neither text of the conversation nor a key. `retry_after` is the number of seconds after
+    which a retry may succeed, if known.
     """
 
     def __init__(self, fault: Fault, detail: str, retry_after: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Reading and writing small files of keys: bounded, with clear errors, and never half written."""
+"""Reading and writing small files: with a size limit, checks of permissions, and atomic replacement."""
 
 import errno
 import fcntl
@@ -12,7 +12,7 @@ from typing import Final
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 
-MAX_SIZE: Final = 1024 * 1024  # bytes; a file of keys is far smaller, and /dev/zero has no end
+MAX_SIZE: Final = 1024 * 1024  # bytes; key files are far smaller
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -22,74 +22,80 @@ def _unusable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(_("{path}: {problem}").format(path=path, problem=problem))
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Opening a FIFO would wait for a writer."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """An opener that does not block on a FIFO without a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
-    """A regular file's content; ConfigurationError if unreadable, too large or of a forbidden mode."""
+    """The content of a regular file.
+
+    ConfigurationError if it cannot be read, is larger than MAX_SIZE or has a bit of `forbidden_mode` set.
+    """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigurationError(_("{path}: not a regular file").format(path=path))
             if status.st_mode & forbidden_mode:
-                raise _open_to_others(path, status.st_mode, forbidden_mode)
+                raise _too_open(path, status.st_mode, forbidden_mode)
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise _unusable(path, error) from None
     if len(data) > MAX_SIZE:
-        raise ConfigurationError(_("{path}: more than {size} bytes").format(path=path, size=MAX_SIZE))
+        raise ConfigurationError(_("{path}: larger than {size} bytes").format(path=path, size=MAX_SIZE))
     return data
 
 
-def _open_to_others(path: Path, mode: int, forbidden: int) -> ConfigurationError:
-    text = (
-        _("{path}: others may use this file (mode {mode:04o}); run: chmod 600 {path}")
-        if forbidden == OTHERS
-        else _("{path}: others may change this file (mode {mode:04o}); run: chmod go-w {path}")
-    )
-    return ConfigurationError(text.format(path=path, mode=stat.S_IMODE(mode)))
+def _too_open(path: Path, mode: int, forbidden: int) -> ConfigurationError:
+    command = "chmod 600" if forbidden == OTHERS else "chmod go-w"
+    text = _("{path}: permissions {mode:04o} are too open; run: {command} {path}")
+    return ConfigurationError(text.format(path=path, mode=stat.S_IMODE(mode), command=command))
 
 
 def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]:
-    """The stripped lines of a text file, each with its number; ConfigurationError as for `read_bytes`."""
+    """The lines of a text file, stripped, with their numbers; ConfigurationError as for `read_bytes`."""
     for number, line in enumerate(read_bytes(path, forbidden_mode).split(b"\n"), 1):
         try:
             text = line.decode()
             if "\0" in text:
                 raise ValueError
         except ValueError:
-            problem = _("{path}:{line}: not text in UTF-8").format(path=path, line=number)
-            raise ConfigurationError(problem) from None
+            raise _not_utf8(path, number) from None
         yield number, text.strip()
 
 
 def read_text(path: Path) -> str:
-    """A whole file of UTF-8; ConfigurationError if it is none."""
+    """The content of a UTF-8 file; ConfigurationError as for `read_bytes`, or if it is not valid UTF-8."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(_("{path}:{line}: not text in UTF-8").format(path=path, line=line)) from None
+        raise _not_utf8(path, line) from None
+
+
+def _not_utf8(path: Path, line: int) -> ConfigurationError:
+    return ConfigurationError(_("{path}:{line}: not valid UTF-8").format(path=path, line=line))
 
 
 def read_secret(path: Path) -> str:
-    """A key or password that stands alone in a file; ConfigurationError if others can read it, or it is none."""
+    """The password or API key in a file that contains nothing else.
+
+    ConfigurationError if the file is accessible by others, or is not one line of printable ASCII.
+    """
     try:
         secret = read_bytes(path, OTHERS).decode("ascii").strip()
     except UnicodeDecodeError:
         secret = ""
     if not secret.isprintable() or not secret:
-        raise ConfigurationError(_("{path}: one line of ASCII is wanted").format(path=path))
+        raise ConfigurationError(_("{path}: expected one line of ASCII text").format(path=path))
     return secret
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory, for its owner only, and those above it; one that is there is taken as it is."""
+    """Create a directory and its parents with mode 0700; existing ones are left as they are. ConfigurationError."""
     try:
-        # Not with parents=True, which would give those above whatever the umask allows.
+        # With parents=True, mkdir would create the parents with the default mode.
         for directory in (*reversed(path.parents), path):
             directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
@@ -97,15 +103,12 @@ def make_private_directory(path: Path) -> None:
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that is not there yet, whole or not at all.
-
-    ConfigurationError; FileExistsError if it is there.
-    """
-    _write(path, data, mode, os.link)  # unlike a rename, it takes no file's place
+    """Create a file atomically; FileExistsError if it exists, ConfigurationError if it cannot be written."""
+    _write(path, data, mode, os.link)  # unlike a rename, does not replace an existing file
 
 
 def replace(path: Path, data: bytes, mode: int) -> None:
-    """Write a file, whole or not at all, in the place of one that may be there. ConfigurationError."""
+    """Create a file, or replace an existing one, atomically; ConfigurationError if it cannot be written."""
     _write(path, data, mode, os.replace)
 
 
@@ -130,18 +133,21 @@ def _write(path: Path, data: bytes, mode: int, put: Callable[[str, Path], None])
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file, private if it is new. Two that append at once both get their line in."""
+    """Append a line to a file, created with mode 0600 if it does not exist; ConfigurationError.
+
+    Concurrent calls, also of other processes, each append a whole line.
+    """
     make_private_directory(path.parent)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(descriptor, "r+b", buffering=0) as file:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # what is taken back below is then never another client's line
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # so that the truncation below cannot remove another client's line
             size = os.fstat(descriptor).st_size
             ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
             data = (("" if ended else "\n") + line + "\n").encode()
             written = file.write(data)
             if written != len(data):
-                os.ftruncate(descriptor, file.tell() - written)  # not to `size`: ssh, too, appends, and takes no lock
+                os.ftruncate(descriptor, file.tell() - written)  # not to `size`: ssh appends too, without a lock
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
     except OSError as error:

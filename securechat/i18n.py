@@ -1,6 +1,6 @@
-"""The user's language: English source text, translated by gettext where a catalogue exists.
+"""Translation of user-visible text with gettext. The source text is English.
 
-The language is chosen once, from ``LANGUAGE``, ``LC_ALL``, ``LC_MESSAGES`` and ``LANG``, as every program does it.
+The language is taken from ``LANGUAGE``, ``LC_ALL``, ``LC_MESSAGES`` and ``LANG`` when this module is imported.
 """
 
 import gettext
@@ -13,5 +13,5 @@ ngettext = _translation.ngettext
 
 
 def N_(text: str) -> str:
-    """Mark `text` for translation where it is defined; `_` translates it where it is shown."""
+    """Mark `text` for translation; `_` translates it when it is displayed."""
     return text

@@ -1,4 +1,4 @@
-"""What both ends need of the transport under them."""
+"""TCP options and unbuffered writes, for the transports of both ends."""
 
 import socket
 from contextlib import suppress
@@ -7,22 +7,22 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport,
 
 
 class IChatTransport(ITCPTransport, IConsumer, IPushProducer):
-    """A stream that can be paused, aborted and asked to say when its peer does not read. TCP's and UNIX's are."""
+    """A stream transport that can be paused and aborted, with flow control: TCP's and UNIX sockets' transports."""
 
 
 def tune(transport: IChatTransport) -> None:
-    """No waiting to fill a packet, and an end for peers whose network is gone."""
+    """Set TCP_NODELAY, and SO_KEEPALIVE to detect peers that have become unreachable."""
     if ITCPTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
 
 
 class Writer:
-    """Writes to a transport, at once if that can be.
+    """Writes to a transport, directly to its socket if possible.
 
-    A transport's write waits for the reactor's next turn, and costs two system calls more to ask for it. So the first
-    try is the socket's own; what it does not take goes through the transport, and from then on everything does, because
-    nobody outside of the transport can tell when its buffer is empty again.
+    A transport's own write waits for the next reactor iteration and costs two more system calls. Therefore data is sent
+    to the socket first. After the first partial write all data goes through the transport, because its buffer has to be
+    sent first and there is no way to tell when it is empty.
     """
 
     __slots__ = ("_socket", "_transport")
@@ -35,10 +35,10 @@ class Writer:
             self._socket = handle
 
     def write(self, data: bytes) -> None:
-        """Send `data` after all that was written before."""
+        """Send `data`, after everything that was written before."""
         if self._socket is not None:
             sent = 0
-            with suppress(OSError):  # full, or gone: the transport will find out and say
+            with suppress(OSError):  # full or closed: the transport reports it
                 sent = self._socket.send(data)
             if sent == len(data):
                 return

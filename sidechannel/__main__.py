@@ -1,7 +1,7 @@
-"""``make sidechannel``: whether an observer of the network can tell of which topic a reply is.
+"""``make sidechannel``: whether an observer of the network can recognize the topic of a reply.
 
-Replies on two topics go through a real daemon, shaped and, for comparison, as soon as there is text. It writes a table
-and a picture into docs/. The exit code is 0 if the shaped ones cannot be told apart and the others can.
+Replies on two topics pass through a real daemon, shaped and, as a control, unshaped. A table and a plot are written to
+docs/. The exit status is 0 if the shaped replies are indistinguishable and the unshaped ones are not.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from sidechannel.model import TICK, TOPICS
 from sidechannel.observe import Sample, observe
 from sidechannel.picture import picture
 
-ENOUGH = 0.9  # the area that the naive sender has to give, for the classifier to be worth something
+ENOUGH = 0.9  # area required for the unshaped replies: below it, the classifier proves nothing
 BEGIN, END = "<!-- table -->\n", "<!-- end of the table -->\n"
 
 
 def judge(samples: list[Sample], seed: int) -> Verdict:
-    """The classifier's verdict on what was observed."""
+    """The classifier's verdict on the observed replies."""
     first, *_other = TOPICS
     return classify(
         [features(sample.pieces) for sample in samples],
@@ -32,7 +32,7 @@ def judge(samples: list[Sample], seed: int) -> Verdict:
 
 
 def line(name: str, samples: list[Sample], verdict: Verdict) -> str:
-    """A row of the table."""
+    """One row of the table."""
     low, high = verdict.null
     topics = Counter(sample.topic for sample in samples)
     counts = " + ".join(str(topics[topic]) for topic in TOPICS)
@@ -41,10 +41,10 @@ def line(name: str, samples: list[Sample], verdict: Verdict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sidechannel", description=__doc__)
-    parser.add_argument("--replies", type=int, default=1200, help="of each kind of sender")
-    parser.add_argument("--sessions", type=int, default=20, help="at once")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where sidechannel.md and .svg are")
+    parser.add_argument("--replies", type=int, default=1200, help="replies, both shaped and unshaped")
+    parser.add_argument("--sessions", type=int, default=20, help="concurrent sessions")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="directory of sidechannel.md and .svg")
     arguments = parser.parse_args()
 
     def tell(text: str) -> None:
@@ -62,17 +62,17 @@ def main() -> None:
         "|---|---:|---:|---:|\n"
         + line("`--shaping reply`, one bucket", in_bucket, shaped)
         + line("`--shaping off`", observed[Shaping.OFF], naive)
-        + f"\nTick {TICK * 1000:g} ms, {arguments.sessions} sessions at once, {PERMUTATIONS} permutations, "
-        f"seed {arguments.seed}; replies in another bucket than the shortest, and left out: {others}.\n"
+        + f"\nTick {TICK * 1000:g} ms, {arguments.sessions} concurrent sessions, {PERMUTATIONS} permutations, "
+        f"seed {arguments.seed}; replies left out because of a longer bucket: {others}.\n"
     )
     print(table)
     page = arguments.docs / "sidechannel.md"
     before, _begin, rest = page.read_text().partition(BEGIN)
     page.write_text(before + BEGIN + table + END + rest.partition(END)[2])
-    curves = {f"shaped: {shaped.auc:.3f}": shaped.roc, f"as soon as there is text: {naive.auc:.3f}": naive.roc}
+    curves = {f"shaped: {shaped.auc:.3f}": shaped.roc, f"unshaped: {naive.auc:.3f}": naive.roc}
     (arguments.docs / "sidechannel.svg").write_text(picture(curves))
     holds = shaped.is_chance and naive.auc > ENOUGH
-    print("it does not tell" if holds else "IT TELLS" if naive.auc > ENOUGH else "the classifier sees nothing")
+    print("indistinguishable" if holds else "DISTINGUISHABLE" if naive.auc > ENOUGH else "inconclusive: control failed")
     sys.exit(not holds)
 
 

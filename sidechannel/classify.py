@@ -1,4 +1,4 @@
-"""Whether replies of two topics can be told apart: gradient-boosted trees, and what chance would give."""
+"""Whether replies on two topics can be distinguished: gradient-boosted trees, compared with chance."""
 
 import math
 import os
@@ -12,29 +12,29 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Verdict:
-    """How well one can tell: the area under the ROC curve, 0.5 for not at all, 1 for always."""
+    """The classifier's success: the area under the ROC curve, 0.5 for chance, 1 for certainty."""
 
     auc: float
     error: float  # its standard error
-    null: tuple[float, float]  # where 95 % of the areas lie if the labels say nothing
-    roc: list[tuple[float, float]]  # false and true positives
+    null: tuple[float, float]  # range of 95 % of the areas with permuted labels
+    roc: list[tuple[float, float]]  # (false positive rate, true positive rate)
 
     @property
     def is_chance(self) -> bool:
-        """Within three standard errors of one half, and within what permuted labels give."""
+        """Whether the area is within three standard errors of one half and within the range of permuted labels."""
         return abs(self.auc - 0.5) < 3 * self.error and self.null[0] <= self.auc <= self.null[1]
 
 
 def standard_error(auc: float, positives: int, negatives: int) -> float:
-    """That of an area under a ROC curve (Hanley and McNeil, 1982)."""
+    """Standard error of an area under a ROC curve (Hanley and McNeil, 1982)."""
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     spread = auc * (1 - auc) + (positives - 1) * (q1 - auc**2) + (negatives - 1) * (q2 - auc**2)
     return math.sqrt(spread / (positives * negatives))
 
 
 def classify(rows: Sequence[Sequence[float]], labels: Sequence[bool], sessions: Sequence[int], seed: int) -> Verdict:
-    """Judge each reply by trees that saw none of its session; labels are permuted within sessions for the null."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # so few rows: more threads wait for each other
+    """Classify each reply with trees trained on other sessions. For the null, labels are permuted within sessions."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # with so few rows, more threads only wait for each other
     import numpy as np
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score, roc_curve

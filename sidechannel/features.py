@@ -1,4 +1,4 @@
-"""What of an observed reply a classifier is given: sizes, gaps, counts and durations."""
+"""The features of an observed reply: sizes, gaps, counts and durations."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from itertools import pairwise
 
 NAMES = (
     *("pieces", "bytes", "first", "duration", "middle"),
-    *("gap mean", "gap sd", "gap least", "gap 10 %", "gap median", "gap 90 %", "gap most"),
-    *("size mean", "size sd", "size least", "size median", "size most"),
+    *("gap mean", "gap sd", "gap min", "gap 10 %", "gap median", "gap 90 %", "gap max"),
+    *("size mean", "size sd", "size min", "size median", "size max"),
 )
 
 
 def features(pieces: Sequence[tuple[float, int]]) -> list[float]:
-    """One number for each of NAMES, times in seconds; `pieces` are (seconds since the question, bytes), one or more."""
+    """One number for each of NAMES, times in seconds. `pieces` is not empty: (seconds since the question, bytes)."""
     moments = [moment for moment, _size in pieces]
     sizes = [size for _moment, size in pieces]
     gaps = sorted(later - earlier for earlier, later in pairwise(moments)) or [0.0]

@@ -1,7 +1,7 @@
-"""``python -m sidechannel.model``: a language model's server that speaks on two topics, each in its own way.
+"""``python -m sidechannel.model``: a fake language model server with two topics, each with its own style.
 
-It prints its port. A question is the topic's name and a number; the reply's words and pauses are drawn from the topic's
-own distributions, by the number, so that they can be drawn again.
+It prints its port. A question is the topic's name and a number. The words and pauses of the reply are drawn from the
+topic's distributions, seeded with the number, so that they are reproducible.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Topic:
-    """How one speaks of it: means, around which words, letters and pauses vary."""
+    """The style of a topic: words, letters and pauses vary around these means."""
 
-    words: int  # of a reply
-    letters: int  # of a word
+    words: int  # per reply
+    letters: int  # per word
     pause: float  # seconds before a word
 
     def reply(self, number: int) -> list[tuple[float, str]]:
-        """The words of one reply, each with the pause before it."""
+        """The words of one reply, each with the pause before it in seconds."""
         drawn = random.Random(f"{self}{number}")
         count = max(1, round(drawn.gauss(self.words, self.words / 8)))
         return [
@@ -32,13 +32,13 @@ class Topic:
         ]
 
 
-# One in short quick words, the other in long slow ones. Either takes less than the shortest train at TICK.
+# One has short, fast words, the other long, slow ones. Both take less than the shortest train at TICK.
 TOPICS: Final = {"weather": Topic(words=40, letters=4, pause=0.008), "illness": Topic(words=24, letters=9, pause=0.02)}
 TICK: Final = 0.02  # seconds; a train of 50 takes one second
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One question after another, each answered with a stream of events."""
+    """Answer one question after the other with a stream of events."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")

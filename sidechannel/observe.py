@@ -1,4 +1,4 @@
-"""What an observer of the network sees of replies: when bytes came from a real daemon, and how many."""
+"""What an observer of the network sees of replies: when bytes arrive from a real daemon, and how many."""
 
 import random
 import select
@@ -17,13 +17,13 @@ from securechat.wire.suites import DEFAULT_SUITE, SUITES
 from sidechannel.model import TICK, TOPICS
 from tests.harness.daemon import START_TIMEOUT, Daemon
 
-QUIET = 15 * TICK  # seconds without a byte after which nothing more will come
+QUIET = 15 * TICK  # seconds without a byte after which a train is over
 RECORD = SUITES[DEFAULT_SUITE].record_size + 4  # bytes on the wire
 
 
 @dataclass
 class Sample:
-    """One reply as it was seen: seconds since the question, and bytes, of each piece that came."""
+    """One observed reply: seconds since the question and number of bytes of each piece."""
 
     topic: str
     session: int
@@ -31,12 +31,12 @@ class Sample:
 
     @property
     def records(self) -> int:
-        """How many there were."""
+        """The number of records."""
         return sum(size for _moment, size in self.pieces) // RECORD
 
 
 class Session:
-    """A client that asks one question after another, and notes what it sees of each answer."""
+    """A client that asks one question after the other and records the pieces of each reply."""
 
     def __init__(self, port: int, number: int, questions: Iterator[tuple[str, int]]) -> None:
         suite = SUITES[DEFAULT_SUITE]
@@ -46,10 +46,10 @@ class Session:
         self._questions = questions
         self._asked = 0.0
         self._is_answered = True
-        self._last = time.monotonic()  # when the latest piece came
+        self._last = time.monotonic()  # time of the latest piece
 
     def read(self) -> None:
-        """Note a piece, and look inside, which the observer cannot, only for the reply's end."""
+        """Record a piece. Its content, which an observer cannot see, is used only to find the end of the reply."""
         data = self.client.socket.recv(256 * 1024)
         if not data:
             raise ConnectionError("the daemon closed the connection")
@@ -62,7 +62,7 @@ class Session:
             self._is_answered |= isinstance(event, ReplyReceived) and event.last
 
     def go_on(self) -> bool:
-        """Ask the next question when nothing has come for long enough; False if there is none."""
+        """Ask the next question after QUIET seconds without data; return False if there is none."""
         if not self._is_answered or time.monotonic() - self._last < QUIET:
             return True
         question = next(self._questions, None)
@@ -78,7 +78,7 @@ class Session:
 
 @contextmanager
 def daemon(shaping: Shaping) -> Iterator[int]:
-    """A `twistd securechat` before the model's server; its port."""
+    """Run `twistd securechat` in front of the fake model server; yields its port."""
     model = subprocess.Popen([sys.executable, "-m", "sidechannel.model"], stdout=subprocess.PIPE, text=True)
     assert model.stdout is not None
     url = f"url=http://127.0.0.1:{int(model.stdout.readline())}"
@@ -101,7 +101,7 @@ def daemon(shaping: Shaping) -> Iterator[int]:
 
 
 def observe(shaping: Shaping, replies: int, sessions: int, seed: int, tell: Callable[[str], None]) -> list[Sample]:
-    """So many replies, spread evenly over sessions; each session asks of both topics as often, in a random order."""
+    """Observe `replies` replies, spread evenly over sessions. Each session asks equally often about both topics."""
     drawn = random.Random(seed)
     each = replies // sessions // len(TOPICS)
     with daemon(shaping) as port:
@@ -110,7 +110,7 @@ def observe(shaping: Shaping, replies: int, sessions: int, seed: int, tell: Call
             questions = [(topic, number * each + count) for topic in TOPICS for count in range(each)]
             drawn.shuffle(questions)
             running.append(Session(port, number, iter(questions)))
-            time.sleep(TICK * UNIT / sessions)  # so that their trains begin at different times
+            time.sleep(TICK * UNIT / sessions)  # stagger the trains
         done = _run(running)
     tell(f"{shaping.value}: {len(done)} replies observed")
     return done

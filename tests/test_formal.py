@@ -1,4 +1,4 @@
-"""The models under docs/formal name the constants that the code uses."""
+"""The models in docs/formal use the same constants as the code."""
 
 import re
 from hashlib import sha256
@@ -17,7 +17,7 @@ MODELS = sorted((Path(__file__).parent.parent / "docs" / "formal").glob("*.pv"))
 
 
 class ModelTests(SynchronousTestCase):
-    """Each model's first comment says what its names stand for."""
+    """The first comment of each model lists its constants."""
 
     def test_constants(self) -> None:
         """Tags, namespaces and labels in the models are those on the wire and in the key schedule."""
@@ -32,7 +32,7 @@ class ModelTests(SynchronousTestCase):
         self.assertEqual(constants["NSC"], keyexchange.CLIENT_NAMESPACE, model)
         self.assertTrue(keys.signed_data(b"", b"").startswith(constants["SSHSIG"]))
         self.assertEqual(keyexchange.first_hash(PQ), sha256(constants["INIT"] + b"\0" + PQ.name).digest(), model)
-        self.assertTrue(keyexchange._seal_info(b"", b"").startswith(constants["SEAL"] + b"\0"), model)
+        self.assertTrue(keyexchange.seal_info(b"", b"").startswith(constants["SEAL"] + b"\0"), model)
         for name, message in (
             ("HELLO", Hello(1, b"", bytes(32), b"", bytes(32))),
             ("WELCOME", Welcome(1, b"", bytes(32), b"", bytes(32))),

@@ -1,4 +1,4 @@
-"""Writing at once where that can be, in order where it cannot."""
+"""The Writer: direct writes where possible, in order."""
 
 import socket
 from typing import Any, cast
@@ -17,7 +17,7 @@ from securechat.transport import Writer
 
 @implementer(ISystemHandle)
 class SocketTransport(StringTransport):
-    """A transport over a real socket, that remembers what it was asked to write."""
+    """A transport with a real socket that records what is written to it."""
 
     def __init__(self, handle: object) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class SocketTransport(StringTransport):
 
 
 class WriterTests(SynchronousTestCase):
-    """A Writer on transports of several kinds."""
+    """A Writer on several kinds of transport."""
 
     def setUp(self) -> None:
         self.near, self.far = socket.socketpair()
@@ -37,14 +37,14 @@ class WriterTests(SynchronousTestCase):
         self.near.setblocking(False)
 
     def test_atOnce(self) -> None:
-        """What the socket takes is sent before the call returns, and the transport hears nothing of it."""
+        """Data is sent to the socket at once, without the transport."""
         transport = SocketTransport(self.near)
         Writer(cast(Any, transport)).write(b"hello")
         self.assertEqual(self.far.recv(100), b"hello")
         self.assertEqual(transport.value(), b"")
 
     def test_partly(self) -> None:
-        """What a full socket does not take goes through the transport, and so does all that comes after it."""
+        """After a partial write, the rest and all later data go through the transport."""
         transport = SocketTransport(self.near)
         writer = Writer(cast(Any, transport))
         data = bytes(range(256)) * 8192
@@ -59,15 +59,15 @@ class WriterTests(SynchronousTestCase):
         self.assertEqual(transport.value(), rest + b"next")
 
     def test_gone(self) -> None:
-        """A socket whose other end is gone is the transport's to find out about."""
+        """If the socket's other end is closed, data goes through the transport, which reports it."""
         transport = SocketTransport(self.near)
         self.far.close()
         Writer(cast(Any, transport)).write(b"hello")
         self.assertEqual(transport.value(), b"hello")
 
     def test_otherTransports(self) -> None:
-        """TLS, and what has no socket, is written to as usual."""
-        tls = SocketTransport(self.near)  # its socket carries something else than what is written
+        """TLS and transports without a socket are written to as usual."""
+        tls = SocketTransport(self.near)  # the socket carries ciphertext
         directlyProvides(tls, ISSLTransport, ISystemHandle)
         for transport in (tls, SocketTransport(object()), StringTransport()):
             Writer(cast(Any, transport)).write(b"hello")
@@ -75,10 +75,10 @@ class WriterTests(SynchronousTestCase):
 
 
 class RealTransportTests(TestCase):
-    """A Writer on Twisted's own TCP transport."""
+    """A Writer on Twisted's TCP transport."""
 
     async def test_order(self) -> None:
-        """Megabytes to a client that reads late arrive whole and in order."""
+        """Megabytes arrive complete and in order at a client that reads slowly."""
         data = [bytes([number]) * 100_000 for number in range(60)]
         ended: Deferred[None] = Deferred()
 

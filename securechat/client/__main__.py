@@ -1,4 +1,4 @@
-"""``python -m securechat.client``: options, reactor, exit code."""
+"""The program ``securechat``, also run as ``python -m securechat.client``."""
 
 import asyncio
 import contextlib
@@ -6,38 +6,37 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
-from twisted.internet import asyncioreactor
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.options import parse
+from securechat.client.reactor import IClientReactor
+from securechat.client.run import run
 from securechat.client.stderr import complain
 from securechat.i18n import _
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the client; its exit code."""
+    """Run the client; the exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     observers = [textFileLogObserver(sys.stderr)] if options.verbose else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
 
-    # The prompt lives on asyncio's loop, and so everything does.
+    # prompt_toolkit needs asyncio's event loop.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
-    from twisted.internet import reactor as installed
-
-    from securechat.client.run import run
-
-    reactor: Any = installed
+    reactor = AsyncioSelectorReactor(loop)
+    installReactor(reactor)
     exit_code: int = ExitCode.INTERRUPTED
 
     def start() -> None:
-        done = Deferred.fromCoroutine(run(reactor, options, os.environ))
+        done = Deferred.fromCoroutine(run(cast(IClientReactor, reactor), options, os.environ))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, interrupted, number, done)
         done.addCallbacks(ended, failed).addBoth(lambda _result: reactor.stop())
@@ -56,18 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failure.check(CancelledError, KeyboardInterrupt):
             return
         exit_code = ExitCode.FAULT
-        complain(_("a bug: {error}; run it with -v and report what it says").format(error=type(failure.value).__name__))
+        complain(
+            _("internal error: {error}; run with -v and report the output").format(error=type(failure.value).__name__)
+        )
         if options.verbose:
             failure.printTraceback(sys.stderr)
 
     reactor.callWhenRunning(start)
     reactor.run(installSignalHandlers=False)
-    _let_go_of_output()
+    _flush_output()
     return exit_code
 
 
-def _let_go_of_output() -> None:
-    """Whoever read our output may be gone; the interpreter need not find out once more at its end."""
+def _flush_output() -> None:
+    """Flush standard output; if that fails, discard the rest, which Python would flush again at exit."""
     if sys.stdout is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""How the program ends: its exit code for each kind of end."""
+"""The exit codes of the program."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from securechat.errors import AuthenticationError, ConfigurationError, SecureCha
 
 
 class ExitCode(IntEnum):
-    """What the program tells whoever started it. A signal's number is added to 128."""
+    """An exit code. A program that was ended by a signal exits with 128 plus the signal's number."""
 
     ANSWERED = 0
     USAGE = 2
@@ -17,11 +17,11 @@ class ExitCode(IntEnum):
 
 
 class NotConnectedError(SecureChatError):
-    """There is no server to talk to; the message says why."""
+    """The connection could not be established; the message says why."""
 
 
 def exit_code(error: SecureChatError, *, admitted: bool) -> ExitCode:
-    """The code for what ended a session, before or after the server let us in."""
+    """The exit code for an error, before or after the server admitted the client."""
     match error:
         case ConfigurationError():
             return ExitCode.USAGE

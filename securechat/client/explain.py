@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence: what it is, what the user can do, and whether trying again helps."""
+"""Descriptions of failures for the user: the cause, and what to do about it."""
 
 from typing import Final
 
@@ -10,52 +10,52 @@ from securechat.i18n import N_, _
 from securechat.wire.messages import Reason
 
 _FAULTS: Final = {
-    Fault.UNREACHABLE: N_("the robot cannot be reached; try again in a while"),
-    Fault.REFUSED: N_(
-        "the robot refused; say it in another way, and if it refuses everything, tell the server's operator"
+    Fault.UNREACHABLE: N_("the robot is unreachable; try again later"),
+    Fault.REFUSED: N_("the robot refused the message; rephrase it, or contact the server's operator if this persists"),
+    Fault.TOO_LONG: N_(
+        "the reply or the conversation is too long for the robot; shorten the message, or start a new conversation"
     ),
-    Fault.TOO_LONG: N_("the reply, or the conversation, is too long for the robot; say less, or start afresh"),
-    Fault.TIMED_OUT: N_("the robot took too long; try again"),
-    Fault.BROKEN_ANSWER: N_("the robot's answer could not be understood; try again, or tell the server's operator"),
-    Fault.BUSY: N_("the robot has too much to do, or its quota is used up; try again later"),
+    Fault.TIMED_OUT: N_("the robot timed out; try again"),
+    Fault.BROKEN_ANSWER: N_("invalid response from the robot; try again, or contact the server's operator"),
+    Fault.BUSY: N_("the robot is overloaded, or its quota is exhausted; try again later"),
     Fault.CANCELLED: N_("the reply was cancelled"),
-    Fault.TOO_MANY_MESSAGES: N_("too many messages at once; wait for the replies, then try again"),
-    Fault.INTERNAL: N_("something is broken in the server; trying again may not help, tell its operator"),
+    Fault.TOO_MANY_MESSAGES: N_("too many pending messages; wait for the replies, then try again"),
+    Fault.INTERNAL: N_("internal server error; contact the server's operator"),
 }
 
 _REASONS: Final = {
-    Reason.LEAVING: N_("the server ended the session; connect again to go on"),
-    Reason.STOPPING: N_("the server is being stopped; connect again in a while"),
-    Reason.IDLE: N_("the server ended the session because nothing was said for long; connect again to go on"),
-    Reason.TOO_OLD: N_("the session has lasted as long as it may; connect again to go on"),
-    Reason.KEY_WITHDRAWN: N_("the server's operator has withdrawn your key; connecting again will not help"),
-    Reason.REMOVED: N_("the server's operator has ended the session; ask why before you connect again"),
+    Reason.LEAVING: N_("the server closed the session; reconnect to continue"),
+    Reason.STOPPING: N_("the server is shutting down; reconnect later"),
+    Reason.IDLE: N_("the session was closed after a period of inactivity; reconnect to continue"),
+    Reason.TOO_OLD: N_("the session reached its maximum duration; reconnect to continue"),
+    Reason.KEY_WITHDRAWN: N_("your key is no longer authorized; contact the server's operator"),
+    Reason.REMOVED: N_("the server's operator closed the session; contact them before you reconnect"),
 }
 
 
 def of_fault(fault: Fault, *, has_begun: bool) -> str:
-    """Why there is no reply, or no more of it than what has been shown."""
+    """Why a reply failed; `has_begun` if part of it has been shown."""
     if has_begun and fault is not Fault.CANCELLED:
-        return _("the reply is cut here: {reason}").format(reason=_(_FAULTS[fault]))
+        return _("the reply is incomplete: {reason}").format(reason=_(_FAULTS[fault]))
     return _(_FAULTS[fault])
 
 
 def of_goodbye(reason: Reason) -> str:
-    """Why the session is over."""
+    """Why the server ended the session."""
     return _(_REASONS[reason])
 
 
 def of_failed_connection(error: Exception, destination: Destination) -> str:
-    """Why there is no connection."""
+    """Why the connection could not be established."""
     match error:
         case DNSLookupError():
-            text = _("{name}: host not found; check how it is written, and the network")
+            text = _("{name}: could not resolve hostname; check the spelling and the network")
         case ConnectionRefusedError():
-            text = _("{name}: connection refused; check the port, and whether the server runs")
+            text = _("{name}: connection refused; check the port, and that the server is running")
         case TimeoutError():
-            text = _("{name}: no answer in time; check the address and the network, then try again")
+            text = _("{name}: connection timed out; check the address and the network")
         case NoRouteError():
-            text = _("{name}: no way to this network; check the network, then try again")
+            text = _("{name}: no route to host; check the address and the network")
         case _:
             text = _("{name}: {problem}; check the address and the network")
     problem = getattr(error, "osError", None) or error

@@ -1,4 +1,4 @@
-"""Whether the server is the one that is meant: its key against known_hosts, or against a fingerprint (section 7)."""
+"""Verification of the server's host key: with known_hosts, or with a fingerprint (protocol, section 7)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,26 +10,26 @@ from securechat.ssh.known_hosts import KnownHosts, Standing
 
 
 class UnknownHostError(AuthenticationError):
-    """The server proved that it has this key, and nobody has said yet that it is the right one."""
+    """The server proved possession of a host key that is not in known_hosts."""
 
     def __init__(self, name: str, blob: bytes) -> None:
         super().__init__(
             Category.HOST_KEY,
             _(
-                "{name} is not known; its key is {fingerprint}: if that is right, add --host-key {fingerprint}, "
-                "or --accept-new to trust and remember what is shown"
+                "no ED25519 host key is known for {name}; verify its fingerprint {fingerprint}, then connect with "
+                "--host-key {fingerprint}, or with --accept-new to add the key to the known hosts"
             ).format(name=name, fingerprint=keys.fingerprint(blob)),
         )
         self.blob = blob
 
 
 class HostKeyCheck:
-    """Judges the keys that one host shows. ConfigurationError if known_hosts cannot be read."""
+    """Verifies the keys of one host. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(
         self, name: str, path: Path, *, pinned: str | None, accept_new: bool, tell: Callable[[str], None]
     ) -> None:
-        """`name` is ``[host]:port``, `pinned` the only fingerprint to accept, `tell` hears what was decided."""
+        """`name` is ``[host]:port``, `pinned` the only accepted fingerprint; `tell` is called with messages."""
         self._name = name
         self._path = path
         self._pinned = pinned
@@ -38,23 +38,24 @@ class HostKeyCheck:
         self._known_hosts = KnownHosts.load(path)
 
     def check(self, blob: bytes) -> None:
-        """Return if the key is right; AuthenticationError if not, UnknownHostError if only the user can say."""
+        """Return if the key is accepted; UnknownHostError if the user has to decide, else AuthenticationError."""
         verdict = self._known_hosts.check(self._name, blob)
         if verdict.standing is Standing.REVOKED:
             raise self._refused(
-                _("{path}:{line}: the key that {name} shows has been revoked: {fingerprint}; do not talk to it"),
+                _("{path}:{line}: REVOKED HOST KEY: the ED25519 host key {fingerprint} of {name} is marked as revoked"),
                 blob,
                 verdict.line,
             )
         if self._pinned is not None:
             if keys.fingerprint(blob) != self._pinned:
-                raise self._refused(_("{name} shows the key {fingerprint}, not the one that --host-key asks for"), blob)
+                raise self._refused(_("the ED25519 host key {fingerprint} of {name} does not match --host-key"), blob)
             return
         if verdict.standing is Standing.CHANGED:
             raise self._refused(
                 _(
-                    "{path}:{line}: THE KEY OF {name} HAS CHANGED! Somebody may be listening in. It now shows "
-                    "{fingerprint}; only if its operator says that this is right, remove line {line}"
+                    "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! Someone could be eavesdropping on you. "
+                    "The ED25519 key sent by {name} is {fingerprint}; if its operator confirms that, "
+                    "remove the offending key in {path}:{line}"
                 ),
                 blob,
                 verdict.line,
@@ -64,13 +65,21 @@ class HostKeyCheck:
                 raise UnknownHostError(self._name, blob)
             self.remember(blob)
         else:
-            self._tell(_("the key is known: {path}:{line}").format(path=self._path, line=verdict.line))
+            self._tell(
+                _("{name} is known and matches the ED25519 host key in {path}:{line}").format(
+                    name=self._name, path=self._path, line=verdict.line
+                )
+            )
 
     def remember(self, blob: bytes) -> None:
-        """From now on this is the host's key, and no other; ConfigurationError if it cannot be written down."""
+        """Add the key to known_hosts; ConfigurationError if it cannot be written."""
         self._known_hosts.add(self._name, blob)
         self._known_hosts = KnownHosts.load(self._path)
-        self._tell(_("{path} now has the key of {name}").format(path=self._path, name=self._name))
+        self._tell(
+            _("permanently added {name} (ED25519) to the list of known hosts: {path}").format(
+                path=self._path, name=self._name
+            )
+        )
 
     def _refused(self, text: str, blob: bytes, line: int | None = None) -> AuthenticationError:
         fingerprint = keys.fingerprint(blob)

@@ -1,4 +1,4 @@
-"""Who the user is: a key in a file, or one that an ssh-agent holds."""
+"""The user's key: in a file, or in ssh-agent."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from securechat.client.protocol import Signer
-from securechat.client.ssh_agent import IAgentReactor, agent_keys, agent_sign
+from securechat.client.reactor import IClientReactor
+from securechat.client.ssh_agent import agent_keys, agent_sign
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.files import read_lines
 from securechat.i18n import _
@@ -15,27 +16,29 @@ from securechat.ssh.private_keys import load_private_key
 
 
 def file_signer(path: Path, ask_passphrase: Callable[[Path], bytes]) -> Signer:
-    """Sign with the private key in a file; ConfigurationError."""
+    """A signer with the private key in a file; ConfigurationError."""
     key = load_private_key(path, lambda: ask_passphrase(path))
     return Signer(key.blob, key.sign)
 
 
-async def agent_signer(reactor: IAgentReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
-    """Let the agent sign, with its first key or the one whose public half is in a file; ConfigurationError."""
-    held = [key.blob for key in await agent_keys(reactor, environ)]
+async def agent_signer(reactor: IClientReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
+    """A signer with the agent's first key, or with the one whose public key is in a file; ConfigurationError."""
+    held = await agent_keys(reactor, environ)
     if path is None:
         if not held:
-            raise ConfigurationError(_("the ssh-agent holds no Ed25519 key; add one with: ssh-add FILE"))
+            raise ConfigurationError(_("the agent has no Ed25519 identities; add one with: ssh-add FILE"))
         blob = held[0]
     else:
         blob = public_key(path)
         if blob not in held:
-            raise ConfigurationError(_("{path}: the ssh-agent does not hold this key; run ssh-add").format(path=path))
+            raise ConfigurationError(
+                _("{path}: the agent does not have this identity; add it with ssh-add").format(path=path)
+            )
 
     async def sign(data: bytes) -> bytes:
         try:
             return await agent_sign(reactor, environ, blob, data)
-        except ConfigurationError as error:  # not of a file or option: whoever guards the key said no
+        except ConfigurationError as error:  # for the user, signing is authentication, not configuration
             raise AuthenticationError(Category.USER_KEY, str(error)) from None
 
     return Signer(blob, lambda data: Deferred.fromCoroutine(sign(data)))
@@ -52,7 +55,7 @@ def public_key(path: Path) -> bytes:
             except ValueError:
                 break
     raise ConfigurationError(
-        _("{path}: not an Ed25519 public key; with --agent, -i names the FILE.pub of the key to use").format(
+        _("{path}: not an Ed25519 public key; with --agent, -i takes the public key to use (FILE.pub)").format(
             path=public
         )
     )

@@ -1,4 +1,4 @@
-"""What only the user can say, asked on the terminal while no connection is open: nothing waits for the answer."""
+"""Questions to the user on the terminal. They block the reactor, so they are asked while no connection is open."""
 
 import signal
 import sys
@@ -14,13 +14,13 @@ from securechat.ssh import keys
 
 
 def can_ask() -> bool:
-    """Whether somebody sits there to read a question and to answer it."""
+    """Whether standard input and standard error are a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr is not None and sys.stderr.isatty()
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be a KeyboardInterrupt: the reactor, which otherwise hears of it, does not run meanwhile."""
+    """Turn Ctrl-C into KeyboardInterrupt, because the reactor's signal handler does not run meanwhile."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -29,24 +29,22 @@ def _interruptible() -> Iterator[None]:
 
 
 def ask_passphrase(path: Path) -> bytes:
-    """The passphrase of a key file; ConfigurationError if nobody can be asked."""
+    """The passphrase of a key file; ConfigurationError if there is no terminal."""
     if not can_ask():
-        raise ConfigurationError(
-            _("{path}: the key has a passphrase, and there is no terminal to ask for it; use --agent").format(path=path)
-        )
+        raise ConfigurationError(_("{path}: no terminal to ask for the passphrase; use --agent").format(path=path))
     try:
         with _interruptible():
-            return getpass(_("Passphrase of {path}: ").format(path=path), sys.stderr).encode()
+            return getpass(_("Enter passphrase for key '{path}': ").format(path=path), sys.stderr).encode()
     except EOFError:
-        raise ConfigurationError(_("{path}: no passphrase was given").format(path=path)) from None
+        raise ConfigurationError(_("{path}: no passphrase entered").format(path=path)) from None
 
 
-def ask_whether_right(name: str, blob: bytes) -> bool:
-    """Whether the user knows this key to be the host's, as ssh asks it."""
+def confirm_host_key(name: str, blob: bytes) -> bool:
+    """Whether the user accepts this host key, with the same questions as ssh."""
     fingerprint = keys.fingerprint(blob)
-    note(_("Nobody has said yet that {name} is what it claims to be.").format(name=name))
-    note(_("Its Ed25519 key has the fingerprint {fingerprint}.").format(fingerprint=fingerprint))
-    question = _("Is that right, and do you want to go on (yes/no/[fingerprint])? ")
+    note(_("The authenticity of host '{name}' can't be established.").format(name=name))
+    note(_("ED25519 key fingerprint is {fingerprint}.").format(fingerprint=fingerprint))
+    question = _("Are you sure you want to continue connecting (yes/no/[fingerprint])? ")
     with _interruptible():
         while True:
             print(question, end="", file=sys.stderr, flush=True)

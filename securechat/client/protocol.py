@@ -1,4 +1,4 @@
-"""The client on Twisted's reactor: `ChatClient` joins a socket, a connection and whoever sits before it."""
+"""The client's Protocol: connects a `ClientConnection` to a transport and to a `ChatUser`."""
 
 import time
 from collections.abc import Callable
@@ -8,16 +8,18 @@ from typing import Final, Protocol
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorThreads, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from securechat.client.destination import Destination
+from securechat.client.reactor import IClientReactor
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.transport import IChatTransport, tune
 from securechat.wire.client_connection import ClientConnection
-from securechat.wire.connection import State
+from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
     Admitted,
     Event,
@@ -28,39 +30,36 @@ from securechat.wire.events import (
     WelcomeReceived,
 )
 from securechat.wire.handshake import ClientHandshake
-from securechat.wire.host_names import bracketed
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import MAX_TICK, is_bucket
 from securechat.wire.suites import SUITES
 
-HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each answer of the server before it let us in
-GOODBYE_TIMEOUT: Final = 5.0  # seconds for the server to answer our GOODBYE
-MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session
-QUIET: Final = 2 * MAX_TICK  # seconds without a record, after which no train runs
+HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each response of the server during the handshake
+QUIET: Final = 2 * MAX_TICK  # seconds without a record, after which no train is running
 
 
 class ChatUser(Protocol):
-    """Whoever sits before a client: what it is told, in the order in which it happens."""
+    """The callbacks of a ChatClient."""
 
     def step(self, text: str) -> None:
-        """A step of the key exchange was done; `text` says which, in the user's language."""
+        """A step of the handshake is complete; `text` describes it in the user's language."""
 
-    def admitted(self, about: Admitted) -> None:
-        """The server let us in: from now on there can be messages."""
+    def admitted(self, client: "ChatClient", about: Admitted) -> None:
+        """The server admitted the client. From now on messages can be sent."""
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
-        """More of a reply, maybe nothing; `last` if it is complete."""
+        """A part of a reply, possibly empty; `last` if the reply is complete."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
-        """A reply ended in a fault."""
+        """A reply failed."""
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
-        """The session is over, because of an error, the server's GOODBYE or (None) ours. The last call."""
+        """The session has ended, because of an error, the server's GOODBYE, or (None) our own. The last callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A user's key: its SSH wire blob, and how to have data signed with it (64 bytes, at once or later)."""
+    """A user's key: the public key blob, and a function that signs data (64 bytes)."""
 
     blob: bytes
     sign: Callable[[bytes], bytes | Deferred[bytes]]
@@ -79,7 +78,8 @@ class ChatClient(protocol.Protocol):
         clock: IReactorTime,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name = handshake.name  # the handshake itself is forgotten with its keys
+        self.was_admitted = False
+        self._name = handshake.name  # the handshake itself is dropped with its keys
         self._signer = signer
         self._user = user
         self._clock = clock
@@ -87,30 +87,30 @@ class ChatClient(protocol.Protocol):
         self._timeout: IDelayedCall | None = None
         self._signing: Deferred[None] | None = None
         self._end: SecureChatError | GoodbyeReceived | None = None
-        self._received_before = 0  # records, when the last message was said
+        self._received_before = 0  # records received when the last message was sent
         self._leaving_quietly = False
 
-    # What the user does
+    # Called by the user
 
     def say(self, text: str) -> int:
-        """Say a message and return its id; ValueError if it is too long, LocalProtocolError before `admitted`."""
+        """Send a message; its id. ValueError if it is too long, LocalProtocolError before `admitted`."""
         message_id = self._connection.say(text)
         self._received_before = self._connection.records_received
         self._flush()
         return message_id
 
     def cancel(self, message_id: int) -> None:
-        """Ask for a reply to be stopped; FAULT 7 ends it, unless it has ended by then."""
+        """Cancel a reply: `faultReceived` with Fault.CANCELLED follows, unless the reply is complete before."""
         self._connection.cancel(message_id)
         self._flush()
 
     def startAfresh(self) -> None:
-        """Let the robot forget the conversation."""
+        """Start a new conversation."""
         self._connection.start_afresh()
         self._flush()
 
     def leave(self, reason: Reason = Reason.LEAVING) -> None:
-        """Say GOODBYE, and close when it is answered; before `admitted`, close at once."""
+        """Send GOODBYE and close after the server's GOODBYE; before `admitted`, close at once."""
         if self._connection.state is not State.OPEN:
             self._connection.close()
             self._abortTransport()
@@ -120,12 +120,15 @@ class ChatClient(protocol.Protocol):
             self._restart_timeout(GOODBYE_TIMEOUT, self._abortTransport)
 
     def leaveQuietly(self) -> None:
-        """Leave when the server's train of records ends, or could: sooner would tell how long the last reply was."""
+        """Leave at the end of the server's train of records (protocol, section 10).
+
+        Leaving earlier would reveal the length of the last reply.
+        """
         self._leaving_quietly = True
         self._leaveWithTrain()
 
     def _leaveWithTrain(self) -> None:
-        """Called after each record: leave now, or if no other comes."""
+        """After each record: leave now if a train may end here, else when no more records arrive."""
         if self._connection.state is not State.OPEN or self._connection.goodbye_sent:
             return
         if is_bucket(self._connection.records_received - self._received_before):
@@ -133,7 +136,7 @@ class ChatClient(protocol.Protocol):
         else:
             self._restart_timeout(QUIET, self.leave)
 
-    # What the server does
+    # Received from the server
 
     def connectionMade(self) -> None:
         tune(self.transport)
@@ -159,36 +162,37 @@ class ChatClient(protocol.Protocol):
             case FaultReceived():
                 self._user.faultReceived(event.id, event.fault)
             case WelcomeReceived():
-                self._user.step(_("the session key came unharmed and was decrypted"))
+                self._user.step(_("received and decrypted the session key"))
             case ServerProved():
                 self._serverProved(event)
             case Admitted():
                 self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
-                self._user.admitted(event)
+                self.was_admitted = True
+                self._user.admitted(self, event)
             case GoodbyeReceived():
                 self._goodbyeReceived(event)
 
     def _serverProved(self, event: ServerProved) -> None:
         fingerprint = keys.fingerprint(event.host_key)
-        self._user.step(_("the server proved that it has the key {fingerprint}").format(fingerprint=fingerprint))
+        self._user.step(_("verified the server's host key {fingerprint}").format(fingerprint=fingerprint))
         if event.data is None:
             self._prove(b"")
             return
         assert self._signer is not None
-        self._stop_timeout()  # an agent may ask its user; the server's clock runs, and it will say
+        self._stop_timeout()  # an agent may ask its user; the server has a timeout
         self._signing = maybeDeferred(self._signer.sign, event.data).addCallbacks(self._prove, self._notSigned)
 
     def _prove(self, signature: bytes) -> None:
         self._signing = None
         if self._connection.state is not State.SIGNING:
-            return  # the connection went while the user was asked
+            return  # the connection was closed during signing
         try:
             self._connection.prove(signature)
         except SecureChatError as error:
             self._fail(error)
             return
         self._await_server()
-        self._user.step(_("proved our own key") if signature else _("stayed anonymous"))
+        self._user.step(_("proved possession of the user key") if signature else _("continuing anonymously"))
         self._flush()
 
     def _notSigned(self, failure: Failure) -> None:
@@ -217,11 +221,11 @@ class ChatClient(protocol.Protocol):
         self._restart_timeout(HANDSHAKE_TIMEOUT, self._timedOut)
 
     def _timedOut(self) -> None:
-        self._fail(RemoteProtocolError(Category.TIMEOUT, _("the server did not answer in time")))
+        self._fail(RemoteProtocolError(Category.TIMEOUT, _("timed out waiting for the server")))
 
     def _fail(self, error: SecureChatError) -> None:
-        """The one way in which a session fails: no byte to the server, the reason to the user."""
-        error.__traceback__ = error.__context__ = None  # the user holds the error, their frames hold keys
+        """Abort the session without sending anything, and report the error to the user."""
+        error.__traceback__ = error.__context__ = None  # the user keeps the error, and its frames refer to keys
         self._end = error
         self._connection.close()
         self._abortTransport()
@@ -242,18 +246,18 @@ class ChatClient(protocol.Protocol):
         self._user.disconnected(self._end)
 
     def _explain_cut(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
-        """Why the stream may have ended without GOODBYE, as far as a client can tell (protocol, section 12)."""
+        """Why the stream may have ended without GOODBYE, guessed from the state (protocol, section 12)."""
         if state is State.ABOUT:
             return AuthenticationError(
                 error.category,
                 _(
-                    "the server proved itself, then refused: your key is not in its authorized keys, "
-                    "or it does not know itself by the name {name}"
+                    "{name}: Permission denied; your key is not authorized, "
+                    "or the server is not configured for this name"
                 ).format(name=self._name),
             )
         if state in (State.SIGNING, State.OPEN):
-            return RemoteProtocolError(error.category, _("the connection was cut"))
-        return RemoteProtocolError(error.category, _("the server closed the connection before it had proved itself"))
+            return RemoteProtocolError(error.category, _("the connection was closed unexpectedly"))
+        return RemoteProtocolError(error.category, _("the server closed the connection during the handshake"))
 
     def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         self._stop_timeout()
@@ -265,40 +269,35 @@ class ChatClient(protocol.Protocol):
 
 
 def _not_securechat(error: SecureChatError) -> SecureChatError:
-    """A peer whose first words are wrong is most likely no server of ours at all."""
+    """The error to report if the server's first frame is invalid: it is probably not a securechat server."""
     if isinstance(error, RemoteProtocolError) and not isinstance(error, AuthenticationError):
         return RemoteProtocolError(
             error.category,
-            _("what answers there does not speak securechat/1 ({category}); check the host and the port").format(
+            _("the server does not speak securechat/1 ({category}); check the host and the port").format(
                 category=error.category
             ),
         )
     return error
 
 
-class IClientReactor(IReactorCore, IReactorThreads, IReactorTime):
-    """What `connect` needs of a reactor."""
-
-
 async def connect(
     reactor: IClientReactor,
-    host: str,
-    port: int,
+    destination: Destination,
     *,
     suite: bytes,
     check_host_key: Callable[[bytes], None],
     signer: Signer | None,
     user: ChatUser,
 ) -> ChatClient:
-    """Make a key pair, connect and send it; what follows is told to `user`.
+    """Generate a key pair, connect and send the Hello. `user` is told about everything after that.
 
-    `host` is in its canonical form. `check_host_key` is given the server's SSH wire blob and raises to refuse it.
-    Twisted's own errors (ConnectError, DNSLookupError, …) if there is no connection.
+    `check_host_key` is called with the blob of the server's key and raises AuthenticationError to reject it. Twisted's
+    errors (ConnectError, DNSLookupError, …) if the connection cannot be established.
     """
     chosen = SUITES[suite]
-    key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA's takes 100 ms
-    user.step(_("made a key pair ({suite})").format(suite=suite.decode()))
-    handshake = ClientHandshake(chosen, key, bracketed(host, port), check_host_key, signer.blob if signer else b"")
+    key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA takes 100 ms
+    user.step(_("generated a key pair ({suite})").format(suite=suite.decode()))
+    handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
     client = ChatClient(handshake, signer, user, reactor)
-    await connectProtocol(HostnameEndpoint(reactor, host, port), client)
+    await connectProtocol(HostnameEndpoint(reactor, destination.host, destination.port), client)
     return client

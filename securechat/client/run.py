@@ -1,108 +1,108 @@
-"""From the options to a session and its end: connect, ask about an unknown host, connect anew, talk."""
+"""Run a session with the given options: load the key, connect, verify the host key, chat."""
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
 
-from prompt_toolkit import PromptSession
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 
 from securechat.client.exit_codes import ExitCode, NotConnectedError, exit_code
 from securechat.client.explain import of_failed_connection, of_goodbye
-from securechat.client.frontends.batch import Batch
+from securechat.client.frontends.batch import Batch, FixedMessages
 from securechat.client.frontends.stdin import StdinLines
-from securechat.client.frontends.terminal import Terminal
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
 from securechat.client.identity import agent_signer, file_signer
-from securechat.client.options import Options
-from securechat.client.prompts import ask_passphrase, ask_whether_right, can_ask
-from securechat.client.protocol import Signer, connect
+from securechat.client.prompts import ask_passphrase, can_ask, confirm_host_key
+from securechat.client.protocol import ChatUser, Signer, connect
+from securechat.client.reactor import IClientReactor
+from securechat.client.settings import ClientSettings
 from securechat.client.stderr import complain, note
 from securechat.errors import ConfigurationError, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import GoodbyeReceived
 
 
-class FixedMessages:
-    """The messages of the command line, as a source."""
+class Frontend(ChatUser, Protocol):
+    """A user interface. `ended` fires with the argument of `disconnected`; then `exit` is the exit code."""
 
-    def __init__(self, messages: tuple[str, ...]) -> None:
-        self._messages = iter(messages)
+    exit: ExitCode
+    ended: "Deferred[SecureChatError | GoodbyeReceived | None]"
 
-    def next(self) -> "Deferred[str | None]":
-        return succeed(next(self._messages, None))
+    def restore_terminal(self) -> "Deferred[None]":
+        """Stop all output; fires when the terminal has been restored."""
 
 
-async def run(reactor: Any, options: Options, environ: Mapping[str, str]) -> ExitCode:
-    """Talk as the options say; the exit code. What goes wrong is said in one line."""
+async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str]) -> ExitCode:
+    """Run a session; the exit code. Errors are reported in one line."""
     try:
         signer = await _signer(reactor, options, environ)
         name = options.destination.name
-        trust = HostKeyCheck(
+        host_key_check = HostKeyCheck(
             name, options.known_hosts, pinned=options.host_key, accept_new=options.accept_new, tell=note
         )
         try:
-            return await _talk(reactor, options, signer, trust)
+            return await _talk(reactor, options, signer, host_key_check)
         except UnknownHostError as unknown:
-            # The connection is closed: the server's clock does not run while the user thinks.
+            # The connection is closed, so the server's timeout is not running.
             if not can_ask():
                 raise
-            if not ask_whether_right(name, unknown.blob):
-                complain(_("{name} is not trusted").format(name=name))
+            if not confirm_host_key(name, unknown.blob):
+                complain(_("Host key verification failed."))
                 return ExitCode.NOT_TRUSTED
-            trust.remember(unknown.blob)
-            return await _talk(reactor, options, signer, trust)
+            host_key_check.remember(unknown.blob)
+            return await _talk(reactor, options, signer, host_key_check)
     except SecureChatError as error:
         complain(str(error))
         return exit_code(error, admitted=False)
 
 
-async def _signer(reactor: Any, options: Options, environ: Mapping[str, str]) -> Signer | None:
+async def _signer(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str]) -> Signer | None:
     if options.agent:
         return await agent_signer(reactor, environ, options.identity)
     return file_signer(options.identity, ask_passphrase) if options.identity is not None else None
 
 
-def _make_user(reactor: Any, options: Options) -> Batch | Terminal:
+def _frontend(reactor: IClientReactor, options: ClientSettings) -> Frontend:
     if sys.stdout is None or (sys.stdin is None and not options.messages):
         raise ConfigurationError(_("standard input or output is closed"))
     if options.messages:
         return Batch(FixedMessages(options.messages), sys.stdout)
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        return Terminal(PromptSession(erase_when_done=True))
-    return Batch(StdinLines(sys.stdin.fileno(), reactor), sys.stdout)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return Batch(StdinLines(sys.stdin.fileno(), reactor), sys.stdout)
+    # Imported here, because prompt_toolkit takes as long to import as everything else together.
+    from prompt_toolkit import PromptSession
+
+    from securechat.client.frontends.terminal import Terminal
+
+    return Terminal(PromptSession(erase_when_done=True))
 
 
-async def _talk(reactor: Any, options: Options, signer: Signer | None, trust: HostKeyCheck) -> ExitCode:
-    """One session. What ended it before the server let us in is raised."""
+async def _talk(
+    reactor: IClientReactor, options: ClientSettings, signer: Signer | None, host_key_check: HostKeyCheck
+) -> ExitCode:
+    """One session. An error before the server admitted the client is raised."""
     destination = options.destination
-    user = _make_user(reactor, options)
+    user = _frontend(reactor, options)
     note(_("connecting to {name}").format(name=destination.name))
     try:
-        user.client = await connect(
-            reactor,
-            destination.host,
-            destination.port,
-            suite=options.suite,
-            check_host_key=trust.check,
-            signer=signer,
-            user=user,
+        client = await connect(
+            reactor, destination, suite=options.suite, check_host_key=host_key_check.check, signer=signer, user=user
         )
     except (ConnectError, DNSLookupError, OSError) as error:
         raise NotConnectedError(of_failed_connection(error, destination)) from None
     try:
         end = await user.ended
     except CancelledError:
-        user.client.leave()
+        client.leave()
         await user.restore_terminal()
         raise
     if end is None:
         return user.exit
     if isinstance(end, GoodbyeReceived):
         complain(of_goodbye(end.reason))
-        return ExitCode.FAULT if isinstance(user, Batch) else user.exit
-    if not user.is_admitted:
+        return user.exit
+    if not client.was_admitted:
         raise end
     complain(str(end))
     return exit_code(end, admitted=True)

@@ -1,4 +1,4 @@
-"""Text from the other side of the network, made harmless before a terminal sees it."""
+"""Removal of control characters from text before it is written to a terminal."""
 
 from typing import Final
 
@@ -8,17 +8,17 @@ _CONTROLS: Final = [*range(0x20), *range(0x7F, 0xA0)]  # C0, with ESC; DEL; C1, 
 _BIDI: Final = [
     *range(0x202A, 0x202F),
     *range(0x2066, 0x2070),
-]  # overrides, embeddings and isolates reorder what is read
+]  # overrides, embeddings and isolates change the order in which text is displayed
 
 _ONE_LINE: Final = {**dict.fromkeys([*_CONTROLS, *_BIDI, 0x2028, 0x2029], _REPLACEMENT)}
-_TEXT: Final = {**_ONE_LINE, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}  # "\r\n" ends lines too
+_TEXT: Final = {**_ONE_LINE, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}  # for lines that end in "\r\n"
 
 
 def sanitize(text: str) -> str:
-    """The text with its lines and tabs; every other control character is replaced by U+FFFD."""
+    """The text with every control character replaced by U+FFFD, except for newlines and tabs."""
     return text.translate(_TEXT)
 
 
 def sanitize_line(text: str) -> str:
-    """The text on one line; every control character is replaced."""
+    """The text with every control character replaced by U+FFFD."""
     return text.translate(_ONE_LINE)

@@ -1,27 +1,27 @@
-"""Signing with a key that an ssh-agent holds (draft-ietf-sshm-ssh-agent): it is asked, and never gives the key away."""
+"""A client for ssh-agent (draft-ietf-sshm-ssh-agent): lists its keys and requests signatures."""
 
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IReactorTime, IReactorUNIX
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from securechat.client.reactor import IClientReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.encoding import Reader, string
 from securechat.transport import IChatTransport
 
-TIMEOUT: Final = 25.0  # seconds: an agent may ask its user, and the server waits 30
-MAX_ANSWER: Final = 256 * 1024  # bytes; OpenSSH's own bound
-MAX_SOCKET_PATH: Final = 107  # bytes, on Linux; Twisted waits 30 s for a longer one
+TIMEOUT: Final = 25.0  # seconds; an agent may ask its user, and the server's timeout is 30
+MAX_REPLY: Final = 256 * 1024  # bytes; the same limit as OpenSSH's
+MAX_SOCKET_PATH: Final = 107  # bytes, on Linux; with a longer path, Twisted waits for its timeout
 
 REQUEST_IDENTITIES: Final = 11
 IDENTITIES_ANSWER: Final = 12
@@ -29,77 +29,40 @@ SIGN_REQUEST: Final = 13
 SIGN_RESPONSE: Final = 14
 
 
-class IAgentReactor(IReactorUNIX, IReactorTime):
-    """What an agent is reached through."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentKey:
-    """An Ed25519 key that the agent has."""
-
-    blob: bytes
-    comment: str
-
-
-def _string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
-class _Reader:
-    """Reads SSH's strings and numbers from an answer; ValueError if it is too short."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def number(self) -> int:
-        return int.from_bytes(self._take(4), "big")
-
-    def string(self) -> bytes:
-        return self._take(self.number())
-
-    def _take(self, size: int) -> bytes:
-        taken = self._data[self._at : self._at + size]
-        self._at += size
-        if len(taken) != size:
-            raise ValueError
-        return taken
-
-
 class _AgentProtocol(Protocol):
-    """Sends one request; `answer` fires with what comes back, or fails with ConfigurationError."""
+    """Sends one request; `reply` fires with the agent's reply, or fails with ConfigurationError."""
 
     transport: IChatTransport
 
     def __init__(self, request: bytes) -> None:
         self._request = request
         self._buffer = b""
-        self.answer: Deferred[bytes] = Deferred(lambda _answer: self.transport.abortConnection())
+        self.reply: Deferred[bytes] = Deferred(lambda _reply: self.transport.abortConnection())
 
     def connectionMade(self) -> None:
-        self.transport.write(_string(self._request))
+        self.transport.write(string(self._request))
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
         if len(self._buffer) < 4:
             return
         size = int.from_bytes(self._buffer[:4], "big")
-        if not 1 <= size <= MAX_ANSWER:
+        if not 1 <= size <= MAX_REPLY:
             self.transport.abortConnection()
-        elif len(self._buffer) >= 4 + size and not self.answer.called:
-            self.answer.callback(self._buffer[4 : 4 + size])
+        elif len(self._buffer) >= 4 + size and not self.reply.called:
+            self.reply.callback(self._buffer[4 : 4 + size])
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.answer.called:
-            self.answer.errback(ConfigurationError(_("the ssh-agent closed the connection without an answer")))
+        if not self.reply.called:
+            self.reply.errback(ConfigurationError(_("ssh-agent closed the connection without a reply")))
 
 
-async def _ask(reactor: IAgentReactor, environ: Mapping[str, str], request: bytes, expected: int) -> _Reader:
-    """The body of the agent's answer, if it is of the expected type."""
+async def _request(reactor: IClientReactor, environ: Mapping[str, str], request: bytes, expected: int) -> Reader:
+    """Send a request to the agent; the body of its reply, which must have the expected type."""
     path = environ.get("SSH_AUTH_SOCK")
     if not path:
-        raise ConfigurationError(_("no ssh-agent: SSH_AUTH_SOCK is not set; start one, or use -i FILE"))
+        raise ConfigurationError(_("SSH_AUTH_SOCK is not set; start ssh-agent, or use -i FILE"))
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise _unreachable(path, errno.ENAMETOOLONG)
     endpoint = UNIXClientEndpoint(reactor, path, timeout=TIMEOUT)
@@ -109,42 +72,44 @@ async def _ask(reactor: IAgentReactor, environ: Mapping[str, str], request: byte
         raise _unreachable(path, error.osError or errno.ETIMEDOUT) from None
     assert isinstance(protocol, _AgentProtocol)
     try:
-        answer = await protocol.answer.addTimeout(TIMEOUT, reactor)
+        reply = await protocol.reply.addTimeout(TIMEOUT, reactor)
     except TimedOut:
-        raise ConfigurationError(_("the ssh-agent did not answer in time")) from None
-    if answer[0] != expected:
-        raise ConfigurationError(_("the ssh-agent refused"))
-    return _Reader(answer[1:])
+        raise ConfigurationError(_("timed out waiting for ssh-agent")) from None
+    if reply[0] != expected:
+        raise ConfigurationError(_("agent refused operation"))
+    return Reader(reply[1:])
 
 
 def _unreachable(path: str, error: int) -> ConfigurationError:
-    return ConfigurationError(_("no ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error)))
+    return ConfigurationError(
+        _("cannot connect to ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error))
+    )
 
 
-async def agent_keys(reactor: IAgentReactor, environ: Mapping[str, str]) -> list[AgentKey]:
-    """The Ed25519 keys that the agent holds; ConfigurationError if it cannot be asked."""
-    answer = await _ask(reactor, environ, bytes([REQUEST_IDENTITIES]), IDENTITIES_ANSWER)
+async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> list[bytes]:
+    """The blobs of the agent's Ed25519 keys; ConfigurationError."""
+    reply = await _request(reactor, environ, bytes([REQUEST_IDENTITIES]), IDENTITIES_ANSWER)
     found = []
     try:
-        for _index in range(answer.number()):
-            blob, comment = answer.string(), answer.string()
-            if blob.startswith(_string(keys.KEY_TYPE)):
+        for _index in range(reply.uint32()):
+            blob, _comment = reply.string(), reply.string()
+            if blob.startswith(string(keys.KEY_TYPE)):
                 keys.check_blob(blob)
-                found.append(AgentKey(blob, comment.decode(errors="replace")))
+                found.append(blob)
     except ValueError:
-        raise ConfigurationError(_("the ssh-agent's answer cannot be read")) from None
+        raise ConfigurationError(_("invalid reply from ssh-agent")) from None
     return found
 
 
-async def agent_sign(reactor: IAgentReactor, environ: Mapping[str, str], blob: bytes, data: bytes) -> bytes:
-    """The key's signature of `data`, 64 bytes and verified; ConfigurationError if the agent gives none."""
-    request = bytes([SIGN_REQUEST]) + _string(blob) + _string(data) + bytes(4)
-    answer = await _ask(reactor, environ, request, SIGN_RESPONSE)
+async def agent_sign(reactor: IClientReactor, environ: Mapping[str, str], blob: bytes, data: bytes) -> bytes:
+    """The signature of `data` with a key, 64 bytes, verified; ConfigurationError."""
+    request = bytes([SIGN_REQUEST]) + string(blob) + string(data) + bytes(4)
+    reply = await _request(reactor, environ, request, SIGN_RESPONSE)
     try:
-        inner = _Reader(answer.string())
+        inner = Reader(reply.string())
         kind, signature = inner.string(), inner.string()
     except ValueError:
-        raise ConfigurationError(_("the ssh-agent's answer cannot be read")) from None
+        raise ConfigurationError(_("invalid reply from ssh-agent")) from None
     if kind != keys.KEY_TYPE or not keys.verify(blob, signature, data):
-        raise ConfigurationError(_("the ssh-agent gave a signature that does not verify"))
+        raise ConfigurationError(_("incorrect signature from ssh-agent"))
     return signature

@@ -1,4 +1,4 @@
-"""What the program says of itself: short lines on standard error. Standard output is for replies alone."""
+"""Messages on standard error, each on one line. Standard output is for replies only."""
 
 import sys
 from contextlib import suppress
@@ -8,11 +8,11 @@ from securechat.i18n import _
 
 
 def note(text: str) -> None:
-    """Say something, if anybody listens."""
-    with suppress(OSError, ValueError):  # standard error was closed
+    """Write a message."""
+    with suppress(OSError, ValueError):  # standard error is closed
         print(sanitize_line(text), file=sys.stderr, flush=True)
 
 
 def complain(text: str) -> None:
-    """Say what is wrong, on one line."""
+    """Write an error message."""
     note(_("securechat: {problem}").format(problem=text))

@@ -1,4 +1,4 @@
-"""Ed25519 keys in SSH's forms: wire blobs, fingerprints and SSHSIG signatures (protocol, sections 3 and 6)."""
+"""Ed25519 keys in SSH formats: public key blobs, fingerprints and SSHSIG signatures (protocol, sections 3 and 6)."""
 
 import hashlib
 import re
@@ -9,11 +9,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-KEY_TYPE: Final = b"ssh-ed25519"
-_BLOB_HEAD: Final = b"\0\0\0\x0b" + KEY_TYPE + b"\0\0\0\x20"
-BLOB_SIZE: Final = len(_BLOB_HEAD) + 32
+from securechat.ssh.encoding import string
 
-# Points of small order, every encoding that OpenSSL loads: under such a key forgeries verify.
+KEY_TYPE: Final = b"ssh-ed25519"
+_KEY_SIZE: Final = 32  # bytes
+_BLOB_HEAD: Final = string(KEY_TYPE) + _KEY_SIZE.to_bytes(4, "big")
+_BLOB_SIZE: Final = len(_BLOB_HEAD) + _KEY_SIZE
+
+# All encodings of points of small order that OpenSSL accepts: signatures under these keys can be forged.
 _SMALL_ORDER: Final = frozenset(
     bytes.fromhex(encoding)
     for encoding in (
@@ -36,28 +39,24 @@ _SMALL_ORDER: Final = frozenset(
 
 
 def check_blob(blob: bytes) -> None:
-    """ValueError unless `blob` is the SSH wire form of an Ed25519 key that is not of small order."""
-    if len(blob) != BLOB_SIZE or not blob.startswith(_BLOB_HEAD) or blob[len(_BLOB_HEAD) :] in _SMALL_ORDER:
-        raise ValueError("not an acceptable ssh-ed25519 key")
+    """ValueError unless `blob` is an Ed25519 public key in SSH wire format, and not of small order."""
+    if len(blob) != _BLOB_SIZE or not blob.startswith(_BLOB_HEAD) or blob[len(_BLOB_HEAD) :] in _SMALL_ORDER:
+        raise ValueError("not a valid ssh-ed25519 key")
 
 
 def fingerprint(blob: bytes) -> str:
-    """``SHA256:…`` as ``ssh-keygen -l`` prints it."""
+    """``SHA256:…``, as printed by ``ssh-keygen -l``."""
     return "SHA256:" + b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def _string(data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + data
-
-
 def signed_data(namespace: bytes, message: bytes) -> bytes:
-    """What an SSHSIG signature of `message` signs (OpenSSH, PROTOCOL.sshsig)."""
+    """The data to sign for an SSHSIG signature of `message` (OpenSSH, PROTOCOL.sshsig)."""
     digest = hashlib.sha512(message).digest()
-    return b"SSHSIG" + _string(namespace) + _string(b"") + _string(b"sha512") + _string(digest)
+    return b"SSHSIG" + string(namespace) + string(b"") + string(b"sha512") + string(digest)
 
 
 def verify(blob: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` is the key's, of `data`; False also for a key that `check_blob` refuses."""
+    """Whether `signature` is a valid signature of `data`; False also if `check_blob` rejects the key."""
     try:
         check_blob(blob)
         Ed25519PublicKey.from_public_bytes(blob[len(_BLOB_HEAD) :]).verify(signature, data)
@@ -67,7 +66,7 @@ def verify(blob: bytes, signature: bytes, data: bytes) -> bool:
 
 
 class SigningKey:
-    """An Ed25519 private key. `blob` is its public half's SSH wire form."""
+    """An Ed25519 private key. `blob` is the public key in SSH wire format."""
 
     __slots__ = ("_key", "blob")
 
@@ -77,38 +76,38 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> "SigningKey":
-        """A fresh key."""
+        """A new key."""
         return cls(Ed25519PrivateKey.generate())
 
     def __repr__(self) -> str:
         return f"<SigningKey {fingerprint(self.blob)}>"
 
     def sign(self, data: bytes) -> bytes:
-        """64 bytes."""
+        """The signature of `data`, 64 bytes."""
         return self._key.sign(data)
 
     def private_bytes(self) -> bytes:
-        """The key in OpenSSH's format, without a passphrase."""
+        """The key in OpenSSH format, without a passphrase."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
-# One line only: what follows a line break would be taken for the comment.
+# `.` does not match a line break, so a second line is not taken for part of the comment.
 _PUBLIC_LINE: Final = re.compile(r"(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?")
 
 
 def parse_public_line(line: str) -> tuple[bytes, str]:
-    """Blob and comment of ``ssh-ed25519 AAAA… comment``; ValueError if it is anything else."""
+    """Blob and comment of ``ssh-ed25519 AAAA… comment``; ValueError if the line is not of this form."""
     parts = _PUBLIC_LINE.fullmatch(line.strip())
     if parts is None or parts[1] != KEY_TYPE.decode():
-        raise ValueError(f"not a line of the form {KEY_TYPE.decode()} AAAA… comment")
+        raise ValueError(f"expected {KEY_TYPE.decode()} AAAA… comment")
     encoded, comment = parts[2], parts[3] or ""
     blob = b64decode(encoded, validate=True)
     check_blob(blob)
     if b64encode(blob).decode() != encoded:
-        raise ValueError("not the base64 that encodes the key")
+        raise ValueError("not canonical base64")
     return blob, comment
 
 
 def public_line(blob: bytes, comment: str = "") -> str:
-    """``ssh-ed25519 AAAA… comment``, the line that `parse_public_line` takes."""
+    """``ssh-ed25519 AAAA… comment``, the inverse of `parse_public_line`."""
     return f"{KEY_TYPE.decode()} {b64encode(blob).decode()} {comment}".rstrip()

@@ -1,8 +1,7 @@
-"""Which host has which key: a file in the format of OpenSSH's known_hosts (see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+"""Known host keys, in the format of OpenSSH's known_hosts (see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
-Hashed names, patterns and ``@revoked`` are understood; lines for other key types and ``@cert-authority`` lines say
-nothing about an Ed25519 host key and are passed over. A line that cannot be read is refused, because it may be the
-one that matters.
+Hashed host names, patterns and ``@revoked`` are supported. ``@cert-authority`` lines and lines for other key types are
+ignored. An invalid line is an error, because it may be the entry for the host in question.
 """
 
 import hmac
@@ -19,31 +18,33 @@ from securechat.files import append_line, read_lines
 from securechat.i18n import _
 from securechat.ssh import keys
 
-SSH_PORT_SUFFIX: Final = "]:22"  # OpenSSH writes a host at this port without brackets and port
+SSH_PORT_SUFFIX: Final = "]:22"  # OpenSSH writes hosts at this port without brackets and port
 _HASH_MARK: Final = "|1|"
 _LINE: Final = re.compile(r"(?:(@\S+)[ \t]+)?([^@ \t][^ \t]*)[ \t]+([^ \t]+)[ \t]+(.+)")  # marker, hosts, key type, key
 _MARKERS: Final = ("", "@revoked", "@cert-authority")
 
 
 class Standing(Enum):
-    """What the file says of a host and the key it showed."""
+    """The result of looking up a host and its key."""
 
     KNOWN = auto()
-    UNKNOWN = auto()  # no line for this host
-    CHANGED = auto()  # a line for this host with another key
-    REVOKED = auto()  # a line that says this key is not to be trusted
+    UNKNOWN = auto()  # no entry for this host
+    CHANGED = auto()  # an entry for this host, with a different key
+    REVOKED = auto()  # an @revoked entry with this key
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A standing, and the number of the line that says so."""
+    """A standing, and the number of the line with the entry."""
 
     standing: Standing
     line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """A line for an Ed25519 host key."""
+
     number: int
     revoked: bool
     hosts: str
@@ -61,25 +62,25 @@ class _Entry:
 
 
 def _match(name: str, pattern: str) -> bool:
-    """OpenSSH's patterns: ``*`` and ``?`` only; the brackets of ``[host]:port`` stand for themselves."""
+    """Match an OpenSSH pattern: ``*`` and ``?`` are wildcards, the brackets in ``[host]:port`` are not."""
     return fnmatchcase(name, pattern.lower().replace("[", "[[]"))
 
 
 def _ssh_name(name: str) -> str:
-    """``[host]:port`` as OpenSSH looks it up: without brackets at port 22."""
+    """The name that OpenSSH looks up for ``[host]:port``: ``host`` alone if the port is 22."""
     return name[1 : -len(SSH_PORT_SUFFIX)] if name.endswith(SSH_PORT_SUFFIX) else name
 
 
 class KnownHosts:
-    """The host keys of one file."""
+    """The host keys in a file."""
 
-    def __init__(self, path: Path, entries: list[_Entry]) -> None:
+    def __init__(self, path: Path, entries: list[Entry]) -> None:
         self._path = path
         self._entries = entries
 
     @classmethod
     def load(cls, path: Path) -> "KnownHosts":
-        """Read a file; one that is not there is empty. ConfigurationError, with file and line, if it is not right."""
+        """Read a file; a missing one is empty. ConfigurationError, with path and line number, if a line is invalid."""
         entries = []
         for number, line in [] if _is_missing(path) else read_lines(path):
             if not line or line.startswith("#"):
@@ -88,14 +89,16 @@ class KnownHosts:
                 entry = parse_line(number, line)
             except ValueError:
                 raise ConfigurationError(
-                    _("{path}:{line}: not a line of known_hosts; correct or remove it").format(path=path, line=number)
+                    _("{path}:{line}: not a valid known_hosts entry; correct or remove it").format(
+                        path=path, line=number
+                    )
                 ) from None
             if entry is not None:
                 entries.append(entry)
         return cls(path, entries)
 
     def check(self, name: str, blob: bytes) -> Verdict:
-        """What the file says of a key shown by the host `name`, ``[host]:port``."""
+        """Look up the host `name`, ``[host]:port``, and the key that it presented."""
         looked_up = _ssh_name(name)
         verdict = Verdict(Standing.UNKNOWN)
         for entry in self._entries:
@@ -111,12 +114,12 @@ class KnownHosts:
         return verdict
 
     def add(self, name: str, blob: bytes) -> None:
-        """Append a line for a host; ConfigurationError if it cannot be written. What was there stays."""
+        """Append an entry for a host to the file; ConfigurationError if it cannot be written."""
         append_line(self._path, f"{_ssh_name(name)} {keys.public_line(blob)}")
 
 
 def _is_missing(path: Path) -> bool:
-    """Whether nothing is there. Where one cannot even look, hosts may be known, and reading says what is wrong."""
+    """Whether the file does not exist. If that cannot be determined, reading it raises an error."""
     try:
         path.stat()
     except OSError as error:
@@ -124,8 +127,8 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def parse_line(number: int, line: str) -> _Entry | None:
-    """The entry of a line, None if it says nothing about Ed25519 host keys; ValueError if it is no line."""
+def parse_line(number: int, line: str) -> Entry | None:
+    """The entry in a line, None if the line is to be ignored; ValueError if it is invalid."""
     parts = _LINE.fullmatch(line)
     if parts is None:
         raise ValueError
@@ -139,4 +142,4 @@ def parse_line(number: int, line: str) -> _Entry | None:
     if marker == "@cert-authority" or key_type != keys.KEY_TYPE.decode():
         return None
     blob, _comment = keys.parse_public_line(f"{key_type} {rest}")
-    return _Entry(number, marker == "@revoked", hosts, blob)
+    return Entry(number, marker == "@revoked", hosts, blob)

@@ -1,4 +1,4 @@
-"""Private keys on disk, in OpenSSH's format: a user's, and the server's own, made at its first start."""
+"""Private key files in OpenSSH format: users' keys, and the host key, created when the server first starts."""
 
 import os
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from securechat.ssh.keys import SigningKey
 
 
 def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) -> SigningKey:
-    """The Ed25519 key in a file made by ``ssh-keygen -t ed25519``.
+    """The Ed25519 private key in a file.
 
-    `passphrase` is called if the file is encrypted. ConfigurationError if the key cannot be had, or if
-    others can have it too.
+    `passphrase` is called if the file is encrypted. ConfigurationError if the key cannot be loaded, or if the file is
+    accessible by others.
     """
     data = read_bytes(path, OTHERS)
     try:
@@ -28,9 +28,9 @@ def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) 
     except TypeError:  # a passphrase is needed
         key = _unlock(path, data, passphrase)
     except (ValueError, UnsupportedAlgorithm):
-        raise _not_ours(path) from None
+        raise _invalid(path) from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise _not_ours(path)
+        raise _invalid(path)
     return SigningKey(key)
 
 
@@ -42,22 +42,25 @@ def _unlock(path: Path, data: bytes, passphrase: Callable[[], bytes] | None) -> 
     entered = passphrase()
     try:
         return load_ssh_private_key(data, entered)
-    except (ValueError, TypeError, InvalidTag):  # wrong; empty; wrong, of a cipher that authenticates
-        raise ConfigurationError(_("{path}: wrong passphrase").format(path=path)) from None
+    except (ValueError, TypeError, InvalidTag):  # wrong; empty; wrong, with an authenticated cipher
+        raise ConfigurationError(_("{path}: incorrect passphrase").format(path=path)) from None
 
 
-def _not_ours(path: Path) -> ConfigurationError:
-    text = _("{path}: not an Ed25519 private key in OpenSSH's format; make one with: ssh-keygen -t ed25519")
+def _invalid(path: Path) -> ConfigurationError:
+    text = _("{path}: not an Ed25519 private key in OpenSSH format; create one with: ssh-keygen -t ed25519")
     return ConfigurationError(text.format(path=path))
 
 
-def load_or_create_host_key(path: Path) -> tuple[SigningKey, bool]:
-    """The server's key, and whether it was made just now (with ``.pub`` beside it, as ssh-keygen does)."""
-    if not os.path.lexists(path):  # unlike Path.exists, False also where one may not look: write_new says why
+def load_or_create_host_key(path: Path) -> SigningKey:
+    """The server's host key. If the file does not exist, it is created, and the public key next to it in ``.pub``.
+
+    ConfigurationError.
+    """
+    if not os.path.lexists(path):  # unlike Path.exists, False also if access is denied: write_new reports it
         key = SigningKey.generate()
-        with suppress(FileExistsError):  # another daemon was faster
+        with suppress(FileExistsError):  # created by another daemon in the meantime
             write_new(path, key.private_bytes(), 0o600)
             public = f"{keys.public_line(key.blob)}\n".encode()
             replace(path.with_name(path.name + ".pub"), public, 0o644)
-            return key, True
-    return load_private_key(path), False
+            return key
+    return load_private_key(path)

@@ -1,4 +1,4 @@
-"""The client's end of a session (protocol, sections 3, 7, 8 and 10)."""
+"""The client's end of a session, without its socket (protocol, sections 3, 7, 8 and 10)."""
 
 import codecs
 from collections.abc import Callable
@@ -24,9 +24,9 @@ _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class ClientConnection(Connection):
-    """Begins with a Hello, proves itself, says messages and hears the replies in their order.
+    """Authenticates to a server, sends messages, and receives the replies in the order of the messages.
 
-    The Hello is there to send from the start. At ServerProved its owner calls `prove`; from Admitted on, `say`.
+    The Hello is ready to be sent from the start. Call `prove` after ServerProved; `say` is allowed after Admitted.
     """
 
     __slots__ = ("_decoder", "_handshake", "_reply_size", "next_reply_id", "next_say_id")
@@ -34,8 +34,8 @@ class ClientConnection(Connection):
     def __init__(self, handshake: ClientHandshake, clock: Callable[[], float]) -> None:
         super().__init__(State.WELCOME, clock)
         self._handshake: ClientHandshake | None = handshake
-        self._decoder = _Utf8Decoder()  # holds the start of a character that was cut between chunks
-        self._reply_size = 0  # bytes so far of the reply that has not ended
+        self._decoder = _Utf8Decoder()  # keeps the first bytes of a character that is split between chunks
+        self._reply_size = 0  # bytes so far of the incomplete reply
         self.next_say_id = 1
         self.next_reply_id = 1
         self._send_frame(handshake.hello())
@@ -68,13 +68,13 @@ class ClientConnection(Connection):
             return self._receive_reply(decode(CHUNK, payload))
         if record_type == RecordType.FAULT:
             report = decode(FAULT_REPORT, payload)
-            self._must_be_next(report.id)
+            self._check_next_reply(report.id)
             self._end_reply()
             return FaultReceived(report.id, report.fault)
         raise RemoteProtocolError(Category.ORDER)
 
     def _receive_reply(self, reply: Chunk) -> ReplyReceived:
-        self._must_be_next(reply.id)
+        self._check_next_reply(reply.id)
         self._reply_size += len(reply.chunk)
         if self._reply_size > MAX_MESSAGE:
             raise RemoteProtocolError(Category.MESSAGE)
@@ -86,7 +86,7 @@ class ClientConnection(Connection):
             self._end_reply()
         return ReplyReceived(reply.id, text, reply.last)
 
-    def _must_be_next(self, message_id: int) -> None:
+    def _check_next_reply(self, message_id: int) -> None:
         if not message_id == self.next_reply_id < self.next_say_id:
             raise RemoteProtocolError(Category.ORDER)
 
@@ -98,7 +98,7 @@ class ClientConnection(Connection):
     # Out
 
     def prove(self, signature: bytes) -> None:
-        """Send the client's proof: with the signature of what ServerProved gave, or ``b""`` to it being None."""
+        """Send the client's PROOF, with the signature of the data in ServerProved, or ``b""`` if that is None."""
         if self.state is not State.SIGNING or self._handshake is None:
             raise LocalProtocolError(f"proof in state {self.state.name}")
         proof, keys = self._handshake.prove(signature)
@@ -108,9 +108,9 @@ class ClientConnection(Connection):
         self.state = State.ABOUT
 
     def say(self, text: str) -> int:
-        """Send a message and return its id; ValueError if it has more than MAX_MESSAGE bytes of UTF-8.
+        """Send a message; its id. ValueError if it has more than MAX_MESSAGE bytes of UTF-8.
 
-        Its records leave in one burst, filled up to a power of two (section 10).
+        Its records are sent at once, padded to a power of two (section 10).
         """
         data = text.encode()
         if len(data) > MAX_MESSAGE:
@@ -127,12 +127,12 @@ class ClientConnection(Connection):
         return message_id
 
     def cancel(self, message_id: int) -> None:
-        """Ask for the reply to a message to be stopped; nothing happens if it has ended."""
+        """Send CANCEL, unless the reply to the message is complete."""
         if self.next_reply_id <= message_id < self.next_say_id:
             self._send(RecordType.CANCEL, encode(Cancel(message_id)))
 
     def start_afresh(self) -> None:
-        """Let the robot forget what was said before."""
+        """Send NEW, which starts a new conversation."""
         self._send(RecordType.NEW, b"")
 
     def close(self) -> None:

@@ -1,10 +1,9 @@
-"""One end of a session without its socket: bytes in, events and bytes out (protocol, sections 1, 8, 9, 11 and 12).
+"""The common part of both ends of a session, without a socket (protocol, sections 1, 8, 9, 11 and 12).
 
-This is what both ends share; `server_connection` and `client_connection` are the two ends. A Connection is fed with
-`receive_data` and read with `data_to_send`. It knows no socket, no log, and no clock but the one it is given.
+`receive_data` takes bytes and yields events; `data_to_send` returns the bytes to send. A connection does no I/O.
 
-An error is final: whatever escapes from `receive_data` leaves the connection closed, its keys forgotten and nothing
-to send. Only RemoteProtocolError and its kind escape because of what a peer sent; anything else is a defect.
+An error is final: any exception that `receive_data` raises has closed the connection and dropped its keys and its
+unsent bytes. Data from the peer causes no other exceptions than RemoteProtocolError.
 """
 
 from abc import ABC, abstractmethod
@@ -18,34 +17,36 @@ from securechat.wire.messages import GOODBYE, Chunk, Goodbye, Reason, decode, en
 from securechat.wire.records import MAX_PAYLOAD, Opener, RecordType, Sealer
 from securechat.wire.suites import LENGTH_SIZE, Suite
 
-MAX_HANDSHAKE_FRAME: Final = 2048  # bytes; the longest there is, the Hello of the PQ suite, has 1,329
+MAX_AGE: Final = 24 * 60 * 60.0  # seconds that a session may last (section 9)
+GOODBYE_TIMEOUT: Final = 5.0  # seconds for the peer's GOODBYE after ours
+MAX_HANDSHAKE_FRAME: Final = 2048  # bytes; the longest, the Hello of suite PQ, has 1,329
 
-_CHUNK_OVERHEAD: Final = len(encode(Chunk(2**32 - 1, True, bytes(256)))) - 256  # more ids than a day has room for
+_MAX_ID: Final = 2**32 - 1  # more messages than a session can carry in a day
+_CHUNK_OVERHEAD: Final = len(encode(Chunk(_MAX_ID, True, bytes(256)))) - 256
 MAX_CHUNK: Final = MAX_PAYLOAD - _CHUNK_OVERHEAD  # bytes of a message in one record
 
-
-# What is compared for each record: plain numbers, which cost less than an enum's members.
+# Plain ints, which compare faster than enum members: they are compared for each record.
 _PAD: Final = int(RecordType.PAD)
 _REKEY: Final = int(RecordType.REKEY)
 _GOODBYE: Final = int(RecordType.GOODBYE)
 
 
 class State(Enum):
-    """What the peer may send next."""
+    """The state of a connection: what the peer may send next."""
 
     HELLO = auto()  # to the server: a Hello frame
     WELCOME = auto()  # to the client: a Welcome frame
     SERVER_PROOF = auto()  # to the client: a PROOF record
-    SIGNING = auto()  # to the client: nothing before it has proved itself
+    SIGNING = auto()  # to the client: nothing until it has sent its PROOF
     CLIENT_PROOF = auto()  # to the server: a PROOF record
-    ABOUT = auto()  # to the client: the ABOUT record that says it was let in
-    OPEN = auto()  # records of the channel
-    ENDED = auto()  # nothing: it said GOODBYE
+    ABOUT = auto()  # to the client: the ABOUT record
+    OPEN = auto()  # records of section 8
+    ENDED = auto()  # nothing: it sent GOODBYE
     CLOSED = auto()
 
 
 class Connection(ABC):
-    """Frames, records, REKEY, GOODBYE, and the end."""
+    """One end of a session: frames, records, REKEY and GOODBYE."""
 
     __slots__ = (
         "_buffer",
@@ -60,13 +61,13 @@ class Connection(ABC):
     )
 
     def __init__(self, state: State, clock: Callable[[], float]) -> None:
-        """`clock` gives monotonic seconds; it ages keys."""
+        """`clock` returns monotonic seconds, for the age of keys."""
         self.state = state
         self.goodbye_sent = False
         self.records_received = 0
         self._clock = clock
         self._buffer = b""
-        self._offset = 0  # of the first byte in the buffer that is not dealt with
+        self._offset = 0  # of the first byte in the buffer that is not processed
         self._out: list[bytes] = []
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
@@ -74,10 +75,10 @@ class Connection(ABC):
     # In
 
     def receive_data(self, data: bytes) -> Iterator[Event]:
-        """Take what came from the socket, in whatever pieces; the events happen as the iterator is read.
+        """Add received bytes, and iterate over the events in them.
 
-        Stop reading it, and what is left waits for the next call, with more data or ``b""``. After the connection was
-        closed nothing is looked at.
+        Data is decoded as the iterator is read. If it is not read to its end, the rest of the data is kept for the next
+        call, whose `data` may be ``b""``. After the connection is closed, data is ignored.
         """
         if self.state is not State.CLOSED:
             self._buffer = self._buffer[self._offset :] + data
@@ -95,14 +96,14 @@ class Connection(ABC):
             raise
 
     def _next_frame(self) -> bytes | None:
-        """The next whole frame's content. Its length is judged before the rest is waited for."""
+        """The content of the next complete frame. The length is checked before the content is received."""
         start = self._offset + LENGTH_SIZE
         available = len(self._buffer)
         if available < start:
             if available > self._offset:
-                self._must_be_listening()
+                self._check_peer_may_send()
             return None
-        self._must_be_listening()
+        self._check_peer_may_send()
         size = int.from_bytes(self._buffer[self._offset : start], "big")
         if self._opener is None:
             if not 1 <= size <= MAX_HANDSHAKE_FRAME:
@@ -115,8 +116,8 @@ class Connection(ABC):
         self._offset = end
         return self._buffer[start:end]
 
-    def _must_be_listening(self) -> None:
-        """Nothing may come while the client signs, nor after GOODBYE."""
+    def _check_peer_may_send(self) -> None:
+        """RemoteProtocolError if the peer must not send anything: during SIGNING, and after its GOODBYE."""
         if self.state is State.SIGNING or self.state is State.ENDED:
             raise RemoteProtocolError(Category.ORDER)
 
@@ -129,9 +130,9 @@ class Connection(ABC):
         if self.state is not State.OPEN:
             return self._receive_first(record_type, payload)
         if record_type == _PAD:
-            return self._must_be_empty(payload)
+            return self._check_empty(payload)
         if record_type == _REKEY:
-            self._must_be_empty(payload)
+            self._check_empty(payload)
             opener.rekey(self._clock())
             return None
         if record_type == _GOODBYE:
@@ -141,24 +142,24 @@ class Connection(ABC):
         return self._receive_record(record_type, payload)
 
     @staticmethod
-    def _must_be_empty(payload: bytes) -> None:
+    def _check_empty(payload: bytes) -> None:
         if payload:
             raise RemoteProtocolError(Category.MALFORMED)
 
     @abstractmethod
     def _receive_handshake(self, frame: bytes) -> Event:
-        """The peer's Hello or Welcome."""
+        """Process the peer's Hello or Welcome."""
 
     @abstractmethod
     def _receive_first(self, record_type: int, payload: bytes) -> Event:
-        """A record before the channel is open."""
+        """Process a record in a state before OPEN."""
 
     @abstractmethod
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
-        """A record that only the other end may send."""
+        """Process a record of a type that is specific to the peer's role."""
 
     def receive_end(self) -> None:
-        """The stream ended: RemoteProtocolError (cut) unless the peer had said GOODBYE. Closes either way."""
+        """Close at the end of the stream; RemoteProtocolError (cut) unless the peer had sent GOODBYE."""
         complete = self.state in (State.ENDED, State.CLOSED)
         self.close()
         if not complete:
@@ -167,27 +168,27 @@ class Connection(ABC):
     # Out
 
     def data_to_send(self) -> bytes:
-        """What there is to write, once."""
+        """The bytes to send, since the last call."""
         data = b"".join(self._out)
         self._out.clear()
         return data
 
     def rekey_due(self) -> bool:
-        """Whether the next record to be sent has to be a REKEY (protocol, section 9)."""
+        """Whether the next record to send has to be a REKEY (protocol, section 9)."""
         return self._open_sealer().rekey_due(self._clock())
 
     def pad(self) -> None:
-        """Send a record that says nothing: the REKEY if it is due, else PAD."""
+        """Send a PAD, or a REKEY if one is due."""
         sealer, now = self._open_sealer(), self._clock()
         self._out.append(sealer.seal(RecordType.REKEY if sealer.rekey_due(now) else RecordType.PAD, b"", now))
 
     def goodbye(self, reason: Reason, last_id: int) -> None:
-        """Say that nothing more will come; `last_id` is the last message that was dealt with."""
+        """Send GOODBYE, after which nothing can be sent; `last_id` is the last message that was processed."""
         self._send(RecordType.GOODBYE, encode(Goodbye(reason, last_id)))
         self.goodbye_sent = True
 
     def close(self) -> None:
-        """Forget keys and buffers. There is no way back."""
+        """Drop keys and buffers. This is final."""
         self.state = State.CLOSED
         self._sealer = self._opener = None
         self._out.clear()
@@ -202,20 +203,20 @@ class Connection(ABC):
         self._out.append(len(content).to_bytes(LENGTH_SIZE, "big") + content)
 
     def _send(self, record_type: RecordType, message: bytes) -> None:
-        """Send a record of the channel, with the REKEY before it if one is due."""
+        """Send a record, preceded by a REKEY if one is due."""
         sealer, now = self._open_sealer(), self._clock()
         if sealer.rekey_due(now):
             self._out.append(sealer.seal(RecordType.REKEY, b"", now))
         self._out.append(sealer.seal(record_type, message, now))
 
     def _open_sealer(self) -> Sealer:
-        """The sealer, if the channel is open to this side."""
+        """The sealer; LocalProtocolError if this end may not send."""
         if (self.state is not State.OPEN and self.state is not State.ENDED) or self.goodbye_sent:
             raise LocalProtocolError(f"nothing can be sent in state {self.state.name}")
         assert self._sealer is not None
         return self._sealer
 
     def _seal(self, record_type: RecordType, payload: bytes) -> None:
-        """Send a record of the handshake."""
+        """Send a record in any state."""
         assert self._sealer is not None
         self._out.append(self._sealer.seal(record_type, payload, self._clock()))

@@ -1,4 +1,4 @@
-"""What a Connection tells of what it received. All are frozen; none shows its text or keys in `repr`."""
+"""The events of a connection: what the peer sent. Their `repr` contains neither text nor keys."""
 
 from msgspec import Struct
 
@@ -7,38 +7,35 @@ from securechat.wire.messages import Reason
 
 
 class Event(Struct, frozen=True, gc=False):
-    """Something that the peer did."""
+    """The base class of all events."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
 class HelloReceived(Event, frozen=True):
-    """To the server: a client began; Welcome and the server's proof wait to be sent."""
-
-    suite: bytes
+    """To the server: a Hello. The Welcome and the server's PROOF are ready to be sent."""
 
 
 class WelcomeReceived(Event, frozen=True):
-    """To the client: the session secret was opened."""
+    """To the client: a Welcome. The session secret was opened."""
 
 
 class ServerProved(Event, frozen=True):
-    """To the client: the server is the one dialled. Sign `data` (None: stay anonymous), then `prove`."""
+    """To the client: the server is authenticated. Call `prove` with the signature of `data`, ``b""`` if it is None."""
 
     host_key: bytes
     data: bytes | None
 
 
 class ClientProved(Event, frozen=True):
-    """To the server: the handshake is done. `user_key` is empty if the client is anonymous."""
+    """To the server: the handshake is complete. `user_key` is empty if the client is anonymous."""
 
     user_key: bytes
-    session_id: bytes
 
 
 class Admitted(Event, frozen=True):
-    """To the client: the server let it in; whom it takes the client for, and who answers."""
+    """To the client: the server admitted it. `user` is empty if the client is anonymous."""
 
     user: str
     robot: str
@@ -46,14 +43,14 @@ class Admitted(Event, frozen=True):
 
 
 class MessageReceived(Event, frozen=True):
-    """To the server: a whole message."""
+    """To the server: a complete message."""
 
     id: int
     text: str
 
 
 class ReplyReceived(Event, frozen=True):
-    """To the client: part of the reply to a message, cut at a character; `last` if nothing follows."""
+    """To the client: a part of the reply to a message, of whole characters; `last` if the reply is complete."""
 
     id: int
     text: str
@@ -61,24 +58,24 @@ class ReplyReceived(Event, frozen=True):
 
 
 class FaultReceived(Event, frozen=True):
-    """To the client: the reply to a message ended in a fault."""
+    """To the client: the reply to a message failed."""
 
     id: int
     fault: Fault
 
 
 class CancelReceived(Event, frozen=True):
-    """To the server: stop the reply to a message, if it has not ended."""
+    """To the server: cancel the reply to a message, if it is not complete."""
 
     id: int
 
 
 class NewReceived(Event, frozen=True):
-    """To the server: the conversation starts afresh."""
+    """To the server: start a new conversation."""
 
 
 class GoodbyeReceived(Event, frozen=True):
-    """The peer will say nothing more; `id` is the last message that it dealt with."""
+    """The peer ends the session; `id` is the last message that it processed."""
 
     reason: Reason
     id: int

@@ -1,7 +1,7 @@
-"""The handshake, step by step in the specification's order and words (protocol, sections 3 to 7).
+"""The handshake (protocol, sections 3 to 7).
 
-Each side is an object with one method for each message. It keeps what the next step needs and no longer; any failure
-raises, and the object is then dropped with its keys by the connection.
+Each side is an object with one method for each message. Any failure raises, and the connection then drops the object
+and its keys.
 """
 
 import hmac
@@ -18,6 +18,7 @@ from msgspec import Raw
 from securechat.errors import AuthenticationError, Category, LocalProtocolError, RemoteProtocolError
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.encoding import string
 from securechat.wire.messages import (
     CLIENT_BODY,
     CLIENT_PROOF,
@@ -44,12 +45,30 @@ SERVER_NAMESPACE: Final = b"securechat-v1-server"
 CLIENT_NAMESPACE: Final = b"securechat-v1-client"
 
 
+# Section 3: handshake
+
+
+def _check_digest(data: bytes, digest: bytes) -> None:
+    if not hmac.compare_digest(sha256(data).digest(), digest):
+        raise AuthenticationError(Category.DIGEST, _("the key was tampered with"))
+
+
+def _check_key(blob: bytes, category: Category) -> None:
+    try:
+        keys.check_blob(blob)
+    except ValueError:
+        raise AuthenticationError(category) from None
+
+
+def seal_info(h1: bytes, server_nonce: bytes) -> bytes:
+    """The `info` with which the session secret is sealed."""
+    return b"securechat/1 seal\0" + h1 + server_nonce
+
+
 # Section 4: transcript
 
 
-def lp(data: bytes) -> bytes:
-    """LP(x) = u32(len x) ‖ x."""
-    return len(data).to_bytes(4, "big") + data
+lp = string  # LP(x) = u32(length of x) ‖ x, which is SSH's string
 
 
 def extend(h: bytes, *parts: bytes) -> bytes:
@@ -72,7 +91,7 @@ def extract(salt: bytes, secret: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HandshakeKeys:
-    """What protects the two proofs, and what the channel's keys come from."""
+    """The keys that protect the two proofs, and the master secret of the session keys."""
 
     client: bytes
     server: bytes
@@ -94,7 +113,7 @@ class HandshakeKeys:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SessionKeys:
-    """The first traffic secret of each direction, and the session's public identifier."""
+    """The first traffic secret of each direction, ts_client[0] and ts_server[0], and the session id."""
 
     client: bytes
     server: bytes
@@ -110,40 +129,27 @@ class SessionKeys:
         )
 
 
-# Section 3 and 6: what is sealed, signed and authenticated
-
-
-def _digest_must_match(data: bytes, digest: bytes) -> None:
-    """The seed's check, and its words."""
-    if not hmac.compare_digest(sha256(data).digest(), digest):
-        raise AuthenticationError(Category.DIGEST, _("the key was tampered with"))
-
-
-def _seal_info(h1: bytes, server_nonce: bytes) -> bytes:
-    return b"securechat/1 seal\0" + h1 + server_nonce
+# Section 6: signatures and MACs
 
 
 def _mac(key: bytes, h: bytes) -> bytes:
     return hmac.digest(key, h, "sha256")
 
 
-def _mac_must_match(key: bytes, h: bytes, mac: bytes) -> None:
+def _check_mac(key: bytes, h: bytes, mac: bytes) -> None:
     if not hmac.compare_digest(_mac(key, h), mac):
         raise AuthenticationError(Category.PROOF)
 
 
-def _key_must_be_sound(blob: bytes, category: Category) -> None:
-    try:
-        keys.check_blob(blob)
-    except ValueError:
-        raise AuthenticationError(category) from None
+# Section 7: the order of checks
 
 
 class ClientHandshake:
     """The client's side. Order: `hello`, `receive_welcome`, `receive_server_proof`, `prove`.
 
-    `name` is what the client dialled, ``[host]:port``. `user_key` is the SSH wire blob of the key that will sign,
-    empty to stay anonymous. `check_host_key` takes the server's blob and raises AuthenticationError to refuse it.
+    `name` is the server's name as the client dialled it, ``[host]:port``. `user_key` is the blob of the public key to
+    authenticate with, empty for an anonymous client. `check_host_key` is called with the blob of the server's key and
+    raises AuthenticationError to reject it.
     """
 
     def __init__(
@@ -157,7 +163,6 @@ class ClientHandshake:
     ) -> None:
         self.suite = suite
         self.host_key = b""
-        self.client_auth = ClientAuth.NONE
         self._ephemeral_key: EphemeralKey | None = ephemeral_key
         self.name = name
         self._check_host_key = check_host_key
@@ -165,7 +170,7 @@ class ClientHandshake:
         self._nonce = nonce or os.urandom(NONCE_SIZE)
 
     def hello(self) -> bytes:
-        """The Hello to send."""
+        """The Hello."""
         assert self._ephemeral_key is not None
         public_key = self._ephemeral_key.public_bytes
         hello = encode(Hello(VERSION, self.suite.name, self._nonce, public_key, sha256(public_key).digest()))
@@ -173,7 +178,7 @@ class ClientHandshake:
         return hello
 
     def receive_welcome(self, data: bytes) -> HandshakeKeys:
-        """Check the Welcome and open its secret."""
+        """Check the Welcome and open the session secret."""
         welcome = decode(WELCOME, data)
         if welcome.version != VERSION:
             raise RemoteProtocolError(Category.VERSION)
@@ -181,10 +186,10 @@ class ClientHandshake:
             raise RemoteProtocolError(Category.SUITE)
         if len(welcome.sealed) != self.suite.sealed_size:
             raise RemoteProtocolError(Category.SEAL)
-        _digest_must_match(welcome.sealed, welcome.digest)
-        ephemeral_key, self._ephemeral_key = self._ephemeral_key, None  # one decryption at most
+        _check_digest(welcome.sealed, welcome.digest)
+        ephemeral_key, self._ephemeral_key = self._ephemeral_key, None  # at most one decryption
         assert ephemeral_key is not None
-        secret = ephemeral_key.open(welcome.sealed, _seal_info(self._h1, welcome.nonce))
+        secret = ephemeral_key.open(welcome.sealed, seal_info(self._h1, welcome.nonce))
         if len(secret) != SECRET_SIZE:
             raise RemoteProtocolError(Category.SEAL)
         self._h2 = extend(self._h1, data)
@@ -192,37 +197,39 @@ class ClientHandshake:
         return self._keys
 
     def receive_server_proof(self, payload: bytes) -> None:
-        """Check that the server holds its host key and this session's keys, then that it is the server dialled."""
+        """Check the server's PROOF, then its host key against the known hosts."""
         proof = decode(SERVER_PROOF, payload)
         raw_body = bytes(proof.body)
         body = decode(SERVER_BODY, raw_body)
-        _key_must_be_sound(body.host_key, Category.HOST_KEY)
+        _check_key(body.host_key, Category.HOST_KEY)
         h3 = extend(self._h2, raw_body)
         if not keys.verify(body.host_key, proof.signature, keys.signed_data(SERVER_NAMESPACE, h3)):
             raise AuthenticationError(Category.PROOF)
         h4 = extend(h3, proof.signature)
-        _mac_must_match(self._keys.finished_server, h4, proof.mac)
+        _check_mac(self._keys.finished_server, h4, proof.mac)
         self._check_host_key(body.host_key)
         self.host_key = body.host_key
-        self.client_auth = body.client_auth
-        if self.client_auth is ClientAuth.NONE:
+        if body.client_auth is ClientAuth.NONE:
             self._user_key = b""
-        elif self.client_auth is ClientAuth.REQUIRED and not self._user_key:
+        elif body.client_auth is ClientAuth.REQUIRED and not self._user_key:
             raise AuthenticationError(
-                Category.USER_KEY, _("the server talks only to users whose key it knows: use -i FILE or --agent")
+                Category.USER_KEY, _("the server requires public key authentication; use -i FILE or --agent")
             )
         self._body = encode(ClientBody(self.name, self._user_key))
         self._h5 = extend(h4, proof.mac, self._body)
 
     def data_to_sign(self) -> bytes | None:
-        """What the user's key has to sign; None if the client is anonymous."""
+        """The data to be signed with the user's key; None if the client is anonymous."""
         return keys.signed_data(CLIENT_NAMESPACE, self._h5) if self._user_key else None
 
     def prove(self, signature: bytes) -> tuple[bytes, SessionKeys]:
-        """The client's PROOF, with the signature of `data_to_sign` (empty if anonymous), and the channel's keys."""
+        """The client's PROOF and the session keys.
+
+        `signature` is that of `data_to_sign`, empty if the client is anonymous.
+        """
         data = self.data_to_sign()
         if signature if data is None else not keys.verify(self._user_key, signature, data):
-            raise LocalProtocolError(_("the signature is not that of the user's key"))
+            raise LocalProtocolError("incorrect signature")
         h6 = extend(self._h5, signature)
         mac = _mac(self._keys.finished_client, h6)
         proof = encode(ClientProof(Raw(self._body), signature, mac))
@@ -231,21 +238,21 @@ class ClientHandshake:
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What a server brings to each of its handshakes."""
+    """What all handshakes of a server have in common."""
 
     host_key: keys.SigningKey
     suites: Mapping[bytes, Suite]
     client_auth: ClientAuth
-    is_authorized: Callable[[bytes], bool]  # of a user key's SSH wire blob
+    is_authorized: Callable[[bytes], bool]  # called with the blob of a user key
 
 
 class ServerHandshake:
     """The server's side. Order: `receive_hello`, `prove`, `receive_client_proof`.
 
-    `names` are the server's own, ``[host]:port``; it talks to no client that dialled another.
+    `names` are the server's own names, ``[host]:port``; a client that dialled another name is rejected.
     """
 
-    suite: Suite  # from the Hello on
+    suite: Suite  # from `receive_hello` on
 
     def __init__(
         self,
@@ -261,17 +268,17 @@ class ServerHandshake:
         self._secret = secret or os.urandom(SECRET_SIZE)
 
     def receive_hello(self, data: bytes) -> tuple[bytes, HandshakeKeys]:
-        """Check the Hello; the Welcome to send, with the session secret sealed in it."""
+        """Check the Hello; the Welcome, with the sealed session secret, and the handshake keys."""
         hello = decode(HELLO, data)
         if hello.version != VERSION:
             raise RemoteProtocolError(Category.VERSION)
         suite = self._identity.suites.get(hello.suite)
         if suite is None:
             raise RemoteProtocolError(Category.SUITE)
-        _digest_must_match(hello.public_key, hello.digest)
+        _check_digest(hello.public_key, hello.digest)
         self.suite = suite
         h1 = extend(first_hash(suite), data)
-        sealed = suite.seal(hello.public_key, self._secret, _seal_info(h1, self._nonce))
+        sealed = suite.seal(hello.public_key, self._secret, seal_info(h1, self._nonce))
         welcome = encode(Welcome(VERSION, suite.name, self._nonce, sealed, sha256(sealed).digest()))
         self._h2 = extend(h1, welcome)
         self._keys = HandshakeKeys.derive(self._secret, self._h2)
@@ -288,20 +295,20 @@ class ServerHandshake:
         return encode(ServerProof(Raw(body), signature, self._mac))
 
     def receive_client_proof(self, payload: bytes) -> SessionKeys:
-        """Check that the client dialled this server and holds this session's keys, and its own key if it has one."""
+        """Check the client's PROOF; the session keys."""
         proof = decode(CLIENT_PROOF, payload)
         raw_body = bytes(proof.body)
         body = decode(CLIENT_BODY, raw_body)
         if bool(body.user_key) != bool(proof.signature):
             raise AuthenticationError(Category.USER_KEY)
         if body.user_key:
-            _key_must_be_sound(body.user_key, Category.USER_KEY)
-        # An anonymous client's name proves nothing about anybody, and it may leave it empty, too.
+            _check_key(body.user_key, Category.USER_KEY)
+        # An anonymous client may leave the name empty.
         if body.name not in self._names and (body.name or body.user_key):
             raise AuthenticationError(Category.NAME)
         h5 = extend(self._h4, self._mac, raw_body)
         h6 = extend(h5, proof.signature)
-        _mac_must_match(self._keys.finished_client, h6, proof.mac)
+        _check_mac(self._keys.finished_client, h6, proof.mac)
         if body.user_key:
             data = keys.signed_data(CLIENT_NAMESPACE, h5)
             if not keys.verify(body.user_key, proof.signature, data):

@@ -1,7 +1,7 @@
-"""What a server is called: ``[host]:port``, as clients prove that they dialled it (protocol, sections 3 and 7).
+"""Names of servers, ``[host]:port`` (protocol, sections 3 and 7).
 
-Host names are lower-case ASCII (A-labels) without a final dot, addresses in the form of RFC 5952; the port is always
-there.
+Host names are in lower-case ASCII (A-labels) without a final dot, IPv6 addresses in the form of RFC 5952; the port is
+always present.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-
 
 
 def canonical_host(host: str) -> str:
-    """The one form of a host name or address; ValueError if it is neither."""
+    """The canonical form of a host name or address; ValueError if it is neither."""
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
@@ -31,16 +31,16 @@ def canonical_host(host: str) -> str:
 
 
 def bracketed(host: str, port: int) -> str:
-    """The name for a host in its canonical form and a port."""
+    """``[host]:port``, for a host in canonical form."""
     return f"[{host}]:{port}"
 
 
-@lru_cache(maxsize=64)  # a server has few addresses, and a handshake should not pay for parsing one
+@lru_cache(maxsize=64)  # called in each handshake, with one of a few addresses
 def local_names(address: str, port: int, hostname: str) -> frozenset[str]:
-    """The names that a server has if it was given none: the address that a client reached, localhost and its own."""
+    """The default names of a server: the local address of a connection, localhost and the machine's host name."""
     reached = ipaddress.ip_address(address.partition("%")[0])
     mapped = reached.ipv4_mapped if isinstance(reached, ipaddress.IPv6Address) else None
     hosts = {str(mapped or reached), "localhost"}
-    with suppress(ValueError):  # a machine may be called anything; then nobody can have dialled that
+    with suppress(ValueError):  # not a valid host name, so no client can have dialled it
         hosts.add(canonical_host(hostname))
     return frozenset(bracketed(host, port) for host in hosts)

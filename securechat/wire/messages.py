@@ -1,8 +1,7 @@
-"""What is said: the messages of the handshake and of the channel (protocol, sections 3 and 8).
+"""The messages of the handshake and of the session (protocol, sections 0, 3 and 8).
 
-Each is a msgpack array of fixed arity and fixed types, and each value has one encoding: what decodes is encoded
-again, and refused if the bytes differ. A field's type here is its type on the wire: ``bytes`` is msgpack's bin,
-``str`` its str.
+A message is a msgpack array of fixed arity and fixed types. Each value has one encoding: `decode` encodes again and
+raises if the bytes differ. A field of type ``bytes`` is msgpack bin, one of type ``str`` is msgpack str.
 """
 
 from enum import IntEnum
@@ -24,7 +23,7 @@ MessageId = Annotated[int, Meta(ge=0)]
 
 
 class ClientAuth(IntEnum):
-    """Whether the server wants to know who the client is."""
+    """Whether the server accepts or requires a user key."""
 
     NONE = 0
     OPTIONAL = 1
@@ -32,7 +31,7 @@ class ClientAuth(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a side says GOODBYE."""
+    """The reason in a GOODBYE."""
 
     LEAVING = 0
     STOPPING = 1
@@ -43,10 +42,10 @@ class Reason(IntEnum):
 
 
 class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """What all messages share: an array of exactly the fields that the class names."""
+    """The base class: an array of exactly the fields of the class."""
 
     def __repr__(self) -> str:
-        """The name only: fields are keys, or what people say."""
+        """The name only, because fields contain keys and text."""
         return f"<{type(self).__name__}>"
 
 
@@ -72,14 +71,14 @@ class ServerBody(_Message, frozen=True, tag="server"):
 
 
 class ClientBody(_Message, frozen=True, tag="client"):
-    """Who the client is, and whom it dialled. `user_key` is empty if the client is anonymous."""
+    """`name` is the server's name as the client dialled it; `user_key` is empty if the client is anonymous."""
 
     name: str
     user_key: bytes
 
 
 class ServerProof(_Message, frozen=True):
-    body: Raw  # ServerBody, as it came: the transcript hashes the bytes received
+    body: Raw  # ServerBody, as received: the transcript is over these bytes
     signature: Signature
     mac: Mac
 
@@ -91,7 +90,7 @@ class ClientProof(_Message, frozen=True):
 
 
 class Chunk(_Message, frozen=True):
-    """Part of a message (SAY) or of the reply to it (REPLY)."""
+    """Part of a message (SAY) or of a reply (REPLY)."""
 
     id: MessageId
     last: bool
@@ -113,7 +112,7 @@ class Cancel(_Message, frozen=True):
 
 
 class About(_Message, frozen=True):
-    """Whom the server takes the client for, and who answers: at most 64 bytes of UTF-8 each."""
+    """`user` is empty if the client is anonymous. Each field has at most MAX_ABOUT bytes of UTF-8."""
 
     user: str
     robot: str
@@ -138,7 +137,7 @@ ABOUT = Decoder(About)
 
 
 def decode(decoder: Decoder[Message], data: bytes) -> Message:
-    """The message that `data` is the one encoding of; otherwise RemoteProtocolError (malformed)."""
+    """The message in `data`; RemoteProtocolError (malformed) if it is invalid, or not in its one encoding."""
     try:
         message = decoder.decode(data)
         if encode(message) == data:

@@ -1,4 +1,4 @@
-"""Records: one fixed size, one direction, under a key that moves on (protocol, sections 8 and 9)."""
+"""Records and rekeying, for one direction of a session (protocol, sections 8 and 9)."""
 
 import math
 from enum import IntEnum
@@ -14,11 +14,11 @@ from securechat.wire.token_bucket import TokenBucket
 
 LABEL_PREFIX: Final = b"securechat/1 "
 
-REKEY_RECORDS: Final = 2**14  # a sender's records under one key, the REKEY that ends it included
-REKEY_SECONDS: Final = 15 * 60.0  # from a key's first record to its last
-MAX_SEQ: Final = 2**16  # a receiver's bound: four times what a sender may use
-REKEY_BURST: Final = 8  # REKEYs that a receiver takes at once: each costs it three HKDFs
-REKEY_RATE: Final = 1 / 60  # … and a second after that
+REKEY_RECORDS: Final = 2**14  # that a sender seals with one key, the final REKEY included
+REKEY_SECONDS: Final = 15 * 60.0  # from the first record that a key seals to the last
+MAX_SEQ: Final = 2**16  # a receiver's limit, four times the sender's
+REKEY_BURST: Final = 8  # REKEYs that a receiver accepts at once: each costs three HKDF expansions
+REKEY_RATE: Final = 1 / 60  # … and per second after that
 
 _HEAD: Final = Struct(">BH")  # u8 type, u16 length of the payload
 MAX_PAYLOAD: Final = PLAINTEXT_SIZE - _HEAD.size
@@ -26,7 +26,7 @@ _PADDING: Final = bytes(MAX_PAYLOAD)
 
 
 class RecordType(IntEnum):
-    """What a record carries."""
+    """The type of a record (protocol, section 8)."""
 
     PAD = 0
     PROOF = 1
@@ -41,12 +41,12 @@ class RecordType(IntEnum):
 
 
 def expand(secret: bytes, label: bytes, context: bytes = b"", size: int = 32) -> bytes:
-    """E(secret, label, context, size): HKDF-Expand (RFC 5869) with a label that holds the protocol's version."""
+    """E(secret, label, context, size), HKDF-Expand (RFC 5869) with a label that contains the protocol's version."""
     return HKDFExpand(hashes.SHA256(), size, LABEL_PREFIX + label + b"\0" + context).derive(secret)
 
 
 class _TrafficKey:
-    """A traffic secret, the cipher it gives, and the number of the next record."""
+    """A traffic secret, its cipher, and the sequence number of the next record."""
 
     __slots__ = ("_cipher", "_secret", "_seq", "_suite")
 
@@ -62,7 +62,7 @@ class _TrafficKey:
         self._seq = 0
 
     def _ratchet(self) -> None:
-        """ts[i+1] = E(ts[i], "next", ""); what was sealed before cannot be opened with it."""
+        """ts[i+1] = E(ts[i], "next", ""). Earlier records cannot be opened with it."""
         self._start(expand(self._secret, b"next"))
 
 
@@ -74,14 +74,14 @@ class Sealer(_TrafficKey):
     def __init__(self, suite: Suite, traffic_secret: bytes) -> None:
         super().__init__(suite, traffic_secret)
         self._frame_head = suite.record_size.to_bytes(4, "big")
-        self._rekey_at = math.inf  # from this key's first record on, when its time is over
+        self._rekey_at = math.inf  # REKEY_SECONDS after the first record that this key seals
 
     def rekey_due(self, now: float) -> bool:
-        """Whether the next record has to be a REKEY."""
+        """Whether the next record has to be a REKEY (protocol, section 9)."""
         return self._seq == REKEY_RECORDS - 1 or now > self._rekey_at
 
     def seal(self, record_type: RecordType, payload: bytes, now: float) -> bytes:
-        """The frame of the next record."""
+        """The frame with the next record."""
         size = len(payload)
         if size > MAX_PAYLOAD or self._seq >= REKEY_RECORDS:
             raise LocalProtocolError(f"record of {size} bytes, number {self._seq}")
@@ -104,12 +104,12 @@ class Opener(_TrafficKey):
     def __init__(self, suite: Suite, traffic_secret: bytes) -> None:
         super().__init__(suite, traffic_secret)
         self.record_size = suite.record_size
-        self._rekeys: TokenBucket | None = None  # made at the first REKEY: most sessions never see one
+        self._rekeys: TokenBucket | None = None  # created at the first REKEY, which most sessions do not reach
 
     def open(self, body: bytes) -> tuple[int, bytes]:
-        """Type and payload of the next record; RemoteProtocolError (record, rekey) if it is anything else.
+        """Type and payload of the next record; RemoteProtocolError (record, rekey).
 
-        The type is any byte: whether it means something now is the connection's to say.
+        The type is not checked.
         """
         if self._seq >= MAX_SEQ:
             raise RemoteProtocolError(Category.REKEY)
@@ -122,7 +122,7 @@ class Opener(_TrafficKey):
         return record_type, plaintext[_HEAD.size : end]
 
     def rekey(self, now: float) -> None:
-        """Move to the next key, after a REKEY was opened; RemoteProtocolError (rekey) if there are too many."""
+        """Change to the next key, after a REKEY; RemoteProtocolError (rekey) if they come too often."""
         if self._rekeys is None:
             self._rekeys = TokenBucket(REKEY_BURST, REKEY_RATE, now)
         if not self._rekeys.take(now):

@@ -1,4 +1,4 @@
-"""The server's end of a session (protocol, sections 3, 7 and 8)."""
+"""The server's end of a session, without its socket (protocol, sections 3, 7 and 8)."""
 
 from collections.abc import Callable
 
@@ -28,21 +28,21 @@ from securechat.wire.records import RecordType
 
 
 def _fit(text: str) -> str:
-    """`text`, cut to what a field of ABOUT holds, between characters."""
+    """`text`, truncated to whole characters within MAX_ABOUT bytes."""
     return text.encode()[:MAX_ABOUT].decode(errors="ignore")
 
 
 class ServerConnection(Connection):
-    """Answers a Hello, lets a client in, hears its messages and sends the replies in their order."""
+    """Authenticates a client, receives messages, and sends the replies in the order of the messages."""
 
     __slots__ = ("_handshake", "_message", "next_reply_id", "next_say_id")
 
     def __init__(self, handshake: ServerHandshake, clock: Callable[[], float]) -> None:
         super().__init__(State.HELLO, clock)
         self._handshake: ServerHandshake | None = handshake
-        self._message: bytes | None = None  # the chunks so far of the message whose end has not come
-        self.next_say_id = 1  # of the message that comes, or is coming, next
-        self.next_reply_id = 1  # of the message whose reply has not ended
+        self._message: bytes | None = None  # the chunks so far of an incomplete message
+        self.next_say_id = 1  # the id of the next or the incomplete message
+        self.next_reply_id = 1  # the id of the first message whose reply is not complete
 
     # In
 
@@ -54,7 +54,7 @@ class ServerConnection(Connection):
         self._send_frame(welcome)
         self._seal(RecordType.PROOF, proof)
         self.state = State.CLIENT_PROOF
-        return HelloReceived(self._handshake.suite.name)
+        return HelloReceived()
 
     def _receive_first(self, record_type: int, payload: bytes) -> Event:
         if record_type != RecordType.PROOF:
@@ -64,7 +64,7 @@ class ServerConnection(Connection):
         keys = handshake.receive_client_proof(payload)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)
         self.state = State.OPEN
-        return ClientProved(handshake.user_key, keys.session_id)
+        return ClientProved(handshake.user_key)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
         if record_type == RecordType.SAY:
@@ -75,7 +75,7 @@ class ServerConnection(Connection):
                 raise RemoteProtocolError(Category.ORDER)
             return CancelReceived(message_id)
         if record_type == RecordType.NEW and self._message is None:
-            self._must_be_empty(payload)
+            self._check_empty(payload)
             return NewReceived()
         raise RemoteProtocolError(Category.ORDER)
 
@@ -99,23 +99,23 @@ class ServerConnection(Connection):
     # Out
 
     def admit(self, user: str, robot: str, software: str) -> None:
-        """Tell the client that it was let in: the first record after its proof."""
+        """Send ABOUT, the first record after the client's PROOF. Texts longer than MAX_ABOUT bytes are truncated."""
         about = About(_fit(user), _fit(robot), _fit(software))
         self._send(RecordType.ABOUT, encode(about))
 
     def reply(self, message_id: int, chunk: bytes, last: bool) -> None:
-        """Send part of a reply, at most MAX_CHUNK bytes."""
-        self._must_be_next(message_id)
+        """Send a part of a reply, at most MAX_CHUNK bytes."""
+        self._check_next_reply(message_id)
         self._send(RecordType.REPLY, encode(Chunk(message_id, last, chunk)))
         self.next_reply_id += last
 
     def fault(self, message_id: int, fault: Fault) -> None:
-        """End a reply in a fault."""
-        self._must_be_next(message_id)
+        """Send FAULT, which ends a reply."""
+        self._check_next_reply(message_id)
         self._send(RecordType.FAULT, encode(FaultReport(message_id, fault)))
         self.next_reply_id += 1
 
-    def _must_be_next(self, message_id: int) -> None:
+    def _check_next_reply(self, message_id: int) -> None:
         if not message_id == self.next_reply_id < self.next_say_id:
             raise LocalProtocolError(f"reply to {message_id} while it is {self.next_reply_id}'s turn")
 

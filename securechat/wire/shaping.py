@@ -1,37 +1,36 @@
-"""Which tick each record leaves at, and when a train of them ends (protocol, section 10).
+"""The schedule of the server's records: when each is sent, and when a train of them ends (protocol, section 10).
 
-Nothing here knows a text: a train is told that a message is whole, that a tick has passed, and whether there is more
-to come. It is driven by the times that it is given, in seconds of a monotonic clock.
+The schedule does not depend on the text of replies: a train is told when a message is complete, when a tick has passed,
+and whether more of a reply is to come. Times are in seconds of a monotonic clock.
 """
 
 from enum import StrEnum
 from typing import Final
 
-DEFAULT_TICK: Final = 0.1  # seconds from one record to the next
-MIN_TICK: Final = 0.01  # below, what a tick costs is most of what it does
-MAX_TICK: Final = 0.25  # above, text would arrive in gulps
+MIN_TICK: Final = 0.01  # seconds; below this, the overhead of a tick dominates
+MAX_TICK: Final = 0.25  # seconds; above this, text arrives in bursts
 
-UNIT: Final = 50  # ticks: the shortest train
+UNIT: Final = 50  # ticks of the shortest train
 _BUCKETS: Final = frozenset(int(UNIT * factor) for factor in (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24))
 _LAST: Final = max(_BUCKETS)
-_FURTHER: Final = 12 * UNIT  # from one bucket to the next, after the last that has a name
+_FURTHER: Final = 12 * UNIT  # ticks from one bucket to the next, above _LAST
 
 
 class Shaping(StrEnum):
-    """What the server's records tell of a reply, besides that there is one."""
+    """What the number and the times of the server's records reveal about a reply."""
 
-    REPLY = "reply"  # its bucket: a train of records for each message
-    CONSTANT = "constant"  # nothing: one train for the whole session
-    OFF = "off"  # its length and its pace: for trusted networks, and for measuring
+    REPLY = "reply"  # its bucket: one train for each message
+    CONSTANT = "constant"  # nothing: one train for the entire session
+    OFF = "off"  # its length and timing; for trusted networks and benchmarks
 
 
 def is_bucket(ticks: int) -> bool:
-    """Whether a train may end after so many ticks."""
+    """Whether a train may end after this number of ticks."""
     return ticks in _BUCKETS or (ticks > _LAST and (ticks - _LAST) % _FURTHER == 0)
 
 
 class Train:
-    """The ticks of one session: tick k at t0 + k·tick, each with exactly one record."""
+    """The ticks of one session: tick k is at t0 + k·tick, and one record is sent at each tick."""
 
     __slots__ = ("_in_bucket", "_start", "_tick", "_ticks", "is_endless", "is_running")
 
@@ -40,11 +39,11 @@ class Train:
         self.is_running = False
         self._tick = tick
         self._start = 0.0  # t0
-        self._ticks = 0  # since then
-        self._in_bucket = 0  # since the last message was whole
+        self._ticks = 0  # since t0
+        self._in_bucket = 0  # ticks since the last message was complete
 
     def start(self, now: float) -> None:
-        """A message is whole: t0 is now, unless a train runs; then it starts to count its buckets anew."""
+        """A message is complete: t0 is now, unless a train is running; a running train begins its bucket again."""
         if not self.is_running:
             self.is_running = True
             self._start = now
@@ -53,11 +52,11 @@ class Train:
 
     @property
     def next_time(self) -> float:
-        """When the next record leaves. A tick that was missed is made up for at once, so that time tells the count."""
+        """The time of the next tick. It is in the past if a tick was missed; that record is to be sent at once."""
         return self._start + (self._ticks + 1) * self._tick
 
     def pass_tick(self, *, more: bool) -> None:
-        """A record left; `more`: a reply, or its end, is still to come. The train ends at a bucket without."""
+        """A record was sent. `more`: part of a reply is still to come; without it the train ends at the next bucket."""
         self._ticks += 1
         self._in_bucket += 1
         if not more and not self.is_endless and is_bucket(self._in_bucket):

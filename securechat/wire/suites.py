@@ -1,6 +1,6 @@
-"""The two suites: how a secret is sealed to a public key, and how a record is sealed (protocol, sections 2, 3 and 8).
+"""The two suites: key transport and record protection (protocol, sections 2, 3 and 8).
 
-A suite is named by the client and never negotiated. `SUITES` holds them by name.
+The client chooses the suite; there is no negotiation. `SUITES` contains the suites by name.
 """
 
 from abc import ABC, abstractmethod
@@ -18,48 +18,48 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from securechat.errors import Category, RemoteProtocolError
 
-PLAINTEXT_SIZE: Final = 512  # bytes of every record before it is sealed
-LENGTH_SIZE: Final = 4  # bytes of the length before every frame
+PLAINTEXT_SIZE: Final = 512  # bytes of a record before it is sealed
+LENGTH_SIZE: Final = 4  # bytes of the length of a frame
 SECRET_SIZE: Final = 32  # bytes of the session secret
 
 
 class EphemeralKey(Protocol):
-    """A key pair made for one Hello; it opens one sealed secret and is dropped."""
+    """A key pair for one Hello, used to open one sealed secret."""
 
     public_bytes: bytes
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
-        """The secret in `sealed`; RemoteProtocolError (seal) if it was not sealed to this key and `info`."""
+        """The secret in `sealed`; RemoteProtocolError (seal) if it was not sealed to this key with `info`."""
 
 
 class RecordCipher(Protocol):
-    """Seals and opens the records of one traffic secret. The caller counts: a number is used once."""
+    """Seals and opens the records of one traffic secret. The caller must use each sequence number once."""
 
     def seal(self, seq: int, plaintext: bytes) -> bytes:
-        """The body of the record with number `seq`: `Suite.record_size` bytes for 512."""
+        """The sealed record with sequence number `seq`, `Suite.record_size` bytes."""
 
     def open(self, seq: int, body: bytes) -> bytes:
-        """The 512 bytes in `body`; RemoteProtocolError (record) if it is not the record with number `seq`."""
+        """The plaintext in `body`, 512 bytes; RemoteProtocolError (record) if it is not the record numbered `seq`."""
 
 
 class Suite(ABC):
-    """A key transport and a record protection that go together."""
+    """A key transport and a record protection."""
 
     name: bytes
-    record_size: int  # bytes of a sealed record, without the length before it
+    record_size: int  # bytes of a sealed record, without the frame's length
     sealed_size: int  # bytes of a sealed secret
 
     @abstractmethod
     def generate_key(self) -> EphemeralKey:
-        """A fresh key pair. RSA's takes some 100 ms: call it off the reactor's thread."""
+        """A new key pair. RSA takes about 100 ms: do not call this in the reactor thread."""
 
     @abstractmethod
     def seal(self, public_bytes: bytes, secret: bytes, info: bytes) -> bytes:
-        """`secret`, sealed to a public key; RemoteProtocolError (key) if the key is not of the one form."""
+        """`secret`, sealed to a public key; RemoteProtocolError (key) if the public key is invalid."""
 
     @abstractmethod
     def cipher(self, key: bytes, iv: bytes) -> RecordCipher:
-        """The record cipher for a key of 32 bytes and an iv of 12."""
+        """The record cipher for a key of 32 bytes and an IV of 12 bytes."""
 
 
 # PQ: HPKE (RFC 9180) with KEM 0x647a MLKEM768-X25519, and ChaCha20-Poly1305 (RFC 8439).
@@ -67,11 +67,11 @@ class Suite(ABC):
 MLKEM768_PUBLIC_SIZE: Final = 1184
 X25519_PUBLIC_SIZE: Final = 32
 
-_HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
+HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 
 
 class HybridKey:
-    """ML-KEM-768 and X25519, used as one."""
+    """An ML-KEM-768 key pair and an X25519 key pair."""
 
     __slots__ = ("_key", "public_bytes")
 
@@ -81,13 +81,13 @@ class HybridKey:
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
         try:
-            return _HPKE.decrypt(sealed, self._key, info=info)
+            return HPKE.decrypt(sealed, self._key, info=info)
         except (InvalidTag, ValueError):
             raise RemoteProtocolError(Category.SEAL) from None
 
 
 class ChaCha20Poly1305Cipher:
-    """body = ChaCha20-Poly1305(key, nonce = iv xor (0^4 ‖ u64 seq), aad = the 4 length bytes, plaintext)."""
+    """ChaCha20-Poly1305(key, nonce = iv xor (0^4 ‖ u64 seq), aad = the frame's 4 length bytes, plaintext)."""
 
     __slots__ = ("_aead", "_iv")
 
@@ -109,7 +109,7 @@ class ChaCha20Poly1305Cipher:
 
 
 class MLKEM768X25519(Suite):
-    """Post-quantum and classical key exchange in one: safe while either holds."""
+    """Suite PQ: secure as long as either ML-KEM-768 or X25519 is."""
 
     name = b"mlkem768x25519-chacha20poly1305"
     record_size = ChaCha20Poly1305Cipher.RECORD_SIZE
@@ -121,12 +121,12 @@ class MLKEM768X25519(Suite):
     def seal(self, public_bytes: bytes, secret: bytes, info: bytes) -> bytes:
         if len(public_bytes) != MLKEM768_PUBLIC_SIZE + X25519_PUBLIC_SIZE:
             raise RemoteProtocolError(Category.KEY)
-        try:  # both keys are checked here: ML-KEM's for coefficients not reduced, X25519's for low order
+        try:  # checks both keys: ML-KEM's for reduced coefficients, X25519's for low order
             public_key = hpke.MLKEM768X25519PublicKey(
                 MLKEM768PublicKey.from_public_bytes(public_bytes[:MLKEM768_PUBLIC_SIZE]),
                 X25519PublicKey.from_public_bytes(public_bytes[MLKEM768_PUBLIC_SIZE:]),
             )
-            return _HPKE.encrypt(secret, public_key, info=info)
+            return HPKE.encrypt(secret, public_key, info=info)
         except ValueError:
             raise RemoteProtocolError(Category.KEY) from None
 
@@ -134,13 +134,13 @@ class MLKEM768X25519(Suite):
         return ChaCha20Poly1305Cipher(key, iv)
 
 
-# RSA, the seed's: OAEP (RFC 8017) and Fernet.
+# RSA: OAEP (RFC 8017) and Fernet.
 
 RSA_BITS: Final = 2048
 RSA_EXPONENT: Final = 65537
 
-# A SubjectPublicKeyInfo (RFC 5280) of a 2048-bit key with e = 65537 has one DER form: these bytes round the modulus.
-# Comparing them costs nothing; a parser would take PKCS#1 and odd exponents, and some of those cost it much.
+# A SubjectPublicKeyInfo (RFC 5280) with a 2048-bit modulus and e = 65537 has one DER encoding: these bytes around the
+# modulus. Comparing them is cheap. A parser would also accept PKCS #1 and other exponents, some of them expensive.
 _SPKI_HEAD: Final = bytes.fromhex("30820122300d06092a864886f70d01010105000382010f003082010a0282010100")
 _SPKI_TAIL: Final = bytes.fromhex("0203010001")
 _SPKI_SIZE: Final = len(_SPKI_HEAD) + RSA_BITS // 8 + len(_SPKI_TAIL)
@@ -151,7 +151,7 @@ def _oaep(info: bytes) -> padding.OAEP:
 
 
 class RSAKey:
-    """An RSA key pair of 2048 bits."""
+    """A 2048-bit RSA key pair."""
 
     __slots__ = ("_key", "public_bytes")
 
@@ -167,7 +167,7 @@ class RSAKey:
 
 
 class FernetCipher:
-    """body = Fernet(b64url(key)) of u64 seq ‖ plaintext, at time 0: a clock in clear would be one more thing told."""
+    """Fernet(base64url(key)), encrypting u64 seq ‖ plaintext at time 0: a token's time is not encrypted."""
 
     __slots__ = ("_fernet",)
 
@@ -186,7 +186,7 @@ class FernetCipher:
             numbered = self._fernet.decrypt(body)
         except (InvalidToken, ValueError):
             raise RemoteProtocolError(Category.RECORD) from None
-        # Base64 has many texts for the same bytes: only the one that encodes again is ours.
+        # The decoder also accepts base64 that is not canonical.
         if (
             urlsafe_b64encode(token) != body
             or token[1:9] != bytes(8)
@@ -198,7 +198,7 @@ class FernetCipher:
 
 
 class RSA2048Fernet(Suite):
-    """The seed's own primitives, for those who read how it began. Not post-quantum."""
+    """Suite RSA: the primitives of the original protocol. Not post-quantum."""
 
     name = b"rsa2048-fernet"
     record_size = FernetCipher.RECORD_SIZE
@@ -213,7 +213,7 @@ class RSA2048Fernet(Suite):
             len(public_bytes) != _SPKI_SIZE
             or not public_bytes.startswith(_SPKI_HEAD)
             or not public_bytes.endswith(_SPKI_TAIL)
-            or not modulus[0] & 0x80  # all of the 2048 bits
+            or not modulus[0] & 0x80  # exactly 2048 bits
             or not modulus[-1] & 0x01
         ):
             raise RemoteProtocolError(Category.KEY)

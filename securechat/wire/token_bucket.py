@@ -1,8 +1,8 @@
-"""A token bucket: so many at once, and so many a second after that."""
+"""A token bucket, for rate limits."""
 
 
 class TokenBucket:
-    """Holds up to `burst` tokens and gains `rate` of them a second. Time is what the caller says it is."""
+    """Holds at most `burst` tokens and gains `rate` tokens per second. `now` is in seconds of any monotonic clock."""
 
     __slots__ = ("_burst", "_rate", "_then", "_tokens")
 

@@ -1,4 +1,4 @@
-"""The client's Protocol and the server's, both real, over a pair of transports in memory."""
+"""The client's Protocol with the server's, over a pair of transports in memory."""
 
 from typing import Any, cast
 from weakref import ref
@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.protocol import ChatClient, Signer
 from securechat.errors import AuthenticationError, Category, ConfigurationError, Fault, RobotError, SecureChatError
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory, ServerSettings
-from securechat.server.pseudonyms import Pseudonyms
+from securechat.server.protocol import ChatServerFactory
+from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.wire.events import Admitted, GoodbyeReceived
@@ -25,7 +25,7 @@ from tests.harness.robot import PuppetRobot
 
 
 class Diary:
-    """A ChatUser that writes down what it is told."""
+    """A ChatUser that records its callbacks."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -37,7 +37,7 @@ class Diary:
     def step(self, text: str) -> None:
         self.steps.append(text)
 
-    def admitted(self, about: Admitted) -> None:
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
         self.about = about
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
@@ -51,7 +51,7 @@ class Diary:
 
 
 class ClientTestCase(SynchronousTestCase):
-    """A server with a puppet, and clients."""
+    """A client, and a server with a puppet robot."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -67,17 +67,15 @@ class ClientTestCase(SynchronousTestCase):
                 session.connectionLost()
 
     def connect(self, signer: Signer | None = None, *, name: str = NAME) -> Any:
-        """Connect a client; nothing is carried yet."""
-        chat = ServerSettings(
+        """Connect a client; no data is delivered yet."""
+        self.factory = ChatServerFactory(
+            ServerSettings(names=(NAME,), shaping=self.shaping, tick=0.125),
             identity(self.client_auth),
             Anyone(),
-            Pseudonyms(HOST_KEY),
             cast(IRobot, self.robot),
-            names={NAME},
-            shaping=self.shaping,
-            tick=0.125,
+            self.clock,
+            self.clock.seconds,
         )
-        self.factory = ChatServerFactory(chat, self.clock, self.clock.seconds)
         server = self.factory.buildProtocol(FakeTransport(None, True).getPeer())
         assert server is not None
         handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, signer.blob if signer else b"")
@@ -93,25 +91,25 @@ class ClientTestCase(SynchronousTestCase):
 
 
 class TalkTests(ClientTestCase):
-    """A session that goes well."""
+    """Sessions without errors."""
 
     def test_saysEachStep(self) -> None:
-        """The user hears each step of the key exchange, and who the server is."""
+        """The user is told each step of the handshake, with the server's fingerprint."""
         self.open()
         self.assertEqual(
             self.diary.steps,
             [
                 "sent the public key with its SHA-256",
-                "the session key came unharmed and was decrypted",
-                f"the server proved that it has the key {keys.fingerprint(HOST_KEY.blob)}",
-                "stayed anonymous",
+                "received and decrypted the session key",
+                f"verified the server's host key {keys.fingerprint(HOST_KEY.blob)}",
+                "continuing anonymously",
             ],
         )
         assert self.diary.about is not None
         self.assertEqual(self.diary.about.robot, "puppet")
 
     def test_talks(self) -> None:
-        """A message is answered, piece by piece; another while it runs; a third after starting afresh."""
+        """A reply arrives in pieces; a message may be sent during a reply, and after starting a new conversation."""
         self.open()
         self.assertEqual(self.client.say("one"), 1)
         self.pump.flush()
@@ -128,26 +126,26 @@ class TalkTests(ClientTestCase):
         self.assertEqual(self.robot.turns[-1], ["three"])
 
     def test_cancels(self) -> None:
-        """A reply that is not wanted any more ends in a fault."""
+        """A cancelled reply ends in a fault."""
         self.open()
         self.client.cancel(self.client.say("one"))
         self.pump.flush()
         self.assertEqual(self.diary.faults, [(1, Fault.CANCELLED)])
 
-    def test_forgetsTheHandshake(self) -> None:
-        """Once let in, nobody holds the keys that all others of the session could be made from."""
+    def test_dropsTheHandshake(self) -> None:
+        """After admission, the handshake and its keys are dropped."""
         self.open()
         self.assertIsNone(self.handshake())
 
-    def test_forgetsAFailedHandshake(self) -> None:
-        """Nor does a client that failed, although its user holds the error."""
+    def test_dropsAFailedHandshake(self) -> None:
+        """After a failed handshake its keys are dropped, although the user keeps the error."""
         self.client_auth = ClientAuth.REQUIRED
         self.connect().flush()
         self.assertEqual(len(self.diary.ends), 1)
         self.assertIsNone(self.handshake())
 
     def test_leaves(self) -> None:
-        """Leaving says goodbye, once, and the session ends without a reason."""
+        """Leaving sends GOODBYE once, and the session ends without a reason."""
         self.open()
         self.client.leave()
         self.client.leave()
@@ -156,7 +154,7 @@ class TalkTests(ClientTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_leavesAServerThatDoesNotAnswer(self) -> None:
-        """A goodbye that is not answered within 5 seconds is enough."""
+        """The client closes if the server does not answer its GOODBYE within 5 seconds."""
         self.open()
         self.client.leave()
         self.clock.advance(5)
@@ -164,14 +162,14 @@ class TalkTests(ClientTestCase):
         self.assertEqual(self.diary.ends, [None])
 
     def test_leavesEarly(self) -> None:
-        """Leaving before the server has let us in just closes."""
+        """Leaving before admission closes the connection."""
         self.connect()
         self.client.leave()
         self.pump.flush()
         self.assertEqual(self.diary.ends, [None])
 
-    def test_isSentAway(self) -> None:
-        """The server's goodbye is answered, and its reason is the end."""
+    def test_serverLeaves(self) -> None:
+        """The client answers the server's GOODBYE, and reports its reason."""
         self.open()
         self.factory.stop()
         self.pump.flush()
@@ -179,7 +177,7 @@ class TalkTests(ClientTestCase):
         self.assertEqual(self.factory.sessions, set())
 
     def test_tooOld(self) -> None:
-        """A session ends within a day, if the server's clock does not do it, by the client's."""
+        """A session ends after a day, even if the server does not end it."""
         self.open()
         self.clock.advance(24 * 60 * 60)
         self.pump.flush()
@@ -187,12 +185,12 @@ class TalkTests(ClientTestCase):
 
 
 class QuietLeavingTests(ClientTestCase):
-    """Whoever leaves when a reply has come would tell how long it was."""
+    """Leaving without revealing the length of the last reply."""
 
     shaping = Shaping.REPLY
 
     def talk(self, seconds: float) -> None:
-        """A message, its answer at once, the client's wish to leave, and so much time."""
+        """Send a message, answer it at once, call `leaveQuietly`, and pass time."""
         self.open()
         self.client.say("x")
         self.pump.flush()
@@ -210,7 +208,7 @@ class QuietLeavingTests(ClientTestCase):
             self.pump.flush()
 
     def test_withTheTrain(self) -> None:
-        """The client leaves after the train's last record, and not before."""
+        """The client leaves after the train's last record."""
         self.talk(49 * 0.125)
         self.assertEqual(self.diary.ends, [])
         self.pass_time(0.125)
@@ -219,13 +217,13 @@ class QuietLeavingTests(ClientTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_anEndlessTrain(self) -> None:
-        """Where records never end, the client leaves where they could."""
+        """With an endless train, the client leaves where a train could end."""
         self.shaping = Shaping.CONSTANT
         self.talk(52 * 0.125)
         self.assertEqual(self.diary.ends, [None])
 
     def test_noTrain(self) -> None:
-        """Where there is none, half a second without a record is enough."""
+        """Without a train, the client leaves after half a second without a record."""
         self.shaping = Shaping.OFF
         self.talk(0.625)
         self.assertEqual(self.diary.ends, [])
@@ -233,7 +231,7 @@ class QuietLeavingTests(ClientTestCase):
         self.assertEqual(self.diary.ends, [None])
 
     def test_theServerIsFaster(self) -> None:
-        """Being sent away ends the waiting."""
+        """The server's GOODBYE ends the wait."""
         self.talk(1)
         self.factory.stop()
         self.pass_time(0.375)
@@ -242,17 +240,17 @@ class QuietLeavingTests(ClientTestCase):
 
 
 class SigningTests(ClientTestCase):
-    """Users with keys."""
+    """Sessions with a user key."""
 
     def test_atOnce(self) -> None:
         """A key in memory signs at once."""
         self.connect(Signer(USER_KEY.blob, USER_KEY.sign)).flush()
         assert self.diary.about is not None
         self.assertEqual(self.diary.about.user, keys.fingerprint(USER_KEY.blob))
-        self.assertEqual(self.diary.steps[-1], "proved our own key")
+        self.assertEqual(self.diary.steps[-1], "proved possession of the user key")
 
     def test_later(self) -> None:
-        """An agent may take its time."""
+        """A signature may arrive later."""
         signature: Deferred[bytes] = Deferred()
         asked: list[bytes] = []
 
@@ -267,7 +265,7 @@ class SigningTests(ClientTestCase):
         self.assertIsNotNone(self.diary.about)
 
     def test_refusal(self) -> None:
-        """An agent that refuses ends the session with its own words."""
+        """A signer's error ends the session and is reported."""
         signature: Deferred[bytes] = Deferred()
         self.connect(Signer(USER_KEY.blob, lambda data: signature)).flush()
         signature.errback(ConfigurationError("refused"))
@@ -276,7 +274,7 @@ class SigningTests(ClientTestCase):
         self.assertIsInstance(end, ConfigurationError)
 
     def test_anyOtherFailure(self) -> None:
-        """Whatever goes wrong with signing ends the session."""
+        """Any exception during signing ends the session."""
 
         def sign(data: bytes) -> bytes:
             raise OSError("broken pipe")
@@ -287,13 +285,13 @@ class SigningTests(ClientTestCase):
         self.assertEqual(str(end), "broken pipe")
 
     def test_wrongSignature(self) -> None:
-        """A signature that does not verify is not sent."""
+        """An incorrect signature is not sent."""
         self.connect(Signer(USER_KEY.blob, lambda data: bytes(64))).flush()
         [end] = self.diary.ends
         self.assertIn("signature", str(end))
 
     def test_serverDoesNotWait(self) -> None:
-        """A server that gives up while the agent asks its user cancels the question; a late answer does nothing."""
+        """If the server times out during signing, the signer is cancelled, and a late signature is ignored."""
         cancelled: list[object] = []
         signature: Deferred[bytes] = Deferred(cancelled.append)
         self.connect(Signer(USER_KEY.blob, lambda data: signature)).flush()
@@ -301,17 +299,17 @@ class SigningTests(ClientTestCase):
         self.pump.flush()
         self.assertEqual(len(cancelled), 1)
         [end] = self.diary.ends
-        self.assertEqual(str(end), "the connection was cut")
+        self.assertEqual(str(end), "the connection was closed unexpectedly")
 
     def test_leavesMeanwhile(self) -> None:
-        """Whoever leaves while the agent asks is told of no error."""
+        """Leaving during signing is not reported as an error."""
         self.connect(Signer(USER_KEY.blob, lambda data: Deferred())).flush()
         self.client.leave()
         self.pump.flush()
         self.assertEqual(self.diary.ends, [None])
 
     def test_lateAnswer(self) -> None:
-        """A signature that comes after the connection has gone is dropped."""
+        """A signature that arrives after the connection was closed is ignored."""
         signature: Deferred[bytes] = Deferred(lambda deferred: deferred.callback(bytes(64)))
         self.connect(Signer(USER_KEY.blob, lambda data: signature)).flush()
         self.clock.advance(31)
@@ -320,10 +318,10 @@ class SigningTests(ClientTestCase):
 
 
 class TroubleTests(ClientTestCase):
-    """What the user is told when it does not go well."""
+    """Sessions that fail, and the errors that the user is told."""
 
     def alone(self) -> None:
-        """Connect a client to a server that says nothing."""
+        """Connect a client to a server that sends nothing."""
         self.client = ChatClient(ClientHandshake(PQ, ephemeral_key(PQ), NAME, accept), None, self.diary, self.clock)
         self.client.makeConnection(StringTransport())
 
@@ -333,46 +331,46 @@ class TroubleTests(ClientTestCase):
         return end
 
     def test_silence(self) -> None:
-        """A server that does not answer the Hello is given up after 30 seconds."""
+        """The client gives up after 30 seconds without a Welcome."""
         self.alone()
         self.clock.advance(30)
         self.client.connectionLost()
-        self.assertEqual(str(self.end()), "the server did not answer in time")
+        self.assertEqual(str(self.end()), "timed out waiting for the server")
 
     def test_garbage(self) -> None:
-        """What is no Welcome ends the session; nothing is sent back."""
+        """Data that is not a Welcome ends the session, and nothing is sent."""
         self.connect()
         self.client.dataReceived(b"HTTP/1.1 400 Bad Request\r\n")
         self.client.dataReceived(b"more")
         self.pump.flush()
         self.assertEqual(cast(AuthenticationError, self.end()).category, Category.FRAMING)
 
-    def test_closedBeforeItProvedItself(self) -> None:
-        """An end of stream before the server's proof says that it was before."""
+    def test_closedDuringTheHandshake(self) -> None:
+        """A connection closed before the server's PROOF is reported as such."""
         self.alone()
         self.client.connectionLost()
-        self.assertEqual(str(self.end()), "the server closed the connection before it had proved itself")
+        self.assertEqual(str(self.end()), "the server closed the connection during the handshake")
 
-    def test_refusedAfterTheProof(self) -> None:
-        """A server that proved itself and then closes has refused; the user hears what the reason can be."""
+    def test_permissionDenied(self) -> None:
+        """A connection closed after the client's PROOF is reported as permission denied."""
         self.connect(name="[example.org]:1").flush()
         self.assertIsInstance(self.end(), AuthenticationError)
         self.assertEqual(
             str(self.end()),
-            "the server proved itself, then refused: your key is not in its authorized keys, "
-            "or it does not know itself by the name [example.org]:1",
+            "[example.org]:1: Permission denied; your key is not authorized, "
+            "or the server is not configured for this name",
         )
 
-    def test_keyWanted(self) -> None:
-        """A server that wants a key is left by a client that has none."""
+    def test_keyRequired(self) -> None:
+        """A client without a key reports that the server requires one."""
         self.client_auth = ClientAuth.REQUIRED
         self.connect().flush()
-        self.assertEqual(str(self.end()), "the server talks only to users whose key it knows: use -i FILE or --agent")
+        self.assertEqual(str(self.end()), "the server requires public key authentication; use -i FILE or --agent")
 
     def test_cut(self) -> None:
-        """An end of stream without a goodbye is a cut, whatever was being said."""
+        """The end of the stream without GOODBYE is an error."""
         self.open()
         self.server_end.abortConnection()
         self.pump.flush()
-        self.assertEqual(str(self.end()), "the connection was cut")
+        self.assertEqual(str(self.end()), "the connection was closed unexpectedly")
         self.assertEqual(self.clock.getDelayedCalls()[1:], [])

@@ -1,4 +1,4 @@
-"""A real ssh-agent, and agents that lie."""
+"""The ssh-agent client, with a real agent and with faulty ones."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from securechat.client import ssh_agent as agent
+from securechat.client.reactor import IClientReactor
 from securechat.client.ssh_agent import agent_keys, agent_sign
 from securechat.errors import ConfigurationError
 from securechat.ssh import keys
@@ -27,7 +27,7 @@ from securechat.ssh.private_keys import load_private_key
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
 
-REACTOR = cast(agent.IAgentReactor, reactor)
+REACTOR = cast(IClientReactor, reactor)
 DATA = keys.signed_data(b"securechat-v1-client", b"message")
 
 
@@ -39,7 +39,7 @@ STRINGS = [USER_KEY.blob, USER_KEY.blob[:-1], string(b"ssh-ed25519") + string(US
 
 
 class AgentTestCase(TestCase):
-    """A short directory for a socket: the path of one has at most 107 bytes."""
+    """A short directory for sockets, whose paths are limited to 107 bytes."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -48,7 +48,7 @@ class AgentTestCase(TestCase):
         self.environ = {"SSH_AUTH_SOCK": self.path}
 
     async def assertRefused(self, words: str, *work: Any) -> None:
-        """`work` ends in a ConfigurationError that has these words."""
+        """`work` raises a ConfigurationError with these words."""
         try:
             await work[0](*work[1:])
         except ConfigurationError as error:
@@ -58,7 +58,7 @@ class AgentTestCase(TestCase):
 
 
 class RealAgentTests(AgentTestCase):
-    """OpenSSH's own agent."""
+    """OpenSSH's agent."""
 
     async def setUp(self) -> None:  # type: ignore[override]
         super().setUp()
@@ -68,31 +68,31 @@ class RealAgentTests(AgentTestCase):
         while not os.path.exists(self.path):
             await deferLater(cast(Any, reactor), 0.02)
 
-    def add(self, kind: str = "ed25519", comment: str = "work key") -> Path:
-        key = make_key(Path(self.mktemp()), kind=kind, comment=comment)
+    def add(self, kind: str = "ed25519") -> Path:
+        key = make_key(Path(self.mktemp()), kind=kind)
         subprocess.run(["ssh-add", "-q", key], env={**os.environ, **self.environ}, check=True, timeout=10)
         return key
 
     async def test_keysAndSignature(self) -> None:
-        """Its Ed25519 keys are listed, other types are not, and it signs."""
+        """Ed25519 keys are listed, other types are not, and a listed key signs."""
         self.assertEqual(await agent_keys(REACTOR, self.environ), [])
         path = self.add()
         self.add("ecdsa")
         [found] = await agent_keys(REACTOR, self.environ)
-        self.assertEqual((found.blob, found.comment), (load_private_key(path).blob, "work key"))
-        signature = await agent_sign(REACTOR, self.environ, found.blob, DATA)
-        self.assertTrue(keys.verify(found.blob, signature, DATA))
+        self.assertEqual(found, load_private_key(path).blob)
+        signature = await agent_sign(REACTOR, self.environ, found, DATA)
+        self.assertTrue(keys.verify(found, signature, DATA))
 
     async def test_anotherKey(self) -> None:
-        """A key that it does not have it does not sign with."""
+        """The agent refuses to sign with a key that it does not have."""
         await self.assertRefused("refused", agent_sign, REACTOR, self.environ, USER_KEY.blob, DATA)
 
 
 class LyingAgentTests(AgentTestCase):
-    """Agents that answer anything, or nothing."""
+    """Agents with invalid replies, or without replies."""
 
     def listen(self, answer: Callable[[bytes], bytes | None]) -> None:
-        """An agent that answers each request so; None: it hangs up."""
+        """Run an agent that replies with `answer(request)`, or closes the connection if that is None."""
 
         class Liar(Protocol):
             def dataReceived(self, data: bytes) -> None:
@@ -108,48 +108,48 @@ class LyingAgentTests(AgentTestCase):
         self.addCleanup(port.stopListening)
 
     async def test_none(self) -> None:
-        """No agent, or nobody at its socket."""
+        """A missing SSH_AUTH_SOCK, a missing socket and one without an agent are errors."""
         await self.assertRefused("SSH_AUTH_SOCK", agent_keys, REACTOR, {})
         await self.assertRefused(f"{self.path}: No such file", agent_keys, REACTOR, self.environ)
         Path(self.path).write_bytes(b"")
         await self.assertRefused(f"{self.path}: Connection refused", agent_keys, REACTOR, self.environ)
 
     async def test_pathTooLong(self) -> None:
-        """A path that no socket can have is an error at once."""
+        """A path that is too long for a socket is an error at once."""
         environ = {"SSH_AUTH_SOCK": "/" + "\u00fc" * 54}
         await self.assertRefused("File name too long", agent_keys, REACTOR, environ)
 
     async def test_brokenAnswers(self) -> None:
-        """Answers that are cut, of another type, or overlong."""
+        """A reply that is truncated, of the wrong type or too long is an error."""
         said: list[bytes | None] = [None]
         self.listen(lambda request: said[0])
         for answer, words in (
-            (None, "without an answer"),
-            (bytes(4), "without an answer"),
-            ((2**20).to_bytes(4, "big"), "without an answer"),
+            (None, "without a reply"),
+            (bytes(4), "without a reply"),
+            ((2**20).to_bytes(4, "big"), "without a reply"),
             (string(b"\x05"), "refused"),
-            (string(b"\x0c"), "cannot be read"),
-            (string(b"\x0c\0\0\0\x01" + string(b"x")), "cannot be read"),
-            (string(b"\x0c\0\0\0\x01" + string(USER_KEY.blob[:-1]) + string(b"")), "cannot be read"),
+            (string(b"\x0c"), "invalid reply"),
+            (string(b"\x0c\0\0\0\x01" + string(b"x")), "invalid reply"),
+            (string(b"\x0c\0\0\0\x01" + string(USER_KEY.blob[:-1]) + string(b"")), "invalid reply"),
         ):
             said[0] = answer
             await self.assertRefused(words, agent_keys, REACTOR, self.environ)
 
     async def test_wrongSignatures(self) -> None:
-        """A signature that does not verify is not passed on."""
+        """An incorrect signature is an error."""
         wrong = keys.SigningKey.generate().sign(DATA)
         said = [b""]
         self.listen(lambda request: said[0])
         for answer, words in (
-            (b"\x0e", "cannot be read"),
-            (b"\x0e" + string(string(b"ssh-ed25519") + string(wrong)), "does not verify"),
-            (b"\x0e" + string(string(b"ssh-rsa") + string(USER_KEY.sign(DATA))), "does not verify"),
+            (b"\x0e", "invalid reply"),
+            (b"\x0e" + string(string(b"ssh-ed25519") + string(wrong)), "incorrect signature"),
+            (b"\x0e" + string(string(b"ssh-rsa") + string(USER_KEY.sign(DATA))), "incorrect signature"),
         ):
             said[0] = string(answer)
             await self.assertRefused(words, agent_sign, REACTOR, self.environ, USER_KEY.blob, DATA)
 
     async def test_hangsUpInTheMiddle(self) -> None:
-        """Half an answer is none."""
+        """An incomplete reply is an error."""
         whole = string(b"\x0c\0\0\0\0")
 
         class Quitter(Protocol):
@@ -160,14 +160,14 @@ class LyingAgentTests(AgentTestCase):
 
         port = cast(Any, reactor).listenUNIX(self.path, Factory.forProtocol(Quitter))
         self.addCleanup(port.stopListening)
-        await self.assertRefused("without an answer", agent_keys, REACTOR, self.environ)
+        await self.assertRefused("without a reply", agent_keys, REACTOR, self.environ)
 
 
 class SlowAgentTests(AgentTestCase):
-    """An agent over memory, whose every byte and second the test decides."""
+    """An agent over memory, with a fake clock."""
 
     def ask(self, memory: MemoryReactorClock, work: Any) -> tuple["Deferred[Any]", Any]:
-        """What `work` will give, and its connection to the agent."""
+        """Start `work`; its result, and its connection to the agent."""
         asked: Deferred[Any] = ensureDeferred(work)
         [(_path, factory, *_rest)] = memory.unixClients
         protocol = factory.buildProtocol(None)
@@ -175,7 +175,7 @@ class SlowAgentTests(AgentTestCase):
         return asked, protocol
 
     def test_byteByByte(self) -> None:
-        """An answer may come in pieces of any size, and what comes after it is ignored."""
+        """A reply may arrive in pieces of any size, and data after it is ignored."""
         answer = string(b"\x0c\0\0\0\x01" + string(USER_KEY.blob) + string(b"mine"))
         for size in (1, 3, len(answer) + 9):
             memory = MemoryReactorClock()
@@ -185,10 +185,10 @@ class SlowAgentTests(AgentTestCase):
                 self.assertFalse(protocol.transport.disconnected)
                 protocol.dataReceived((answer + b"more")[position : position + size])
             [found] = self.successResultOf(asked)
-            self.assertEqual((found.blob, found.comment), (USER_KEY.blob, "mine"))
+            self.assertEqual(found, USER_KEY.blob)
 
     def test_length(self) -> None:
-        """The length is judged before anything of that length is kept: 256 KiB and no more."""
+        """A reply of more than 256 KiB is aborted before its content is received."""
         for length, aborted in ((2**18, False), (2**18 + 1, True), (2**32 - 1, True), (0, True)):
             memory = MemoryReactorClock()
             _asked, protocol = self.ask(memory, agent_keys(cast(Any, memory), self.environ))
@@ -198,7 +198,7 @@ class SlowAgentTests(AgentTestCase):
             protocol.connectionLost(Failure(ConnectionDone()))
 
     def test_manyKeys(self) -> None:
-        """An answer full of empty keys is read to its end and has none of ours."""
+        """Empty keys in a reply are skipped."""
         count = (2**18 - 5) // 8
         memory = MemoryReactorClock()
         asked, protocol = self.ask(memory, agent_keys(cast(Any, memory), self.environ))
@@ -214,7 +214,7 @@ class SlowAgentTests(AgentTestCase):
         st.booleans(),
     )
     def test_anyBytes(self, said: bytes, sign: bool) -> None:
-        """Whatever an agent says, it is an answer or a ConfigurationError."""
+        """Any reply gives a result or a ConfigurationError."""
         memory = cast(Any, MemoryReactorClock())
         work = agent_sign(memory, self.environ, USER_KEY.blob, DATA) if sign else agent_keys(memory, self.environ)
         asked, protocol = self.ask(memory, work)
@@ -229,7 +229,7 @@ class SlowAgentTests(AgentTestCase):
             self.assertTrue(keys.verify(USER_KEY.blob, result, DATA))
 
     def test_connectingTimesOut(self) -> None:
-        """A socket that nobody accepts from is an error too."""
+        """A timeout while connecting is an error."""
         memory = MemoryReactorClock()
         asked: Deferred[Any] = ensureDeferred(agent_keys(cast(Any, memory), self.environ))
         [(_path, factory, timeout, *_rest)] = memory.unixClients
@@ -238,7 +238,7 @@ class SlowAgentTests(AgentTestCase):
         self.assertIn("timed out", str(self.failureResultOf(asked, ConfigurationError).value))
 
     def test_silence(self) -> None:
-        """An agent that says nothing is given 25 seconds."""
+        """An agent that does not reply within 25 seconds is an error."""
         memory = MemoryReactorClock()
         asked, protocol = self.ask(memory, agent_keys(cast(Any, memory), self.environ))
         transport = protocol.transport
@@ -246,6 +246,6 @@ class SlowAgentTests(AgentTestCase):
         self.assertEqual(transport.value(), string(b"\x0b"))
         assert isinstance(memory, Clock)
         memory.advance(25)
-        self.assertIn("in time", str(self.failureResultOf(asked, ConfigurationError).value))
+        self.assertIn("timed out", str(self.failureResultOf(asked, ConfigurationError).value))
         protocol.dataReceived(string(b"\x0c\0\0\0\0"))
         protocol.connectionLost(Failure(ConnectionDone()))

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from securechat.client.destination import Destination
 from securechat.client.protocol import ChatClient, Signer, connect
 from securechat.errors import Fault, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
@@ -104,8 +105,9 @@ class Daemon:
 class Talk:
     """A ChatUser for tests: what came, and Deferreds to wait for it."""
 
+    client: ChatClient  # from `start` on
+
     def __init__(self) -> None:
-        self.client: ChatClient | None = None
         self.about: Admitted | None = None
         self.texts: dict[int, str] = {}
         self.finished: dict[int, Fault | None] = {}
@@ -123,8 +125,9 @@ class Talk:
         signer: Signer | None = None,
         wait: bool = True,
     ) -> "Talk":
+        destination = Destination(host, port)
         self.client = await connect(
-            reactor, host, port, suite=suite, check_host_key=lambda blob: None, signer=signer, user=self
+            reactor, destination, suite=suite, check_host_key=lambda blob: None, signer=signer, user=self
         )
         if wait:
             await self._in
@@ -132,7 +135,6 @@ class Talk:
 
     async def ask(self, text: str) -> str:
         """Say something and wait for the whole reply; a fault is its name in brackets."""
-        assert self.client is not None
         message_id = self.client.say(text)
         done: Deferred[None] = Deferred()
         self._waiting.append((message_id, done))
@@ -142,7 +144,6 @@ class Talk:
         return self.texts.get(message_id, "") + (f"[{fault.name}]" if fault else "")
 
     async def leave(self) -> None:
-        assert self.client is not None
         self.client.leave()
         await self.end
 
@@ -155,7 +156,7 @@ class Talk:
     def step(self, text: str) -> None:
         self.steps.append(text)
 
-    def admitted(self, about: Admitted) -> None:
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
         self.about = about
         self._in.callback(None)
 

@@ -1,4 +1,4 @@
-"""securechat/1 written a second time, from ``docs/protocol.md`` alone: slow, blocking, and made to be compared.
+"""A second implementation of securechat/1, written from ``docs/protocol.md`` alone: slow and blocking, for comparison.
 
-It shares no line with the ``securechat`` package, so that what the two agree on is what the page says.
+It shares no code with the ``securechat`` package, so where the two agree, they agree on the specification.
 """

@@ -1,21 +1,21 @@
-"""The one exception of this implementation: the connection ends here, for a reason that has a name."""
+"""The exception that aborts a connection, with its category (section 12)."""
 
 CATEGORIES = frozenset(
     {
-        "framing",  # a length that no frame of this state has
-        "malformed",  # not the one msgpack encoding, or a wrong type, arity or field length
+        "framing",  # a frame length that is not allowed in this state
+        "malformed",  # not the one msgpack encoding, or a wrong type, number of elements or field length
         "version",
-        "suite",  # unknown, not allowed, or not the one asked for
+        "suite",  # unknown, not accepted, or not the one the client named
         "digest",  # H(pub) or H(sealed) differs
-        "key",  # pub is of a form that the suite does not take
+        "key",  # pub is not of the form that the suite requires
         "seal",  # sealed does not open to 32 bytes
         "proof",  # a signature or MAC is wrong
         "host-key",  # the server's key is not acceptable, unknown, changed or revoked
-        "name",  # the client proved another name
-        "user-key",  # the client's key is not acceptable or authorized, or is missing though required
-        "record",  # a record does not open, or its padding or number is wrong
-        "order",  # a record type, side or id whose turn it is not
-        "rekey",  # too many REKEYs, or none before the last number
+        "name",  # the client dialled a name that is not the server's
+        "user-key",  # the client's key is not acceptable, not authorized, or missing
+        "record",  # a record does not open, or its padding or seq is wrong
+        "order",  # a record type, side or id that is not allowed at this point
+        "rekey",  # too many REKEYs, or none before seq 2^16
         "message",  # over 32 KiB, or not UTF-8
         "timeout",
         "limit",
@@ -25,7 +25,7 @@ CATEGORIES = frozenset(
 
 
 class AbortError(Exception):
-    """Section 12: nothing is sent to the peer; ``category`` is all that may be said."""
+    """Section 12: nothing is sent to the peer, and only ``category`` may be logged."""
 
     def __init__(self, category: str, detail: str = "") -> None:
         assert category in CATEGORIES

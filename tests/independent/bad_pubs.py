@@ -1,4 +1,4 @@
-"""Public keys that a suite must not take, for the table of faults."""
+"""Public keys that a suite must refuse, for the table of faults."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _N_AT = len(SPKI_BEFORE_N)
 _RSA_ENCRYPTION = bytes.fromhex("06092a864886f70d010101")
 _RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")
 
-# u-coordinates of order 1, 2, 4 and 8, and those of them that have a second encoding (RFC 7748 reduces)
+# u-coordinates of order 1, 2, 4 and 8, with their non-canonical encodings (RFC 7748 reduces them)
 LOW_ORDER = {
     "0": (0).to_bytes(32, "little"),
     "1": (1).to_bytes(32, "little"),
@@ -36,7 +36,7 @@ def bad_pq(pub: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def bad_rsa(pub: bytes) -> Iterator[tuple[str, bytes]]:
-    """None of these needs its private key: the server has to refuse before it seals."""
+    """The private keys are not needed: the server has to refuse these keys before it seals."""
     n = int.from_bytes(pub[_N_AT : -len(SPKI_AFTER_N)], "big")
     yield "empty", b""
     yield "short", pub[:-1]

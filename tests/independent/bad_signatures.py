@@ -1,4 +1,4 @@
-"""Signatures and MACs that prove nothing, for the table of faults. The MAC beside a bad signature is right."""
+"""Invalid signatures and MACs, for the table of faults. The MAC after an invalid signature is valid."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from tests.independent.schedule import lp, mac
 
 _ORDER = 2**252 + 27742317777372353535851937790883648493  # L of RFC 8032
 
-Make = Callable[[Peer, bytes], bytes]  # (the peer, the right one) -> the wrong one
+Make = Callable[[Peer, bytes], bytes]  # (the peer, the valid value) -> the invalid one
 
 
 def bad_signatures(role: str, own: str, other: str, h: int) -> Iterator[Fault]:
@@ -29,10 +29,10 @@ def bad_signatures(role: str, own: str, other: str, h: int) -> Iterator[Fault]:
         "last-bit": ("has its last bit flipped", lambda peer, old: flip(old, -1)),
         "zero": ("is zeros", use(bytes(64))),
         "malleable": ("has L added to its S", lambda peer, old: _plus_order(old)),
-        "by-stranger": ("is another key's", lambda peer, old: sshsig.sign(STRANGER, own, peer.transcript.h[h])),
+        "by-stranger": ("is made with another key", lambda peer, old: sshsig.sign(STRANGER, own, peer.transcript.h[h])),
         "namespace-of-the-other": ("has the other side's namespace", over(other, h)),
-        "namespace-file": ("has ssh-keygen's usual namespace", over("file", h)),
-        "namespace-empty": ("has no namespace", over("", h)),
+        "namespace-file": ("has the namespace file", over("file", h)),
+        "namespace-empty": ("has an empty namespace", over("", h)),
         "h0": ("covers h0", over(own, 0)),
         "too-early": (f"covers h{h - 1}", over(own, h - 1)),
         "not-sshsig": ("covers the bare hash", data(bytes)),
@@ -49,11 +49,11 @@ def bad_signatures(role: str, own: str, other: str, h: int) -> Iterator[Fault]:
         "armoured": lambda peer, old: lp(lp(b"ssh-ed25519") + lp(old)),
     }
     for name, make in lengths.items():
-        what = f"The signature has not 64 bytes: {name}"
+        what = f"The signature does not have 64 bytes: {name}"
         yield fault(f"{role}-signature-{name}", "malformed", what, hooks={"signature": make}, or_else=("proof",))
     if role == "client":
         reflected: Make = lambda peer, old: bytes.fromhex(peer.trace.values["sig_s"])  # noqa: E731
-        what = "The signature is the server's own"
+        what = "The signature is a copy of the server's"
         yield fault("client-signature-reflected", "proof", what, hooks={"signature": reflected})
 
 
@@ -81,12 +81,12 @@ def bad_macs(role: str, own: str, other: str, h: int) -> Iterator[Fault]:
         "33": lambda peer, old: old + b"\x00",
     }
     for name, make in lengths.items():
-        what = f"The MAC has not 32 bytes: {name}"
+        what = f"The MAC does not have 32 bytes: {name}"
         yield fault(f"{role}-mac-{name}", "malformed", what, hooks={"mac": make}, or_else=("proof",))
 
 
 def _plus_order(signature: bytes) -> bytes:
-    """R and S + L: the same equation holds, and only the bound on S refuses it."""
+    """R and S + L: the verification equation still holds; only the bound on S refuses it."""
     s = int.from_bytes(signature[32:], "little") + _ORDER
     return signature[:32] + s.to_bytes(32, "little")
 

@@ -1,4 +1,4 @@
-"""Hooks for the table of faults: what to do to a message on its way out."""
+"""Hooks for the table of faults: they modify a message before it is sent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +10,17 @@ from tests.independent.peer import Hook, Peer
 from tests.independent.records import Half, plaintext
 from tests.independent.schedule import lp
 
-STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)  # nobody knows this key
+STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)  # a key that neither side knows
 GARBAGE = b"\xaa" * 32
 
 
 def put(index: int, value: Value) -> Hook:
-    """Of an array's fields, replace one."""
+    """Replace one field of an array."""
     return lambda peer, fields: (*fields[:index], value, *fields[index + 1 :])
 
 
 def use(value: Any) -> Hook:
-    """Whatever it was, this instead."""
+    """Replace the value."""
     return lambda peer, old: value
 
 
@@ -30,7 +30,7 @@ def flip(data: bytes, at: int = 0) -> bytes:
 
 
 def recode(index: int, edit: Callable[[bytes], bytes]) -> Hook:
-    """Of a packed array, write one element's encoding otherwise."""
+    """Edit the encoding of one element of a packed array."""
 
     def hook(peer: Peer, payload: bytes) -> bytes:
         elements = [pack(element) for element in _elements(payload)]
@@ -41,12 +41,12 @@ def recode(index: int, edit: Callable[[bytes], bytes]) -> Hook:
 
 
 def announce(length: int) -> Hook:
-    """Nothing of the frame but its length: the peer has to abort before it reads a body."""
+    """Send only the length of the frame: the peer has to abort before it reads the content."""
     return use(length.to_bytes(4, "big"))
 
 
 def record(peer: Peer, kind: int, payload: bytes = b"") -> bytes:
-    """The frame of any record, next in the sender's row, whether or not it is its turn."""
+    """The frame of a record with the sender's next seq, whether or not it is allowed now."""
     return raw_record(peer.sending, plaintext(kind, payload))
 
 
@@ -60,7 +60,7 @@ def foreign_half(peer: Peer) -> Half:
 
 
 def own_key(peer: Any) -> Ed25519PrivateKey:
-    """The long-term key with which this peer proves itself."""
+    """This peer's long-term key."""
     key = peer.settings.host_key if peer.side == "server" else peer.settings.user_key
     assert isinstance(key, Ed25519PrivateKey)
     return key

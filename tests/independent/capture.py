@@ -1,4 +1,4 @@
-"""Sessions over loopback between the two reference peers, with both streams kept."""
+"""Sessions over loopback between the two reference peers, with both streams recorded."""
 
 import hashlib
 import socket
@@ -10,11 +10,11 @@ from tests.independent.reference import Running
 from tests.independent.server import Server, ServerSettings
 from tests.independent.suites import RSA, rsa_key_pair
 
-_PATIENCE = 60.0  # seconds; a read that takes so long has failed
+_PATIENCE = 60.0  # seconds after which a read has failed
 
 
 class Tap(socket.socket):
-    """A socket that keeps what it sent and received."""
+    """A socket that records what it sends and receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Tap(socket.socket):
 
 
 def stream_of(seed: bytes) -> Callable[[int], bytes]:
-    """Random bytes that are the same every time."""
+    """A deterministic source of random bytes."""
     pulls = 0
 
     def pull(size: int) -> bytes:
@@ -52,10 +52,10 @@ def converse(
     talk: Callable[[Client], None],
     work: Callable[[Server], None],
 ) -> tuple[Client, Server, Tap, str | None]:
-    """Handshake; then the client does ``talk`` and leaves while the server does ``work``.
+    """Do the handshake, then run ``talk`` at the client and ``work`` at the server; the client leaves.
 
-    Gives both peers, the client's socket, and the category in which the server aborted. Suite RSA's key pair is always
-    the same, and so is all randomness but that of ``sealed``.
+    Returns both peers, the client's socket, and the category in which the server aborted, if any. The key pair of suite
+    RSA and all randomness except that of ``sealed`` are always the same.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener, Tap() as near:
         near.connect(listener.getsockname())

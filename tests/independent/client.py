@@ -1,4 +1,4 @@
-"""The client, step by step in the order of section 3, with section 7's checks."""
+"""The client, in the order of section 3, with the checks of section 7."""
 
 import os
 import socket
@@ -26,9 +26,9 @@ from tests.independent.suites import PQ, KeyPair, make_key_pair, open_sealed
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """What the client's user knows and has."""
+    """What the user configured."""
 
-    name: str  # what was dialled, in the form of section 3
+    name: str  # the name dialled, in the form of section 3
     known_host: bytes | None  # known_hosts[name]; None if it is not there
     suite: str = PQ
     user_key: Ed25519PrivateKey | None = None
@@ -117,11 +117,11 @@ class Client(Peer):
         self.receiving = self.half(self.session_keys.ts_server)
 
     def read_about(self) -> None:
-        """Nothing but ABOUT can come first: see ``Conversation``."""
+        """Only ABOUT can come first: see ``Conversation``."""
         self.robot = self.receive().fields
 
     def say(self, text: str) -> int:
-        """One burst, filled up to a power of two (section 10). Gives the message's id."""
+        """Send one burst, padded to a power of two (section 10). Returns the id of the message."""
         number = self.conversation.said + 1
         data = text.encode()
         chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
@@ -135,7 +135,7 @@ class Client(Peer):
         return number
 
     def wait_for_reply(self) -> str | int | None:
-        """The text of the next reply, or the code of the FAULT that ends it, or None at GOODBYE."""
+        """The text of the next reply, the code of the FAULT that ends it, or None at GOODBYE."""
         while True:
             kind, fields, text = self.receive()
             if text is not None:
@@ -147,8 +147,8 @@ class Client(Peer):
                 return None
 
     def _key_to_prove(self, proof: ServerProof) -> Ed25519PrivateKey | None:
-        """A server that takes no user's key is not told one."""
+        """A server that accepts no user key is sent none."""
         client_auth = self.bend("client_auth", proof.client_auth)
         if client_auth == CLIENT_KEY_REQUIRED and not self.settings.user_key:
-            raise AbortError("user-key", "the server wants one")
+            raise AbortError("user-key", "required by the server")
         return None if client_auth == NO_CLIENT_KEY else self.settings.user_key

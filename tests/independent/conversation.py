@@ -1,4 +1,4 @@
-"""Section 8's turns: which record may come next from which side, and the messages that records make."""
+"""Section 8: which record each side may send next, and how records form messages."""
 
 from tests.independent.abort import AbortError
 from tests.independent.pack import Value
@@ -36,11 +36,11 @@ class Message:
 
 
 class Conversation:
-    """Both peers keep one, and tell it what they send as well as what they receive."""
+    """The state of the channel. Both peers record in it what they send and what they receive."""
 
     def __init__(self) -> None:
-        self.said = 0  # the last SAY that is whole
-        self.answered = 0  # the last SAY whose reply ended
+        self.said = 0  # id of the last complete message
+        self.answered = 0  # id of the last message whose reply has ended
         self._introduced = False
         self._left = {"client": False, "server": False}
         self._say = Message()
@@ -50,7 +50,7 @@ class Conversation:
         return self._left[side]
 
     def record(self, side: str, kind: int, fields: tuple[Value, ...]) -> str | None:
-        """The text that became whole with this record of ``side``."""
+        """Record that ``side`` sends this; return the text if it completes a message."""
         if self._left[side]:
             raise AbortError("order", "after GOODBYE")
         if side == "server" and (kind == ABOUT) == self._introduced:
@@ -73,7 +73,7 @@ class Conversation:
         if kind == CANCEL:
             (number,) = fields
             if number not in range(1, self.said + 1):
-                raise AbortError("order", "an id never said")
+                raise AbortError("order", "unknown id")
             return None
         if kind == NEW:
             if self._say.begun:

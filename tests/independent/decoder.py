@@ -1,4 +1,4 @@
-"""A captured session read again: both byte streams, and the client's key pair or the 32-byte secret."""
+"""Decode a captured session from both byte streams and the client's key pair or the 32-byte secret."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from tests.independent.trace import Record
 
 @dataclass(frozen=True)
 class Session:
-    """What was in the streams; each direction's first record is its PROOF."""
+    """The content of the streams; the first record in each direction is its PROOF."""
 
     hello: Hello
     welcome: Welcome
@@ -44,7 +44,7 @@ class Session:
 
 
 def decode(from_client: bytes, from_server: bytes, key: KeyPair | bytes) -> Session:
-    """Only a whole handshake can be decoded. Its signatures and MACs are not verified."""
+    """Decode a session with a complete handshake. Signatures and MACs are not verified."""
     client_frames = frames(from_client)
     server_frames = frames(from_server)
     if len(client_frames) < 2 or len(server_frames) < 2:
@@ -82,7 +82,7 @@ def decode(from_client: bytes, from_server: bytes, key: KeyPair | bytes) -> Sess
 
 
 def frames(stream: bytes) -> list[bytes]:
-    """Section 1; the stream has to end with a whole frame."""
+    """Section 1; the stream has to end with a complete frame."""
     found = []
     at = 0
     while at < len(stream):
@@ -102,7 +102,7 @@ def payload_fields(record: Record) -> tuple[Value, ...]:
 def _direction(side: str, half: Half, bodies: list[bytes]) -> Iterator[Record]:
     for body in bodies:
         record = _open(side, half, body)
-        payload_fields(record)  # aborts if it has not the form of its type
+        payload_fields(record)  # aborts on an invalid payload
         if record.kind == REKEY:
             half.step()
         yield record

@@ -1,4 +1,4 @@
-"""The whole table: what a faulty client or server can do wrong, from the first byte to the last."""
+"""The complete table of the faults of a client or server."""
 
 from tests.independent.faults import Fault
 from tests.independent.hello_faults import hello_faults, welcome_faults

@@ -1,8 +1,8 @@
 """Deliberate faults that the reference peers commit against an implementation under test, by name.
 
 A test gives one end of a connected socket to ``commit_client_fault`` or ``commit_server_fault`` and the other to the
-peer under test, set up as the ``Environment`` and the fault's ``setting`` say. What comes back are the bytes that the
-peer under test sent after the fault: none, or it broke section 12.
+peer under test, set up as the ``Environment`` and the fault's ``setting`` say. The result is the bytes that the peer
+under test sent after the fault, which section 12 requires to be none.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from tests.independent.peer import Hook, Peer
 from tests.independent.server import Server, ServerSettings
 from tests.independent.suites import RSA, SUITES, rsa_key_pair
 
-# What a test has to arrange at the peer under test, beyond the Environment
-OTHER_SUITE_ONLY = "the server allows the other suite only"
-CLIENT_KEY_REQUIRED = "the server requires a user's key"
-HOST_KEY_UNKNOWN = "the client's known_hosts does not have the name"
-HOST_KEY_REVOKED = "the client's known_hosts has the server's key as revoked"
+# How a test has to configure the peer under test, in addition to the Environment
+OTHER_SUITE_ONLY = "the server accepts only the other suite"
+CLIENT_KEY_REQUIRED = "the server requires a user key"
+HOST_KEY_UNKNOWN = "the client's known_hosts has no entry for the name"
+HOST_KEY_REVOKED = "the client's known_hosts marks the server's key as revoked"
 
 Act = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Committed at ``step``: its messages are bent by ``hooks``; then comes ``act``; then nothing more is sent."""
+    """Committed at ``step``: ``hooks`` modify its messages, then ``act`` runs, then nothing more is sent."""
 
     name: str
     category: str  # in which the peer under test aborts
@@ -42,13 +42,13 @@ class Fault:
     hooks: Mapping[str, Hook] = field(default_factory=dict)
     act: Act | None = None
     suites: tuple[str, ...] = SUITES
-    or_else: tuple[str, ...] = ()  # categories that the specification allows as well
+    or_else: tuple[str, ...] = ()  # other categories that the specification allows
     setting: str = ""
-    anonymous: bool = False  # the faulty client proves no user's key
-    says: int = 0  # messages that the client under test has to say before a server's fault
-    answered: bool = False  # the peer under test may have answered what was right just before the fault
-    unseen: bool = False  # the peer under test may have ended the session in order before it could notice
-    slow: bool = False  # seconds, or as long as the timeout of the peer under test
+    anonymous: bool = False  # the faulty client has no user key
+    says: int = 0  # messages that the client under test has to send before the fault
+    answered: bool = False  # the peer under test may have answered valid records before the fault
+    unseen: bool = False  # the peer under test may have closed the session regularly before it could notice
+    slow: bool = False  # takes seconds, or as long as the timeout of the peer under test
 
     def __post_init__(self) -> None:
         assert CATEGORIES.issuperset((self.category, *self.or_else))
@@ -56,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Environment:
-    """What the faulty peer and the one under test share: the second has the public halves of both keys on file."""
+    """Shared by the faulty peer and the one under test, which knows the public halves of both keys."""
 
     name: str
     host_key: Ed25519PrivateKey

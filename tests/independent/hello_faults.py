@@ -16,7 +16,7 @@ from tests.independent.schedule import lp, seal_info
 from tests.independent.server import Server
 from tests.independent.suites import PQ, RECORD_FRAME, RSA, SUITES, make_key_pair
 
-# Of the right form; nobody opens what is sealed to it
+# Valid public keys; nothing sealed to them is ever opened
 _ANY_PUB = {suite: make_key_pair(suite, lambda size: bytes(range(size))).pub for suite in SUITES}
 
 
@@ -26,23 +26,27 @@ def hello_faults() -> Iterator[Fault]:
     fault = partial(Fault, role="client", step="hello")
     swapped = {"fields": _other_suite}
     yield fault(
-        "hello-suite-swapped", "key", "One suite's key under the other's name", hooks=swapped, or_else=("malformed",)
+        "hello-suite-swapped",
+        "key",
+        "One suite's key under the name of the other",
+        hooks=swapped,
+        or_else=("malformed",),
     )
-    yield fault("hello-suite-not-allowed", "suite", "A suite that the operator shut off", setting=OTHER_SUITE_ONLY)
+    yield fault("hello-suite-not-allowed", "suite", "A suite that the server does not accept", setting=OTHER_SUITE_ONLY)
     for suite, prefix, bad in ((PQ, "pq", bad_pq), (RSA, "rsa", bad_rsa)):
         for name, pub in bad(_ANY_PUB[suite]):
             yield fault(
                 f"hello-{prefix}-pub-{name}",
                 "key",
-                f"A pub that the suite does not take: {name}",
+                f"A pub that the suite refuses: {name}",
                 hooks={"pub": use(pub)},
                 suites=(suite,),
                 or_else=("malformed",),
             )
     early = {"frame": lambda peer, frame: frame + lp(bytes(RECORD_FRAME[peer.suite]))}
-    yield fault("proof-early", "record", "A record follows Hello before Welcome came", hooks=early, act=_read_server)
+    yield fault("proof-early", "record", "A record after Hello, before Welcome", hooks=early, act=_read_server)
     after = partial(Fault, role="client", step="welcome")
-    yield after("hello-twice", "framing", "Hello again where PROOF is due", act=_repeat("hello"))
+    yield after("hello-twice", "framing", "Hello again instead of PROOF", act=_repeat("hello"))
     yield from _silence("client", "welcome", "client-proof")
     yield from _no_proof("client", "welcome", {"say": SAY, "pad": PAD, "rekey": REKEY, "goodbye": GOODBYE})
 
@@ -59,32 +63,32 @@ def welcome_faults() -> Iterator[Fault]:
         ("first-bit", {"sealed": lambda peer, sealed: flip(sealed, 0)}, "has its first bit flipped"),
         ("last-bit", {"sealed": lambda peer, sealed: flip(sealed, -1)}, "has its last bit flipped"),
         ("other-key", {"pub": lambda peer, pub: _ANY_PUB[peer.suite]}, "is for another key"),
-        ("info-empty", {"info": use(b"")}, "is bound to nothing"),
+        ("info-empty", {"info": use(b"")}, "is bound to an empty info"),
         ("info-other-hello", {"info": lambda peer, info: flip(info, 18)}, "is bound to another Hello"),
         ("info-other-nonce", {"info": lambda peer, info: flip(info, -1)}, "is bound to another ns"),
         ("info-no-nonce", {"info": lambda peer, info: seal_info(peer.transcript.h[1], b"")}, "is not bound to ns"),
-        ("secret-31", {"secret": use(bytes(31))}, "has 31 bytes in it"),
-        ("secret-33", {"secret": use(bytes(33))}, "has 33 bytes in it"),
-        ("secret-empty", {"secret": use(b"")}, "has nothing in it"),
+        ("secret-31", {"secret": use(bytes(31))}, "contains 31 bytes"),
+        ("secret-33", {"secret": use(bytes(33))}, "contains 33 bytes"),
+        ("secret-empty", {"secret": use(b"")}, "contains nothing"),
     )
     for name, hooks, sentence in seals:
         what = f"The sealed secret {sentence}"
         yield fault(f"welcome-sealed-{name}", "seal", what, hooks=hooks, or_else=("malformed",))
     moved = {"pub": lambda peer, pub: pub[:-1] + flip(pub[-1:])}
-    yield fault("welcome-sealed-other-x25519", "seal", "Sealed to another X25519 half", hooks=moved, suites=(PQ,))
+    yield fault("welcome-sealed-other-x25519", "seal", "Sealed to another X25519 key", hooks=moved, suites=(PQ,))
     zero_share = {"sealed": lambda peer, sealed: sealed[:1088] + bytes(32) + sealed[1120:]}
     yield fault("welcome-sealed-low-order", "seal", "The X25519 share is zero", hooks=zero_share, suites=(PQ,))
-    yield fault("welcome-twice", "framing", "Welcome again where PROOF is due", act=_repeat("welcome"))
+    yield fault("welcome-twice", "framing", "Welcome again instead of PROOF", act=_repeat("welcome"))
     yield from _no_proof(
         "server", "welcome", {"about": ABOUT, "reply": REPLY, "pad": PAD, "rekey": REKEY, "goodbye": GOODBYE}
     )
     hello = partial(Fault, role="server", step="hello")
-    yield hello("welcome-is-hello", "malformed", "The client's own Hello comes back", act=_reflect_hello)
+    yield hello("welcome-is-hello", "malformed", "The client's own Hello is reflected", act=_reflect_hello)
     yield from _cuts("server", "welcome", "server-proof")
 
 
 def _either(name: str, role: str, step: str) -> Iterator[Fault]:
-    """What can be wrong with Hello and with Welcome alike."""
+    """Faults of both Hello and Welcome."""
     fault = partial(Fault, role=role, step=step)
     for length in (0, 2049, 2**31, 2**32 - 1):
         what = f"A frame length of {length}"
@@ -93,7 +97,7 @@ def _either(name: str, role: str, step: str) -> Iterator[Fault]:
         protocol = {b"G": "http", b"S": "ssh", b"\x16": "tls"}[text[:1]]
         yield fault(f"{name}-{protocol}", "framing", f"Another protocol: {protocol}", hooks={"frame": use(text)})
     zeros = {"payload": lambda peer, payload: bytes(RECORD_FRAME[peer.suite])}
-    yield fault(f"{name}-is-a-record", "malformed", "Something as long as a record comes first", hooks=zeros)
+    yield fault(f"{name}-is-a-record", "malformed", "The first frame is as long as a record", hooks=zeros)
     for what, sentence, hooks in BAD_ENCODINGS:
         yield fault(f"{name}-{what}", "malformed", f"The message {sentence}", hooks=hooks)
     for version in (0, 2, 255, 2**64 - 1):
@@ -106,11 +110,11 @@ def _either(name: str, role: str, step: str) -> Iterator[Fault]:
     yield fault(f"{name}-digest-wrong", "digest", "The digest's last bit is wrong", hooks=wrong_digest)
     yield fault(f"{name}-digest-zero", "digest", "The digest is zeros", hooks={"fields": put(5, bytes(32))})
     half = {"frame": lambda peer, frame: frame[: len(frame) // 2]}
-    yield fault(f"{name}-half", "cut", "Half of the message, then the end", hooks=half, act=_end)
+    yield fault(f"{name}-half", "cut", "Half of the message, then the end of the stream", hooks=half, act=_end)
 
 
 def _silence(role: str, step: str, due: str) -> Iterator[Fault]:
-    """The end of the stream, or nothing at all, where ``due`` is due."""
+    """The end of the stream, or silence, instead of ``due``."""
     yield from _cuts(role, step, due)
     fault = partial(Fault, role=role, step=step)
     yield fault(f"{due}-never", "timeout", f"Silence instead of {due}", act=_nothing, slow=True)
@@ -142,7 +146,7 @@ def _other_suite(peer: Peer, fields: tuple[Value, ...]) -> tuple[Value, ...]:
 
 
 def _repeat(name: str) -> "partial[None]":
-    """Send a handshake message once more."""
+    """Send a handshake message again."""
     return partial(_send_again, name)
 
 
@@ -155,7 +159,7 @@ def _reflect_hello(server: Server) -> None:
 
 
 def _read_server(client: Client) -> None:
-    """What the server had to send to a Hello that was right."""
+    """Read the server's response to a valid Hello."""
     client.hooks = {}
     client.read_welcome()
     client.read_server_proof()
@@ -179,4 +183,4 @@ def _two_bytes_and_end(peer: Peer) -> None:
 
 
 def _nothing(peer: Peer) -> None:
-    """The peer under test has to end it."""
+    """Wait for the peer under test to end the connection."""

@@ -1,6 +1,6 @@
-"""Section 2, suite PQ: HPKE's single shot (RFC 9180, base mode) with KEM 0x647a, written out.
+"""Section 2, suite PQ: HPKE single-shot base mode (RFC 9180) with KEM 0x647a, written out.
 
-KEM 0x647a is ML-KEM-768 beside X25519, their secrets joined by SHA3-256.
+KEM 0x647a is ML-KEM-768 with X25519; SHA3-256 combines their secrets.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ def reduced(pub: bytes) -> bool:
 
 
 def low_order(point: bytes) -> bool:
-    """Whether X25519 with this point is all zeros whatever the private key."""
+    """Whether X25519 with this point yields zero for every private key."""
     try:
         X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(point))
     except ValueError:

@@ -1,7 +1,7 @@
-"""The forms of section 3's handshake messages and of section 8's payloads.
+"""Parsers of the handshake messages of section 3 and the payloads of section 8.
 
-Text (kinds, name, ABOUT) is str; the suite's name, nonces, keys, digests, sealed, signatures, MACs and chunks are bin;
-SB and CB are arrays inside the PROOF's array, and what is hashed of them is their slice of the payload.
+Text (kinds, name, ABOUT) is str; the suite's name, nonces, keys, digests, sealed, signatures, MACs and chunks are bin.
+SB and CB are arrays in the array of PROOF; their slice of the payload is hashed.
 """
 
 from typing import NamedTuple
@@ -80,19 +80,19 @@ def read_server_proof(payload: bytes) -> ServerProof:
 
 
 def read_client_proof(payload: bytes) -> ClientProof:
-    """Section 3: user_key and sig_c are both there, or both empty."""
+    """Section 3: user_key and sig_c are both present or both empty."""
     body, signature, mac = _array(unpack(payload), 3)
     kind, name, user_key = _array(body, 3)
     if _str(kind) != "client":
         raise AbortError("malformed", "CB")
     proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32))
     if len(proof.signature) != (64 if proof.user_key else 0):
-        raise AbortError("malformed", "half anonymous")
+        raise AbortError("malformed", "key without signature or signature without key")
     return proof
 
 
 def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
-    """The fields of a record's payload; a type that has none has n = 0."""
+    """The fields of a record's payload, empty for types without a payload (n = 0)."""
     if kind not in range(10):
         raise AbortError("order", "unknown type")
     if kind in (PAD, REKEY, NEW):
@@ -114,7 +114,7 @@ def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
         return values
     numbers = tuple(_int(value) for value in values)
     if (kind == GOODBYE and numbers[0] not in REASONS) or (kind == FAULT and numbers[1] not in CODES):
-        raise AbortError("malformed", "a number that means nothing")
+        raise AbortError("malformed", "unknown number")
     return numbers
 
 
@@ -126,7 +126,7 @@ def _check_kind_and_version(kind: Value, expected: str, version: Value) -> None:
 
 
 def _first(payload: bytes) -> bytes:
-    """The bytes of the first element: after the one byte that begins an array of three."""
+    """The bytes of the first element, after the one-byte header of an array of three."""
     return payload[1 : unpack_at(payload, 1)[1]]
 
 

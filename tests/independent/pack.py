@@ -6,9 +6,9 @@ from tests.independent.abort import AbortError
 
 Value: TypeAlias = "bool | int | str | bytes | tuple[Value, ...] | None"
 
-_DEEPEST = 4  # the deepest message has an array in an array; this only bounds the recursion
+_DEEPEST = 4  # messages are arrays of arrays at most; this only bounds the recursion
 
-# how many bytes of big-endian number follow each of these first bytes
+# the size in bytes of the big-endian number after each of these first bytes
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
 _STRINGS = {0xD9: 1, 0xDA: 2, 0xDB: 4}
 _BINARIES = {0xC4: 1, 0xC5: 2, 0xC6: 4}
@@ -16,7 +16,7 @@ _ARRAYS = {0xDC: 2, 0xDD: 4}
 
 
 def pack(value: Value) -> bytes:
-    """The one encoding of ``value``: the shortest head that holds its number."""
+    """The one valid encoding of ``value``, with the shortest header."""
     if value is None:
         return b"\xc0"
     if isinstance(value, bool):
@@ -35,12 +35,12 @@ def unpack(data: bytes) -> Value:
     """Section 0: decode, encode again, and abort if the bytes differ."""
     value, end = unpack_at(data, 0)
     if end != len(data) or pack(value) != data:
-        raise AbortError("malformed", "not the one encoding")
+        raise AbortError("malformed", "not the shortest encoding")
     return value
 
 
 def unpack_at(data: bytes, at: int, depth: int = 0) -> tuple[Value, int]:
-    """The value that begins at ``at``, in whatever encoding, and where it ends."""
+    """The value that begins at ``at``, in any encoding, and the offset of its end."""
     if at >= len(data) or depth > _DEEPEST:
         raise AbortError("malformed", "too short or too deep")
     first = data[at]
@@ -64,7 +64,7 @@ def unpack_at(data: bytes, at: int, depth: int = 0) -> tuple[Value, int]:
     if first in _BINARIES:
         size, at = _number(data, at, _BINARIES[first])
         return _take(data, at, size)
-    raise AbortError("malformed", "a type that no message has")
+    raise AbortError("malformed", "a type that no message contains")
 
 
 def _head(number: int, wide: dict[int, int], short: int, shorts: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What client and server have in common: frames on a blocking socket, records both ways, the end."""
+"""The common part of client and server: frames on a blocking socket, records in both directions, closing."""
 
 import hmac
 import os
@@ -17,21 +17,21 @@ from tests.independent.suites import RECORD_FRAME
 from tests.independent.trace import Record, Trace
 
 HANDSHAKE_FRAME = range(1, 2049)  # section 1
-CHUNK = 495  # bytes: what fits a payload of 509 beside the widest id
+CHUNK = 495  # bytes that fit into a payload of 509 with the largest id
 LEAVING, STOPPING, IDLE, TOO_OLD, WITHDRAWN, REMOVED = range(6)
 
 T = TypeVar("T")
-Hook = Callable[[Any, Any], Any]  # (the peer, what it was about to use) -> what it uses
+Hook = Callable[[Any, Any], Any]  # (the peer, the value) -> the value to use
 
 
 class Received(NamedTuple):
     kind: int
     fields: tuple[Value, ...]
-    text: str | None  # the message, if this record made it whole
+    text: str | None  # the message, if this record completes it
 
 
 class Peer:
-    """``hooks`` bend what this peer sends, by the name of the point: see ``bend``."""
+    """``hooks`` modify what this peer sends, by the name of a point: see ``bend``."""
 
     side = ""
     other = ""
@@ -56,7 +56,7 @@ class Peer:
         self.hooks = hooks or {}
 
     def bend(self, point: str, value: T) -> T:
-        """``value``, or what the hook of that name makes of it."""
+        """Apply the hook named ``point``, if any, to ``value``."""
         hook = self.hooks.get(point)
         return hook(self, value) if hook else value
 
@@ -89,7 +89,7 @@ class Peer:
     # Sections 3 and 6
 
     def send_proof(self, half: Half, body: bytes, signature: bytes, mac: bytes) -> None:
-        """``body`` is SB or CB, already packed: the array's first element."""
+        """``body`` is SB or CB, already packed."""
         payload = self.bend("payload", b"\x93" + body + pack(signature) + pack(mac))
         self.write_frame(self._seal(half, PROOF, payload))
 
@@ -110,7 +110,7 @@ class Peer:
         return Half(self.suite, ts, self.randomness)
 
     def seal(self, kind: int, *fields: Value) -> bytes:
-        """The frames of one record, with REKEY before it if it is time (section 9)."""
+        """The frame of one record, after a REKEY if one is due (section 9)."""
         frames = b""
         if self.sending.needs_rekey and kind != REKEY:
             frames = self.seal(REKEY)
@@ -149,7 +149,7 @@ class Peer:
     # Section 11
 
     def leave(self, reason: int = LEAVING) -> None:
-        """GOODBYE; then whatever is under way until the other side's; then nothing."""
+        """Send GOODBYE, receive everything up to the other side's GOODBYE, then expect the end of the stream."""
         self.send(GOODBYE, reason, self.conversation.answered)
         while not self.conversation.left(self.other):
             self.receive()

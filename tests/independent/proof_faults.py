@@ -15,7 +15,7 @@ from tests.independent.schedule import lp
 from tests.independent.server import Server
 from tests.independent.suites import RECORD_FRAME
 
-_IDENTITY_SIGNATURE = b"\x01" + bytes(63)  # R is the neutral point and S is 0: verifies under small-order keys
+_IDENTITY_SIGNATURE = b"\x01" + bytes(63)  # R is the identity and S is 0, which verifies under small-order keys
 
 _FOREIGN_BLOBS = {
     "empty-point": lp(b"ssh-ed25519") + lp(b""),
@@ -40,23 +40,23 @@ def server_proof_faults() -> Iterator[Fault]:
         yield fault(f"server-proof-client-auth-{name}", "malformed", what, hooks={"SB": put(2, value)})
     yield fault("server-proof-is-clients", "malformed", "SB has the client's kind", hooks={"SB": put(0, "client")})
     changed = _as_stranger("SB", 1, sshsig.SERVER, 3)
-    yield fault("server-host-key-changed", "host-key", "A sound proof by another host key", hooks=changed)
-    yield fault("server-host-key-unknown", "host-key", "A sound proof by a key never seen", setting=HOST_KEY_UNKNOWN)
-    yield fault("server-host-key-revoked", "host-key", "A sound proof by a revoked key", setting=HOST_KEY_REVOKED)
+    yield fault("server-host-key-changed", "host-key", "A valid proof by another host key", hooks=changed)
+    yield fault("server-host-key-unknown", "host-key", "A valid proof by an unknown host key", setting=HOST_KEY_UNKNOWN)
+    yield fault("server-host-key-revoked", "host-key", "A valid proof by a revoked host key", setting=HOST_KEY_REVOKED)
     yield from bad_signatures("server", sshsig.SERVER, sshsig.CLIENT, 3)
     yield from bad_macs("server", "fin_server", "fin_client", 4)
     later = partial(Fault, role="server", step="client proof")
-    yield later("server-about-missing", "order", "PAD is the first record", act=partial(_app_record, PAD, b""))
+    yield later("server-about-missing", "order", "The first record is PAD", act=partial(_app_record, PAD, b""))
     yield later(
         "server-reply-before-about",
         "order",
-        "REPLY is the first",
+        "The first record is REPLY",
         act=partial(_app_record, REPLY, pack((1, True, b"x"))),
     )
-    yield later("server-rekey-before-about", "order", "REKEY is the first record", act=partial(_app_record, REKEY, b""))
+    yield later("server-rekey-before-about", "order", "The first record is REKEY", act=partial(_app_record, REKEY, b""))
     yield later("server-proof-twice", "record", "The same PROOF again", act=_replay_proof)
     yield later("server-still-handshake-keys", "record", "ABOUT under hs_server", act=_about_under_handshake_keys)
-    yield later("server-reflects-proof", "record", "The client's PROOF comes back", act=_reflect)
+    yield later("server-reflects-proof", "record", "The client's PROOF is reflected", act=_reflect)
 
 
 def client_proof_faults() -> Iterator[Fault]:
@@ -72,15 +72,15 @@ def client_proof_faults() -> Iterator[Fault]:
         ("empty", ""),
         ("nul", "[localhost]:7022\0"),
     ):
-        what = f"The name proved is {text!r}"
+        what = f"The name is {text!r}"
         yield fault(f"client-name-{name}", "name", what, hooks={"CB": put(1, text)}, or_else=("malformed",))
     yield fault("client-name-bin", "malformed", "The name is bin", hooks={"CB": put(1, b"[localhost]:7022")})
     yield fault("client-proof-is-servers", "malformed", "CB has the server's kind", hooks={"CB": put(0, "server")})
     strange = _as_stranger("CB", 2, sshsig.CLIENT, 5)
-    yield fault("client-key-not-authorized", "user-key", "A sound proof by a key not on file", hooks=strange)
+    yield fault("client-key-not-authorized", "user-key", "A valid proof by a key that is not authorized", hooks=strange)
     anonymous = partial(fault, anonymous=True)
     unasked = {"client_auth": use(CLIENT_KEY_OPTIONAL)}
-    what = "Anonymous, though keys are required"
+    what = "Anonymous although a key is required"
     yield anonymous("client-key-missing", "user-key", what, hooks=unasked, setting=CLIENT_KEY_REQUIRED)
     half = ("proof", "user-key", "name")
     named = {"CB": put(1, "[other.example]:7022")}
@@ -88,21 +88,21 @@ def client_proof_faults() -> Iterator[Fault]:
     signed = {"signature": use(bytes(64))}
     yield anonymous("client-signature-without-key", "malformed", "Anonymous but signed", hooks=signed, or_else=half)
     unsigned = {"signature": use(b"")}
-    yield fault("client-key-without-signature", "malformed", "A key but no signature", hooks=unsigned, or_else=half)
+    yield fault("client-key-without-signature", "malformed", "A key without a signature", hooks=unsigned, or_else=half)
     yield from bad_signatures("client", sshsig.CLIENT, sshsig.SERVER, 5)
     yield from bad_macs("client", "fin_client", "fin_server", 6)
     anonymous_mac = {"mac": use(bytes(32))}
     yield anonymous("client-anonymous-mac-zero", "proof", "Anonymous, with a MAC of zeros", hooks=anonymous_mac)
-    yield Fault("client-reflects-proof", "record", "The server's PROOF comes back", "client", "welcome", act=_reflect)
+    yield Fault("client-reflects-proof", "record", "The server's PROOF is reflected", "client", "welcome", act=_reflect)
     later = partial(Fault, role="client", step="session")
     yield later("client-proof-twice", "record", "The same PROOF again", act=_replay_proof)
-    yield later("client-proof-late", "order", "A PROOF under the session's keys", act=_second_proof)
+    yield later("client-proof-late", "order", "PROOF under the session's keys", act=_second_proof)
 
 
 def _either(name: str, role: str, body: str, key_category: str) -> Iterator[Fault]:
-    """What can be wrong with both sides' PROOF."""
+    """Faults of both sides' PROOF."""
     fault = partial(Fault, role=role, step="proof")
-    point = 1 if body == "SB" else 2  # where the key is
+    point = 1 if body == "SB" else 2  # index of the key
     bent = partial(fault, or_else=("malformed",))
     for what, blob in _FOREIGN_BLOBS.items():
         yield bent(
@@ -110,22 +110,22 @@ def _either(name: str, role: str, body: str, key_category: str) -> Iterator[Faul
         )
     for number, small in enumerate(sorted(sshsig.SMALL_ORDER)):
         hooks = {body: put(point, lp(b"ssh-ed25519") + lp(small)), "signature": use(_IDENTITY_SIGNATURE)}
-        what = "A small-order key and a signature that it verifies"
+        what = "A small-order key with a signature that verifies under it"
         yield fault(f"{role}-key-small-order-{number}", key_category, what, hooks=hooks)
     malformed = partial(fault, category="malformed")
-    yield malformed(f"{name}-body-short", sentence="The body lacks a field", hooks={body: lambda peer, old: old[:-1]})
-    yield malformed(f"{name}-body-long", sentence="The body has one more", hooks={body: lambda peer, old: (*old, 0)})
+    yield malformed(f"{name}-body-short", sentence="The body has 2 fields", hooks={body: lambda peer, old: old[:-1]})
+    yield malformed(f"{name}-body-long", sentence="The body has 4 fields", hooks={body: lambda peer, old: (*old, 0)})
     yield malformed(f"{name}-body-nil", sentence="The body is nil", hooks={"payload": recode(0, lambda data: b"\xc0")})
     for what, sentence, hook in (
         ("short", "lacks a field", lambda peer, data: b"\x92" + data[1:-34]),
-        ("long", "has a field too many", lambda peer, data: b"\x94" + data[1:] + b"\xc0"),
+        ("long", "has an additional field", lambda peer, data: b"\x94" + data[1:] + b"\xc0"),
         ("trailing", "is followed by a byte", lambda peer, data: data + b"\x00"),
-        ("array16", "has its head in three bytes", lambda peer, data: b"\xdc\x00\x03" + data[1:]),
-        ("empty", "is not there: n is 0", use(b"")),
+        ("array16", "is an array 16", lambda peer, data: b"\xdc\x00\x03" + data[1:]),
+        ("empty", "is empty (n = 0)", use(b"")),
     ):
         yield malformed(f"{name}-{what}", sentence=f"The PROOF {sentence}", hooks={"payload": hook})
     bin16 = {"payload": recode(2, lambda data: b"\xc5\x00" + data[1:])}
-    yield malformed(f"{name}-mac-bin16", sentence="The MAC's length takes two bytes", hooks=bin16)
+    yield malformed(f"{name}-mac-bin16", sentence="The MAC is bin 16", hooks=bin16)
     wrong = partial(fault, category="record")
     padded = {"plaintext": lambda peer, data: data[:-1] + b"\x01"}
     yield wrong(f"{name}-padding", sentence="The padding's last byte is 1", hooks={**padded})
@@ -135,15 +135,15 @@ def _either(name: str, role: str, body: str, key_category: str) -> Iterator[Faul
         hooks = {"body": partial(_flip_body, at)}
         yield wrong(f"{name}-{what}-bit", sentence=f"The record's {what} byte is changed", hooks=hooks)
     typed = {"plaintext": lambda peer, data: bytes([SAY if role == "client" else ABOUT]) + data[1:]}
-    yield fault(f"{name}-type", "order", "Its record has another type", hooks={**typed})
+    yield fault(f"{name}-type", "order", "The record has another type", hooks={**typed})
     for off in (-1, 1):
         frame = {"frame": partial(_announce_off, off)}
-        yield fault(f"{name}-frame{off:+}", "framing", f"Its frame's length is off by {off}", hooks=frame)
-    yield fault(f"{name}-frame-0", "framing", "Its frame's length is 0", hooks={"frame": announce(0)})
+        yield fault(f"{name}-frame{off:+}", "framing", f"The frame's length is off by {off}", hooks=frame)
+    yield fault(f"{name}-frame-0", "framing", "The frame's length is 0", hooks={"frame": announce(0)})
 
 
 def _as_stranger(body: str, point: int, namespace: str, h: int) -> dict[str, Hook]:
-    """Another key's blob and its sound signature."""
+    """Another key with a valid signature."""
     return {
         body: put(point, sshsig.blob(STRANGER)),
         "signature": lambda peer, old: sshsig.sign(STRANGER, namespace, peer.transcript.h[h]),
@@ -163,7 +163,7 @@ def _app_record(kind: int, payload: bytes, peer: Peer) -> None:
 
 
 def _proof_frame(peer: Peer, side: str) -> bytes:
-    """That PROOF as it went over the wire."""
+    """The frame of the PROOF that ``side`` sent."""
     return next(old.frame for old in peer.trace.records if old.side == side and old.kind == PROOF)
 
 

@@ -1,4 +1,4 @@
-"""Faults of single records and of their numbers, the same from either side, once the session has begun."""
+"""Faults of single records and their sequence numbers during a session, the same for both sides."""
 
 import base64
 import socket
@@ -14,7 +14,7 @@ from tests.independent.schedule import lp, next_traffic_secret, traffic_key
 from tests.independent.suites import PQ, RECORD_FRAME, RSA
 
 _PADDING = plaintext(PAD, b"")
-_FLOOD = 9  # REKEYs: one more than the bucket holds
+_FLOOD = 9  # REKEYs, one more than the bucket holds
 
 Frames = Callable[[Peer], bytes]
 
@@ -39,9 +39,9 @@ def record_faults(role: str) -> Iterator[Fault]:
         yield fault(f"{role}-{name}-with-payload", "malformed", what, act=act, or_else=("record",))
     for name, payload in _BAD_GOODBYES.items():
         act = partial(_send_record, GOODBYE, payload)
-        yield fault(f"{role}-goodbye-{name}", "malformed", f"A GOODBYE is wrong: {name}", act=act)
+        yield fault(f"{role}-goodbye-{name}", "malformed", f"An invalid GOODBYE: {name}", act=act)
     act = partial(_send_record, GOODBYE, pack((6, 0)))
-    yield fault(f"{role}-goodbye-reason-6", "malformed", "A GOODBYE without a reason", act=act, or_else=("order",))
+    yield fault(f"{role}-goodbye-reason-6", "malformed", "GOODBYE with an unknown reason", act=act, or_else=("order",))
     yield fault(f"{role}-rekey-flood", "rekey", "REKEY nine times in a row", act=_rekey_flood)
     yield fault(f"{role}-rekey-never", "rekey", "65,537 records under one key", act=_never_rekey, slow=True)
     for name, kind, payload in (("goodbye", GOODBYE, pack((0, 0))), ("pad", PAD, b"")):
@@ -51,23 +51,23 @@ def record_faults(role: str) -> Iterator[Fault]:
         ("cut", "The end of the stream without GOODBYE", 0),
         ("cut-in-length", "The stream ends within a frame's length", 3),
         ("cut-before-body", "The stream ends after a frame's length", 4),
-        ("cut-in-record", "The stream ends a byte before a record is whole", -1),
+        ("cut-in-record", "The stream ends one byte before a record is complete", -1),
     ):
         yield fault(f"{role}-{name}", "cut", sentence, act=partial(_cut, sent))
 
 
 def _only(length: int) -> Frames:
-    """A frame's length and no body: the peer has to abort before it reads one."""
+    """Only a frame's length: the peer has to abort before it reads the content."""
     return lambda peer: length.to_bytes(4, "big")
 
 
 def _changed(edit: Callable[[bytes], bytes]) -> Frames:
-    """A PAD whose 512 bytes were edited before they were sealed."""
+    """A PAD whose 512 bytes of plaintext are edited before sealing."""
     return lambda peer: raw_record(peer.sending, edit(_PADDING))
 
 
 def _damaged(edit: Callable[[bytes], bytes]) -> Frames:
-    """A PAD whose body was edited after it was sealed."""
+    """A PAD whose body is edited after sealing."""
     return lambda peer: lp(edit(peer.sending.seal(_PADDING)))
 
 
@@ -110,24 +110,24 @@ _BAD_RECORDS: dict[str, tuple[str, Frames]] = {
     "replayed": ("A record twice", lambda peer: record(peer, PAD) * 2),
     "reordered": ("Two records in the wrong order", _swapped),
     "dropped": ("A record is missing", _second_only),
-    "reflected": ("The peer's own last record comes back, or its ABOUT does", _last_received),
+    "reflected": ("The peer's own last record, or its ABOUT, is reflected", _last_received),
     "of-another-session": ("A record under another session's key", lambda peer: _pad(foreign_half(peer))),
     "under-peers-key": ("A record under the other direction's key", lambda peer: _pad(peer.half(peer.receiving.ts))),
     "under-handshake-key": (
         "A record under the handshake's key",
         lambda peer: _pad(peer.half(_own_handshake_secret(peer)), 1),
     ),
-    "key-not-moved": ("REKEY, and a record under the old key", lambda peer: record(peer, REKEY) + record(peer, PAD)),
-    "key-moved-early": ("A record under the next key, without REKEY", lambda peer: _pad(_next_half(peer))),
+    "key-not-moved": ("A record under the old key after REKEY", lambda peer: record(peer, REKEY) + record(peer, PAD)),
+    "key-moved-early": ("A record under the next key without REKEY", lambda peer: _pad(_next_half(peer))),
     "number-goes-on": (
-        "REKEY, and the number goes on",
+        "REKEY without resetting seq",
         lambda peer: record(peer, REKEY) + _pad(_next_half(peer), peer.sending.seq),
     ),
 }
 
 
 def _token(data: bytes, off: int = 0, timestamp: int = 0) -> Frames:
-    """A Fernet record of ``data``, its number wrong by ``off``."""
+    """A Fernet record of ``data`` with a seq that is off by ``off``."""
 
     def frames(peer: Peer) -> bytes:
         numbered = (peer.sending.seq + off).to_bytes(8, "big") + data
@@ -137,7 +137,7 @@ def _token(data: bytes, off: int = 0, timestamp: int = 0) -> Frames:
 
 
 def _other_alphabet(peer: Peer) -> bytes:
-    """The same bytes with + and / for - and _; a token without any of them is not worth sending."""
+    """A record in standard base64, with + and / instead of - and _; sealed again until it contains one of them."""
     seq = peer.sending.seq
     while True:
         peer.sending.seq = seq
@@ -149,10 +149,10 @@ def _other_alphabet(peer: Peer) -> bytes:
 
 _BAD_TOKENS: dict[str, tuple[str, Frames]] = {
     "timestamp": ("A token with a timestamp", _token(_PADDING, timestamp=1)),
-    "number": ("A token under the right key with the next number", _token(_PADDING, off=1)),
-    "alphabet": ("A token in base64's other alphabet", _other_alphabet),
-    "plaintext-511": ("A token as long as any, with 511 bytes in it", _token(_PADDING[:-1])),
-    "plaintext-513": ("A token as long as any, with 513 bytes in it", _token(_PADDING + b"\x00")),
+    "number": ("A token with the wrong seq", _token(_PADDING, off=1)),
+    "alphabet": ("A token in standard base64", _other_alphabet),
+    "plaintext-511": ("A token of the right length with 511 bytes of plaintext", _token(_PADDING[:-1])),
+    "plaintext-513": ("A token of the right length with 513 bytes of plaintext", _token(_PADDING + b"\x00")),
 }
 
 _BAD_GOODBYES = {

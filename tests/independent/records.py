@@ -1,4 +1,4 @@
-"""Sections 8 and 9: one direction's records, and its ratchet."""
+"""Sections 8 and 9: the records of one direction and its key ratchet."""
 
 import base64
 import hmac
@@ -21,7 +21,7 @@ PAD, PROOF, SAY, REPLY, REKEY, GOODBYE, FAULT, CANCEL, NEW, ABOUT = range(10)
 PLAINTEXT = 512
 HEAD = 3  # u8 type, u16 n
 LONGEST_PAYLOAD = PLAINTEXT - HEAD
-SENDER_LIMIT = 2**14  # REKEY has a number below this
+SENDER_LIMIT = 2**14  # a REKEY's seq is below this
 RECEIVER_LIMIT = 2**16
 KEY_LIFETIME = 15 * 60.0  # seconds
 BUCKET = 8.0
@@ -42,7 +42,7 @@ def read_plaintext(data: bytes) -> tuple[int, bytes]:
 
 
 class Half:
-    """One traffic secret at a time: ``ts``, and the number of the next record under it."""
+    """One direction: the current traffic secret ``ts``, and the seq of the next record under it."""
 
     def __init__(self, suite: str, ts: bytes, randomness: Callable[[int], bytes]) -> None:
         self.suite = suite
@@ -55,13 +55,13 @@ class Half:
 
     @property
     def needs_rekey(self) -> bool:
-        """Whether a sender's next record has to be REKEY."""
+        """Whether the sender's next record has to be REKEY."""
         if self._first_sealed is not None and time.monotonic() - self._first_sealed > KEY_LIFETIME:
             return True
         return self.seq >= SENDER_LIMIT - 1
 
     def step(self) -> None:
-        """To ts[i+1]: after sealing or opening REKEY."""
+        """Continue with ts[i+1], after sealing or opening REKEY."""
         self.ts = next_traffic_secret(self.ts)
         self.seq = 0
         self._first_sealed = None
@@ -75,7 +75,7 @@ class Half:
         self._tokens -= 1
 
     def seal(self, data: bytes) -> bytes:
-        """The body of the frame with ``data`` as its plaintext."""
+        """The body of the next record with plaintext ``data``."""
         if self._first_sealed is None:
             self._first_sealed = time.monotonic()
         if self.suite == PQ:
@@ -97,7 +97,7 @@ class Half:
         else:
             numbered = fernet_open(traffic_key(self.ts), body)
             if numbered[:8] != self.seq.to_bytes(8, "big"):
-                raise AbortError("record", "number")
+                raise AbortError("record", "seq")
             data = numbered[8:]
         self.seq += 1
         return data

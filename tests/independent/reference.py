@@ -1,4 +1,4 @@
-"""The reference peers as the ones under test: what they make of a peer's faults."""
+"""The reference peers as peers under test."""
 
 import socket
 import threading
@@ -34,11 +34,11 @@ SERVER_SETTINGS = ServerSettings(
     {sshsig.blob(ENVIRONMENT.user_key): "alice"},
 )
 CLIENT_SETTINGS = ClientSettings(ENVIRONMENT.name, sshsig.blob(ENVIRONMENT.host_key), user_key=ENVIRONMENT.user_key)
-_SHORT = 0.2  # seconds, for the faults that are silence
+_SHORT = 0.2  # seconds, timeouts for faults that consist of silence
 
 
 class Running:
-    """A peer at work in a thread of its own; ``category`` says how it ended, None if in order."""
+    """A peer that runs in a thread; ``category`` is that of its abort, None if there was none."""
 
     def __init__(self, sock: socket.socket, work: Callable[[], None]) -> None:
         self.category: str | None = None
@@ -62,7 +62,7 @@ class Running:
 
 
 def run_server(sock: socket.socket, fault: Fault, suite: str) -> Running:
-    """A server under test for a client's fault; it echoes."""
+    """A server under test for a client's fault; it replies in upper case."""
     settings = replace(SERVER_SETTINGS, hello_timeout=_SHORT, proof_timeout=_SHORT) if fault.slow else SERVER_SETTINGS
     if fault.setting == OTHER_SUITE_ONLY:
         settings = replace(settings, suites=tuple(other for other in SUITES if other != suite))
@@ -78,7 +78,7 @@ def run_server(sock: socket.socket, fault: Fault, suite: str) -> Running:
 
 
 def run_client(sock: socket.socket, fault: Fault, suite: str) -> Running:
-    """A client under test for a server's fault; it says what the fault needs."""
+    """A client under test for a server's fault; it sends the messages that the fault needs."""
     settings = replace(CLIENT_SETTINGS, suite=suite, key_pair=rsa_key_pair() if suite == RSA else None)
     if fault.setting == HOST_KEY_UNKNOWN:
         settings = replace(settings, known_host=None)

@@ -1,4 +1,4 @@
-"""Sections 0, 4 and 5: hashes, the transcript and every key."""
+"""Sections 0, 4 and 5: hashes, the transcript and all keys."""
 
 import hashlib
 import hmac
@@ -48,7 +48,7 @@ def seal_info(h1: bytes, ns: bytes) -> bytes:
 
 
 class Transcript:
-    """Section 4. ``h[i]`` exists once what it covers was sent or received."""
+    """Section 4. ``h[i]`` exists once everything it covers was sent or received."""
 
     def __init__(self, suite: str) -> None:
         self.h = [sha256(b"securechat/1\x00" + suite.encode())]

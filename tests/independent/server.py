@@ -1,4 +1,4 @@
-"""The server of one connection, step by step in the order of section 3, with section 7's checks."""
+"""The server of one connection, in the order of section 3, with the checks of section 7."""
 
 import os
 import socket
@@ -31,12 +31,12 @@ class ServerSettings:
 
     host_key: Ed25519PrivateKey
     names: frozenset[str]
-    authorized: Mapping[bytes, str] = field(default_factory=dict)  # key blob -> user, as ABOUT tells
+    authorized: Mapping[bytes, str] = field(default_factory=dict)  # key blob -> user name for ABOUT
     client_auth: int = CLIENT_KEY_OPTIONAL
     suites: tuple[str, ...] = SUITES
     hello_timeout: float = 5.0
     proof_timeout: float = 30.0
-    sealed: bytes | None = None  # injected, with the secret by ``randomness``, to replay a vector
+    sealed: bytes | None = None  # injected to replay a vector; ``randomness`` then provides the secret
 
 
 class Server(Peer):
@@ -128,7 +128,7 @@ class Server(Peer):
             self.send(REPLY, number, at == len(chunks) - 1, chunk)
 
     def serve(self, robot: Callable[[str], str]) -> None:
-        """Answer until the client says GOODBYE. A CANCEL comes too late always: the reply has ended."""
+        """Reply until the client sends GOODBYE. A CANCEL always comes too late: the reply has already ended."""
         while True:
             kind, _, text = self.receive()
             if text is not None:
@@ -137,7 +137,7 @@ class Server(Peer):
                 return self.leave()
 
     def _check_user(self, proof: ClientProof) -> None:
-        """Section 7: in authorized_keys, and client_auth satisfied."""
+        """Section 7: the key is authorized, and client_auth is satisfied."""
         if proof.user_key and proof.user_key not in self.settings.authorized:
             raise AbortError("user-key", "not authorized")
         if self.settings.client_auth == CLIENT_KEY_REQUIRED and not proof.user_key:

@@ -1,4 +1,4 @@
-"""Faults of one side's own records: messages, ids and turns."""
+"""Faults specific to one side: messages, ids and order."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +10,7 @@ from tests.independent.pack import Value, pack
 from tests.independent.peer import CHUNK, Peer
 from tests.independent.records import ABOUT, CANCEL, FAULT, NEW, REPLY, SAY
 
-Row = tuple[tuple[int, bytes], ...]  # records: type and payload
+Row = tuple[tuple[int, bytes], ...]  # type and payload of each record
 
 _NOT_UTF8 = {
     "byte": b"a\xffb",
@@ -28,58 +28,58 @@ def client_session_faults() -> Iterator[Fault]:
     for name, category, sentence, row in (
         ("say-id-0", "order", "The first SAY has id 0", _row(SAY, (0, True, b"x"))),
         ("say-id-2", "order", "The first SAY has id 2", _row(SAY, (2, True, b"x"))),
-        ("say-id-2-64", "order", "The first SAY has the greatest id", _row(SAY, (2**64 - 1, True, b"x"))),
+        ("say-id-2-64", "order", "The first SAY has the largest id", _row(SAY, (2**64 - 1, True, b"x"))),
         ("say-mixed", "order", "Chunks of two messages mixed", _row(SAY, (1, False, b"x"), (2, True, b"y"))),
         ("new-within-say", "order", "NEW within a message", (*_row(SAY, (1, False, b"x")), (NEW, b""))),
-        ("cancel-never-said", "order", "CANCEL of an id never said", _row(CANCEL, (1,))),
+        ("cancel-never-said", "order", "CANCEL of an unknown id", _row(CANCEL, (1,))),
         ("cancel-0", "order", "CANCEL of id 0", _row(CANCEL, (0,))),
-        ("cancel-two-fields", "malformed", "A CANCEL of two ids", _row(CANCEL, (1, 2))),
-        ("cancel-empty", "malformed", "A CANCEL of nothing", ((CANCEL, b""),)),
-        ("cancel-text", "malformed", "A CANCEL of no number", _row(CANCEL, ("1",))),
-        ("sends-reply", "order", "A client's REPLY", _row(REPLY, (1, True, b"x"))),
-        ("sends-fault", "order", "A client's FAULT", _row(FAULT, (1, 1))),
-        ("sends-about", "order", "A client's ABOUT", _row(ABOUT, ("", "", ""))),
+        ("cancel-two-fields", "malformed", "CANCEL with two ids", _row(CANCEL, (1, 2))),
+        ("cancel-empty", "malformed", "CANCEL without payload", ((CANCEL, b""),)),
+        ("cancel-text", "malformed", "CANCEL with a text id", _row(CANCEL, ("1",))),
+        ("sends-reply", "order", "REPLY by a client", _row(REPLY, (1, True, b"x"))),
+        ("sends-fault", "order", "FAULT by a client", _row(FAULT, (1, 1))),
+        ("sends-about", "order", "ABOUT by a client", _row(ABOUT, ("", "", ""))),
     ):
         yield fault(f"client-{name}", category, sentence, act=partial(_send, row))
     twice = _row(SAY, (1, True, b"x"), (1, True, b"y"))
-    yield fault("client-say-id-twice", "order", "Two messages of id 1", act=partial(_send, twice), answered=True)
+    yield fault("client-say-id-twice", "order", "Two messages with id 1", act=partial(_send, twice), answered=True)
     skipped = _row(SAY, (1, True, b"x"), (3, True, b"y"))
-    yield fault("client-say-id-skipped", "order", "Ids 1 and 3", act=partial(_send, skipped), answered=True)
+    yield fault("client-say-id-skipped", "order", "Id 2 is skipped", act=partial(_send, skipped), answered=True)
 
 
 def server_session_faults() -> Iterator[Fault]:
     fault = partial(Fault, role="server", step="session")
     yield from _bad_messages("server", REPLY, 1)
     for says, name, category, sentence, row in (
-        (0, "reply-never-said", "order", "A REPLY though nothing was said", _row(REPLY, (1, True, b"x"))),
-        (0, "fault-never-said", "order", "A FAULT though nothing was said", _row(FAULT, (1, 1))),
-        (1, "reply-0", "order", "A REPLY to id 0", _row(REPLY, (0, True, b"x"))),
-        (1, "reply-2", "order", "A REPLY to an id still to come", _row(REPLY, (2, True, b"x"))),
-        (1, "reply-twice", "order", "Two REPLYs to one SAY", _row(REPLY, (1, True, b"x"), (1, True, b"y"))),
+        (0, "reply-never-said", "order", "REPLY although no message was sent", _row(REPLY, (1, True, b"x"))),
+        (0, "fault-never-said", "order", "FAULT although no message was sent", _row(FAULT, (1, 1))),
+        (1, "reply-0", "order", "REPLY to id 0", _row(REPLY, (0, True, b"x"))),
+        (1, "reply-2", "order", "REPLY to a future id", _row(REPLY, (2, True, b"x"))),
+        (1, "reply-twice", "order", "Two replies to one message", _row(REPLY, (1, True, b"x"), (1, True, b"y"))),
         (
             1,
             "fault-after-reply",
             "order",
-            "FAULT after the reply's end",
+            "FAULT after the end of the reply",
             _row(REPLY, (1, True, b"x")) + _row(FAULT, (1, 9)),
         ),
         (1, "reply-after-fault", "order", "REPLY after FAULT", _row(FAULT, (1, 9)) + _row(REPLY, (1, True, b"x"))),
         (1, "fault-twice", "order", "FAULT twice", _row(FAULT, (1, 9), (1, 9))),
-        (2, "reply-out-of-order", "order", "The second reply first", _row(REPLY, (2, True, b"x"))),
+        (2, "reply-out-of-order", "order", "Replies in the wrong order", _row(REPLY, (2, True, b"x"))),
         (2, "reply-mixed", "order", "Chunks of two replies mixed", _row(REPLY, (1, False, b"x"), (2, False, b"y"))),
-        (1, "fault-two-fields-more", "malformed", "A FAULT of four fields", _row(FAULT, (1, 1, 1, 1))),
-        (1, "fault-one-field", "malformed", "A FAULT without code", _row(FAULT, (1,))),
-        (1, "fault-text", "malformed", "A FAULT in words", _row(FAULT, (1, "down"))),
-        (0, "sends-say", "order", "A server's SAY", _row(SAY, (1, True, b"x"))),
-        (0, "sends-cancel", "order", "A server's CANCEL", _row(CANCEL, (1,))),
-        (1, "sends-cancel-said", "order", "A server's CANCEL of what was said", _row(CANCEL, (1,))),
-        (0, "sends-new", "order", "A server's NEW", ((NEW, b""),)),
+        (1, "fault-two-fields-more", "malformed", "FAULT with four fields", _row(FAULT, (1, 1, 1, 1))),
+        (1, "fault-one-field", "malformed", "FAULT without a code", _row(FAULT, (1,))),
+        (1, "fault-text", "malformed", "FAULT with a text code", _row(FAULT, (1, "down"))),
+        (0, "sends-say", "order", "SAY by a server", _row(SAY, (1, True, b"x"))),
+        (0, "sends-cancel", "order", "CANCEL by a server", _row(CANCEL, (1,))),
+        (1, "sends-cancel-said", "order", "CANCEL by a server after a message", _row(CANCEL, (1,))),
+        (0, "sends-new", "order", "NEW by a server", ((NEW, b""),)),
         (0, "about-twice", "order", "ABOUT again", _row(ABOUT, ("", "", ""))),
     ):
         yield fault(f"server-{name}", category, sentence, act=partial(_send, row), says=says)
     for code in (0, 10, 2**32):
         act = partial(_send, _row(FAULT, (1, code)))
-        what = f"A FAULT of code {code}"
+        what = f"FAULT with code {code}"
         yield fault(f"server-fault-code-{code}", "malformed", what, act=act, says=1, or_else=("order",))
     first = partial(Fault, role="server", step="client proof", category="malformed")
     for name, sentence, payload in (
@@ -87,13 +87,13 @@ def server_session_faults() -> Iterator[Fault]:
         ("long-utf8", "A string of 33 characters and 66 bytes", pack(("", "é" * 33, ""))),
         ("two-fields", "Two fields", pack(("", ""))),
         ("four-fields", "Four fields", pack(("", "", "", ""))),
-        ("bin", "A field that is no text", pack((b"", "", ""))),
+        ("bin", "A field that is not str", pack((b"", "", ""))),
         ("not-utf8", "A string that is not UTF-8", b"\x93\xa1\xff\xa0\xa0"),
-        ("str8", "A length beside the head", b"\x93\xd9\x00\xa0\xa0"),
+        ("str8", "A field as str 8", b"\x93\xd9\x00\xa0\xa0"),
         ("empty", "No payload", b""),
     ):
         act = partial(_send, ((ABOUT, payload),))
-        yield first(f"server-about-{name}", sentence=f"ABOUT is wrong: {sentence}", act=act)
+        yield first(f"server-about-{name}", sentence=f"Invalid ABOUT: {sentence}", act=act)
     reply = _row(REPLY, (1, False, b"half a "))
     yield fault(
         "server-cut-in-reply", "cut", "The stream ends within a reply", act=partial(_send_and_end, reply), says=1
@@ -101,7 +101,7 @@ def server_session_faults() -> Iterator[Fault]:
 
 
 def _bad_messages(role: str, kind: int, says: int) -> Iterator[Fault]:
-    """What SAY and REPLY can have wrong alike; in each case the id is the one whose turn it is."""
+    """Faults of both SAY and REPLY; the id is always the expected one."""
     word = "say" if kind == SAY else "reply"
     fault = partial(Fault, role=role, step="session", says=says)
     for name, payload in (
@@ -126,17 +126,17 @@ def _bad_messages(role: str, kind: int, says: int) -> Iterator[Fault]:
         ("trailing", pack((1, True, b"x")) + b"\xc0"),
     ):
         act = partial(_send, ((kind, payload),))
-        yield fault(f"{role}-{word}-{name}", "malformed", f"A {word.upper()} is wrong: {name}", act=act)
+        yield fault(f"{role}-{word}-{name}", "malformed", f"An invalid {word.upper()}: {name}", act=act)
     for name, text in _NOT_UTF8.items():
         act = partial(_send, _row(kind, (1, True, text)))
         yield fault(f"{role}-{word}-not-utf8-{name}", "message", f"A message is not UTF-8: {name}", act=act)
     split = partial(_send, _row(kind, (1, False, b"\xe4\xbd"), (1, True, b"x")))
-    yield fault(f"{role}-{word}-not-utf8-split", "message", "A character is begun and not ended", act=split)
+    yield fault(f"{role}-{word}-not-utf8-split", "message", "A chunk ends in an incomplete character", act=split)
     full = LONGEST_MESSAGE // CHUNK * ((1, False, b"x" * CHUNK),)
     left = LONGEST_MESSAGE % CHUNK + 1
     for name, last in (("whole", True), ("endless", False)):
         act = partial(_send, _row(kind, *full, (1, last, b"x" * left)))
-        yield fault(f"{role}-{word}-too-long-{name}", "message", "A message of 32 KiB and a byte", act=act)
+        yield fault(f"{role}-{word}-too-long-{name}", "message", "A message of 32 KiB and one byte", act=act)
 
 
 def _row(kind: int, *payloads: Value) -> Row:

@@ -1,4 +1,4 @@
-"""Sections 3 and 6: keys as SSH writes them, and signatures as ``ssh-keygen -Y`` makes them."""
+"""Sections 3 and 6: keys in SSH wire format, and SSHSIG signatures as of ``ssh-keygen -Y``."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ CLIENT = "securechat-v1-client"
 _PREFIX = lp(b"ssh-ed25519") + (32).to_bytes(4, "big")
 _ORDER = 2**252 + 27742317777372353535851937790883648493  # L of RFC 8032
 
-# Section 3: all points of small order, in every encoding that loads
+# Section 3: all points of small order, in all encodings that OpenSSL loads
 SMALL_ORDER = frozenset(
     bytes.fromhex(text)
     for text in (
@@ -36,12 +36,12 @@ SMALL_ORDER = frozenset(
 
 
 def blob(key: Ed25519PrivateKey) -> bytes:
-    """The wire form of the public half: 51 bytes."""
+    """The public key in SSH wire format, 51 bytes."""
     return _PREFIX + key.public_key().public_bytes_raw()
 
 
 def acceptable(key_blob: bytes) -> bool:
-    """Whether these are the 51 bytes of an ssh-ed25519 key that is no small-order point."""
+    """Whether this is an ssh-ed25519 key of 51 bytes that is not a small-order point."""
     point = key_blob[len(_PREFIX) :]
     return key_blob.startswith(_PREFIX) and len(point) == 32 and point not in SMALL_ORDER
 
@@ -56,13 +56,13 @@ def sign(key: Ed25519PrivateKey, namespace: str, message: bytes) -> bytes:
 
 
 def verifies(key_blob: bytes, namespace: str, message: bytes, signature: bytes) -> bool:
-    """Whether an ``acceptable`` key made this signature; S has to be below L."""
+    """Whether this is a valid signature by an ``acceptable`` key; S has to be below L."""
     if not acceptable(key_blob) or len(signature) != 64:
         return False
     if int.from_bytes(signature[32:], "little") >= _ORDER:
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key_blob[len(_PREFIX) :]).verify(signature, signed_data(namespace, message))
-    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point
+    except (InvalidSignature, ValueError):  # ValueError: not a point
         return False
     return True

@@ -1,4 +1,4 @@
-"""Section 2 and the key transport of section 3: a fresh key pair, what ``pub`` has to look like, seal and open."""
+"""Section 2 and the key transport of section 3: key pairs, checks of ``pub``, seal and open."""
 
 from collections.abc import Callable
 from functools import cache
@@ -21,22 +21,22 @@ RECORD_FRAME = {PQ: 528, RSA: 780}  # section 1
 _PUB = {PQ: hpke.PUBLIC, RSA: 294}
 _SEALED = {PQ: hpke.SEALED, RSA: 256}
 
-# A SubjectPublicKeyInfo of 2048 bits with e = 65537 is these bytes, n, and these.
+# A SubjectPublicKeyInfo of 2048 bits with e = 65537 consists of these bytes, n, and these bytes.
 SPKI_BEFORE_N = bytes.fromhex("30820122300d06092a864886f70d01010105000382010f003082010a0282010100")
 SPKI_AFTER_N = bytes.fromhex("0203010001")
 
 
 class KeyPair(Protocol):
-    """Made for one Hello."""
+    """The key pair of one Hello."""
 
     @property
     def pub(self) -> bytes: ...
 
     def private(self) -> dict[str, str]:
-        """Its secrets in hex, for the trace."""
+        """The private key in hex, for the trace."""
 
     def open(self, sealed: bytes, info: bytes) -> bytes | None:
-        """None if it does not open."""
+        """The secret, or None if ``sealed`` does not open."""
 
 
 class PqKeyPair:
@@ -76,7 +76,7 @@ class RsaKeyPair:
 
 
 def make_key_pair(suite: str, randomness: Callable[[int], bytes]) -> KeyPair:
-    """``randomness`` decides suite PQ's pair; RSA's comes from the library, so inject the pair itself."""
+    """Generate a key pair. ``randomness`` determines only that of suite PQ; an RSA key pair can be injected instead."""
     if suite == PQ:
         return PqKeyPair(randomness(64), randomness(32))
     return RsaKeyPair(rsa.generate_private_key(65537, 2048))
@@ -84,7 +84,7 @@ def make_key_pair(suite: str, randomness: Callable[[int], bytes]) -> KeyPair:
 
 @cache
 def rsa_key_pair() -> KeyPair:
-    """The same one every time, where only speed matters: a new one takes a tenth of a second."""
+    """A cached key pair, for speed: generating one takes a tenth of a second."""
     return make_key_pair(RSA, bytes)
 
 

@@ -1,4 +1,4 @@
-"""Everything that a handshake computed and every record that was sealed or opened, ready to become JSON vectors."""
+"""All values of a handshake and all records sealed or opened, for JSON test vectors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from tests.independent.schedule import HandshakeKeys, SessionKeys, Transcript, t
 
 @dataclass(frozen=True)
 class Record:
-    """One record and where it stood."""
+    """One record with its traffic secret and seq."""
 
     side: str
     ts: bytes
@@ -32,7 +32,7 @@ class Record:
 
 @dataclass
 class Trace:
-    """Filled while the handshake goes on; ``values`` are named as in the specification."""
+    """Filled during the handshake; ``values`` are named as in the specification."""
 
     values: dict[str, str] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""``python -m tests.independent.vectors`` writes tests/vectors/*.json: a session for each suite and kind of client."""
+"""``python -m tests.independent.vectors`` writes tests/vectors/*.json: one session per suite and kind of client."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ TEXTS = ("你好", "x" * 1200, "")
 
 
 def talk(client: Client) -> None:
-    """Three messages, a rekey each way between them, and one record of each other kind that a client may send."""
+    """Send three messages with a REKEY after each, and one record of each other type that a client may send."""
     for text in TEXTS:
         client.say(text)
         assert client.wait_for_reply() == text
@@ -27,7 +27,7 @@ def talk(client: Client) -> None:
 
 
 def serve(server: Server) -> None:
-    """An echo that rekeys after each message."""
+    """Echo all messages."""
     server.serve(lambda text: text)
 
 

@@ -1,4 +1,4 @@
-"""``python -m securechat.client`` as a user runs it: a process of its own, real daemons, pipes and a real terminal."""
+"""``python -m securechat.client`` as a process, with real daemons, pipes and a pseudo-terminal."""
 
 import socket
 import subprocess
@@ -22,13 +22,13 @@ from tests.harness.terminal import READY, Terminal
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
 TIMEOUT = 30  # seconds for a run of the client
-BROKEN = "the robot's answer could not be understood; try again, or tell the server's operator"
-LATE = "the robot took too long; try again"
-TOO_LONG = "the reply, or the conversation, is too long for the robot; say less, or start afresh"
-REFUSED = "the robot refused; say it in another way, and if it refuses everything, tell the server's operator"
-BUSY = "the robot has too much to do, or its quota is used up; try again later"
-CUT = "the reply is cut here: "
-FAULTS = (  # what tests.harness.openai_peer is told to do, what is shown of the reply, and the sentence
+BROKEN = "invalid response from the robot; try again, or contact the server's operator"
+LATE = "the robot timed out; try again"
+TOO_LONG = "the reply or the conversation is too long for the robot; shorten the message, or start a new conversation"
+REFUSED = "the robot refused the message; rephrase it, or contact the server's operator if this persists"
+BUSY = "the robot is overloaded, or its quota is exhausted; try again later"
+CUT = "the reply is incomplete: "
+FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the reply, and the error
     ("cut", "Hello\n", CUT + BROKEN),
     ("abort", "Hel\n", CUT + BROKEN),
     ("hello", "hello \n", ""),
@@ -43,7 +43,7 @@ FAULTS = (  # what tests.harness.openai_peer is told to do, what is shown of the
     ("filter", "Hel\n", CUT + REFUSED),
     ("too long", "", TOO_LONG),
     ("length only", "", TOO_LONG),
-    ("length", "Hel\n[The reply ends here: it may not be longer. You can ask to go on.]\n", ""),
+    ("length", "Hel\n[The reply has reached its maximum length. You can ask the robot to continue.]\n", ""),
     ("garbage in stream", "", BROKEN),
     ("line", "", BROKEN),
     ("hello", "hello \n", ""),
@@ -58,7 +58,7 @@ Step = tuple[str, str | Callable[[], object]]  # words on a terminal, and the ke
 
 
 class ProgramTestCase(TestCase):
-    """A daemon with a robot, and runs of the client against it."""
+    """A daemon with a robot, and runs of the client."""
 
     timeout = 90
 
@@ -69,7 +69,7 @@ class ProgramTestCase(TestCase):
         return await daemon.started()
 
     async def run_client(self, *arguments: str | Path, stdin: bytes = b"", **environ: str) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
+        """Run the client: exit code, standard output and standard error."""
 
         def run() -> "subprocess.CompletedProcess[bytes]":
             return subprocess.run(
@@ -89,25 +89,25 @@ class ProgramTestCase(TestCase):
         return [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts), "--accept-new"]
 
     async def assertEnds(self, code: int, words: str, *arguments: str | Path, stdin: bytes = b"") -> None:
-        """The client ends with this code, no output, and these words in the last line of its errors."""
+        """The client exits with this code, writes no output, and its last error contains these words."""
         status, output, errors = await self.run_client(*arguments, stdin=stdin)
         self.assertEqual((status, output), (code, ""), errors)
         self.assertIn(words, errors.splitlines()[-1])
 
 
 class BatchTests(ProgramTestCase):
-    """Without a terminal."""
+    """The client without a terminal."""
 
     async def test_messages(self) -> None:
-        """Each -m is answered in its turn, replies alone on standard output, the steps on standard error."""
+        """Each -m is answered in order; standard output has the replies only, standard error the steps."""
         daemon = await self.start()
         status, output, errors = await self.run_client(*self.to(daemon), "-m", "one", "-m", "two\nlines\n", "-m", "三")
         self.assertEqual((status, output), (0, "one\ntwo\nlines\n三\n"))
         self.assertIn("sent the public key with its SHA-256", errors)
-        self.assertIn(f"the server proved that it has the key {daemon.fingerprint}", errors)
+        self.assertIn(f"verified the server's host key {daemon.fingerprint}", errors)
 
     async def test_pipe(self) -> None:
-        """A pipe is read line by line; empty lines are passed over, and a last line needs no end."""
+        """Each line of a pipe is a message; empty lines are skipped, and the last line needs no newline."""
         daemon = await self.start()
         lines = b"".join(b"line %d\n" % number for number in range(100))
         status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
@@ -115,39 +115,39 @@ class BatchTests(ProgramTestCase):
         self.assertEqual((await self.run_client(*self.to(daemon)))[:2], (0, ""))
 
     async def test_bothSuites(self) -> None:
-        """The seed's own suite works as well."""
+        """Suite RSA works as well as suite PQ."""
         daemon = await self.start()
         status, output, errors = await self.run_client(*self.to(daemon), "--suite", "rsa2048-fernet", "-m", "hi")
         self.assertEqual((status, output), (0, "hi\n"))
-        self.assertIn("made a key pair (rsa2048-fernet)", errors)
+        self.assertIn("generated a key pair (rsa2048-fernet)", errors)
 
     async def test_lines(self) -> None:
-        """A line that is no message is named; what was said before it is answered all the same."""
+        """An invalid line is reported with its number, after the earlier lines were answered."""
         daemon = await self.start()
-        for line, words in ((b"x" * 33_000, "line 2: a message has at most"), (b"\xff", "line 2: not text in UTF-8")):
+        for line, words in ((b"x" * 33_000, "line 2: message exceeds"), (b"\xff", "line 2: not valid UTF-8")):
             status, output, errors = await self.run_client(*self.to(daemon), stdin=b"ok\n" + line + b"\nnever\n")
             self.assertEqual((status, output), (2, "ok\n"))
             self.assertIn(words, errors)
 
     async def test_controlCharacters(self) -> None:
-        """Nothing in a reply moves the reader's cursor."""
+        """Control characters in a reply are replaced."""
         daemon = await self.start()
         text = "\x1b[2J\u202eevil\x9b\x07\tfine"
         _status, output, _errors = await self.run_client(*self.to(daemon), "-m", text)
         self.assertEqual(output, "\ufffd[2J\ufffdevil\ufffd\ufffd\tfine\n")
 
     async def test_faults(self) -> None:
-        """A fault is a sentence, the rest goes on, and the exit code tells."""
+        """A fault is reported, the next message is answered, and the exit code is 5."""
         port = reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         url = f"url=http://127.0.0.1:{port.getHost().port}{PATH}"
         daemon = await self.start("--robot", "turing", "-R", url, SECURECHAT_ROBOT_KEY=KEY)
         status, output, errors = await self.run_client(*self.to(daemon), "-m", "4602", "-m", "hello")
         self.assertEqual((status, output), (5, "hello\n"))
-        self.assertIn("too long for the robot; say less, or start afresh", errors)
+        self.assertIn(TOO_LONG, errors)
 
     async def test_everyFaultOfARobot(self) -> None:
-        """What a server of language models does wrong, one after the other, and what the user reads of it."""
+        """Every failure of a language model's server is reported with its own description."""
         peer = OpenAIPeer(reactor)
         port = reactor.listenTCP(0, peer, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -162,18 +162,18 @@ class BatchTests(ProgramTestCase):
         await port.stopListening()
         status, output, errors = await self.run_client(*self.to(await self.start(*robot)), "-m", "anything")
         self.assertEqual((status, output), (5, ""))
-        self.assertIn("securechat: the robot cannot be reached; try again in a while\n", errors)
+        self.assertIn("securechat: the robot is unreachable; try again later\n", errors)
 
     async def test_chinese(self) -> None:
-        """In a Chinese locale it speaks Chinese."""
+        """In a Chinese locale, messages are in Chinese."""
         daemon = await self.start()
         _status, _output, errors = await self.run_client(
             *self.to(daemon), "-m", "hi", LANGUAGE="zh_CN", LC_ALL="C.UTF-8"
         )
         self.assertIn("已发送公钥及其 SHA-256", errors)
 
-    async def test_outputThatIsGone(self) -> None:
-        """A full disk is said, a reader that left is not, and neither is a traceback."""
+    async def test_outputErrors(self) -> None:
+        """A full disk is reported, a closed pipe is not, and neither causes a traceback."""
         daemon = await self.start()
         command = [sys.executable, "-m", "securechat.client", *self.to(daemon), "-m", "hi"]
 
@@ -194,21 +194,21 @@ class BatchTests(ProgramTestCase):
 
 
 class ConnectionTests(ProgramTestCase):
-    """Servers that are not there, or are none."""
+    """Servers that cannot be reached or speak another protocol."""
 
-    async def test_nobodyThere(self) -> None:
-        """Refused connections and unknown hosts are told apart."""
+    async def test_unreachable(self) -> None:
+        """Refused connections and unknown hosts are reported differently."""
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
         await self.assertEnds(3, "connection refused", f"127.0.0.1:{port}", "-m", "x")
-        await self.assertEnds(3, "host not found", "name.invalid", "-m", "x")
+        await self.assertEnds(3, "could not resolve hostname", "name.invalid", "-m", "x")
 
-    async def test_anotherServer(self) -> None:
-        """What speaks something else, or hangs up, is no server of ours."""
+    async def test_otherProtocols(self) -> None:
+        """A server that speaks another protocol, or closes the connection, is reported."""
         for answer, words in (
             (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak securechat/1"),
-            (b"", "before it had proved"),
+            (b"", "during the handshake"),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
             listener.settimeout(TIMEOUT)
@@ -226,7 +226,7 @@ class ConnectionTests(ProgramTestCase):
             await self.assertEnds(3, words, f"127.0.0.1:{port}", "--known-hosts", known_hosts, "-m", "x")
 
     async def test_usage(self) -> None:
-        """Wrong options, keys that are none and known hosts that cannot be read."""
+        """Invalid options, key files and known_hosts files are reported in one line."""
         bad = Path(self.mktemp()).absolute()
         bad.write_text("nonsense\n")
         bad.chmod(0o600)
@@ -234,7 +234,7 @@ class ConnectionTests(ProgramTestCase):
             ("see securechat --help", "--nonsense"),
             ("[ADDRESS]:PORT", "a:b:c"),
             ("[ADDRESS]:PORT", "host:0"),
-            ("unknown suite", "--suite", "rot13"),
+            ("--suite rot13: expected ", "--suite", "rot13"),
             ("43 characters", "--host-key", "SHA256:x"),
             ("not an Ed25519 private key", "-i", str(bad), "-m", "x"),
             ("No such file", "-i", "/nonexistent", "-m", "x"),
@@ -247,7 +247,7 @@ class ConnectionTests(ProgramTestCase):
             self.assertEqual(len(errors.splitlines()), 1, errors)
 
     async def test_version(self) -> None:
-        """--version and --help go to standard output."""
+        """--version and --help write to standard output."""
         self.assertRegex((await self.run_client("--version"))[1], r"^securechat \d")
         self.assertIn("HOST[:PORT]", (await self.run_client("--help"))[1])
 
@@ -256,32 +256,33 @@ class TrustTests(ProgramTestCase):
     """Host keys and user keys."""
 
     async def test_unknownHost(self) -> None:
-        """Without a terminal an unknown host is refused, with the line that accepts it."""
+        """Without a terminal, an unknown host is rejected, and the error names the option that accepts it."""
         daemon = await self.start()
         there = (f"127.0.0.1:{daemon.port}", "--known-hosts", self.known_hosts, "-m", "hi")
         await self.assertEnds(4, f"--host-key {daemon.fingerprint}", *there)
         self.assertFalse(self.known_hosts.exists())
         status, output, _errors = await self.run_client(*there, "--host-key", daemon.fingerprint)
         self.assertEqual((status, output), (0, "hi\n"))
-        await self.assertEnds(4, "not the one that --host-key asks for", *there, "--host-key", "SHA256:" + "A" * 43)
+        await self.assertEnds(4, "does not match --host-key", *there, "--host-key", "SHA256:" + "A" * 43)
         self.assertEqual((await self.run_client(*there, "--accept-new"))[0], 0)
         self.assertEqual((await self.run_client(*there))[0], 0)
 
     async def test_changedAndRevoked(self) -> None:
-        """A key that changed is refused with line and file, also with --accept-new; a revoked one always."""
+        """A changed host key is rejected, also with --accept-new, and a revoked one also with --host-key."""
         daemon = await self.start()
         there = (f"127.0.0.1:{daemon.port}", "--known-hosts", self.known_hosts, "--accept-new", "-m", "hi")
         other = keys.public_line(USER_KEY.blob)
         self.known_hosts.write_text(f"# mine\n[127.0.0.1]:{daemon.port} {other}\n")
         before = self.known_hosts.read_text()
-        await self.assertEnds(4, f"{self.known_hosts}:2: THE KEY OF [127.0.0.1]:{daemon.port} HAS CHANGED", *there)
+        await self.assertEnds(4, "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!", *there)
+        await self.assertEnds(4, f"remove the offending key in {self.known_hosts}:2", *there)
         self.assertEqual(self.known_hosts.read_text(), before)
         ours = (daemon.state / "ssh_host_ed25519_key.pub").read_text()
         self.known_hosts.write_text(f"@revoked * {ours}")
         await self.assertEnds(4, "revoked", *there, "--host-key", daemon.fingerprint)
 
     async def test_userKeys(self) -> None:
-        """A key that is authorized talks; another is refused, and none is told what to do."""
+        """An authorized key is accepted; another key, no key and a key with a passphrase are reported."""
         path = make_key(Path(self.mktemp()).absolute(), comment="alice")
         team = Path(self.mktemp()).absolute()
         team.write_text(path.with_suffix(".pub").read_text())
@@ -289,23 +290,21 @@ class TrustTests(ProgramTestCase):
         there = [*self.to(daemon), "-m", "hi"]
         status, output, errors = await self.run_client(*there, "-i", path)
         self.assertEqual((status, output), (0, "hi\n"))
-        self.assertIn("proved our own key", errors)
+        self.assertIn("proved possession of the user key", errors)
         stranger = make_key(Path(self.mktemp()).absolute())
-        await self.assertEnds(4, "your key is not in its authorized keys", *there, "-i", stranger)
+        await self.assertEnds(4, "Permission denied", *there, "-i", stranger)
         await self.assertEnds(4, "use -i FILE or --agent", *there)
         locked = make_key(Path(self.mktemp()).absolute(), passphrase="secret")
-        await self.assertEnds(2, "there is no terminal to ask", *there, "-i", locked)
+        await self.assertEnds(2, "no terminal to ask", *there, "-i", locked)
 
     async def test_anotherName(self) -> None:
-        """A server that does not know itself by the name that was dialled refuses, and the user hears of it."""
+        """A server that is not configured for the name that was dialled refuses the client."""
         daemon = await self.start("--robot", "echo", "--name", "[chat.example.org]:8080")
-        await self.assertEnds(
-            4, f"does not know itself by the name [127.0.0.1]:{daemon.port}", *self.to(daemon), "-m", "x"
-        )
+        await self.assertEnds(4, "not configured for this name", *self.to(daemon), "-m", "x")
 
 
 class TerminalTests(ProgramTestCase):
-    """On a real terminal."""
+    """The client on a terminal."""
 
     def talk(self, command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
         """Run a command on a terminal; for each (words, act): wait for the words, then act. Screen and exit status."""
@@ -326,19 +325,19 @@ class TerminalTests(ProgramTestCase):
         return deferToThread(self.talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
 
     async def test_talks(self) -> None:
-        """An unknown host is asked about, and then remembered; one talks at a prompt, and leaves with Ctrl-D."""
+        """An unknown host is confirmed once and then known; the user chats at a prompt and leaves with Ctrl-D."""
         daemon = await self.start()
         there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
         asked: list[Step] = [("(yes/no/", "maybe\r"), ("Please type", "yes\r")]
-        talking: list[Step] = [("/help says", "hello there\r"), ("hello there", "/new\r"), ("afresh", "")]
+        talking: list[Step] = [("/help for", "hello there\r"), ("hello there", "/new\r"), ("Started", "")]
         for first in (asked, []):
             screen, status = await self.run_on_terminal(there, *first, *talking, (READY, CTRL_D))
             self.assertEqual(status, 0, screen)
-            self.assertIn("starts afresh", screen)
+            self.assertIn("Started a new conversation.", screen)
         self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
 
     async def test_refuses(self) -> None:
-        """Who says no to a host key has not connected."""
+        """The client does not connect if the user rejects the host key."""
         daemon = await self.start()
         there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
         screen, status = await self.run_on_terminal(there, ("(yes/no/", "no\r"))
@@ -346,28 +345,28 @@ class TerminalTests(ProgramTestCase):
         self.assertFalse(self.known_hosts.exists())
 
     async def test_dumbTerminal(self) -> None:
-        """A terminal that can do nothing will do."""
+        """The client works on a dumb terminal."""
         daemon = await self.start()
         screen, status = await self.run_on_terminal(
-            self.to(daemon), ("/help says", "hello\r"), ("hello", "/quit\r"), term="dumb"
+            self.to(daemon), ("/help for", "hello\r"), ("hello", "/quit\r"), term="dumb"
         )
         self.assertEqual(status, 0, screen)
 
     async def test_interrupt(self) -> None:
-        """Ctrl-C with nothing to stop leaves with 130."""
+        """Ctrl-C without a pending reply exits with 130."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
-            self.to(daemon), ("/help says", "/new\r"), ("afresh", ""), (READY, CTRL_C)
+            self.to(daemon), ("/help for", "/new\r"), ("Started", ""), (READY, CTRL_C)
         )
         self.assertEqual(status, 130)
 
     async def test_serverStops(self) -> None:
-        """The user hears why the session ended, and gets the terminal back."""
+        """The reason why the session ended is displayed, and the terminal is restored."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
             self.to(daemon),
-            ("/help says", "half a line"),
+            ("/help for", "half a line"),
             ("half a line", daemon.process.terminate),
-            ("the server is being stopped", ""),
+            ("the server is shutting down", ""),
         )
         self.assertEqual(status, 0)

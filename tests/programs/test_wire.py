@@ -133,7 +133,6 @@ class WireTests(TestCase):
             frames = await observer.bucket(seen, frame_size)
             self.assertTrue(is_bucket(frames), frames)
             seen += frames * frame_size
-        assert talk.client is not None
         talk.client.leaveQuietly()
         await talk.end
         for side in observer.client, observer.server:

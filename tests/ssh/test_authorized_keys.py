@@ -1,4 +1,4 @@
-"""Who may talk, in a file that is right or refused."""
+"""authorized_keys files."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -21,12 +21,12 @@ PIECES = [b"\n", b"\0", b"\xff", b"\r", b" ", b"\t", b"#", b"ssh-ed25519", LINE.
 
 
 def load(path: Path) -> AuthorizedKeys:
-    """As the server loads a file."""
+    """Load a file as the server does."""
     return AuthorizedKeys.load(path, max_name=MAX_ABOUT)
 
 
 class AuthorizedKeysTests(SynchronousTestCase):
-    """A file of user keys."""
+    """Loading a file."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -44,56 +44,56 @@ class AuthorizedKeysTests(SynchronousTestCase):
         self.assertIn(words, str(error))
 
     def test_names(self) -> None:
-        """The comment is the user's name; without one it is the fingerprint."""
+        """The comment is the user name, which defaults to the fingerprint."""
         found = self.load(f"# team\n\n{LINE} in Wonderland\r\n{keys.public_line(OTHER.blob)}")
         self.assertEqual(found.user_of(USER_KEY.blob), "alice in Wonderland")
         self.assertEqual(found.user_of(OTHER.blob), keys.fingerprint(OTHER.blob))
         self.assertIsNone(found.user_of(keys.SigningKey.generate().blob))
 
     def test_aRealKey(self) -> None:
-        """A line that ssh-keygen wrote is taken."""
+        """A public key file written by ssh-keygen is accepted."""
         path = make_key(Path(self.mktemp()), comment="bob@laptop")
         line = path.with_suffix(".pub").read_text()
         blob, _comment = keys.parse_public_line(line)
         self.assertEqual(self.load(line).user_of(blob), "bob@laptop")
 
     def test_badLines(self) -> None:
-        """One bad line refuses the file, and is named with its number."""
+        """An invalid line is an error with its line number."""
         encoded = b64encode(OTHER.blob).decode()
         for words, bad in (
-            ("options before the key", f'from="10.0.0.0/8" ssh-ed25519 {encoded} x'),
+            ("options", f'from="10.0.0.0/8" ssh-ed25519 {encoded} x'),
             ("", f"ssh-rsa {encoded} x"),
             ("", "ssh-ed25519 nonsense x"),
             ("", "nonsense"),
-            ("already", LINE),
-            ("more than 64 bytes", f"ssh-ed25519 {encoded} {'x' * 65}"),
+            ("duplicate", LINE),
+            ("longer than 64 bytes", f"ssh-ed25519 {encoded} {'x' * 65}"),
             ("control characters", f"ssh-ed25519 {encoded} a\x1b[2J"),
         ):
             self.assertRefused(words, f"{LINE}\n{bad}\n")
             self.assertRefused(":2: ", f"{LINE}\n{bad}\n")
 
     def test_unreadable(self) -> None:
-        """What is missing, a directory, endless, too large or not text lets nobody in, and says why."""
+        """A file that is missing, not a regular file, too large or not UTF-8 is an error."""
         for path, words in (
             (self.directory / "none", "No such file"),
             (self.directory, "Is a directory"),
             (Path("/dev/zero"), "not a regular file"),
         ):
             self.assertIn(words, str(self.assertRaises(ConfigurationError, load, path)))
-        self.assertRefused("more than", "#" * (MAX_SIZE + 1))
-        self.assertRefused(":2: not text", f"{LINE}\n{LINE}\0")
+        self.assertRefused("larger than", "#" * (MAX_SIZE + 1))
+        self.assertRefused(":2: not valid UTF-8", f"{LINE}\n{LINE}\0")
 
     def test_tabs(self) -> None:
-        """Tabs separate as blanks do."""
+        """Fields may be separated by tabs."""
         self.assertEqual(self.load(LINE.replace(" ", "\t")).user_of(USER_KEY.blob), "alice")
 
     def test_mode(self) -> None:
-        """A file that others can change is refused."""
+        """A file that is writable by others is rejected."""
         self.assertRefused("chmod go-w", LINE, 0o664)
 
     @given(st.text(max_size=200) | st.text(max_size=90).map(lambda comment: f"{LINE}{comment}"))
     def test_anyLine(self, line: str) -> None:
-        """Any line is a key with a printable name, or a ValueError."""
+        """Any line is a key with a printable user name, or a ValueError."""
         try:
             blob, user = parse_line(line, MAX_ABOUT)
         except ValueError:
@@ -104,7 +104,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=9).map(b"".join))
     def test_anyBytes(self, data: bytes) -> None:
-        """Any file is authorized_keys or a ConfigurationError of one line."""
+        """Any content is valid or a ConfigurationError with a message of one line."""
         path = self.directory / "file"
         path.unlink(missing_ok=True)
         path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Keys in SSH's forms, against the real ssh-keygen."""
+"""Keys, fingerprints and signatures, compared with the real ssh-keygen."""
 
 import subprocess
 from base64 import b64decode, b64encode
@@ -23,7 +23,7 @@ NAMESPACE = b"securechat-v1-client"
 
 
 def small_order_encodings() -> set[bytes]:
-    """Every 32 bytes that decode to a point of small order, found from the curve's equation.
+    """All encodings of points of small order, computed from the curve equation.
 
     The orders 1, 2 and 4 have y = 1, -1 and 0. Doubling a point of order 8 gives y = 0, and so d·y⁴ + 2·y² = 1.
     """
@@ -43,7 +43,7 @@ def small_order_encodings() -> set[bytes]:
 
 
 def accepted_by_openssl(key: bytes, signature: bytes, data: bytes) -> bool:
-    """What the library says on its own."""
+    """Whether OpenSSL verifies the signature."""
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
     except InvalidSignature:
@@ -52,7 +52,7 @@ def accepted_by_openssl(key: bytes, signature: bytes, data: bytes) -> bool:
 
 
 def sshsig(key: keys.SigningKey, namespace: bytes, signature: bytes) -> bytes:
-    """An SSHSIG blob round a raw signature (OpenSSH, PROTOCOL.sshsig), written here from that page."""
+    """The SSHSIG blob with a raw signature (OpenSSH, PROTOCOL.sshsig)."""
 
     def string(data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + data
@@ -63,15 +63,15 @@ def sshsig(key: keys.SigningKey, namespace: bytes, signature: bytes) -> bytes:
 
 
 def armored(blob: bytes) -> bytes:
-    """The file that ssh-keygen takes."""
+    """The signature file that ssh-keygen reads."""
     return b"-----BEGIN SSH SIGNATURE-----\n" + b64encode(blob) + b"\n-----END SSH SIGNATURE-----\n"
 
 
 class BlobTests(SynchronousTestCase):
-    """Which public keys are taken."""
+    """Public keys that are accepted and rejected."""
 
     def test_aRealKey(self) -> None:
-        """A key that ssh-keygen made is taken, and has the fingerprint that ssh-keygen prints."""
+        """A key created by ssh-keygen is accepted, and has the fingerprint that ssh-keygen prints."""
         path = make_key(Path(self.mktemp()))
         blob, comment = keys.parse_public_line(path.with_suffix(".pub").read_text())
         keys.check_blob(blob)
@@ -80,14 +80,14 @@ class BlobTests(SynchronousTestCase):
         self.assertEqual(load_private_key(path).blob, blob)
 
     def test_smallOrder(self) -> None:
-        """All fourteen encodings of points of small order are refused."""
+        """All fourteen encodings of points of small order are rejected."""
         encodings = small_order_encodings()
         self.assertEqual(len(encodings), 14)
         for encoding in encodings:
             self.assertRaises(ValueError, keys.check_blob, HEAD + encoding)
 
     def test_forgeries(self) -> None:
-        """Under each of them anyone can sign, as far as OpenSSL can tell; for us nothing verifies."""
+        """OpenSSL accepts forged signatures under each of these keys; `verify` does not."""
         encodings = small_order_encodings()
         for key in encodings:
             signature, data = next(
@@ -99,13 +99,13 @@ class BlobTests(SynchronousTestCase):
             self.assertFalse(keys.verify(HEAD + key, signature, data))
 
     def test_otherForms(self) -> None:
-        """Other lengths and types are refused."""
+        """Blobs of other lengths and types are rejected."""
         blob = keys.SigningKey.generate().blob
         for bad in (b"", blob[:-1], blob + b"\0", b"\0\0\0\x07ssh-rsa" + blob[11:], blob[:14] + b"8" + blob[15:]):
             self.assertRaises(ValueError, keys.check_blob, bad)
 
     def test_otherLines(self) -> None:
-        """A line of another type, with broken base64 or without a key is refused."""
+        """A line with another key type, invalid base64 or no key is rejected."""
         blob = keys.SigningKey.generate().blob
         line = keys.public_line(blob, "alice at home")
         self.assertEqual(keys.parse_public_line(line), (blob, "alice at home"))
@@ -127,14 +127,14 @@ class BlobTests(SynchronousTestCase):
             self.assertRaises(ValueError, keys.parse_public_line, bad)
 
     def test_whiteSpace(self) -> None:
-        """Blanks and tabs separate, any number of them, and surround; inside the comment they stay."""
+        """Fields are separated by spaces and tabs; in the comment these are kept."""
         blob = keys.SigningKey.generate().blob
         line = f"\t ssh-ed25519 \t{b64encode(blob).decode()}\t alice  at home \r\n"
         self.assertEqual(keys.parse_public_line(line), (blob, "alice  at home"))
 
     @given(st.text(max_size=200) | st.binary(max_size=90).map(lambda b: "ssh-ed25519 " + b64encode(b).decode()))
     def test_anyLine(self, line: str) -> None:
-        """Any line is a key's or a ValueError."""
+        """Any line is a public key or a ValueError."""
         try:
             blob, comment = keys.parse_public_line(line)
         except ValueError:
@@ -144,7 +144,7 @@ class BlobTests(SynchronousTestCase):
 
 
 class SignatureTests(SynchronousTestCase):
-    """SSHSIG, both ways."""
+    """SSHSIG signatures, made and verified."""
 
     def setUp(self) -> None:
         self.path = make_key(Path(self.mktemp()))
@@ -158,16 +158,16 @@ class SignatureTests(SynchronousTestCase):
             "-Y", "verify", "-f", allowed, "-I", "alice", "-n", namespace.decode(), "-s", signed, data=b"message"
         )
 
-    def test_oursForThem(self) -> None:
-        """ssh-keygen verifies what we sign, and refuses it in another namespace."""
+    def test_sshKeygenVerifies(self) -> None:
+        """ssh-keygen verifies our signatures, but not in another namespace."""
         signature = self.key.sign(keys.signed_data(NAMESPACE, b"message"))
         self.verify_with_ssh_keygen(signature, NAMESPACE)
         self.assertRaises(
             subprocess.CalledProcessError, self.verify_with_ssh_keygen, signature, b"securechat-v1-server"
         )
 
-    def test_theirsForUs(self) -> None:
-        """We verify what ssh-keygen signs, and refuse it in another namespace."""
+    def test_verifiesSshKeygen(self) -> None:
+        """We verify signatures made by ssh-keygen, but not in another namespace."""
         armor = ssh_keygen("-Y", "sign", "-f", self.path, "-n", NAMESPACE.decode(), data=b"message")
         blob = b64decode("".join(armor.splitlines()[1:-1]))
         signature = blob[-64:]
@@ -176,8 +176,8 @@ class SignatureTests(SynchronousTestCase):
         self.assertFalse(keys.verify(self.key.blob, signature, keys.signed_data(b"file", b"message")))
         self.assertFalse(keys.verify(self.key.blob, signature, keys.signed_data(NAMESPACE, b"massage")))
 
-    def test_signaturesThatAreNone(self) -> None:
-        """A changed, short or long signature, another key's, and one whose S is not reduced are refused."""
+    def test_invalidSignatures(self) -> None:
+        """A signature that is changed, of the wrong length, by another key or not canonical is rejected."""
         data = keys.signed_data(NAMESPACE, b"message")
         signature = self.key.sign(data)
         unreduced = int.from_bytes(signature[32:], "little") + ORDER
@@ -195,5 +195,5 @@ class SignatureTests(SynchronousTestCase):
         self.assertTrue(keys.verify(self.key.blob, signature, data))
 
     def test_repr(self) -> None:
-        """A private key shows its fingerprint, and nothing else of itself."""
+        """The repr of a private key contains its fingerprint only."""
         self.assertEqual(repr(self.key), f"<SigningKey {keys.fingerprint(self.key.blob)}>")

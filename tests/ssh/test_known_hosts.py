@@ -1,4 +1,4 @@
-"""Which host has which key, in files that the real ssh-keygen reads and writes."""
+"""known_hosts files, compared with the real ssh-keygen."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +22,7 @@ PIECES = [b"\n", b"\0", b"\xff", b" ", b"\t", b"#", b"*", b"!", b",", b"|1|AA==|
 
 
 class KnownHostsTests(SynchronousTestCase):
-    """A file of host keys."""
+    """Lookups in a known_hosts file, and new entries."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp()) / "known_hosts"
@@ -37,30 +37,30 @@ class KnownHostsTests(SynchronousTestCase):
         return verdict.standing, verdict.line
 
     def test_nothing(self) -> None:
-        """Without a file every host is unknown."""
+        """Without a file, every host is unknown."""
         self.assertEqual(self.standing(KnownHosts.load(self.path)), (Standing.UNKNOWN, None))
 
     def test_knownAndChanged(self) -> None:
-        """A host is known by its line; with another key it has changed, and the line is named."""
+        """A host with its key is known, with another key it has changed; the line number is that of its entry."""
         hosts = self.load("# mine", "", f"{NAME} {LINE} a comment")
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 3))
         self.assertEqual(self.standing(hosts, blob=OTHER.blob), (Standing.CHANGED, 3))
         self.assertEqual(self.standing(hosts, "[chat.example.org]:8081"), (Standing.UNKNOWN, None))
 
     def test_severalKeys(self) -> None:
-        """A host may have several lines; any of their keys will do."""
+        """If a host has several entries, each of their keys is accepted."""
         hosts = self.load(f"{NAME} {keys.public_line(OTHER.blob)}", f"{NAME} {LINE}")
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 2))
         self.assertEqual(self.standing(hosts, blob=keys.SigningKey.generate().blob), (Standing.CHANGED, 1))
 
     def test_revoked(self) -> None:
-        """A revoked key is refused, whatever else the file says of it; another key of that host is not."""
+        """@revoked takes precedence over other entries with the same key; other keys of the host are still known."""
         hosts = self.load(f"{NAME} {LINE}", f"@revoked * {LINE}", f"{NAME} {keys.public_line(OTHER.blob)}")
         self.assertEqual(self.standing(hosts), (Standing.REVOKED, 2))
         self.assertEqual(self.standing(hosts, blob=OTHER.blob), (Standing.KNOWN, 3))
 
     def test_patterns(self) -> None:
-        """Wildcards and negation are OpenSSH's; brackets are no wildcard."""
+        """Wildcards and negation work as in OpenSSH; brackets are literal."""
         hosts = self.load(f"[*.example.org]:8080,![bad.example.org]:* {LINE}")
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 1))
         self.assertEqual(self.standing(hosts, "[bad.example.org]:8080"), (Standing.UNKNOWN, None))
@@ -68,18 +68,18 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts, "c"), (Standing.UNKNOWN, None))
 
     def test_port22(self) -> None:
-        """At SSH's own port the name stands without brackets, as ssh writes it."""
+        """At port 22 the name has no brackets and no port, as in OpenSSH."""
         hosts = self.load(f"chat.example.org {LINE}")
         self.assertEqual(self.standing(hosts, "[chat.example.org]:22"), (Standing.KNOWN, 1))
         self.assertEqual(self.standing(hosts), (Standing.UNKNOWN, None))
 
     def test_otherLines(self) -> None:
-        """Other key types and certificate authorities say nothing of an Ed25519 host key."""
+        """Entries for other key types and @cert-authority lines are ignored."""
         hosts = self.load(f"{NAME} ssh-rsa AAAA", f"@cert-authority * {LINE}", f"{NAME} {LINE}")
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 3))
 
     def test_add(self) -> None:
-        """A host that is added is known, to us and to ssh-keygen; what was there stays."""
+        """ssh-keygen finds a host that was added; existing entries are kept."""
         self.path.parent.mkdir()
         self.path.write_text(f"[old]:1 {keys.public_line(OTHER.blob)}")
         KnownHosts.load(self.path).add(NAME, HOST_KEY.blob)
@@ -89,7 +89,7 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertIn(LINE, ssh_keygen("-F", NAME, "-f", self.path))
 
     def test_addAtOnce(self) -> None:
-        """Many clients that each learn a host at the same time, from what they read before, all keep it."""
+        """Hosts added by many clients at the same time are all kept."""
         self.load(f"{NAME} {LINE}")
         self.path.write_text(self.path.read_text().rstrip("\n"))
         names = [f"[host{number}.example.org]:8080" for number in range(64)]
@@ -102,7 +102,7 @@ class KnownHostsTests(SynchronousTestCase):
             self.assertIs(hosts.check(name, OTHER.blob).standing, Standing.KNOWN)
 
     def test_addBesideSsh(self) -> None:
-        """A line that somebody else wrote since the file was read stays."""
+        """A line that another program appended after the file was read is kept."""
         hosts = self.load(f"{NAME} {LINE}")
         with self.path.open("a") as file:
             file.write(f"[old]:1 {LINE}\n")
@@ -111,8 +111,8 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts, "[old]:1"), (Standing.KNOWN, 2))
         self.assertEqual(self.standing(hosts, "[new]:1", OTHER.blob), (Standing.KNOWN, 3))
 
-    def test_noRoom(self) -> None:
-        """When the new line cannot be written, the file is as it was."""
+    def test_diskFull(self) -> None:
+        """If the disk is full, the file is unchanged."""
         self.load(f"{NAME} {LINE}")
         before = self.path.read_bytes()
         hosts = KnownHosts.load(self.path)
@@ -121,15 +121,15 @@ class KnownHostsTests(SynchronousTestCase):
         )
         self.assertEqual(self.path.read_bytes(), before)
 
-    def test_addToNothing(self) -> None:
-        """A new file and its directory are for their owner only."""
+    def test_addToNewFile(self) -> None:
+        """A new file has mode 0600, and its directory mode 0700."""
         KnownHosts.load(self.path).add(NAME, HOST_KEY.blob)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual(self.path.parent.stat().st_mode & 0o777, 0o700)
         self.assertEqual(self.standing(KnownHosts.load(self.path)), (Standing.KNOWN, 1))
 
     def test_hashed(self) -> None:
-        """Names that ssh-keygen hashed are found."""
+        """Host names hashed by ssh-keygen are found."""
         self.load(f"{NAME} {LINE}")
         ssh_keygen("-H", "-f", self.path)
         self.assertNotIn("example", self.path.read_text())
@@ -137,7 +137,7 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(KnownHosts.load(self.path), "[x]:1"), (Standing.UNKNOWN, None))
 
     def test_tabs(self) -> None:
-        """Tabs separate as blanks do, for ssh and for us."""
+        """Fields may be separated by tabs."""
         tabs = LINE.replace(" ", " \t")
         hosts = self.load(f"{NAME}\t{tabs}\tcomment", f"@revoked\t*\t{keys.public_line(OTHER.blob)}")
         self.assertIn("ssh-ed25519", ssh_keygen("-F", NAME, "-f", self.path))
@@ -145,7 +145,7 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts, blob=OTHER.blob), (Standing.REVOKED, 2))
 
     def test_textEndings(self) -> None:
-        """Lines may end as on Windows, and the last one not at all."""
+        """Lines may end in CR LF, and the last line needs no end."""
         self.path.parent.mkdir()
         self.path.write_bytes(f"# x\r\n[old]:1 {LINE}\r\n{NAME} {LINE}".encode())
         hosts = KnownHosts.load(self.path)
@@ -153,7 +153,7 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 3))
 
     def test_unreadable(self) -> None:
-        """A file that cannot be read is not taken for one that is not there: the host may be known."""
+        """A file that cannot be read is an error, not an empty file."""
         self.path.parent.mkdir()
         loop, plain, huge = (self.path.parent / name for name in ("loop", "plain", "huge"))
         loop.symlink_to("loop")
@@ -163,8 +163,8 @@ class KnownHostsTests(SynchronousTestCase):
             error = self.assertRaises(ConfigurationError, KnownHosts.load, path)
             self.assertTrue(str(error).startswith(f"{path}: "), error)
 
-    def test_linkToNowhere(self) -> None:
-        """Through a link whose target is not there yet, the file is empty, and the first host makes it."""
+    def test_danglingLink(self) -> None:
+        """A dangling symbolic link is an empty file, and the first host creates its target."""
         self.path.parent.mkdir()
         self.path.symlink_to("target")
         KnownHosts.load(self.path).add(NAME, HOST_KEY.blob)
@@ -172,7 +172,7 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(KnownHosts.load(self.path)), (Standing.KNOWN, 1))
 
     def test_badLines(self) -> None:
-        """A line that cannot be read is named with its file: it may be the one that matters."""
+        """An invalid line is an error with the path and the line number."""
         for bad in (
             NAME,
             f"{NAME} ssh-ed25519",
@@ -195,7 +195,7 @@ class KnownHostsTests(SynchronousTestCase):
         )
     )
     def test_anyLine(self, line: str) -> None:
-        """Any line is an entry, nothing, or a ValueError; and an entry can be asked."""
+        """Any line is an entry, ignored, or a ValueError."""
         try:
             entry = parse_line(1, line)
         except ValueError:
@@ -205,7 +205,7 @@ class KnownHostsTests(SynchronousTestCase):
 
     @given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=9).map(b"".join))
     def test_anyBytes(self, data: bytes) -> None:
-        """Any file is known_hosts or a ConfigurationError of one line."""
+        """Any content is valid or a ConfigurationError with a message of one line."""
         self.path.parent.mkdir(exist_ok=True)
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(data)

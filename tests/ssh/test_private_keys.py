@@ -1,4 +1,4 @@
-"""Private keys on a real disk, made by the real ssh-keygen."""
+"""Private key files, made by the real ssh-keygen."""
 
 import os
 import resource
@@ -20,15 +20,15 @@ PRIVATE = keys.SigningKey.generate().private_bytes()
 
 
 def ssh_keygen(*arguments: str) -> str:
-    """What ssh-keygen prints."""
+    """The output of ssh-keygen."""
     try:
         return subprocess.run(["ssh-keygen", *arguments], check=True, capture_output=True, text=True).stdout
     except FileNotFoundError:
-        raise SkipTest("there is no ssh-keygen here") from None
+        raise SkipTest("ssh-keygen is not installed") from None
 
 
 class KeyFileTests(SynchronousTestCase):
-    """What every test here needs."""
+    """A directory for key files."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -36,7 +36,7 @@ class KeyFileTests(SynchronousTestCase):
         self.path = self.directory / "key"
 
     def make(self, *options: str, passphrase: bytes = b"", key_type: str = "ed25519") -> None:
-        """ssh-keygen's key at `self.path`."""
+        """Create a key with ssh-keygen at `self.path`."""
         ssh_keygen("-q", "-t", key_type, "-N", passphrase.decode(), "-f", str(self.path), *options)
 
     def write(self, data: bytes) -> None:
@@ -44,11 +44,11 @@ class KeyFileTests(SynchronousTestCase):
         self.path.chmod(0o600)
 
     def public_blob(self) -> bytes:
-        """The public key that is beside the private one."""
+        """The public key next to the private key."""
         return keys.parse_public_line(Path(f"{self.path}.pub").read_text())[0]
 
     def assertRefused(self, problem: str, call: Callable[[], object]) -> None:
-        """A ConfigurationError of one line that names the file, and has `problem` in it."""
+        """The call raises a ConfigurationError whose message is one line with the path and `problem`."""
         message = str(self.assertRaises(ConfigurationError, call))
         self.assertTrue(message.startswith(f"{self.path}: "), message)
         self.assertIn(problem, message)
@@ -59,63 +59,63 @@ class LoadPrivateKeyTests(KeyFileTests):
     """A user's key."""
 
     def test_sshKeygen(self) -> None:
-        """The key that ssh-keygen made signs for the public key that ssh-keygen wrote."""
+        """A key created by ssh-keygen makes signatures that its public key verifies."""
         self.make()
         key = load_private_key(self.path)
         self.assertEqual(key.blob, self.public_blob())
         self.assertTrue(keys.verify(self.public_blob(), key.sign(b"data"), b"data"))
 
     def test_noPassphraseAsked(self) -> None:
-        """Nobody is asked for the passphrase of a key that has none."""
+        """No passphrase is requested for an unencrypted key."""
         self.make()
         asked: list[bytes] = []
         load_private_key(self.path, lambda: asked.append(b"") or b"")  # type: ignore[func-returns-value]
         self.assertEqual(asked, [])
 
     def test_passphrase(self) -> None:
-        """An encrypted key opens with its passphrase, in OpenSSH's default cipher and others."""
+        """An encrypted key is decrypted with its passphrase, with OpenSSH's default cipher and others."""
         for cipher in ("aes256-ctr", "aes256-cbc", "aes256-gcm@openssh.com"):
             self.path = self.directory / cipher
             self.make("-a", "1", "-Z", cipher, passphrase=PASSPHRASE)
             self.assertEqual(load_private_key(self.path, lambda: PASSPHRASE).blob, self.public_blob())
 
     def test_wrongPassphrase(self) -> None:
-        """With another one, or none typed, it does not, and the message does not repeat what was typed."""
+        """A wrong or empty passphrase is an error, and the message does not contain it."""
         for cipher in ("aes256-ctr", "aes256-gcm@openssh.com"):
             self.path = self.directory / cipher
             self.make("-a", "1", "-Z", cipher, passphrase=PASSPHRASE)
             for typed in (b"battery", b""):
                 self.assertRefused(
-                    "wrong passphrase",
+                    "incorrect passphrase",
                     lambda typed=typed: load_private_key(self.path, lambda: typed),  # type: ignore[misc]
                 )
         message = str(self.assertRaises(ConfigurationError, load_private_key, self.path, lambda: b"battery"))
         self.assertNotIn("battery", message)
 
-    def test_nobodyToAsk(self) -> None:
-        """Where no passphrase can be asked for, an encrypted key is refused."""
+    def test_noPassphraseCallback(self) -> None:
+        """An encrypted key is an error if no passphrase can be requested."""
         self.make("-a", "1", passphrase=PASSPHRASE)
         self.assertRefused("passphrase", lambda: load_private_key(self.path))
 
     def test_unsupportedCipher(self) -> None:
-        """A cipher that we cannot open is refused, passphrase or not."""
+        """An unsupported cipher is an error, even with the right passphrase."""
         self.make("-a", "1", "-Z", "chacha20-poly1305@openssh.com", passphrase=PASSPHRASE)
         self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path, lambda: PASSPHRASE))
 
     def test_otherKeyTypes(self) -> None:
-        """Keys of other types are refused, and the message says which one to make."""
+        """Keys of other types are rejected, and the message says how to create an Ed25519 key."""
         for key_type in ("rsa", "ecdsa"):
             self.path = self.directory / key_type
             self.make(key_type=key_type)
             self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path))
 
     def test_encryptedKeyOfOtherType(self) -> None:
-        """An RSA key is not taken for a wrong passphrase."""
+        """An encrypted RSA key is not reported as a wrong passphrase."""
         self.make("-a", "1", key_type="rsa", passphrase=PASSPHRASE)
         self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path, lambda: PASSPHRASE))
 
     def test_passphraseFails(self) -> None:
-        """What goes wrong while the user is asked is not taken for a wrong passphrase."""
+        """An error raised by the passphrase callback is not reported as a wrong passphrase."""
         self.make("-a", "1", passphrase=PASSPHRASE)
 
         def ask() -> bytes:
@@ -124,16 +124,16 @@ class LoadPrivateKeyTests(KeyFileTests):
         self.assertRaises(ValueError, load_private_key, self.path, ask)
 
     def test_otherFormats(self) -> None:
-        """A public key, a key in PEM, no text at all: none is a private key in OpenSSH's format."""
+        """An empty file, binary data, a public key and a PKCS #8 key are rejected."""
         self.make()
         public = Path(f"{self.path}.pub").read_bytes()
         pem = b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"
         for data in (b"", b"\0\xff" * 99, public, pem):
             self.write(data)
-            self.assertRefused("OpenSSH's format", lambda: load_private_key(self.path))
+            self.assertRefused("OpenSSH format", lambda: load_private_key(self.path))
 
     def test_damage(self) -> None:
-        """Cut short or with a byte changed, a file is refused or still a key; nothing else is raised."""
+        """A truncated file, or one with a byte changed, is rejected or still loads; nothing else is raised."""
         self.make()
         begin, *body, end = self.path.read_bytes().splitlines()
         whole = b64decode(b"".join(body))
@@ -156,7 +156,7 @@ class LoadPrivateKeyTests(KeyFileTests):
         )
     )
     def test_anyBytes(self, data: bytes) -> None:
-        """Any file is a private key or a ConfigurationError of one line."""
+        """Any content is a private key or a ConfigurationError with a message of one line."""
         self.path.unlink(missing_ok=True)
         self.write(data)
         try:
@@ -165,31 +165,30 @@ class LoadPrivateKeyTests(KeyFileTests):
             self.assertNotIn("\n", str(error))
 
     def test_mode(self) -> None:
-        """A key that others may use is refused, whichever permission they have."""
+        """A key file with any permission for group or others is rejected."""
         self.make()
         for bit in (0o040, 0o020, 0o010, 0o004, 0o002, 0o001):
             self.path.chmod(0o600 | bit)
             self.assertRefused(f"chmod 600 {self.path}", lambda: load_private_key(self.path))
 
     def test_missing(self) -> None:
-        """A file that is not there is named."""
+        """A missing file is an error with its path."""
         self.assertRefused("No such file", lambda: load_private_key(self.path))
 
     def test_directory(self) -> None:
-        """A directory is no key."""
+        """A directory is rejected as a key file."""
         self.path.mkdir()
         self.assertRefused("Is a directory", lambda: load_private_key(self.path))
 
 
 class HostKeyTests(KeyFileTests):
-    """The server's key."""
+    """The server's host key."""
 
     def test_firstStart(self) -> None:
-        """A key is made, private, in a directory that is private, with the public key beside it."""
+        """The first start creates a key with mode 0600 in a directory with mode 0700, and the public key next to it."""
         self.addCleanup(os.umask, os.umask(0))
         self.path = self.directory / "state" / "key"
-        key, created = load_or_create_host_key(self.path)
-        self.assertTrue(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(self.path.parent.stat().st_mode & 0o777, 0o700)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
         self.assertEqual(Path(f"{self.path}.pub").stat().st_mode & 0o777, 0o644)
@@ -197,26 +196,25 @@ class HostKeyTests(KeyFileTests):
         self.assertEqual(self.public_blob(), key.blob)
 
     def test_sshKeygenReadsIt(self) -> None:
-        """ssh-keygen finds the same public key in the file that we made, and the same fingerprint."""
-        key, _created = load_or_create_host_key(self.path)
+        """ssh-keygen reads the same public key and fingerprint from the new file."""
+        key = load_or_create_host_key(self.path)
         self.assertEqual(keys.parse_public_line(ssh_keygen("-y", "-f", str(self.path)))[0], key.blob)
         self.assertIn(keys.fingerprint(key.blob), ssh_keygen("-l", "-f", f"{self.path}.pub"))
 
     def test_oldPublicKey(self) -> None:
-        """A public key that a lost private key left behind is replaced: operators hand that file out."""
+        """An old .pub file without its private key is replaced, because operators distribute that file."""
         public = Path(f"{self.path}.pub")
         public.write_text(keys.public_line(keys.SigningKey.generate().blob))
-        key, created = load_or_create_host_key(self.path)
-        self.assertTrue(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(self.public_blob(), key.blob)
 
-    def test_unusableName(self) -> None:
-        """A name that no file can have is an error that names it."""
+    def test_nameTooLong(self) -> None:
+        """A file name that is too long is an error with the path."""
         self.path = self.directory / ("x" * 300)
         self.assertRefused("File name too long", lambda: load_or_create_host_key(self.path))
 
     def test_anotherDaemonWasFaster(self) -> None:
-        """Of two daemons that start at once, the second takes the first one's key."""
+        """If two daemons start at the same time, the second uses the key of the first."""
         first, second = keys.SigningKey.generate(), keys.SigningKey.generate()
 
         def generate() -> keys.SigningKey:
@@ -224,56 +222,53 @@ class HostKeyTests(KeyFileTests):
             return second
 
         self.patch(keys.SigningKey, "generate", generate)
-        key, created = load_or_create_host_key(self.path)
-        self.assertFalse(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(key.blob, first.blob)
 
     def test_laterStart(self) -> None:
-        """The key stays the same, and its file is not written again."""
-        first, _created = load_or_create_host_key(self.path)
+        """A later start loads the same key and does not write the file."""
+        first = load_or_create_host_key(self.path)
         before = self.path.stat()
-        second, created = load_or_create_host_key(self.path)
-        self.assertFalse(created)
+        second = load_or_create_host_key(self.path)
         self.assertEqual(second.blob, first.blob)
         self.assertEqual((self.path.stat().st_ino, self.path.stat().st_mtime_ns), (before.st_ino, before.st_mtime_ns))
 
     def test_operatorsKey(self) -> None:
-        """A key that the operator made with ssh-keygen is taken."""
+        """A key that the operator created with ssh-keygen is used."""
         self.make()
-        key, created = load_or_create_host_key(self.path)
-        self.assertFalse(created)
+        key = load_or_create_host_key(self.path)
         self.assertEqual(key.blob, self.public_blob())
 
-    def test_linkToNowhere(self) -> None:
-        """A link whose target is gone is an error: a new key in its place would be a new identity."""
+    def test_danglingLink(self) -> None:
+        """A dangling symbolic link is an error: a new key would change the server's identity."""
         self.path.symlink_to("nowhere")
         self.assertRefused("No such file", lambda: load_or_create_host_key(self.path))
         self.assertEqual(os.listdir(self.directory), ["key"])
 
-    def test_notUsable(self) -> None:
-        """What is there and is no private key of ours is refused and stays."""
+    def test_notAKey(self) -> None:
+        """A file that is not an Ed25519 private key is rejected and left unchanged."""
         self.write(b"precious")
-        self.assertRefused("OpenSSH's format", lambda: load_or_create_host_key(self.path))
+        self.assertRefused("OpenSSH format", lambda: load_or_create_host_key(self.path))
         self.assertEqual(self.path.read_bytes(), b"precious")
 
     def test_mode(self) -> None:
-        """A host key that others may read is refused, not quietly put right."""
+        """A host key file that is readable by others is rejected; its mode is not changed."""
         load_or_create_host_key(self.path)
         self.path.chmod(0o644)
         self.assertRefused(f"chmod 600 {self.path}", lambda: load_or_create_host_key(self.path))
 
     def test_passphrase(self) -> None:
-        """A daemon has nobody to ask."""
+        """A host key with a passphrase is rejected."""
         self.make("-a", "1", passphrase=PASSPHRASE)
         self.assertRefused("passphrase", lambda: load_or_create_host_key(self.path))
 
     def test_directory(self) -> None:
-        """A directory is no host key."""
+        """A directory is rejected as a host key file."""
         self.path.mkdir()
         self.assertRefused("Is a directory", lambda: load_or_create_host_key(self.path))
 
-    def test_noRoom(self) -> None:
-        """When the disk is full there is no key, and nothing remains."""
+    def test_diskFull(self) -> None:
+        """If the disk is full, no partial or temporary file is left."""
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_FSIZE, before)

@@ -1,4 +1,4 @@
-"""Two real ends over memory: order, size, rekeying, the end, and peers that do not keep the protocol."""
+"""Both ends of a session over memory: order, sizes, rekeying, the end, and protocol violations."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,27 +25,27 @@ from tests.harness.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
 
 
 class ConnectionTests(SynchronousTestCase):
-    """What every test here needs."""
+    """Assertions about aborted connections."""
 
     def assertAborts(self, end: Connection, data: bytes, category: Category) -> None:
-        """`data` ends the connection, with this category and no answer."""
+        """`data` aborts the connection with this category, and nothing is sent."""
         error = self.assertRaises(RemoteProtocolError, list, end.receive_data(data))
         self.assertEqual(error.category, category)
         self.assertTrue(is_dead(end))
 
     def assertServerAborts(self, pair: Pair, category: Category, kind: int, payload: bytes) -> None:
-        """A record that the client seals as it likes ends the connection at the server."""
+        """The server aborts when it receives this record from the client."""
         pair.client._seal(kind, payload)  # type: ignore[arg-type]
         self.assertAborts(pair.server, pair.client.data_to_send(), category)
 
     def assertClientAborts(self, pair: Pair, category: Category, kind: int, payload: bytes) -> None:
-        """A record that the server seals as it likes ends the connection at the client."""
+        """The client aborts when it receives this record from the server."""
         pair.server._seal(kind, payload)  # type: ignore[arg-type]
         self.assertAborts(pair.client, pair.server.data_to_send(), category)
 
 
 def frame(content: bytes) -> bytes:
-    """A content of less than 256 bytes with its length before it."""
+    """A frame with less than 256 bytes of content."""
     return bytes([0, 0, 0, len(content)]) + content
 
 
@@ -55,7 +55,7 @@ class HandshakeTests(ConnectionTests):
     waiting = Pair()
 
     def test_events(self) -> None:
-        """Both ends tell what happened in the order of the specification, in both suites, with a key and without."""
+        """Both ends yield the expected events, in both suites, with a user key and anonymously."""
         for suite in (PQ, RSA):
             for user_key in (None, USER_KEY):
                 pair = Pair(suite, user_key=user_key).open()
@@ -68,13 +68,13 @@ class HandshakeTests(ConnectionTests):
                 self.assertIs(pair.server.state, State.OPEN)
 
     def test_keysAreForgotten(self) -> None:
-        """After the handshake neither end holds what it was made with."""
+        """After the handshake, both ends have dropped its keys."""
         pair = Pair().open()
         self.assertIsNone(pair.client._handshake)
         self.assertIsNone(pair.server._handshake)
 
-    def test_aboutIsCut(self) -> None:
-        """A name of more than 64 bytes is cut between characters."""
+    def test_truncatesAbout(self) -> None:
+        """A user name longer than 64 bytes is truncated to whole characters."""
         pair = Pair()
         pair.to_server(pair.client.data_to_send())
         pair.to_client(pair.server.data_to_send())
@@ -85,8 +85,8 @@ class HandshakeTests(ConnectionTests):
         assert isinstance(about, Admitted)
         self.assertEqual(about.user, "a" + "你" * 21)
 
-    def test_aboutThatIsTooLong(self) -> None:
-        """A client takes no more than 64 bytes of each name."""
+    def test_overlongAbout(self) -> None:
+        """The client aborts if a field of ABOUT is longer than 64 bytes."""
         pair = Pair()
         pair.to_server(pair.client.data_to_send())
         pair.to_client(pair.server.data_to_send())
@@ -94,7 +94,7 @@ class HandshakeTests(ConnectionTests):
         self.assertClientAborts(pair, Category.MALFORMED, RecordType.ABOUT, encode(About("a" * 65, "", "")))
 
     def test_lengths(self) -> None:
-        """A frame has between 1 and 2048 bytes in the handshake; the rest is not waited for."""
+        """A frame of the handshake has 1 to 2048 bytes; other lengths abort before the content is received."""
         for length in (0, 2049, 2**32 - 1):
             pair = Pair()
             self.assertAborts(pair.server, length.to_bytes(4, "big"), Category.FRAMING)
@@ -106,7 +106,7 @@ class HandshakeTests(ConnectionTests):
         st.lists(st.binary(max_size=300) | st.binary(max_size=60).map(lambda data: bytes([0, 0, 0, len(data)]) + data))
     )
     def test_anyBytes(self, pieces: list[bytes]) -> None:
-        """Any bytes, in any pieces, wait for more or end the connection; no event comes of them and no answer."""
+        """Any bytes, in any pieces, are incomplete or abort the connection, without an event or an answer."""
         client = self.waiting.same_client()
         client.data_to_send()
         ends: list[Connection] = [Pair.server_alone(), client]
@@ -119,7 +119,7 @@ class HandshakeTests(ConnectionTests):
             self.assertEqual(end.data_to_send(), b"")
 
     def test_recordLengths(self) -> None:
-        """A record has exactly its suite's size, from the first on."""
+        """Every record has exactly the record size of the suite."""
         for suite, size in ((PQ, 528), (RSA, 780)):
             for wrong in (0, size - 1, size + 1, 528 + 780 - size):
                 pair = Pair(suite)
@@ -130,8 +130,8 @@ class HandshakeTests(ConnectionTests):
                 opened = Pair(suite).open()
                 self.assertAborts(opened.client, wrong.to_bytes(4, "big"), Category.FRAMING)
 
-    def test_nothingBeforeTheClientProved(self) -> None:
-        """Whatever the server sends between its proof and the client's ends the connection."""
+    def test_nothingWhileSigning(self) -> None:
+        """The client aborts if the server sends anything between the two PROOFs."""
         pair = Pair(user_key=USER_KEY)
         pair.to_server(pair.client.data_to_send())
         list(pair.client.receive_data(pair.server.data_to_send()))
@@ -139,11 +139,7 @@ class HandshakeTests(ConnectionTests):
         self.assertAborts(pair.client, b"\0", Category.ORDER)
 
     def test_firstRecords(self) -> None:
-        """The first record of each side is its PROOF, and the server's next is ABOUT."""
-        pair = Pair()
-        pair.to_server(pair.client.data_to_send())
-        welcome, _proof = frames(pair.server.data_to_send())
-        pair.to_client(welcome)
+        """The first record of each end is its PROOF, and the server's second is ABOUT."""
         pair = Pair()
         pair.to_server(pair.client.data_to_send())
         pair.to_client(frames(pair.server.data_to_send())[0])
@@ -156,19 +152,19 @@ class HandshakeTests(ConnectionTests):
         self.assertClientAborts(pair, Category.ORDER, RecordType.PAD, b"")
 
     def test_secondProof(self) -> None:
-        """A second PROOF ends the connection, either way."""
+        """A second PROOF aborts the connection, in both directions."""
         self.assertServerAborts(Pair().open(), Category.ORDER, RecordType.PROOF, b"")
         self.assertClientAborts(Pair().open(), Category.ORDER, RecordType.PROOF, b"")
 
     def test_proofTwice(self) -> None:
-        """Our own side proves itself once, and not before it was asked."""
+        """`prove` can be called once, and not before ServerProved."""
         pair = Pair()
         self.assertRaises(LocalProtocolError, pair.client.prove, b"")
         pair.open()
         self.assertRaises(LocalProtocolError, pair.client.prove, b"")
 
-    def test_nothingIsSaidBeforeTheHandshake(self) -> None:
-        """Messages, pads and goodbyes wait for the handshake."""
+    def test_notBeforeTheHandshake(self) -> None:
+        """No message, PAD or GOODBYE can be sent before the end of the handshake."""
         pair = Pair()
         for early in (lambda: pair.client.say("x"), pair.client.pad, pair.client.start_afresh):
             self.assertRaises(LocalProtocolError, early)
@@ -180,7 +176,7 @@ class ChannelTests(ConnectionTests):
     """Messages and replies."""
 
     def test_aMessageAndItsReply(self) -> None:
-        """What is said comes whole, and so does the reply, piece by piece, cut anywhere in a character."""
+        """A message and its reply arrive; a character may be split between the chunks of the reply."""
         pair = Pair().open()
         self.assertEqual(pair.client.say("你好"), 1)
         pair.pump()
@@ -196,7 +192,7 @@ class ChannelTests(ConnectionTests):
         )
 
     def test_everySizeOfMessage(self) -> None:
-        """Messages up to 32 KiB come whole, in a burst whose records are a power of two; longer ones are not sent."""
+        """Messages up to 32 KiB arrive, in a burst of a power of two records; longer ones are an error."""
         pair = Pair().open()
         for size in (0, 1, MAX_CHUNK - 1, MAX_CHUNK, MAX_CHUNK + 1, 5 * MAX_CHUNK, MAX_MESSAGE - 1, MAX_MESSAGE):
             pair.client.say("x" * size)
@@ -212,7 +208,7 @@ class ChannelTests(ConnectionTests):
         self.assertRaises(ValueError, pair.client.say, "你" * (MAX_MESSAGE // 3 + 1))
 
     def test_anyPieces(self) -> None:
-        """A session that comes one byte at a time, or cut in two anywhere, is the same session."""
+        """A session works if its bytes arrive one by one, or in two pieces split anywhere."""
         pair = Pair()
         moved = True
         while moved:
@@ -230,8 +226,8 @@ class ChannelTests(ConnectionTests):
             pair.to_server(burst[position:])
             self.assertEqual(pair.server_events[-1], MessageReceived(position + 1, "first" * 150))
 
-    def test_theIteratorMayBeLeft(self) -> None:
-        """What is not read from the iterator waits for the next call."""
+    def test_partiallyReadIterator(self) -> None:
+        """Events that were not read from the iterator are returned by the next call."""
         pair = Pair().open()
         for text in ("a", "b", "c"):
             pair.client.say(text)
@@ -241,7 +237,7 @@ class ChannelTests(ConnectionTests):
         self.assertEqual(list(pair.server.receive_data(b"")), [MessageReceived(3, "c")])
 
     def test_closingWhileReading(self) -> None:
-        """A caller that closes in the middle hears nothing more."""
+        """No events follow after the caller has closed the connection."""
         pair = Pair().open()
         pair.client.say("a")
         pair.client.say("b")
@@ -252,7 +248,7 @@ class ChannelTests(ConnectionTests):
         self.assertTrue(is_dead(pair.server))
 
     def test_faultEndsAReply(self) -> None:
-        """A fault ends its reply; the next message is answered as if nothing had been."""
+        """A FAULT ends its reply, and the next message is answered."""
         pair = Pair().open()
         pair.client.say("a")
         pair.client.say("b")
@@ -264,7 +260,7 @@ class ChannelTests(ConnectionTests):
         self.assertEqual(pair.client_events[-2:], [FaultReceived(1, Fault.TIMED_OUT), ReplyReceived(2, "ok", True)])
 
     def test_cancelAndNew(self) -> None:
-        """A reply that has not ended can be cancelled, once it has ended nothing is sent; NEW carries nothing."""
+        """CANCEL is sent only while the reply is incomplete; NEW has an empty payload."""
         pair = Pair().open()
         pair.client.say("a")
         pair.client.cancel(1)
@@ -277,8 +273,8 @@ class ChannelTests(ConnectionTests):
         pair.client.cancel(1)
         self.assertEqual(pair.client.data_to_send(), b"")
 
-    def test_ourOwnOrder(self) -> None:
-        """Replies have the id of the message whose turn it is."""
+    def test_sendsRepliesInOrder(self) -> None:
+        """The server cannot send a reply out of order."""
         pair = Pair().open()
         self.assertRaises(LocalProtocolError, pair.server.reply, 1, b"", True)
         pair.client.say("a")
@@ -287,8 +283,8 @@ class ChannelTests(ConnectionTests):
         pair.server.reply(1, b"", True)
         self.assertRaises(LocalProtocolError, pair.server.reply, 1, b"", True)
 
-    def test_saysOutOfTurn(self) -> None:
-        """An id that is not the next, or two messages mixed, ends the connection."""
+    def test_messagesOutOfOrder(self) -> None:
+        """A message id that is not the next, and interleaved messages, abort the connection."""
         for message_id in (0, 2, 2**64 - 1):
             say = encode(Chunk(message_id, True, b""))
             self.assertServerAborts(Pair().open(), Category.ORDER, RecordType.SAY, say)
@@ -302,8 +298,8 @@ class ChannelTests(ConnectionTests):
             pair.pump()
             self.assertServerAborts(pair, Category.ORDER, RecordType.NEW, b"")
 
-    def test_messagesThatAreNone(self) -> None:
-        """More than 32 KiB, or what is not UTF-8, ends the connection, either way."""
+    def test_invalidMessages(self) -> None:
+        """A message or reply of more than 32 KiB, or of invalid UTF-8, aborts the connection."""
         pair = Pair().open()
         for _ in range(MAX_MESSAGE // 256):
             pair.client._seal(RecordType.SAY, encode(Chunk(1, False, bytes(256))))
@@ -320,8 +316,8 @@ class ChannelTests(ConnectionTests):
             pair.to_client(pair.server.data_to_send())
             self.assertClientAborts(pair, Category.MESSAGE, RecordType.REPLY, encode(last))
 
-    def test_repliesOutOfTurn(self) -> None:
-        """A reply or fault to what was never said, or was answered, ends the connection."""
+    def test_repliesOutOfOrder(self) -> None:
+        """A REPLY or FAULT for a message that was not sent, or whose reply is complete, aborts the connection."""
         self.assertClientAborts(Pair().open(), Category.ORDER, RecordType.REPLY, encode(Chunk(1, True, b"")))
         fault = encode(FaultReport(1, Fault.BUSY))
         self.assertClientAborts(Pair().open(), Category.ORDER, RecordType.FAULT, fault)
@@ -332,8 +328,8 @@ class ChannelTests(ConnectionTests):
         pair.pump()
         self.assertClientAborts(pair, Category.ORDER, RecordType.FAULT, fault)
 
-    def test_cancelOfNothing(self) -> None:
-        """A cancel of what was never said ends the connection; one that comes late does not."""
+    def test_cancelUnknownMessage(self) -> None:
+        """A CANCEL for a message that was not sent aborts the connection; one that is too late does not."""
         for message_id in (0, 1):
             cancel = encode(Cancel(message_id))
             self.assertServerAborts(Pair().open(), Category.ORDER, RecordType.CANCEL, cancel)
@@ -344,15 +340,15 @@ class ChannelTests(ConnectionTests):
         pair.client._seal(RecordType.CANCEL, encode(Cancel(1)))
         self.assertEqual(pair.to_server(pair.client.data_to_send()), [CancelReceived(1)])
 
-    def test_typesOfTheWrongSide(self) -> None:
-        """A type that is unknown, or the other side's to send, ends the connection."""
+    def test_unexpectedTypes(self) -> None:
+        """An unknown record type, or one that only the other end may send, aborts the connection."""
         for kind in (RecordType.REPLY, RecordType.FAULT, RecordType.ABOUT, 10, 255):
             self.assertServerAborts(Pair().open(), Category.ORDER, kind, b"")
         for kind in (RecordType.SAY, RecordType.CANCEL, RecordType.NEW, RecordType.ABOUT, 10, 255):
             self.assertClientAborts(Pair().open(), Category.ORDER, kind, b"")
 
-    def test_emptyMeansEmpty(self) -> None:
-        """PAD, REKEY and NEW carry nothing."""
+    def test_emptyPayloads(self) -> None:
+        """PAD, REKEY and NEW must have an empty payload."""
         for kind in (RecordType.PAD, RecordType.NEW):
             self.assertServerAborts(Pair().open(), Category.MALFORMED, kind, b"\0")
         pair = Pair().open()
@@ -361,7 +357,7 @@ class ChannelTests(ConnectionTests):
         self.assertClientAborts(pair, Category.MALFORMED, RecordType.REKEY, b"\0")
 
     def test_anotherSessionsRecord(self) -> None:
-        """A record of another session, a record again, and one's own record sent back end the connection."""
+        """A record of another session, a repeated record and a reflected record abort the connection."""
         one, other = Pair().open(), Pair().open()
         one.client.say("a")
         other.client.say("a")
@@ -373,10 +369,10 @@ class ChannelTests(ConnectionTests):
 
 
 class RekeyTests(ConnectionTests):
-    """Keys move on, and nobody who talks notices."""
+    """REKEY during a session."""
 
     def test_byNumber(self) -> None:
-        """Thousands of messages go through several keys each way."""
+        """Thousands of messages arrive, under several keys in each direction."""
         pair = Pair().open()
         rekeys = 0
         for number in range(1, REKEY_RECORDS + 100):
@@ -389,7 +385,7 @@ class RekeyTests(ConnectionTests):
         self.assertEqual(rekeys, 2)
 
     def test_byTime(self) -> None:
-        """After 15 minutes the next record comes with a REKEY before it, counted into the burst."""
+        """After 15 minutes a REKEY precedes the next record, and counts as part of the burst."""
         pair = Pair().open()
         pair.client.say("a")
         pair.pump()
@@ -406,7 +402,7 @@ class RekeyTests(ConnectionTests):
         self.assertEqual(len(frames(pair.server.data_to_send())), 2)
 
     def test_burstsStayPowersOfTwo(self) -> None:
-        """Wherever in a burst the REKEY falls, the burst is a power of two."""
+        """A burst is a power of two records, wherever in it the REKEY is."""
         for sealed in range(REKEY_RECORDS - 12, REKEY_RECORDS):
             pair = Pair().open()
             assert pair.client._sealer is not None
@@ -419,7 +415,7 @@ class RekeyTests(ConnectionTests):
             self.assertEqual(pair.server_events[-1], MessageReceived(1, "x" * MAX_CHUNK * 5))
 
     def test_flood(self) -> None:
-        """More than eight REKEYs at once end the connection."""
+        """More than eight REKEYs at once abort the connection."""
         pair = Pair().open()
         for _ in range(8):
             pair.client._seal(RecordType.REKEY, b"")
@@ -428,10 +424,10 @@ class RekeyTests(ConnectionTests):
 
 
 class EndTests(ConnectionTests):
-    """GOODBYE, and the stream's end without it."""
+    """GOODBYE, and the end of the stream without it."""
 
     def test_goodbyeBothWays(self) -> None:
-        """Each side says it once; then nothing more can be said."""
+        """Each end sends GOODBYE once, and nothing after it."""
         pair = Pair().open()
         pair.client.goodbye(Reason.LEAVING, 0)
         pair.pump()
@@ -447,7 +443,7 @@ class EndTests(ConnectionTests):
             end.receive_end()
 
     def test_dataAfterGoodbye(self) -> None:
-        """Another GOODBYE, or anything else after it, ends the connection."""
+        """Any record after GOODBYE aborts the connection."""
         for kind, payload in ((RecordType.GOODBYE, b"\x92\x00\x00"), (RecordType.PAD, b"")):
             pair = Pair().open()
             pair.client.goodbye(Reason.LEAVING, 0)
@@ -455,7 +451,7 @@ class EndTests(ConnectionTests):
             self.assertAborts(pair.server, pair.client.data_to_send(), Category.ORDER)
 
     def test_cut(self) -> None:
-        """The stream's end without GOODBYE is told from one with it, in every state."""
+        """The end of the stream without GOODBYE is an error, in every state."""
         fresh, half, opened = Pair(), Pair(), Pair().open()
         half.to_server(half.client.data_to_send())
         list(half.client.receive_data(half.server.data_to_send()))
@@ -466,5 +462,5 @@ class EndTests(ConnectionTests):
             self.assertTrue(is_dead(end))
 
     def test_reprs(self) -> None:
-        """An event does not show what was said."""
+        """The repr of an event does not contain the text."""
         self.assertEqual(repr(MessageReceived(1, "secret")), "<MessageReceived>")

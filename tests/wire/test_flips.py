@@ -1,4 +1,4 @@
-"""Every single bit of the handshake, and of one record of each type, matters; and so does every cut."""
+"""Every bit of the handshake and of one record of each type is authenticated; a cut handshake yields nothing."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,14 +15,14 @@ LENGTH_BITS = 32  # the first bits of a frame are its length
 
 
 def same_client(pair: Pair) -> ClientConnection:
-    """A client that has just sent the same Hello as the pair's."""
+    """A client that has just sent the same Hello as the pair's client."""
     client = pair.same_client()
     client.data_to_send()
     return client
 
 
 def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """`data` with each of its bits changed in turn."""
+    """`data` with each of its bits flipped in turn."""
     for bit in range(len(data) * 8):
         changed = bytearray(data)
         changed[bit // 8] ^= 0x80 >> bit % 8
@@ -30,10 +30,10 @@ def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 class FlipTests(SynchronousTestCase):
-    """Nothing that was changed on its way is accepted."""
+    """Flipped bits and cut frames."""
 
     def assertNothingAccepted(self, end: Connection, data: bytes) -> Category | None:
-        """No event comes of `data`, and no answer: the connection ends, or waits for bytes that do not come."""
+        """`data` causes no event and no answer: it aborts the connection, or is an incomplete frame."""
         try:
             events = list(end.receive_data(data))
         except RemoteProtocolError as error:
@@ -44,7 +44,7 @@ class FlipTests(SynchronousTestCase):
         return None
 
     def check(self, make: Callable[[], tuple[Connection, bytes]]) -> None:
-        """`make` gives an end and a frame that it would accept, fresh for each bit that is changed."""
+        """`make` returns an end and a frame that it would accept, anew for each bit."""
         end, frame = make()
         self.assertNotEqual(list(end.receive_data(frame)), [])
         size = len(frame) * 8
@@ -54,10 +54,10 @@ class FlipTests(SynchronousTestCase):
             changed[bit // 8] ^= 0x80 >> bit % 8
             category = self.assertNothingAccepted(end, bytes(changed))
             if category is None:
-                self.assertLess(bit, LENGTH_BITS)  # only a length can leave an end waiting
+                self.assertLess(bit, LENGTH_BITS)  # only a changed length can leave the end waiting
 
     def check_hello(self, suite: Suite) -> None:
-        """A server cannot know a changed nonce: but then its answer is not for the Hello that was sent."""
+        """The server cannot detect a changed nonce, but the client cannot open the Welcome that answers it."""
         pair = Pair(suite)
         hello = pair.client.data_to_send()
         for bit, changed in flips(hello):
@@ -101,7 +101,7 @@ class FlipTests(SynchronousTestCase):
         self.check(to_server)
 
     def check_records(self, suite: Suite) -> None:
-        """Records do not depend on each other until one opened, so that one session serves for all bits."""
+        """A record that does not open does not change the receiver, so one session serves for all bits."""
         pair = Pair(suite).open()
 
         def rekey() -> None:
@@ -162,7 +162,7 @@ class FlipTests(SynchronousTestCase):
         self.check_records(RSA)
 
     def test_cuts(self) -> None:
-        """A handshake that ends anywhere tells nothing to the end that waits for the rest, and gets no answer."""
+        """A handshake that is cut anywhere causes no event and no answer."""
         for suite in (PQ, RSA):
             hello = Pair(suite).client.data_to_send()
             server = Pair.server_alone()

@@ -1,4 +1,4 @@
-"""The handshake, step by step: what each side checks, and in which order."""
+"""The handshake: the checks of each side, and their order."""
 
 import hmac
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from securechat.wire.handshake import (
     ServerHandshake,
     ServerIdentity,
     SessionKeys,
-    _seal_info,
     extend,
     extract,
     first_hash,
+    seal_info,
 )
 from securechat.wire.messages import (
     CLIENT_BODY,
@@ -43,7 +43,7 @@ SMALL_ORDER = HOST_KEY.blob[:19] + bytes(32)
 
 
 class Handshakes(SynchronousTestCase):
-    """A client and a server, and what passes between them step by step."""
+    """A client and a server, and their messages."""
 
     suite: Suite = PQ
 
@@ -69,44 +69,44 @@ class Handshakes(SynchronousTestCase):
 
 
 class HelloTests(Handshakes):
-    """What the server makes of a Hello."""
+    """The server's checks of the Hello."""
 
     def setUp(self) -> None:
         self.start()
         self.hello = decode(HELLO, self.client.hello())
 
     def test_digest(self) -> None:
-        """A public key that is not what its SHA-256 says was tampered with: the seed's own check and words."""
+        """A public key that does not match its SHA-256 digest was tampered with."""
         tampered = encode(replace(self.hello, digest=bytes(32)))
         error = self.assertRefused(Category.DIGEST, self.server.receive_hello, tampered)
         self.assertIsInstance(error, AuthenticationError)
         self.assertEqual(str(error), "the key was tampered with")
 
     def test_version(self) -> None:
-        """Another version is refused before anything else is looked at."""
+        """Another version is rejected, before any other check."""
         for version in (0, 2):
             other = encode(replace(self.hello, version=version, suite=b"?", digest=bytes(32)))
             self.assertRefused(Category.VERSION, self.server.receive_hello, other)
 
     def test_suite(self) -> None:
-        """A suite that is unknown, or not allowed here, is refused."""
+        """A suite that is unknown or not enabled is rejected."""
         unknown = encode(replace(self.hello, suite=b"rot13", digest=bytes(32)))
         self.assertRefused(Category.SUITE, self.server.receive_hello, unknown)
         self.start(server_identity=identity(suites={RSA.name: RSA}))
         self.assertRefused(Category.SUITE, self.server.receive_hello, self.client.hello())
 
     def test_key(self) -> None:
-        """A key of the other suite's form is refused, though its digest is right."""
+        """A public key of the other suite is rejected, even with the right digest."""
         key = rsa_key().public_bytes
         other = encode(replace(self.hello, public_key=key, digest=sha256(key).digest()))
         self.assertRefused(Category.KEY, self.server.receive_hello, other)
 
     def test_garbage(self) -> None:
-        """What is no Hello is malformed."""
+        """Data that is not a Hello is malformed."""
         self.assertRefused(Category.MALFORMED, self.server.receive_hello, b"GET / HTTP/1.1\r\n")
 
     def test_freshness(self) -> None:
-        """Two handshakes share neither nonce nor key nor secret."""
+        """Each handshake has a new nonce, key and secret."""
         self.start()
         again = decode(HELLO, self.client.hello())
         self.assertNotEqual(again.nonce, self.hello.nonce)
@@ -114,7 +114,7 @@ class HelloTests(Handshakes):
 
 
 class WelcomeTests(Handshakes):
-    """What the client makes of a Welcome."""
+    """The client's checks of the Welcome."""
 
     def setUp(self) -> None:
         self.start()
@@ -122,37 +122,37 @@ class WelcomeTests(Handshakes):
         self.welcome = decode(WELCOME, data)
 
     def test_digest(self) -> None:
-        """A sealed secret that is not what its SHA-256 says was tampered with."""
+        """A sealed secret that does not match its SHA-256 digest was tampered with."""
         tampered = encode(replace(self.welcome, digest=bytes(32)))
         error = self.assertRefused(Category.DIGEST, self.client.receive_welcome, tampered)
         self.assertEqual(str(error), "the key was tampered with")
 
     def test_version(self) -> None:
-        """Another version is refused."""
+        """Another version is rejected."""
         for version in (0, 2):
             other = encode(replace(self.welcome, version=version))
             self.assertRefused(Category.VERSION, self.client.receive_welcome, other)
 
     def test_suite(self) -> None:
-        """A suite other than the one asked for is refused: nothing is negotiated."""
+        """A suite other than the client's is rejected."""
         for name in (RSA.name, b"", b"zzz"):
             other = encode(replace(self.welcome, suite=name))
             self.assertRefused(Category.SUITE, self.client.receive_welcome, other)
 
     def test_sealed(self) -> None:
-        """A sealed secret of another length, or one for another key, does not open."""
+        """A sealed secret of the wrong length, or sealed to another key, is rejected."""
         for sealed in (self.welcome.sealed[:-1], self.welcome.sealed + b"\0", bytes(PQ.sealed_size)):
             self.setUp()
             bad = encode(replace(self.welcome, sealed=sealed, digest=sha256(sealed).digest()))
             self.assertRefused(Category.SEAL, self.client.receive_welcome, bad)
 
     def test_nonce(self) -> None:
-        """The server's nonce is bound to what was sealed."""
+        """The secret does not open with a changed server nonce."""
         other = encode(replace(self.welcome, nonce=bytes(32)))
         self.assertRefused(Category.SEAL, self.client.receive_welcome, other)
 
     def test_secretOfAnotherSize(self) -> None:
-        """RSA's ciphertext has one size for every secret: 31 or 33 bytes are refused after opening."""
+        """A secret of 31 or 33 bytes is rejected; with RSA its ciphertext has the right length."""
         self.suite = RSA
         for size in (31, 33):
             self.start(secret=bytes(size))
@@ -162,7 +162,7 @@ class WelcomeTests(Handshakes):
 
 
 class ServerProofTests(Handshakes):
-    """What the client makes of the server's proof."""
+    """The client's checks of the server's PROOF."""
 
     def prepare(self, **options: object) -> None:
         self.start(**options)  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ class ServerProofTests(Handshakes):
         self.assertEqual(self.client.host_key, b"")
 
     def test_signatureAndMac(self) -> None:
-        """A signature or MAC that is not over this handshake is refused."""
+        """A wrong signature or MAC is rejected."""
         self.prepare()
         self.assertProofRefused(Category.PROOF, signature=bytes(64))
         self.assertProofRefused(Category.PROOF, mac=bytes(32))
@@ -186,13 +186,13 @@ class ServerProofTests(Handshakes):
         self.assertProofRefused(Category.PROOF, body=Raw(body))
 
     def test_hostKeyOfSmallOrder(self) -> None:
-        """A host key under which forgeries verify is refused before its signature is looked at."""
+        """A host key of small order or of the wrong length is rejected, before its signature is verified."""
         self.prepare()
         for blob in (SMALL_ORDER, HOST_KEY.blob[:-1], b""):
             self.assertProofRefused(Category.HOST_KEY, body=Raw(encode(ServerBody(blob, ClientAuth.NONE))))
 
     def test_hostKeyOfAnother(self) -> None:
-        """The user's check of the host key decides, after the proof held."""
+        """The host key is checked by the caller after the signature and the MAC."""
 
         def refuse(blob: bytes) -> None:
             self.assertEqual(blob, HOST_KEY.blob)
@@ -202,7 +202,7 @@ class ServerProofTests(Handshakes):
         self.assertProofRefused(Category.HOST_KEY)
 
     def test_clientAuth(self) -> None:
-        """Asked for no key the client shows none; asked for one that it has not, it leaves."""
+        """The client sends no key if none is accepted, and aborts if a key is required that it does not have."""
         self.prepare(user_key=USER_KEY.blob, server_identity=identity(ClientAuth.NONE))
         self.client.receive_server_proof(self.payload)
         self.assertIsNone(self.client.data_to_sign())
@@ -210,14 +210,14 @@ class ServerProofTests(Handshakes):
         self.assertRefused(Category.USER_KEY, self.client.receive_server_proof, self.payload)
 
     def test_malformed(self) -> None:
-        """A proof whose body is no server's is malformed."""
+        """A PROOF with another body is malformed."""
         self.prepare()
         bad = encode(replace(self.proof, body=Raw(encode(ClientBody("", b"")))))
         self.assertRefused(Category.MALFORMED, self.client.receive_server_proof, bad)
 
 
 class ClientProofTests(Handshakes):
-    """What the server makes of the client's proof."""
+    """The server's checks of the client's PROOF."""
 
     def prepare(self, user_key: keys.SigningKey | None = None, **options: object) -> None:
         blob = user_key.blob if user_key else b""
@@ -237,7 +237,7 @@ class ClientProofTests(Handshakes):
         self.assertIsInstance(error, AuthenticationError)
 
     def test_bothHaveTheSameKeys(self) -> None:
-        """Anonymous or with a key, in both suites, both sides end with the same keys."""
+        """Both sides derive the same keys, in both suites, with a user key and anonymously."""
         for self.suite in (PQ, RSA):
             for user_key in (None, USER_KEY):
                 self.prepare(user_key)
@@ -248,13 +248,13 @@ class ClientProofTests(Handshakes):
                 self.assertEqual(self.server.user_key, user_key.blob if user_key else b"")
 
     def test_name(self) -> None:
-        """A client that dialled another name is refused, before its key is looked at."""
+        """A client that dialled another name is rejected, before its key is checked."""
         self.prepare(USER_KEY, name="[evil.example]:8080")
         self.assertProofRefused(Category.NAME)
         self.assertProofRefused(Category.NAME, mac=bytes(32), signature=bytes(64))
 
     def test_anonymousName(self) -> None:
-        """An anonymous client may leave the name empty, but not give another; one with a key has to give it."""
+        """An anonymous client may send an empty name, but not another; a client with a key must send a right one."""
         self.prepare(name="")
         self.server.receive_client_proof(self.payload)
         self.prepare(name="[evil.example]:8080")
@@ -263,13 +263,13 @@ class ClientProofTests(Handshakes):
         self.assertProofRefused(Category.NAME)
 
     def test_macAndSignature(self) -> None:
-        """A MAC or signature that is not over this handshake is refused."""
+        """A wrong MAC or signature is rejected."""
         self.prepare(USER_KEY)
         self.assertProofRefused(Category.PROOF, mac=bytes(32))
         self.assertProofRefused(Category.PROOF, signature=bytes(64))
 
     def test_signatureOfAnotherKey(self) -> None:
-        """Who holds the session's keys but not the user's is refused, though the MAC is right."""
+        """A right MAC with a wrong signature is rejected."""
         self.prepare(USER_KEY)
         other = keys.SigningKey(Ed25519PrivateKey.generate())
         handshake = self.client
@@ -279,19 +279,19 @@ class ClientProofTests(Handshakes):
         self.assertProofRefused(Category.PROOF, signature=signature, mac=mac)
 
     def test_keyWithoutSignatureAndTheReverse(self) -> None:
-        """A key comes with a signature, and no key with none."""
+        """A user key without a signature, or a signature without a user key, is rejected."""
         self.prepare(USER_KEY)
         self.assertProofRefused(Category.USER_KEY, signature=b"")
         self.prepare()
         self.assertProofRefused(Category.USER_KEY, signature=bytes(64))
 
     def test_userKeyOfSmallOrder(self) -> None:
-        """A user key under which forgeries verify is refused."""
+        """A user key of small order is rejected."""
         self.prepare(USER_KEY)
         self.assertProofRefused(Category.USER_KEY, body=Raw(encode(ClientBody(NAME, SMALL_ORDER))), signature=bytes(64))
 
     def test_authorization(self) -> None:
-        """A key has to be among those that may, if the server cares; a server that wants no key takes none."""
+        """A key must be authorized if the server accepts keys; otherwise none is accepted."""
         required = identity(ClientAuth.REQUIRED, lambda blob: blob == USER_KEY.blob)
         self.prepare(USER_KEY, server_identity=required)
         self.server.receive_client_proof(self.payload)
@@ -299,15 +299,15 @@ class ClientProofTests(Handshakes):
         self.prepare(stranger, server_identity=required)
         self.assertProofRefused(Category.USER_KEY)
 
-    def test_clientAuthIsTheServersToJudge(self) -> None:
-        """An anonymous proof to a server that requires a key, or a key to one that wants none, is refused."""
+    def test_clientAuth(self) -> None:
+        """An anonymous client is rejected if a key is required, and a key if none is accepted."""
         for client_auth, user_key in ((ClientAuth.REQUIRED, None), (ClientAuth.NONE, USER_KEY)):
             self.prepare(user_key)
             self.server._identity = identity(client_auth)
             self.assertProofRefused(Category.USER_KEY)
 
     def test_refusesToSendAWrongSignature(self) -> None:
-        """A signature that is not the key's, or one from an anonymous client, is our own bug or the agent's."""
+        """An incorrect signature of the client's own, and one without a key, are errors of the caller."""
         self.prepare(USER_KEY)
         self.assertRaises(LocalProtocolError, self.client.prove, bytes(64))
         self.assertRaises(LocalProtocolError, self.client.prove, b"")
@@ -316,18 +316,18 @@ class ClientProofTests(Handshakes):
 
 
 class ScheduleTests(SynchronousTestCase):
-    """The transcript and the keys as the specification writes them, computed anew with other functions."""
+    """The transcript and the keys, computed from the specification with other functions."""
 
     def test_hashes(self) -> None:
-        """h0 is of the suite's name; each next hash has the length before each part."""
+        """h0 is the hash of the suite's name; the following hashes are over length-prefixed parts."""
         self.assertEqual(first_hash(PQ), sha256(b"securechat/1\x00" + PQ.name).digest())
         self.assertEqual(
             extend(b"h", b"ab", b"c"), sha256(b"h" + b"\x00\x00\x00\x02ab" + b"\x00\x00\x00\x01c").digest()
         )
-        self.assertEqual(_seal_info(b"1" * 32, b"n" * 32), b"securechat/1 seal\x00" + b"1" * 32 + b"n" * 32)
+        self.assertEqual(seal_info(b"1" * 32, b"n" * 32), b"securechat/1 seal\x00" + b"1" * 32 + b"n" * 32)
 
     def test_keys(self) -> None:
-        """Every key is HKDF (RFC 5869) of the secret, salted with the transcript, under its own label."""
+        """Every key is HKDF (RFC 5869) of the secret, with the transcript hash as salt and its own label."""
 
         def hkdf(secret: bytes, h: bytes, label: bytes, size: int = 32) -> bytes:
             info = b"securechat/1 " + label + b"\x00" + h
@@ -347,11 +347,11 @@ class ScheduleTests(SynchronousTestCase):
         self.assertNotEqual(extract(h2, secret), secret)
 
     def test_showsNoKeys(self) -> None:
-        """No repr shows a key."""
+        """The repr of keys does not contain them."""
         found = HandshakeKeys.derive(b"s" * 32, b"2" * 32)
         for shown in (repr(found), repr(SessionKeys.derive(found.master, b"7" * 32))):
             self.assertNotIn("b'", shown)
 
     def test_bothSuitesAreOnByDefault(self) -> None:
-        """The table of suites holds both, the client's default first."""
+        """SUITES contains both suites, and the default is the first."""
         self.assertEqual(list(SUITES), [b"mlkem768x25519-chacha20poly1305", b"rsa2048-fernet"])

@@ -1,4 +1,4 @@
-"""What a server is called."""
+"""Names of servers."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -6,10 +6,10 @@ from securechat.wire.host_names import bracketed, canonical_host, local_names
 
 
 class NameTests(SynchronousTestCase):
-    """``[host]:port`` has one form."""
+    """The canonical form of ``[host]:port``."""
 
     def test_hosts(self) -> None:
-        """Lower case, A-labels, no final dot, IPv6 as RFC 5952 writes it."""
+        """Host names are in lower-case A-labels without a final dot, IPv6 addresses as in RFC 5952."""
         for written, canonical in (
             ("Example.ORG.", "example.org"),
             ("localhost", "localhost"),
@@ -22,18 +22,18 @@ class NameTests(SynchronousTestCase):
         ):
             self.assertEqual(canonical_host(written), canonical)
 
-    def test_whatIsNoHost(self) -> None:
-        """An empty, overlong or otherwise impossible name is refused."""
+    def test_invalidHosts(self) -> None:
+        """An empty, overlong or otherwise invalid name is rejected."""
         for written in ("", ".", "a..b", "-a", "a b", "a/b", "a" * 254, "[::1]", "ü" * 300):
             self.assertRaises(ValueError, canonical_host, written)
 
     def test_bracketed(self) -> None:
-        """The port is always there, and the brackets too."""
+        """A name always has brackets and a port."""
         self.assertEqual(bracketed("::1", 8080), "[::1]:8080")
         self.assertEqual(bracketed("localhost", 80), "[localhost]:80")
 
     def test_localNames(self) -> None:
-        """Without names of its own a server is the address reached, localhost, and what its machine is called."""
+        """The default names are the local address of the connection, localhost and the host name."""
         self.assertEqual(
             local_names("127.0.0.1", 1, "Box.example"), {"[127.0.0.1]:1", "[localhost]:1", "[box.example]:1"}
         )

@@ -1,4 +1,4 @@
-"""The second implementation of the protocol, against itself, its own faults and other people's programs."""
+"""The second implementation of the protocol, against itself, its faults, and other programs."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ from tests.independent.schedule import lp
 from tests.independent.server import Server, ServerSettings
 from tests.independent.suites import PQ, SUITES
 
-LONG = "€" * 5000 + "x" * 7000  # 22,000 bytes: many records, and characters cut between them
+LONG = "€" * 5000 + "x" * 7000  # 22,000 bytes, in many records, with characters split between them
 
 
 def shout(server: Server) -> None:
@@ -39,11 +39,11 @@ def shout(server: Server) -> None:
 
 
 def nothing(client: Client) -> None:
-    """A session in which nothing is said."""
+    """A session without messages."""
 
 
 class SessionTests(SynchronousTestCase):
-    """Whole sessions of the two reference peers over loopback."""
+    """Sessions of the two reference peers over loopback."""
 
     def converse(
         self,
@@ -52,7 +52,7 @@ class SessionTests(SynchronousTestCase):
         server_settings: ServerSettings = SERVER_SETTINGS,
         work: Callable[[Server], None] = shout,
     ) -> tuple[Client, Server, Session]:
-        """Both sides have to end in order; the capture decodes alike with the key pair and with the secret."""
+        """Both sides end in order; the capture decodes to the same with the key pair and with the secret."""
         client, server, tap, category = converse(client_settings, server_settings, talk, work)
         self.assertIsNone(category)
         session = decode(bytes(tap.sent), bytes(tap.received), client.key_pair)
@@ -62,7 +62,7 @@ class SessionTests(SynchronousTestCase):
         return client, server, session
 
     def test_withUserKey(self) -> None:
-        """What was said comes back, the user is known, and the capture decodes to the same."""
+        """Messages are echoed, the user is authenticated, and the capture decodes to the same."""
         texts = ["hello", "", LONG]
 
         def talk(client: Client) -> None:
@@ -79,7 +79,7 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(session.session_id.hex(), server.trace.values["session_id"])
 
     def test_anonymous(self) -> None:
-        """A client without a key proves none, and neither does one whose server takes none."""
+        """A client without a key is anonymous, and so is one whose server accepts no keys."""
         for suite in SUITES:
             for user_key, client_auth in ((None, 0), (None, 1), (ENVIRONMENT.user_key, 0)):
                 client, _, session = self.converse(
@@ -91,20 +91,20 @@ class SessionTests(SynchronousTestCase):
                 self.assertEqual((session.client_proof.name, session.client_proof.user_key), (ENVIRONMENT.name, b""))
 
     def test_anonymousWithoutName(self) -> None:
-        """A server takes an anonymous client's empty name, too."""
+        """A server accepts an empty name from an anonymous client."""
         settings = replace(CLIENT_SETTINGS, user_key=None, name="")
         _, _, session = self.converse(nothing, settings)
         self.assertEqual((session.client_proof.name, session.client_proof.user_key), ("", b""))
 
     def test_requiredKey(self) -> None:
-        """A client without the key that the server requires says nothing more."""
+        """A client without a key aborts if the server requires one."""
         settings = replace(SERVER_SETTINGS, client_auth=CLIENT_KEY_REQUIRED)
         with self.assertRaises(AbortError) as raised:
             self.converse(nothing, replace(CLIENT_SETTINGS, user_key=None), settings)
         self.assertEqual(raised.exception.category, "user-key")
 
     def test_traces(self) -> None:
-        """Both peers compute the same, as JSON; the same randomness and ``sealed`` give the same session."""
+        """Both peers trace the same values; the same randomness and ``sealed`` give the same session."""
         for suite in SUITES:
             settings = replace(CLIENT_SETTINGS, suite=suite)
             client, server, _ = self.converse(nothing, settings)
@@ -117,7 +117,7 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(json.dumps(again.trace.as_json()), json.dumps(client.trace.as_json()))
 
     def test_burst(self) -> None:
-        """The records of one message are a power of two, REKEY included."""
+        """The records of a message are a power of two, REKEY included."""
 
         def talk(client: Client) -> None:
             client.say("x" * 1000)
@@ -135,7 +135,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(rekey.seq, SENDER_LIMIT - 1)
 
     def test_rekey(self) -> None:
-        """Either side moves on whenever it likes, also within a message, and nothing is lost."""
+        """Either side may rekey at any time, also within a message, and nothing is lost."""
 
         def talk(client: Client) -> None:
             client.send(SAY, 1, False, b"one ")
@@ -159,7 +159,7 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(len({record.ts for record in session.server_records}), 3)
 
     def test_faultAndCancel(self) -> None:
-        """FAULT ends a reply that had begun, and the next one is whole; NEW and a late CANCEL change nothing."""
+        """FAULT ends an incomplete reply, and the next one is complete; NEW and a late CANCEL change nothing."""
 
         def talk(client: Client) -> None:
             client.say("first")
@@ -181,7 +181,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(session.replied(), ["SECOND"])
 
     def test_truncatedCapture(self) -> None:
-        """A capture that ends within the handshake or a frame is not decoded in part."""
+        """A capture that ends within the handshake or within a frame is an error."""
         client, _, tap, _ = converse(CLIENT_SETTINGS, SERVER_SETTINGS, nothing, shout)
         sent, received = bytes(tap.sent), bytes(tap.received)
         for from_client, from_server in ((b"", b""), (sent[:-1], received), (sent, received[:1400])):
@@ -191,10 +191,10 @@ class SessionTests(SynchronousTestCase):
 
 
 class PackTests(SynchronousTestCase):
-    """There is one encoding of each value."""
+    """The one encoding of each value."""
 
     def test_roundTrips(self) -> None:
-        """Every width of every type."""
+        """Every width of every type round-trips."""
         numbers = [edge + off for edge in (0, 128, 2**8, 2**16, 2**32) for off in (-1, 0, 1) if edge + off >= 0]
         texts = ["x" * size for size in (0, 31, 32, 255, 256, 65535, 65536)]
         values: list[Value] = [None, False, True, *numbers, 2**64 - 1, *texts, *(text.encode() for text in texts)]
@@ -202,12 +202,12 @@ class PackTests(SynchronousTestCase):
             self.assertEqual(unpack(pack(value)), value)
 
     def test_fixedForms(self) -> None:
-        """Against bytes written down from msgpack's own page."""
+        """Encodings are those of the msgpack specification."""
         fields: Value = ("a", 1, 127, 128, 256, b"", None, True)
         self.assertEqual(pack(fields).hex(), "98a161017fcc80cd0100c400c0c3")
 
     def test_otherForms(self) -> None:
-        """Wider than need be, cut off, too deep, followed by more, or of a type that no message has."""
+        """Encodings that are too wide, truncated, too deep, followed by more data or of an unused type are errors."""
         for text in (
             "", "cc7f", "cd00ff", "ce0000ffff", "cf00000000ffffffff", "d90161", "da000161", "db0000000161", "c5000100",
             "c60000000100", "dc000100", "dd0000000100", "ff", "d001", "d10001", "ca3f800000", "cb3ff0000000000000",
@@ -217,17 +217,17 @@ class PackTests(SynchronousTestCase):
                 unpack(bytes.fromhex(text))
             self.assertEqual(raised.exception.category, "malformed")
 
-    def test_noSuchValue(self) -> None:
-        """What is negative or over 64 bits has no encoding."""
+    def test_outOfRange(self) -> None:
+        """Negative numbers and those of more than 64 bits have no encoding."""
         for number in (-1, 2**64):
             self.assertRaises(ValueError, pack, number)
 
 
 class OthersTests(SynchronousTestCase):
-    """What is written out here does the same as what others wrote."""
+    """The second implementation's cryptography, compared with other implementations."""
 
     def test_hpke(self) -> None:
-        """The library opens what we seal, and we what it seals, under the same info only."""
+        """The library opens what we seal, and we open what it seals, with the same info only."""
         mlkem, point = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
         both = MLKEM768X25519PrivateKey(mlkem, point)
         pub = mlkem.public_key().public_bytes_raw() + point.public_key().public_bytes_raw()
@@ -238,14 +238,14 @@ class OthersTests(SynchronousTestCase):
         self.assertIsNone(hpke.open_(mlkem, point, b"other", theirs))
 
     def test_fernet(self) -> None:
-        """The same with Fernet."""
+        """The same holds for Fernet."""
         key = os.urandom(32)
         fernet = Fernet(base64.urlsafe_b64encode(key))
         self.assertEqual(fernet.decrypt(fernet_seal(key, b"data", os.urandom(16))), b"data")
         self.assertEqual(fernet_open(key, fernet.encrypt_at_time(b"data", 0)), b"data")
 
     def test_sshKeygen(self) -> None:
-        """``ssh-keygen -Y verify`` takes our signature, in the armour that it wants."""
+        """``ssh-keygen -Y verify`` accepts our signatures."""
         folder = Path(self.mktemp())
         folder.mkdir()
         key = Ed25519PrivateKey.generate()
@@ -270,7 +270,7 @@ class OthersTests(SynchronousTestCase):
 
 
 class FaultTests(SynchronousTestCase):
-    """Each fault of the table, committed against the other reference peer, ends in its category and in silence."""
+    """Each fault in the table, against the other reference peer, aborts in its category, and nothing is sent."""
 
     def outcome(self, fault: Fault, suite: str) -> tuple[str | None, bool]:
         """The category in which the peer under test aborted, and whether it sent anything after the fault."""
@@ -295,21 +295,21 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual(wrong, [])
 
     def test_clientFaults(self) -> None:
-        """By a client, against a server."""
+        """Faults of a client, against a server."""
         self.commit([fault for fault in FAULTS.values() if fault.role == "client" and not fault.slow])
 
     def test_serverFaults(self) -> None:
-        """By a server, against a client."""
+        """Faults of a server, against a client."""
         self.commit([fault for fault in FAULTS.values() if fault.role == "server" and not fault.slow])
 
     def test_silence(self) -> None:
-        """By a client that leaves something unsaid."""
+        """Faults of a client that omits something."""
         self.commit([fault for fault in FAULTS.values() if fault.category == "timeout"])
 
     def test_missingRekey(self) -> None:
-        """By a client that never renews its key; one side and suite, for it takes seconds."""
+        """A client that never rekeys; with one side and suite only, because it takes seconds."""
         self.commit([replace(FAULTS["client-rekey-never"], suites=(PQ,))])
 
     def test_everyCategory(self) -> None:
-        """No category is without a fault, but the limits, which take many connections."""
+        """Every category has a fault, except for limits, which take many connections."""
         self.assertEqual(CATEGORIES - {fault.category for fault in FAULTS.values()}, {"limit"})

@@ -1,4 +1,4 @@
-"""One encoding for each message, and nothing else accepted."""
+"""Messages and their encodings."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(error.category, Category.MALFORMED)
 
     def test_bytesOnTheWire(self) -> None:
-        """The encodings are those of the specification, written out by hand."""
+        """Encodings are those of the specification, written out by hand."""
         self.assertEqual(
             encode(HELLO),
             b"\x96\xa5hello\x01\xc4\x05suite\xc4\x20" + b"n" * 32 + b"\xc4\x03key\xc4\x20" + b"d" * 32,
@@ -35,12 +35,12 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(encode(Goodbye(Reason.IDLE, 300)), b"\x92\x02\xcd\x01\x2c")
         self.assertEqual(encode(FaultReport(7, Fault.BUSY)), b"\x92\x07\x06")
 
-    def test_comesBack(self) -> None:
-        """What was encoded decodes to the same."""
+    def test_roundTrip(self) -> None:
+        """An encoded message decodes to the same message."""
         self.assertEqual(decode(messages.HELLO, encode(HELLO)), HELLO)
 
     def test_refusesAnotherArityTypeOrLength(self) -> None:
-        """Too many or too few fields, another type, a nonce of another length and another tag are malformed."""
+        """A wrong number of fields, type, nonce length or tag is malformed."""
         fields = ["hello", 1, b"suite", b"n" * 32, b"key", b"d" * 32]
         self.assertEqual(msgspec.msgpack.encode(fields), encode(HELLO))
         for bad in (
@@ -60,7 +60,7 @@ class MessageTests(SynchronousTestCase):
             self.assertMalformed(messages.HELLO, msgspec.msgpack.encode(bad))
 
     def test_refusesAnotherEncoding(self) -> None:
-        """A value in a longer form than it needs, or with bytes after it, is malformed."""
+        """A value that is not in its shortest encoding, or followed by more bytes, is malformed."""
         good = encode(Chunk(1, True, b"hi"))
         self.assertEqual(decode(messages.CHUNK, good), Chunk(1, True, b"hi"))
         for bad in (
@@ -73,23 +73,23 @@ class MessageTests(SynchronousTestCase):
             b"\x93\x01\xc3\xc5\x00\x02hi",  # bin 16
             b"\x93\x01\xc3\xa2hi",  # str
             b"\x93\xff\xc3\xc4\x02hi",  # -1
-            b"\x91" * 3000,  # arrays without end
+            b"\x91" * 3000,  # too deep
         ):
             self.assertMalformed(messages.CHUNK, bad)
 
     def test_refusesUnknownNumbers(self) -> None:
-        """A reason, fault or client_auth that has no meaning is malformed."""
+        """An undefined reason, fault or client_auth is malformed."""
         self.assertMalformed(messages.GOODBYE, b"\x92\x06\x01")
         self.assertMalformed(messages.FAULT_REPORT, b"\x92\x01\x00")
         self.assertMalformed(messages.FAULT_REPORT, b"\x92\x01\x0a")
         self.assertMalformed(messages.SERVER_BODY, encode(ServerBody(b"k", 3)))  # type: ignore[arg-type]
 
-    def test_refusesTextThatIsNoUtf8(self) -> None:
-        """A str with other bytes is malformed."""
+    def test_invalidUtf8(self) -> None:
+        """A str that is not valid UTF-8 is malformed."""
         self.assertMalformed(messages.CLIENT_BODY, b"\x93\xa6client\xa1\xff\xc4\x00")
 
     def test_showsNothing(self) -> None:
-        """A message's repr does not show its fields."""
+        """The repr of a message does not contain its fields."""
         self.assertEqual(repr(Chunk(1, True, b"secret")), "<Chunk>")
 
     @given(st.binary(max_size=600), st.sampled_from(DECODERS))

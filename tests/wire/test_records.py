@@ -1,4 +1,4 @@
-"""Records of one size, and keys that move on."""
+"""Records and rekeying."""
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
@@ -12,7 +12,7 @@ SECRET = bytes(range(32))
 
 
 class RecordTests(SynchronousTestCase):
-    """A Sealer and an Opener with one traffic secret."""
+    """A Sealer and an Opener with the same traffic secret."""
 
     def setUp(self) -> None:
         self.sealer = Sealer(PQ, SECRET)
@@ -23,7 +23,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(error.category, category)
 
     def test_everyPayloadSize(self) -> None:
-        """A payload of any size up to 509 bytes gives a frame of one size and comes back."""
+        """A payload of up to 509 bytes gives a frame of constant size, and opens to the same."""
         for suite in (PQ, RSA):
             sealer, opener = Sealer(suite, SECRET), Opener(suite, SECRET)
             for size in (0, 1, 255, 256, MAX_PAYLOAD - 1, MAX_PAYLOAD):
@@ -34,7 +34,7 @@ class RecordTests(SynchronousTestCase):
         self.assertRaises(LocalProtocolError, self.sealer.seal, RecordType.SAY, b"x" * 510, 0.0)
 
     def test_keysFromTheTrafficSecret(self) -> None:
-        """key, iv and the next secret are HKDF-Expand (RFC 5869) with labels that hold the version."""
+        """Key, IV and next secret are HKDF-Expand (RFC 5869) with labels that contain the version."""
 
         def hkdf(label: bytes, size: int) -> bytes:
             return HKDFExpand(hashes.SHA256(), size, b"securechat/1 " + label + b"\0").derive(SECRET)
@@ -48,7 +48,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(self.sealer.seal(RecordType.NEW, b"", 0.0), after)
 
     def test_orderMatters(self) -> None:
-        """A record opens once and in its turn: not again, not early, not in the other direction's key."""
+        """A repeated, early or reflected record does not open."""
         first = self.sealer.seal(RecordType.SAY, b"1", 0.0)[4:]
         second = self.sealer.seal(RecordType.SAY, b"2", 0.0)[4:]
         self.assertRefused(Category.RECORD, second)
@@ -57,7 +57,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(self.opener.open(second)[1], b"2")
 
     def test_paddingIsZeroAndLengthFits(self) -> None:
-        """A byte of padding that is not zero, or a length above 509, is no record."""
+        """Padding that is not zero, and a length above 509, are rejected."""
         cipher = PQ.cipher(expand(SECRET, b"key"), expand(SECRET, b"iv", size=12))
         good = b"\x02\x00\x01x" + bytes(508)
         self.assertEqual(Opener(PQ, SECRET).open(cipher.seal(0, good)), (2, b"x"))
@@ -70,7 +70,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(Opener(PQ, SECRET).open(cipher.seal(0, b"\x02\x01\xfd" + bytes(509)))[1], bytes(509))
 
     def test_senderRekeysByNumber(self) -> None:
-        """The record before number 2^14 has to be a REKEY, and a sender that forgets it is stopped."""
+        """The last record before number 2^14 has to be a REKEY; sealing more records is an error."""
         for _ in range(REKEY_RECORDS - 1):
             self.assertFalse(self.sealer.rekey_due(0.0))
             self.sealer.seal(RecordType.PAD, b"", 0.0)
@@ -79,7 +79,7 @@ class RecordTests(SynchronousTestCase):
         self.assertRaises(LocalProtocolError, self.sealer.seal, RecordType.PAD, b"", 0.0)
 
     def test_senderRekeysByTime(self) -> None:
-        """15 minutes after a key's first record the next has to be a REKEY; a key that sealed nothing has no age."""
+        """A REKEY is due 15 minutes after the first record of a key, and not for a key that has sealed nothing."""
         self.assertFalse(self.sealer.rekey_due(1e9))
         self.sealer.seal(RecordType.PAD, b"", 1000.0)
         self.assertFalse(self.sealer.rekey_due(1900.0))
@@ -88,7 +88,7 @@ class RecordTests(SynchronousTestCase):
         self.assertFalse(self.sealer.rekey_due(1e9))
 
     def test_receiverFollows(self) -> None:
-        """After REKEY both go on with the next key, and the old one opens nothing."""
+        """After a REKEY both ends use the next key; the previous key does not open new records."""
         old = Sealer(PQ, SECRET)
         self.assertEqual(self.opener.open(self.sealer.seal(RecordType.REKEY, b"", 0.0)[4:]), (RecordType.REKEY, b""))
         self.opener.rekey(0.0)
@@ -97,7 +97,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(self.opener.open(self.sealer.seal(RecordType.SAY, b"x", 0.0)[4:])[1], b"x")
 
     def test_receiverBoundsRekeys(self) -> None:
-        """Eight REKEYs at once are taken and one a minute after that; the ninth is refused."""
+        """Eight REKEYs at once are accepted, then one per minute."""
         for _ in range(8):
             self.opener.rekey(5.0)
         error = self.assertRaises(RemoteProtocolError, self.opener.rekey, 64.0)
@@ -105,7 +105,7 @@ class RecordTests(SynchronousTestCase):
         self.opener.rekey(65.1)
 
     def test_receiverBoundsAKey(self) -> None:
-        """A record with number 2^16 is refused before it is opened."""
+        """Record number 2^16 is rejected."""
         cipher = PQ.cipher(expand(SECRET, b"key"), expand(SECRET, b"iv", size=12))
         pad = bytes(512)
         for seq in range(MAX_SEQ):

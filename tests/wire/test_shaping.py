@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.wire.shaping import DEFAULT_TICK, Train, is_bucket
+from securechat.wire.shaping import Train, is_bucket
 
 NAMED = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200]
 
 
 def run(train: Train, needed: int) -> int:
-    """Let ticks pass until the train ends; there is more to come until `needed` have."""
+    """Pass ticks until the train ends; more of the reply is to come for the first `needed` ticks."""
     ticks = 0
     while train.is_running:
         ticks += 1
@@ -19,22 +19,22 @@ def run(train: Train, needed: int) -> int:
 
 
 class BucketTests(SynchronousTestCase):
-    """How long trains are."""
+    """The length of trains."""
 
     def test_buckets(self) -> None:
-        """They are the specification's, and after the last of them every further 600."""
+        """Buckets are those of the specification, and every further 600 ticks."""
         self.assertEqual([ticks for ticks in range(3001) if is_bucket(ticks)], [*NAMED, 1800, 2400, 3000])
 
     def test_firstThatHolds(self) -> None:
-        """A train ends at the first bucket that holds what was to be sent."""
+        """A train ends at the first bucket that holds the reply."""
         for needed, bucket in ((1, 50), (49, 50), (50, 50), (51, 75), (76, 100), (1200, 1200), (1201, 1800)):
-            train = Train(DEFAULT_TICK)
+            train = Train(0.1)
             train.start(0.0)
             self.assertEqual(run(train, needed), bucket)
 
     def test_endless(self) -> None:
-        """A constant train goes on when there is nothing to say."""
-        train = Train(DEFAULT_TICK, endless=True)
+        """An endless train continues when no reply is to come."""
+        train = Train(0.1, endless=True)
         train.start(0.0)
         for _tick in range(5000):
             train.pass_tick(more=False)
@@ -42,7 +42,7 @@ class BucketTests(SynchronousTestCase):
 
 
 class GridTests(SynchronousTestCase):
-    """When records leave."""
+    """The times of records."""
 
     def test_grid(self) -> None:
         """Tick k is at t0 + k·tick."""
@@ -55,7 +55,7 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(times, [7.0 + k * 0.1 for k in range(1, 51)])
 
     def test_anotherMessage(self) -> None:
-        """A message while a train runs leaves its ticks where they are and counts a whole bucket from the next."""
+        """A message during a train keeps its ticks, and starts a whole bucket at the next tick."""
         train = Train(0.1)
         train.start(7.0)
         for _tick in range(20):
@@ -65,7 +65,7 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(run(train, 1), 50)
 
     def test_anotherTrain(self) -> None:
-        """A message after the end of a train starts one at its own time."""
+        """A message after the end of a train starts a new train at its own time."""
         train = Train(0.1)
         train.start(0.0)
         run(train, 1)
@@ -74,7 +74,7 @@ class GridTests(SynchronousTestCase):
 
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
     def test_anyMessages(self, needs: list[int]) -> None:
-        """Whatever the replies need, each train has a bucket's number of ticks, and no smaller one would do."""
+        """Every train has the smallest bucket's number of ticks that holds the replies."""
         for needed in needs:
             train = Train(0.1)
             train.start(0.0)

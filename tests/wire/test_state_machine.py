@@ -1,4 +1,4 @@
-"""Both ends against a model: whatever is said in whatever order and pieces, what arrives is what was said."""
+"""Both ends against a model: in any order and any pieces, what is received is what was sent."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,13 +27,13 @@ TEXT = st.text(max_size=40) | st.integers(0, 1500).map(lambda size: "字" * size
 
 
 class Session(RuleBasedStateMachine):
-    """A session, and what should have been heard at each end. Bytes wait on the way until a rule carries some."""
+    """A session, and what each end should receive. Bytes are in transit until a rule delivers some of them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: list[object] = []  # what the server should hear
-        self.answered: list[tuple[str, int, object]] = []  # what the client should hear, replies joined
-        self.reply = ""  # of the reply that has not ended
+        self.said: list[object] = []  # what the server should receive
+        self.answered: list[tuple[str, int, object]] = []  # what the client should receive, with replies joined
+        self.reply = ""  # the incomplete reply so far
         self.up = b""
         self.down = b""
         self.pair = Pair(PQ).open()
@@ -85,7 +85,7 @@ class Session(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 901.0]))
     def wait(self, seconds: float) -> None:
-        """Nothing stays on the way for minutes: REKEYs of hours that came at once would be a flood."""
+        """Deliver everything before time passes: REKEYs of hours that arrive at once would exceed their limit."""
         self.carry_up(1 << 30)
         self.carry_down(1 << 30)
         self.pair.clock.advance(seconds)
@@ -178,8 +178,8 @@ class Session(RuleBasedStateMachine):
 
 
 class SessionTests(SynchronousTestCase):
-    """The machine, driven at random."""
+    """The state machine, driven at random."""
 
-    def test_whatIsSaidArrives(self) -> None:
-        """Sessions of up to 50 steps each."""
+    def test_anySequence(self) -> None:
+        """Random sessions of up to 50 steps each."""
         run_state_machine_as_test(Session)

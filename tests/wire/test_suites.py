@@ -1,4 +1,4 @@
-"""The two suites against published vectors and against everything that is not of their one form."""
+"""The two suites, with published vectors and invalid input."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, RemoteProtocolError
-from securechat.wire.suites import _HPKE, PLAINTEXT_SIZE, HybridKey, Suite
+from securechat.wire.suites import HPKE, PLAINTEXT_SIZE, HybridKey, Suite
 from tests.harness.pair import PQ, RSA, ephemeral_key, rsa_key
 
 SECRET = bytes(range(32))
@@ -25,22 +25,22 @@ PLAINTEXT = b"p" * PLAINTEXT_SIZE
 
 
 class SuiteTests(SynchronousTestCase):
-    """What both suites do."""
+    """Properties of both suites."""
 
     def assertRefused(self, category: Category, function: object, *arguments: object) -> None:
         error = self.assertRaises(RemoteProtocolError, function, *arguments)
         self.assertEqual(error.category, category)
 
     def test_sealsToAKey(self) -> None:
-        """A sealed secret opens with the private key and the same info, and has the suite's size."""
+        """A sealed secret has the suite's size, and opens with the private key and the same info."""
         for suite in (PQ, RSA):
             key = ephemeral_key(suite)
             sealed = suite.seal(key.public_bytes, SECRET, INFO)
             self.assertEqual(len(sealed), suite.sealed_size)
             self.assertEqual(key.open(sealed, INFO), SECRET)
 
-    def test_refusesASecretThatWasNotSealedToIt(self) -> None:
-        """Another info, a changed or short ciphertext, and one for another key do not open."""
+    def test_otherSecrets(self) -> None:
+        """A sealed secret does not open with another info or key, or if it is changed or truncated."""
         for suite in (PQ, RSA):
             key = ephemeral_key(suite)
             other = suite.generate_key()
@@ -51,7 +51,7 @@ class SuiteTests(SynchronousTestCase):
             self.assertRefused(Category.SEAL, other.open, sealed, INFO)
 
     def test_sealsARecord(self) -> None:
-        """A record of 512 bytes gets the suite's record size, and opens at its number only."""
+        """A sealed record has the suite's record size, and opens with its own number only."""
         for suite in (PQ, RSA):
             cipher = suite.cipher(KEY, IV)
             body = cipher.seal(7, PLAINTEXT)
@@ -62,7 +62,7 @@ class SuiteTests(SynchronousTestCase):
             self.assertRefused(Category.RECORD, suite.cipher(b"o" * 32, IV).open, 7, body)
 
     def test_refusesARecordWithAnyBitChanged(self) -> None:
-        """No single bit of a sealed record can change."""
+        """A record with any bit flipped does not open."""
         for suite in (PQ, RSA):
             cipher = suite.cipher(KEY, IV)
             body = cipher.seal(0, PLAINTEXT)
@@ -73,7 +73,7 @@ class SuiteTests(SynchronousTestCase):
 
 
 class KeyTestCase(SynchronousTestCase):
-    """What tests of public keys need."""
+    """Assertions about public keys."""
 
     def assertKeyRefused(self, public_bytes: bytes, suite: Suite = PQ) -> None:
         error = self.assertRaises(RemoteProtocolError, suite.seal, public_bytes, SECRET, INFO)
@@ -81,16 +81,16 @@ class KeyTestCase(SynchronousTestCase):
 
 
 class HybridTests(KeyTestCase):
-    """ML-KEM-768 with X25519."""
+    """ML-KEM-768 with X25519, and ChaCha20-Poly1305."""
 
     def test_publishedVectors(self) -> None:
-        """The HPKE-PQ vectors for KEM 0x647a open (draft-ietf-hpke-pq, as cryptography_vectors ships them)."""
+        """The HPKE-PQ vectors for KEM 0x647a open (draft-ietf-hpke-pq, as published in cryptography_vectors)."""
         path = "HPKE/hpke-pq-test-vectors.json"
         with cryptography_vectors.open_vector_file(path, "r") as file:
             ours = [v for v in json.load(file) if (v["kem_id"], v["kdf_id"], v["aead_id"]) == (0x647A, 1, 3)]
         self.assertTrue(ours)
         for vector in ours:
-            # The KEM's private key is a seed: 64 bytes of ML-KEM's and 32 of X25519's (X-Wing's expansion).
+            # The KEM's private key is a seed, expanded to ML-KEM's 64 bytes and X25519's 32 (X-Wing's expansion).
             seed = shake_256(bytes.fromhex(vector["skRm"])).digest(96)
             key = HybridKey(
                 MLKEM768PrivateKey.from_seed_bytes(seed[:64]), X25519PrivateKey.from_private_bytes(seed[64:])
@@ -100,11 +100,11 @@ class HybridTests(KeyTestCase):
             first = vector["encryptions"][0]
             sealed = bytes.fromhex(vector["enc"] + first["ct"])
             aad = bytes.fromhex(first["aad"])
-            # Ours has no associated data, the vectors have; so the library's own function with our key opens them.
-            self.assertEqual(rust_openssl.hpke._decrypt_with_aad(_HPKE, sealed, key._key, info, aad).hex(), first["pt"])
+            # The vectors have associated data, which `open` does not take; the library's own function does.
+            self.assertEqual(rust_openssl.hpke._decrypt_with_aad(HPKE, sealed, key._key, info, aad).hex(), first["pt"])
 
     def test_refusesAKeyOfAnotherForm(self) -> None:
-        """Short, long, not reduced and low-order public keys are refused."""
+        """Short, long, unreduced and low-order public keys are rejected."""
         good = HybridKey(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()).public_bytes
         self.assertEqual(len(good), 1216)
         self.assertKeyRefused(good[:-1])
@@ -116,10 +116,10 @@ class HybridTests(KeyTestCase):
 
 
 class RsaTests(KeyTestCase):
-    """RSA of 2048 bits with Fernet."""
+    """2048-bit RSA with Fernet."""
 
     def test_theOneForm(self) -> None:
-        """A key is 294 bytes of DER, and what has another form is refused without being parsed."""
+        """A public key has 294 bytes of DER; any other form is rejected without parsing it."""
         good = rsa_key().public_bytes
         self.assertEqual(len(good), 294)
         for bad in (
@@ -136,7 +136,7 @@ class RsaTests(KeyTestCase):
             self.assertKeyRefused(bad, RSA)
 
     def test_otherKeys(self) -> None:
-        """Other sizes, exponents and PKCS#1 are refused."""
+        """Other sizes and exponents, and PKCS #1, are rejected."""
         for bits in (1024, 3072):
             key = rsa.generate_private_key(65537, bits).public_key()
             self.assertKeyRefused(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), RSA)
@@ -149,8 +149,8 @@ class RsaTests(KeyTestCase):
         error = self.assertRaises(RemoteProtocolError, RSA.cipher(KEY, IV).open, 1, body)
         self.assertEqual(error.category, Category.RECORD)
 
-    def test_tokensThatOnlyFernetWouldTake(self) -> None:
-        """A token with a time, of another size, or spelled otherwise is not a record."""
+    def test_otherTokens(self) -> None:
+        """A token with a time, of another size or not in canonical base64 is not a record."""
         fernet = Fernet(urlsafe_b64encode(KEY))
         numbered = (1).to_bytes(8, "big") + PLAINTEXT
         self.assertEqual(RSA.cipher(KEY, IV).open(1, fernet.encrypt_at_time(numbered, 0)), PLAINTEXT)

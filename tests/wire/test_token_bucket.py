@@ -1,4 +1,4 @@
-"""So many at once, so many a second."""
+"""The token bucket."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -6,10 +6,10 @@ from securechat.wire.token_bucket import TokenBucket
 
 
 class TokenBucketTests(SynchronousTestCase):
-    """Time is what the caller says."""
+    """Tokens and time."""
 
     def test_burstThenRate(self) -> None:
-        """The burst goes at once, then one comes back for each period, and never more than the burst."""
+        """The burst is available at once, then one token per period, never more than the burst."""
         bucket = TokenBucket(2, 0.5, now=100.0)
         self.assertEqual([bucket.take(100.0) for _ in range(3)], [True, True, False])
         self.assertFalse(bucket.take(101.9))

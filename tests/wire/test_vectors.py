@@ -1,4 +1,4 @@
-"""Sessions recorded by the independent implementation, with all their keys: ours computes the same."""
+"""Recorded sessions of the second implementation, recomputed by securechat."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FILES = sorted((Path(__file__).parents[1] / "vectors").glob("*.json"))
 
 
 class Vector:
-    """One file: its values as bytes, and its records."""
+    """A recorded session: its values as bytes, and its records."""
 
     def __init__(self, path: Path) -> None:
         self._values = json.loads(path.read_text())
@@ -44,7 +44,7 @@ class Vector:
 
 
 class VectorTests(SynchronousTestCase):
-    """Two suites, an anonymous client and one with a key."""
+    """Both suites, with a user key and anonymously."""
 
     def setUp(self) -> None:
         self.vectors = [Vector(path) for path in FILES]
@@ -66,7 +66,7 @@ class VectorTests(SynchronousTestCase):
         self.assertEqual(keys.session_id, vector["session_id"])
 
     def test_client(self) -> None:
-        """Our client says the same Hello, opens the Welcome, and proves itself with the same bytes."""
+        """Our client sends the same Hello, opens the Welcome, and sends the same PROOF."""
         for vector in self.vectors:
             body = decode(CLIENT_BODY, vector["cb"])
             client = ClientHandshake(vector.suite, vector.key(), body.name, accept, body.user_key, vector["nc"])
@@ -80,7 +80,7 @@ class VectorTests(SynchronousTestCase):
             self.check_session_keys(vector, keys)
 
     def test_server(self) -> None:
-        """Our server, given the same sealed secret, sends the same Welcome and proof and takes the client's."""
+        """Our server, given the same sealed secret, sends the same Welcome and PROOF, and accepts the client."""
         for vector in self.vectors:
             sealed = vector["sealed"]
 
@@ -107,7 +107,7 @@ class VectorTests(SynchronousTestCase):
             self.assertEqual(server.user_key, body.user_key)
 
     def test_records(self) -> None:
-        """Each record opens to its type and payload; those of suite PQ also seal to the same bytes."""
+        """Each record opens to its type and payload; records of suite PQ are also sealed to the same bytes."""
         for vector in self.vectors:
             kinds = set()
             for record in vector.records:

@@ -1,4 +1,4 @@
-"""Talking without a terminal: messages from the command line or a pipe, and nothing but replies to standard output."""
+"""The frontend without a terminal: messages from the command line or a pipe, replies to standard output."""
 
 from typing import Final, Protocol, TextIO
 
@@ -13,37 +13,47 @@ from securechat.errors import ConfigurationError, Fault, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import Admitted, GoodbyeReceived
 
-MAX_OPEN: Final = 4  # messages that wait for their replies
+MAX_OPEN: Final = 4  # messages without a complete reply
 
 
 class Source(Protocol):
-    """Where messages come from, one after the other."""
+    """A source of messages."""
 
     def next(self) -> "Deferred[str | None]":
-        """The next message; None if there are no more."""
+        """The next message; None at the end."""
+
+
+class FixedMessages:
+    """The messages on the command line."""
+
+    def __init__(self, messages: tuple[str, ...]) -> None:
+        self._messages = iter(messages)
+
+    def next(self) -> "Deferred[str | None]":
+        return succeed(next(self._messages, None))
 
 
 class Batch:
-    """A ChatUser that says what it was given and writes down what is answered. `ended` fires when all is over."""
+    """A frontend that sends the messages of a source, writes the replies, and leaves."""
+
+    _client: ChatClient  # from `admitted` on
 
     def __init__(self, source: Source, output: TextIO) -> None:
-        self.client: ChatClient | None = None
-        self.is_admitted = False
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._source = source
         self._output = output
         self._open = 0
-        self._reply = ""  # the end of what was written of the reply that arrives
+        self._reply = ""  # the last character written of the incomplete reply
         self._progress: Deferred[None] | None = None
 
-    # What the session tells
+    # ChatUser
 
     def step(self, text: str) -> None:
         note(text)
 
-    def admitted(self, about: Admitted) -> None:
-        self.is_admitted = True
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
+        self._client = client
         note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
         Deferred.fromCoroutine(self._talk())
 
@@ -64,24 +74,22 @@ class Batch:
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         if self._reply:
             self._break_off()
-            complain(_("the reply was cut"))
-        if self._open and self.exit is ExitCode.ANSWERED:
+            complain(_("the reply is incomplete"))
+        if isinstance(reason, GoodbyeReceived) or (self._open and self.exit is ExitCode.ANSWERED):
             self.exit = ExitCode.FAULT
         self.ended.callback(reason)
 
     def restore_terminal(self) -> "Deferred[None]":
-        """Nothing more will be shown; fires when that is so."""
+        """There is nothing to restore."""
         return succeed(None)
 
-    # What the batch does
+    # Sending and writing
 
     async def _talk(self) -> None:
-        """Say everything, and leave when all is answered. A line that is no message is the last."""
-        client = self.client
-        assert client is not None
+        """Send all messages, and leave when all replies are complete. Stop at a line that is not a valid message."""
         try:
             while (text := await self._source.next()) is not None and not self.ended.called:
-                client.say(text)
+                self._client.say(text)
                 self._open += 1
                 while self._open >= MAX_OPEN:
                     await self._reply_done()
@@ -90,8 +98,8 @@ class Batch:
             self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
-        note(_("all is answered; leaving with the last of the server's records, so that their number says nothing"))
-        client.leaveQuietly()
+        note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
+        self._client.leaveQuietly()
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()
@@ -105,7 +113,7 @@ class Batch:
             progress.callback(None)
 
     def _break_off(self) -> None:
-        """End the line of a reply that ends too early."""
+        """End the line of an incomplete reply."""
         if self._reply and not self._reply.endswith("\n"):
             self._write("\n")
         self._reply = ""
@@ -114,10 +122,9 @@ class Batch:
         try:
             self._output.write(text)
             self._output.flush()
-        except OSError as error:  # nobody reads any more, or there is no room
+        except OSError as error:  # the reader has gone, or the disk is full
             if not isinstance(error, BrokenPipeError):
                 complain(_("standard output: {problem}").format(problem=error.strerror))
             self.exit = ExitCode.FAULT
-            assert self.client is not None
-            self.client.leave()
+            self._client.leave()
         self._reply = (self._reply + text)[-1:]

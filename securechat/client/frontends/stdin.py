@@ -1,4 +1,4 @@
-"""Lines from standard input, whatever it is, without blocking the reactor and without reading far ahead."""
+"""Lines from standard input, read in a thread so that they do not block the reactor."""
 
 import os
 import threading
@@ -12,14 +12,14 @@ from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.wire.messages import MAX_MESSAGE
 
-AHEAD: Final = 8  # lines that are read before they are asked for
+AHEAD: Final = 8  # lines that are read ahead
 READ_SIZE: Final = 64 * 1024  # bytes
 
 
 class StdinLines:
-    """Reads a file descriptor in a thread of its own: a regular file, a pipe and a terminal are all the same to it.
+    """Reads lines from a file descriptor: a regular file, a pipe or a terminal.
 
-    The thread is a daemon and reads with os.read, so that a read that never ends does not keep the program.
+    The thread is a daemon thread and uses os.read, so that a blocked read does not prevent the program from exiting.
     """
 
     def __init__(self, descriptor: int, reactor: IReactorFromThreads) -> None:
@@ -31,7 +31,7 @@ class StdinLines:
         threading.Thread(target=self._read, daemon=True).start()
 
     def next(self) -> "Deferred[str | None]":
-        """The next line that is not empty; None at the end. ConfigurationError if it is no message."""
+        """The next line that is not empty; None at the end. ConfigurationError if it is not a valid message."""
         self._wanted = Deferred()
         wanted = self._wanted
         self._deliver()
@@ -79,16 +79,16 @@ class StdinLines:
                 return
 
     def _take(self, number: int, line: bytes) -> bool:
-        """Hand a line over; False if it is none and reading ends."""
+        """Pass a line to the reactor; False if it is invalid, which ends the reading."""
         line = line.strip()
         try:
             text = line.decode()
             if len(line) > MAX_MESSAGE:
                 raise ConfigurationError(
-                    _("line {line}: a message has at most {size} bytes").format(line=number, size=MAX_MESSAGE)
+                    _("line {line}: message exceeds {size} bytes").format(line=number, size=MAX_MESSAGE)
                 )
         except UnicodeDecodeError:
-            error = ConfigurationError(_("line {line}: not text in UTF-8").format(line=number))
+            error = ConfigurationError(_("line {line}: not valid UTF-8").format(line=number))
             self._reactor.callFromThread(self._put, error)
             return False
         except ConfigurationError as error:

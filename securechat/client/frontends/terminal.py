@@ -1,4 +1,4 @@
-"""Talking on a terminal: a prompt that stays usable while a reply arrives above it."""
+"""The frontend on a terminal: a prompt that stays usable while a reply is displayed above it."""
 
 import asyncio
 from typing import Final
@@ -21,32 +21,32 @@ PROMPT: Final = "> "
 
 
 class Terminal:
-    """A ChatUser with a prompt. `ended` fires when the session is over; `exit` is what to end with then."""
+    """A frontend with a prompt."""
+
+    _client: ChatClient  # from `admitted` on
 
     def __init__(self, session: "PromptSession[str]") -> None:
-        self.client: ChatClient | None = None
-        self.is_admitted = False
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._session = session
-        self._line = ""  # of the reply that arrives, as far as it is no whole line
-        self._open: list[int] = []  # messages that wait for their replies
-        self._has_begun = False  # the reply to the first of them has
-        self._cancelled = 0  # the message whose reply was cancelled last
+        self._line = ""  # the last, unfinished line of the reply so far
+        self._open: list[int] = []  # ids of the messages without a complete reply
+        self._has_begun = False  # whether part of the reply to the first of them has arrived
+        self._cancelled = 0  # id of the message whose reply was cancelled last
         self._prompting: asyncio.Future[None] | None = None
 
-    # What the session tells
+    # ChatUser
 
     def step(self, text: str) -> None:
         note(text)
 
-    def admitted(self, about: Admitted) -> None:
-        self.is_admitted = True
+    def admitted(self, client: ChatClient, about: Admitted) -> None:
+        self._client = client
         user = sanitize_line(about.user)
         hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
         print(
             hello,
-            _("You talk to {robot}. /help says what else you can type.").format(robot=sanitize_line(about.robot)),
+            _("Connected to {robot}. Type /help for help.").format(robot=sanitize_line(about.robot)),
         )
         self._prompting = asyncio.ensure_future(self._prompt())
 
@@ -75,14 +75,14 @@ class Terminal:
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         if self._has_begun:
             self._end_line()
-            print(_("The reply was cut."))
+            print(_("The reply is incomplete."))
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
             self.exit = ExitCode.FAULT
-        # What is said after the end is said when the prompt has gone: before, it would go with it.
+        # Messages about the end are displayed after the prompt is removed, or they would be erased with it.
         self.restore_terminal().addCallback(lambda _nothing: self.ended.callback(reason))
 
     def restore_terminal(self) -> "Deferred[None]":
-        """Take the prompt away; fires when the terminal is as it was."""
+        """Remove the prompt; fires when the terminal has been restored."""
         if self._prompting is None:
             return succeed(None)
         self._prompting.cancel()
@@ -90,10 +90,10 @@ class Terminal:
         self._prompting.add_done_callback(lambda _future: gone.callback(None))
         return gone
 
-    # What the user does
+    # The prompt
 
     async def _prompt(self) -> None:
-        """Read lines until the user or the server has had enough."""
+        """Read lines until the user or the server ends the session."""
         with patch_stdout():
             while True:
                 try:
@@ -103,23 +103,23 @@ class Terminal:
                         self._leave(ExitCode.INTERRUPTED)
                         return
                     self._cancelled = self._open[0]
-                    self._talking.cancel(self._cancelled)
+                    self._client.cancel(self._cancelled)
                 except EOFError:
                     self._leave(ExitCode.ANSWERED)
                     return
                 else:
-                    print(PROMPT + text)  # the prompt erases itself, with the part of a reply that stood above it
-                    if not self._obey(text.strip()):
+                    print(PROMPT + text)  # the prompt erased itself, with the unfinished line above it
+                    if not self._execute(text.strip()):
                         return
 
     def _message(self) -> str:
-        """The prompt, with the unfinished line of the reply above it, or a word that one is waited for."""
+        """The prompt, with the unfinished line of the reply above it, or a note that the reply is pending."""
         waits = self._open and not self._has_begun
-        above = _("(waiting for the reply; Ctrl-C stops it)") if waits else self._line
+        above = _("(waiting for the reply; Ctrl-C cancels it)") if waits else self._line
         return f"{above}\n{PROMPT}" if above else PROMPT
 
-    def _obey(self, text: str) -> bool:
-        """Do what a line says; False if that was to leave."""
+    def _execute(self, text: str) -> bool:
+        """Run a command, or send a message; False if the user leaves."""
         match text:
             case "":
                 pass
@@ -127,13 +127,13 @@ class Terminal:
                 self._leave(ExitCode.ANSWERED)
                 return False
             case "/new":
-                self._talking.startAfresh()
-                print(_("The conversation starts afresh."))
+                self._client.startAfresh()
+                print(_("Started a new conversation."))
             case "/help":
                 print(
                     _(
-                        "/new starts the conversation afresh, /quit or Ctrl-D leaves, Ctrl-C stops a reply. "
-                        "Anything else goes to the robot."
+                        "/new starts a new conversation, /quit or Ctrl-D exits, Ctrl-C cancels a reply. "
+                        "Anything else is sent to the robot."
                     )
                 )
             case _:
@@ -142,18 +142,13 @@ class Terminal:
 
     def _say(self, text: str) -> None:
         try:
-            self._open.append(self._talking.say(text))
+            self._open.append(self._client.say(text))
         except ValueError:
-            print(_("That is too long for one message: it has at most 32 KiB."))
-
-    @property
-    def _talking(self) -> ChatClient:
-        assert self.client is not None
-        return self.client
+            print(_("Message too long: the limit is 32 KiB."))
 
     def _leave(self, status: ExitCode) -> None:
         self.exit = status
-        self._talking.leave()
+        self._client.leave()
 
     def _columns(self) -> int:
         return self._session.app.output.get_size().columns
