@@ -16,16 +16,14 @@ INSTALL = $(BIN)/python -m pip install --constraint constraints.txt --editable $
 # What `make test` runs; for instance, make test TESTS=tests.wire.test_records
 TESTS := tests
 # `make quick` leaves out the tests that start daemons, clients and other Python programs
-QUICK_TESTS := $(subst /,.,$(basename $(sort $(shell find tests -name "test_*.py" -not -path "tests/programs/*"))))
+QUICK_TESTS = $(subst /,.,$(basename $(sort $(shell find tests -name "test_*.py" -not -path "tests/programs/*"))))
 # Worker processes, two for each core, because many tests wait
-JOBS := $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+JOBS = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 # Ends a run that hangs; tests/__init__.py has a limit for each test
-LIMIT := $(if $(shell command -v timeout),timeout --foreground --kill-after=10 600)
+LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 600)
 # Options of Python that run the tests; .ci/run measures their coverage
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
-# Random inputs that hypothesis generates for each property
-export EXAMPLES
 
 .PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
 	constraints clean
@@ -34,11 +32,11 @@ export EXAMPLES
 chat: $(VENV)/installed
 	@tools/chat.sh $(BIN)
 
-test: EXAMPLES ?= 500
 test: $(VENV)/installed-dev
 	@$(TRIAL) $(TESTS)
 
-quick: EXAMPLES ?= 100
+# Random inputs for each property; otherwise there are 500
+quick: export EXAMPLES ?= 100
 quick: $(VENV)/installed-dev
 	@$(TRIAL) $(QUICK_TESTS)
 
