@@ -1,6 +1,7 @@
 """The ssh-agent client, with a real agent and with faulty ones."""
 
 import os
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -65,8 +66,9 @@ class RealAgentTests(AgentTestCase):
         process = subprocess.Popen(["ssh-agent", "-D", "-a", self.path], stdout=subprocess.DEVNULL)
         self.addCleanup(process.wait, 10)
         self.addCleanup(process.terminate)
-        while not os.path.exists(self.path):
-            await deferLater(cast(Any, reactor), 0.02)
+        with socket.socket(socket.AF_UNIX) as probe:
+            while probe.connect_ex(self.path) != 0:  # the socket exists before the agent listens
+                await deferLater(cast(Any, reactor), 0.02)
 
     def add(self, kind: str = "ed25519") -> Path:
         key = make_key(Path(self.mktemp()), kind=kind)
