@@ -1,4 +1,4 @@
-"""The tests. What all of them depend on is set here, so that they run alike however they are started."""
+"""The tests. The settings that all tests depend on are made here, so they apply however the tests are started."""
 
 import faulthandler
 import os
@@ -8,18 +8,17 @@ from typing import Any, Final, cast
 from hypothesis import HealthCheck, settings
 from twisted.trial.unittest import SynchronousTestCase
 
-TEST_LIMIT: Final = 120.0  # seconds; more than any `timeout` of a test, which ends only what leaves the reactor free
-EXAMPLES: Final = int(os.environ.get("EXAMPLES", "500"))  # of whatever hypothesis makes up, for each test
+TEST_LIMIT: Final = 120.0  # seconds; trial's own `timeout` cannot end a test that blocks the reactor
+EXAMPLES: Final = int(os.environ.get("EXAMPLES", "500"))  # random inputs for each property
 
-# The tests expect what users read in English.
-os.environ["LANGUAGE"] = "en"
+os.environ["LANGUAGE"] = "en"  # the language of the texts that tests expect
 
-# Not by `python -W error`, which does not reach trial's worker processes, nor by PYTHONWARNINGS, which reaches pip.
+# `python -W error` does not reach trial's worker processes, and PYTHONWARNINGS would also reach pip.
 warnings.simplefilter("error")
-# Looking for plugins can import Twisted's SSH server, and it a module that Python 3.13 no longer has.
+# Twisted's list of plugins imports twisted.conch, which imports spwd. Python 3.13 does not have it any more.
 warnings.filterwarnings("ignore", "'spwd' is deprecated", DeprecationWarning)
 
-# Nothing depends on the machine's speed. The database would be removed with trial's directory.
+# No deadline, because machines differ, and no database, because trial removes its directory.
 settings.register_profile(
     "securechat", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
@@ -28,8 +27,8 @@ settings.load_profile("securechat")
 _run = SynchronousTestCase.run
 
 
-def _run_in_time(test: SynchronousTestCase, result: Any) -> None:
-    """Run a test. If it takes too long, end this process and show where each of its threads is."""
+def _run_with_limit(test: SynchronousTestCase, result: Any) -> None:
+    """Run a test. After TEST_LIMIT, print a traceback of each thread and exit."""
     faulthandler.dump_traceback_later(TEST_LIMIT, exit=True)
     try:
         _run(test, result)
@@ -37,4 +36,4 @@ def _run_in_time(test: SynchronousTestCase, result: Any) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-cast(Any, SynchronousTestCase).run = _run_in_time
+cast(Any, SynchronousTestCase).run = _run_with_limit

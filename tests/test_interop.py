@@ -97,7 +97,7 @@ class InteropTestCase(TestCase):
         return factory, port.getHost().port, robot
 
     def listener(self) -> socket.socket:
-        """Where their server waits for our client, in a thread, which a client that does not come must not hold up."""
+        """A listening socket for their server; a thread that accepts must not wait for ever."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(10)
         self.addCleanup(listener.close)

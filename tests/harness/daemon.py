@@ -93,7 +93,7 @@ class Daemon:
         self.process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> None:
-        """End it, if it still runs. Clients in this process go on meanwhile."""
+        """Stop the daemon if it runs, without blocking the clients in this process."""
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own, and what a user sees and types there."""
+"""A program on a pseudo-terminal."""
 
 import fcntl
 import os
@@ -10,22 +10,22 @@ import termios
 import time
 
 ROWS, COLUMNS = 30, 100
-READY = "\x1b[?2004h"  # bracketed paste: a prompt reads keys from now on; what is typed before is lost
-WHERE = "\x1b[6n"  # the program asks where the cursor is, and waits for the answer
-HERE = b"\x1b[1;1R"
+READY = "\x1b[?2004h"  # bracketed paste on: a prompt reads keys now
+CURSOR_QUERY = "\x1b[6n"  # the program waits for the answer
+CURSOR_ANSWER = b"\x1b[1;1R"
 
-# A process with threads must not fork, so the child is started as any other, and takes the terminal itself.
+# A process with threads must not fork, so this program runs first and makes the pseudo-terminal its own.
 START = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 class Terminal:
-    """Runs `command`; whatever is waited for has to come within `timeout` seconds. It blocks: call it in a thread."""
+    """Runs `command` for at most `timeout` seconds. The methods block: call them in a thread."""
 
     def __init__(self, command: list[str], environ: dict[str, str], timeout: float) -> None:
-        self.screen = ""  # everything so far
+        self.screen = ""  # all output so far
         self._end = time.monotonic() + timeout
-        self._seen = 0  # characters of it that were waited for
-        self._asked = 0  # characters of it that were searched for questions
+        self._seen = 0  # where `wait_for` goes on
+        self._answered = 0  # where the search for cursor queries goes on
         self._keyboard, terminal = os.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._process = subprocess.Popen(
@@ -40,7 +40,7 @@ class Terminal:
         os.close(terminal)
 
     def wait_for(self, words: str) -> None:
-        """Wait until these words come on the screen, after those that were waited for before."""
+        """Wait until the screen has these words, after the words of the last call."""
         while (found := self.screen.find(words, self._seen)) < 0:
             if not self._read():
                 raise AssertionError(f"no {words!r} in {self.screen[self._seen :]!r}")
@@ -50,7 +50,7 @@ class Terminal:
         os.write(self._keyboard, keys.encode())
 
     def close(self) -> int:
-        """Wait for the end of the program; its exit status, as subprocess has it."""
+        """Wait until the program exits; its exit code, negative for a signal."""
         while self._read():
             pass
         try:
@@ -58,19 +58,19 @@ class Terminal:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            raise AssertionError(f"it did not end: {self.screen!r}") from None
+            raise AssertionError(f"the program did not exit: {self.screen!r}") from None
         finally:
             os.close(self._keyboard)
 
     def _read(self) -> bool:
-        """Whether more came; not when the program has gone, or time is up."""
+        """Read some output; False if the program has exited or the time is over."""
         if not select.select([self._keyboard], [], [], max(0.0, self._end - time.monotonic()))[0]:
             return False
         try:
             self.screen += os.read(self._keyboard, 65536).decode(errors="replace")
-        except OSError:  # it has gone
+        except OSError:  # the program has exited
             return False
-        while (asked := self.screen.find(WHERE, self._asked)) >= 0:
-            self._asked = asked + len(WHERE)
-            os.write(self._keyboard, HERE)
+        while (query := self.screen.find(CURSOR_QUERY, self._answered)) >= 0:
+            self._answered = query + len(CURSOR_QUERY)
+            os.write(self._keyboard, CURSOR_ANSWER)
         return True

@@ -54,7 +54,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
 )
 CTRL_C = "\x03"
 CTRL_D = "\x04"
-Step = tuple[str, str | Callable[[], object]]  # words on a terminal, and the keys to type or what else to do then
+Step = tuple[str, str | Callable[[], object]]  # words to wait for, and then keys to type or a function to call
 
 
 class ProgramTestCase(TestCase):
@@ -307,7 +307,7 @@ class TerminalTests(ProgramTestCase):
     """The client on a terminal."""
 
     def talk(self, command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
-        """Run a command on a terminal; for each (words, act): wait for the words, then act. Screen and exit status."""
+        """Run a command on a terminal, step by step; the screen and the exit code."""
         terminal = Terminal(command, environ, TIMEOUT)
         try:
             for words, act in script:

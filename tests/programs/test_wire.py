@@ -81,9 +81,9 @@ class Observer(Factory):
         return seen
 
     async def bucket(self, start: int, frame_size: int) -> int:
-        """Wait until the frames since byte `start` fill a bucket and no more come; how many there are.
+        """Wait until the frames since byte `start` fill a bucket, and return their number.
 
-        A daemon that gets no CPU is silent in the middle of one.
+        On a busy machine, a daemon can be silent in the middle of a bucket.
         """
         end = reactor.seconds() + BUCKET_TIMEOUT
         while True:
@@ -105,7 +105,7 @@ def sizes(stream: bytes) -> list[int]:
 
 
 def at_once(*work: Coroutine[Any, Any, None]) -> "Deferred[list[None]]":
-    """Do all of this at the same time: most of it is waiting for silence."""
+    """Run all of these at the same time, because most of each is waiting."""
     return gatherResults(map(Deferred.fromCoroutine, work), consumeErrors=True)
 
 
