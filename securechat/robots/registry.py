@@ -148,6 +148,6 @@ def help_text() -> str:
     """All robots with their options, for ``--help-robots``."""
     lines = []
     for name, maker in sorted(makers().items()):
-        lines.append(f"{name}: {_(maker.summary)}")
+        lines.append(_("{robot}: {summary}").format(robot=name, summary=_(maker.summary)))
         lines += [f"    -R {option.name}=…  {option.help}" for option in options_of(maker.settings)]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Both ends of a session over memory: order, sizes, rekeying, the end, and protocol violations."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -102,7 +102,6 @@ class HandshakeTests(ConnectionTests):
         self.assertEqual(list(Pair().server.receive_data((2048).to_bytes(4, "big"))), [])
         self.assertAborts(Pair().server, b"\0\0\0\1x", Category.MALFORMED)
 
-    @settings(max_examples=2000, deadline=None)
     @given(
         st.lists(st.binary(max_size=300) | st.binary(max_size=60).map(lambda data: bytes([0, 0, 0, len(data)]) + data))
     )

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -187,7 +187,6 @@ class ElizaTests(SynchronousTestCase):
         answers = self.talk("my name is Ada", *["hmm"] * (MAX_TURNS // 2), "who am I?")
         self.assertRegex(answers[-1], "have not told me your name, or it was too long ago")
 
-    @settings(max_examples=2000, deadline=None)
     @given(said=st.lists(st.text() | st.text("我你是喜欢叫iI am not,. '{}0", max_size=30), min_size=1, max_size=4))
     def test_anyText(self, said: list[str]) -> None:
         """Any text has a short answer that is not empty, and never the same one twice in a row."""
