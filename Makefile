@@ -16,7 +16,7 @@ INSTALL = $(BIN)/python -m pip install --constraint constraints.txt --editable $
 # What runs the tests; .ci/run measures their coverage by it
 RUNNER ?=
 
-.PHONY: chat test lint bench streaming sidechannel secrets fuzz build messages constraints clean
+.PHONY: chat test lint bench streaming sidechannel secrets fuzz build messages option-tables constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -66,6 +66,11 @@ messages: $(VENV)/installed-dev
 	$(BIN)/pybabel update --domain=securechat --width=120 --no-fuzzy-matching --ignore-obsolete \
 		--ignore-pot-creation-date --input-file=$(LOCALE)/securechat.pot --output-dir=$(LOCALE)
 	$(BIN)/pybabel compile --domain=securechat --directory=$(LOCALE) --statistics
+
+# The tables of options in docs/, made from the settings in the source
+option-tables: export LANGUAGE = en
+option-tables: $(VENV)/installed-dev
+	$(BIN)/python -m tools.option_tables
 
 # The newest versions that setup.cfg allows, written down
 constraints:

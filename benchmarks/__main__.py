@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks import streaming
 from benchmarks.loads import Client, TcpClient, TlsClient, handshakes, secure_clients, talk
 from benchmarks.process import CORES, Server
+from securechat.server.settings import ServerSettings
 from securechat.ssh.keys import SigningKey
-from securechat.wire.shaping import DEFAULT_TICK
 from securechat.wire.suites import MLKEM768X25519, RSA2048Fernet
 from tests.harness.turing_peer import PATH
 
@@ -76,7 +76,7 @@ def paced_record(sessions: int, seconds: float) -> float:
     """CPU time per paced record with this many sessions, in microseconds: timer, one seal and one write."""
     server = Server("securechat-constant")
     clients = [make() for make in [secure_clients(server.port, PQ)] * sessions]
-    records = int(sessions * seconds / DEFAULT_TICK)
+    records = int(sessions * seconds / ServerSettings().tick)
     figure = cpu_of(server, records, lambda: time.sleep(seconds))
     for client in clients:
         client.socket.close()

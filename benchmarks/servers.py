@@ -79,9 +79,8 @@ def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
 def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "off") -> None:
     """securechat, by default with the robot `echo`."""
     from securechat.robots.echo import EchoRobot
-    from securechat.server.admission import Limits
-    from securechat.server.protocol import ChatServerFactory, ServerSettings
-    from securechat.server.pseudonyms import Pseudonyms
+    from securechat.server.protocol import ChatServerFactory
+    from securechat.server.settings import ServerSettings
     from securechat.server.users import Anyone
     from securechat.ssh.keys import SigningKey
     from securechat.wire.handshake import ServerIdentity
@@ -90,15 +89,18 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
 
     def make_port(reactor: Any) -> Any:
         host_key, users = SigningKey.generate(), Anyone()
-        chat = ServerSettings(
-            identity=ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized),
-            users=users,
-            pseudonyms=Pseudonyms(host_key),
-            robot=make_robot(reactor) if make_robot is not None else EchoRobot(),
-            limits=Limits(MANY, MANY, MANY, MANY, MANY),
+        identity = ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized)
+        robot = make_robot(reactor) if make_robot is not None else EchoRobot()
+        settings = ServerSettings(
             shaping=Shaping(shaping),
+            max_sessions=MANY,
+            max_sessions_per_source=MANY,
+            max_handshakes=MANY,
+            handshake_rate=MANY,
+            handshake_burst=MANY,
         )
-        return reactor.listenTCP(0, ChatServerFactory(chat, reactor), interface="127.0.0.1", backlog=1024)
+        factory = ChatServerFactory(settings, identity, users, robot, reactor)
+        return reactor.listenTCP(0, factory, interface="127.0.0.1", backlog=1024)
 
     run_on_twisted(make_port)
 
@@ -106,9 +108,10 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
 def securechat_turing() -> None:
     """securechat with the Turing robot; the second argument is the service's address."""
     from securechat.robots.turing.robot import TuringRobot
+    from securechat.robots.turing.settings import TuringSettings
     from tests.harness.turing_peer import KEY
 
-    securechat(lambda reactor: TuringRobot(reactor, KEY, url=sys.argv[2]))
+    securechat(lambda reactor: TuringRobot(reactor, TuringSettings(url=sys.argv[2]), KEY))
 
 
 def securechat_constant() -> None:
@@ -121,7 +124,8 @@ def securechat_openai() -> None:
 
     On exit it writes the delay of each tick in seconds to the file named by the third argument.
     """
-    from securechat.robots.openai.robot import OpenAIRobot, base_url
+    from securechat.robots.openai.robot import OpenAIRobot
+    from securechat.robots.openai.settings import OpenAISettings, base_url
     from securechat.server.pacing import Ticking
 
     lateness: list[float] = []
@@ -132,7 +136,8 @@ def securechat_openai() -> None:
         tick(self)
 
     Ticking._tick = timed  # type: ignore[method-assign]
-    securechat(lambda reactor: OpenAIRobot(reactor, url=base_url(sys.argv[2]), model="m"), shaping="reply")
+    settings = OpenAISettings(url=base_url(sys.argv[2]), model="m")
+    securechat(lambda reactor: OpenAIRobot(reactor, settings), shaping="reply")
     Path(sys.argv[3]).write_text("\n".join(map(str, lateness)))
 
 

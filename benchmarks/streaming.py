@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.loads import SecureChatClient, secure_clients
 from benchmarks.process import CORES, Server
-from securechat.wire.shaping import DEFAULT_TICK
+from securechat.server.settings import ServerSettings
 from securechat.wire.suites import DEFAULT_SUITE
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     print(f"{arguments.conversations} replies of {arguments.words} words, {arguments.pace:g} per second each")
     print(f"replies with lost or foreign words: {found.wrong}")
     print(f"delay of {len(found.lateness):,} ticks in ms: {spread(found.lateness, 1e-3)}")
-    print(f"time to the first word in ticks: {spread(found.waits, DEFAULT_TICK)}")
+    print(f"time to the first word in ticks: {spread(found.waits, ServerSettings().tick)}")
     print(f"server: {found.cpu * total / found.seconds:.0%} of a core, {found.memory / 1024:.0f} MiB")
     sys.exit(found.wrong > 0)
 

@@ -1,11 +1,11 @@
-"""``twistd securechat``: its options, and the one place where everything is joined."""
+"""``twistd securechat``: its command line, and how the parts of the daemon are assembled."""
 
 import os
 import sys
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, cast
 
-import platformdirs
 from twisted.application.service import IService
 from twisted.python import usage
 
@@ -14,208 +14,120 @@ from securechat.clock import MonotonicReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
-from securechat.server.admission import Limits
-from securechat.server.history import DEFAULT_BYTES, DEFAULT_TURNS, HistoryLimits
-from securechat.server.protocol import ChatServerFactory, ServerSettings
-from securechat.server.pseudonyms import Pseudonyms
-from securechat.server.service import ChatService, StartError
+from securechat.server.protocol import ChatServerFactory
+from securechat.server.service import ChatService, IServerReactor, StartError
+from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone, AuthorizedUsers
+from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key
 from securechat.wire.handshake import ServerIdentity
-from securechat.wire.host_names import bracketed, canonical_host
-from securechat.wire.shaping import DEFAULT_TICK, MAX_TICK, MIN_TICK, Shaping
 from securechat.wire.suites import SUITES
 
-DEFAULT_ENDPOINT: Final = "tcp:8080:interface=127.0.0.1"
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
-MAX_LIMIT: Final = 10**9
-ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
+
+_OPTIONS: Final = {option.name: option for option in options_of(ServerSettings)}
 
 
-def default_state_dir() -> Path:
-    """Where a daemon keeps its host key: /var/lib/securechat for root, else XDG's state directory."""
-    return ROOT_STATE_DIR if os.geteuid() == 0 else platformdirs.user_state_path("securechat")
-
-
-def _limit(option: str, help_text: str, default: float) -> list[Any]:
-    """A line of optParameters for a limit: of the type of its default, and above zero."""
-    kind = type(default)
-
-    def coerce(text: str) -> float:
-        try:
-            number = kind(text)
-        except ValueError:
-            number = kind(0)
-        if not 0 < number < MAX_LIMIT:
-            raise usage.UsageError(_("--{option} {text}: a number above 0 is wanted").format(option=option, text=text))
-        return number
-
-    return [option, None, default, help_text, coerce]
-
-
-def _shaping(text: str) -> Shaping:
+def _read(option: Option, text: str) -> Any:
     try:
-        return Shaping(text)
-    except ValueError:
-        raise usage.UsageError(
-            _("--shaping {text}: there are {kinds}").format(text=text, kinds=", ".join(Shaping))
-        ) from None
+        return option.read(text)
+    except ConfigurationError as error:
+        raise usage.UsageError(str(error)) from None
 
 
-def _tick(text: str) -> float:
-    try:
-        tick = float(text)
-    except ValueError:
-        tick = 0.0
-    if not MIN_TICK <= tick <= MAX_TICK:
-        raise usage.UsageError(
-            _("--tick {text}: a number from {least} to {most} is wanted").format(
-                text=text, least=MIN_TICK, most=MAX_TICK
-            )
-        )
-    return tick
+def _repeatable(option: Option) -> "Callable[[Options, str], None]":
+    """A method of `Options` that appends a value, or if there is a choice sets a comma-separated list of values."""
 
+    def opt(self: "Options", text: str) -> None:
+        if option.choices:
+            self[option.name] = tuple(_read(option, part) for part in text.split(","))
+        else:
+            self[option.name] = (*self.get(option.name, ()), _read(option, text))
 
-_LIMITS: Final = Limits()
+    opt.__doc__ = option.help
+    return opt
 
 
 class Options(usage.Options):
-    """What an operator may choose."""
+    """The command line. After parsing, `settings` holds what was given, and `robots` the robots with their options."""
 
     synopsis = "[options]"
-    longdesc = _("Put a chat robot on the network, behind an encrypted channel that hides size and pace.")
+    longdesc = _(
+        "Put a chat robot on the network, behind an encrypted channel that hides the size and timing of replies."
+    )
 
-    optParameters = [  # noqa: RUF012 - twisted.python.usage wants it so
-        ["state-dir", None, None, _("Directory of the host key [default: {path}]").format(path=default_state_dir())],
-        ["host-key", None, None, _("OpenSSH private key of the server; made if it is not there")],
-        ["authorized-keys", None, None, _("Let in only users whose key is in this file (OpenSSH's format)")],
-        ["suites", None, None, _("Comma-separated suites to allow [default: all]")],
-        [
-            "shaping",
-            None,
-            Shaping.REPLY.value,
-            _("What the pace of replies tells: reply (a bucket), constant (nothing), off (all)"),
-            _shaping,
-        ],
-        ["tick", None, DEFAULT_TICK, _("Seconds from one record to the next"), _tick],
-        _limit("history-turns", _("Turns of a conversation that are remembered"), DEFAULT_TURNS),
-        _limit("history-bytes", _("… and how many bytes of them"), DEFAULT_BYTES),
-        _limit("max-sessions", _("Sessions at once"), _LIMITS.max_sessions),
-        _limit("max-sessions-per-source", _("… from one address"), _LIMITS.max_sessions_per_source),
-        _limit("max-handshakes", _("Unfinished handshakes at once"), _LIMITS.max_handshakes),
-        _limit("handshake-rate", _("Handshakes a second from one address"), _LIMITS.handshake_rate),
-        _limit("handshake-burst", _("… and how many at once"), _LIMITS.handshake_burst),
-        _limit("hello-timeout", _("Seconds for a client to begin"), _LIMITS.hello_timeout),
-        _limit("proof-timeout", _("Seconds for a client to prove itself"), _LIMITS.proof_timeout),
+    # No defaults here: what is not given is left to ServerSettings.
+    optParameters = [  # noqa: RUF012 - usage.Options is made so
+        [option.name, None, None, option.help, partial(_read, option)]
+        for option in _OPTIONS.values()
+        if not option.is_flag and not option.is_repeatable
     ]
     optFlags = [  # noqa: RUF012
-        ["log-text", None, _("Log, at debug level, what users say")],
+        [option.name, None, option.description] for option in _OPTIONS.values() if option.is_flag
     ]
+    opt_listen = _repeatable(_OPTIONS["listen"])
+    opt_name = _repeatable(_OPTIONS["name"])
+    opt_suites = _repeatable(_OPTIONS["suites"])
 
     def __init__(self) -> None:
         super().__init__()
-        self["listen"] = []
-        self["name"] = []
-        self["robots"] = []  # (name, ["option=value", …])
-
-    def opt_listen(self, endpoint: str) -> None:
-        self["listen"].append(endpoint)
-
-    opt_listen.__doc__ = _("Twisted endpoint to listen on; may be given again [default: {endpoint}]").format(
-        endpoint=DEFAULT_ENDPOINT
-    )
-
-    def opt_name(self, name: str) -> None:
-        host, colon, port = name.rpartition(":")
-        try:
-            if not (host.startswith("[") and host.endswith("]") and colon and 0 < int(port) < 2**16):
-                raise ValueError
-            self["name"].append(bracketed(canonical_host(host[1:-1]), int(port)))
-        except ValueError:
-            raise usage.UsageError(
-                _("--name {name}: write it as [HOST]:PORT, for instance [chat.example.org]:8080").format(name=name)
-            ) from None
-
-    opt_name.__doc__ = _(
-        "What clients call this server, as [HOST]:PORT; may be given again [default: the address that they reached, "
-        "localhost and this machine's name]"
-    )
+        self.settings = ServerSettings()
+        self.robots: list[tuple[str, list[str]]] = []  # (name, ["option=value", …])
 
     def opt_robot(self, name: str) -> None:
-        self["robots"].append((name, []))
+        self.robots.append((name, []))
 
     opt_robot.__doc__ = _(
-        "Who answers; may be given again for who answers when the one before cannot; --help-robots lists them "
-        "[default: {robot}]"
+        "Robot to use; can be repeated: each further robot answers if the one before it fails; "
+        "see --help-robots (default: {robot})"
     ).format(robot=DEFAULT_ROBOT)
 
     def opt_robot_option(self, option: str) -> None:
-        if not self["robots"]:
+        if not self.robots:
             self.opt_robot(DEFAULT_ROBOT)
-        self["robots"][-1][1].append(option)
+        self.robots[-1][1].append(option)
 
-    opt_robot_option.__doc__ = _("Option of the robot before it, as NAME=VALUE; may be given again")
+    opt_robot_option.__doc__ = _("Option of the robot before it, as NAME=VALUE; can be repeated")
     opt_R = opt_robot_option
 
     def opt_help_robots(self) -> None:
         print(help_text())
         sys.exit(0)
 
-    opt_help_robots.__doc__ = _("List the robots with their options, and exit")
+    opt_help_robots.__doc__ = _("List the robots and their options, and exit.")
 
     def opt_version(self) -> None:
         print(f"securechat {__version__}")
         sys.exit(0)
 
-    opt_version.__doc__ = _("Print the version, and exit")
+    opt_version.__doc__ = _("Display the version, and exit.")
 
     def postOptions(self) -> None:
-        self["listen"] = self["listen"] or [DEFAULT_ENDPOINT]
-        self["robots"] = self["robots"] or [(DEFAULT_ROBOT, [])]
-        if not self["name"] and any(endpoint.startswith("unix:") for endpoint in self["listen"]):
-            raise usage.UsageError(_("an endpoint without an address needs --name [HOST]:PORT"))
-        named = self["suites"].split(",") if self["suites"] is not None else [name.decode() for name in SUITES]
-        for name in named:
-            if name.encode() not in SUITES:
-                raise usage.UsageError(
-                    _("unknown suite {name}; there are {suites}").format(
-                        name=name, suites=", ".join(known.decode() for known in SUITES)
-                    )
-                )
-        self["suites"] = {name.encode(): SUITES[name.encode()] for name in named}
+        given: dict[str, Any] = {
+            option.attribute: True if option.is_flag else self[name]
+            for name, option in _OPTIONS.items()
+            if self.get(name)
+        }
+        self.settings = ServerSettings(**given)
+        self.robots = self.robots or [(DEFAULT_ROBOT, [])]
+        if not self.settings.names and any(endpoint.startswith("unix:") for endpoint in self.settings.listen):
+            raise usage.UsageError(_("a UNIX socket has no host name: use --name [HOST]:PORT"))
 
 
 def makeService(options: Options) -> IService:
-    """Everything that a daemon consists of, from its options."""
+    """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
 
-    reactor: Any = MonotonicReactor(installed)
+    reactor = cast(IServerReactor, MonotonicReactor(installed))
+    settings = options.settings
     try:
-        state_dir = Path(options["state-dir"] or default_state_dir())
-        host_key = load_or_create_host_key(Path(options["host-key"] or state_dir / HOST_KEY_NAME))
-        authorized = options["authorized-keys"]
-        users = AuthorizedUsers(Path(authorized)) if authorized is not None else Anyone()
-        chat = ServerSettings(
-            identity=ServerIdentity(host_key, options["suites"], users.client_auth, users.is_authorized),
-            users=users,
-            pseudonyms=Pseudonyms(host_key),
-            robot=make_robots(reactor, options["robots"], os.environ),
-            names=frozenset(options["name"]),
-            limits=Limits(
-                max_sessions=options["max-sessions"],
-                max_sessions_per_source=options["max-sessions-per-source"],
-                max_handshakes=options["max-handshakes"],
-                handshake_rate=options["handshake-rate"],
-                handshake_burst=options["handshake-burst"],
-                hello_timeout=options["hello-timeout"],
-                proof_timeout=options["proof-timeout"],
-            ),
-            history=HistoryLimits(options["history-turns"], options["history-bytes"]),
-            shaping=options["shaping"],
-            tick=options["tick"],
-            log_text=bool(options["log-text"]),
-        )
-        return ChatService(ChatServerFactory(chat, reactor), options["listen"], reactor)
+        host_key = load_or_create_host_key(settings.host_key or settings.state_dir / HOST_KEY_NAME)
+        users = AuthorizedUsers(settings.authorized_keys) if settings.authorized_keys is not None else Anyone()
+        suites = {name: SUITES[name] for name in settings.suites}
+        identity = ServerIdentity(host_key, suites, users.client_auth, users.is_authorized)
+        robot = make_robots(reactor, options.robots, os.environ)
+        factory = ChatServerFactory(settings, identity, users, robot, reactor)
+        return ChatService(factory, settings.listen, reactor)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(f"securechat: {error}") from None

@@ -1,9 +1,9 @@
 """Ours and the independent implementation, over real sockets: they understand each other, and we refuse its faults."""
 
 import socket
-from dataclasses import replace
 from typing import Any, cast
 
+from msgspec.structs import replace
 from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -15,9 +15,8 @@ from securechat.client.protocol import ChatClient, Signer, connect
 from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
 from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
-from securechat.server.admission import Limits
-from securechat.server.protocol import ChatServerFactory, ServerSettings
-from securechat.server.pseudonyms import Pseudonyms
+from securechat.server.protocol import ChatServerFactory
+from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.keys import SigningKey
@@ -42,9 +41,18 @@ reactor: Any = installed
 
 HOST_KEY = SigningKey(ENVIRONMENT.host_key)
 ALICE = SigningKey(ENVIRONMENT.user_key)
-QUICK = Limits(10**6, 10**6, 10**6, 10**6, 10**6, hello_timeout=0.5, proof_timeout=0.5)
-TICK = 0.01  # seconds; trains of half a second
-PATIENT = Limits(10**6, 10**6, 10**6, 10**6, 10**6)
+MANY = 10**6
+PATIENT = ServerSettings(
+    names=(ENVIRONMENT.name,),
+    shaping=Shaping.OFF,
+    tick=0.01,  # seconds: trains of half a second
+    max_sessions=MANY,
+    max_sessions_per_source=MANY,
+    max_handshakes=MANY,
+    handshake_rate=MANY,
+    handshake_burst=MANY,
+)
+QUICK = replace(PATIENT, hello_timeout=0.5, proof_timeout=0.5)
 
 
 class CountingRobot(EchoRobot):
@@ -78,23 +86,12 @@ class InteropTestCase(TestCase):
         *,
         suites: Any = SUITES,
         client_auth: ClientAuth = ClientAuth.OPTIONAL,
-        limits: Limits = PATIENT,
+        settings: ServerSettings = PATIENT,
         only: bytes | None = None,
-        shaping: Shaping = Shaping.OFF,
     ) -> tuple[ChatServerFactory, int, CountingRobot]:
         robot = CountingRobot()
         identity = ServerIdentity(HOST_KEY, suites, client_auth, lambda blob: only is None or blob == only)
-        chat = ServerSettings(
-            identity,
-            Anyone(),
-            Pseudonyms(HOST_KEY),
-            cast(IRobot, robot),
-            names={ENVIRONMENT.name},
-            limits=limits,
-            shaping=shaping,
-            tick=TICK,
-        )
-        factory = ChatServerFactory(chat, reactor)
+        factory = ChatServerFactory(settings, identity, Anyone(), cast(IRobot, robot), reactor)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return factory, port.getHost().port, robot
@@ -210,11 +207,12 @@ class FaultTests(InteropTestCase):
     async def client_faults(self, suite: str, shaping: Shaping) -> None:
         """For each: nothing comes back, the category is logged, the robot is not asked, and the server goes on."""
         others = {name: known for name, known in SUITES.items() if name.decode() != suite}
+        patient = replace(PATIENT, shaping=shaping)
         servers = {
-            "": self.listen(only=ALICE.blob, shaping=shaping),
-            "slow": self.listen(only=ALICE.blob, limits=QUICK, shaping=shaping),
-            table.OTHER_SUITE_ONLY: self.listen(suites=others, shaping=shaping),
-            table.CLIENT_KEY_REQUIRED: self.listen(client_auth=ClientAuth.REQUIRED, only=ALICE.blob, shaping=shaping),
+            "": self.listen(settings=patient, only=ALICE.blob),
+            "slow": self.listen(settings=replace(QUICK, shaping=shaping), only=ALICE.blob),
+            table.OTHER_SUITE_ONLY: self.listen(settings=patient, suites=others),
+            table.CLIENT_KEY_REQUIRED: self.listen(settings=patient, client_auth=ClientAuth.REQUIRED, only=ALICE.blob),
         }
         chosen = [fault for fault in FAULTS.values() if fault.role == "client" and suite in fault.suites]
         for fault in chosen:
@@ -307,13 +305,13 @@ class FaultTests(InteropTestCase):
 
     async def test_tooMany(self) -> None:
         """Clients over each limit are closed without a byte, and logged; the one that had its place goes on."""
-        for limits in (
+        for settings in (
             replace(PATIENT, max_sessions=1),
             replace(PATIENT, max_sessions_per_source=1),
             replace(PATIENT, max_handshakes=1),
             replace(PATIENT, handshake_burst=1, handshake_rate=0.001),
         ):
-            factory, port, _robot = self.listen(limits=limits)
+            factory, port, _robot = self.listen(settings=settings)
             with socket.create_connection(("127.0.0.1", port)) as first:
                 while not factory.sessions:
                     await deferLater(reactor, 0.002)

@@ -118,6 +118,11 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual({module for module in loaded if module.startswith("securechat.robots")}, set())
         self.assertEqual(packages(loaded) & {"treq", "OpenSSL"}, set())
 
+    def test_settings(self) -> None:
+        """The settings and the client's command line do not load Twisted: `--help` and errors come at once."""
+        loaded = modules_loaded_by("import securechat.server.settings, securechat.client.options")
+        self.assertEqual(packages(loaded) & TWISTED, set())
+
     def test_messagesWithoutATerminal(self) -> None:
         """`securechat -m` does not load prompt_toolkit."""
         with socket.socket() as closed:  # bound but not listening: connections are refused

@@ -19,7 +19,7 @@ from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.transport import IChatTransport, tune
 from securechat.wire.client_connection import ClientConnection
-from securechat.wire.connection import State
+from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
     Admitted,
     Event,
@@ -35,8 +35,6 @@ from securechat.wire.shaping import MAX_TICK, is_bucket
 from securechat.wire.suites import SUITES
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each response of the server during the handshake
-GOODBYE_TIMEOUT: Final = 5.0  # seconds for the server's GOODBYE after ours
-MAX_AGE: Final = 24 * 60 * 60.0  # seconds that a session may last
 QUIET: Final = 2 * MAX_TICK  # seconds without a record, after which no train is running
 
 

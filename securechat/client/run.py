@@ -13,10 +13,10 @@ from securechat.client.frontends.batch import Batch, FixedMessages
 from securechat.client.frontends.stdin import StdinLines
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
 from securechat.client.identity import agent_signer, file_signer
-from securechat.client.options import Options
 from securechat.client.prompts import ask_passphrase, can_ask, confirm_host_key
 from securechat.client.protocol import ChatUser, Signer, connect
 from securechat.client.reactor import IClientReactor
+from securechat.client.settings import ClientSettings
 from securechat.client.stderr import complain, note
 from securechat.errors import ConfigurationError, SecureChatError
 from securechat.i18n import _
@@ -33,7 +33,7 @@ class Frontend(ChatUser, Protocol):
         """Stop all output; fires when the terminal has been restored."""
 
 
-async def run(reactor: IClientReactor, options: Options, environ: Mapping[str, str]) -> ExitCode:
+async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str]) -> ExitCode:
     """Run a session; the exit code. Errors are reported in one line."""
     try:
         signer = await _signer(reactor, options, environ)
@@ -57,13 +57,13 @@ async def run(reactor: IClientReactor, options: Options, environ: Mapping[str, s
         return exit_code(error, admitted=False)
 
 
-async def _signer(reactor: IClientReactor, options: Options, environ: Mapping[str, str]) -> Signer | None:
+async def _signer(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str]) -> Signer | None:
     if options.agent:
         return await agent_signer(reactor, environ, options.identity)
     return file_signer(options.identity, ask_passphrase) if options.identity is not None else None
 
 
-def _frontend(reactor: IClientReactor, options: Options) -> Frontend:
+def _frontend(reactor: IClientReactor, options: ClientSettings) -> Frontend:
     if sys.stdout is None or (sys.stdin is None and not options.messages):
         raise ConfigurationError(_("standard input or output is closed"))
     if options.messages:
@@ -79,7 +79,7 @@ def _frontend(reactor: IClientReactor, options: Options) -> Frontend:
 
 
 async def _talk(
-    reactor: IClientReactor, options: Options, signer: Signer | None, host_key_check: HostKeyCheck
+    reactor: IClientReactor, options: ClientSettings, signer: Signer | None, host_key_check: HostKeyCheck
 ) -> ExitCode:
     """One session. An error before the server admitted the client is raised."""
     destination = options.destination

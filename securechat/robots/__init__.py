@@ -1,10 +1,11 @@
 """Robots: text in, chunks of text out. This is the interface that one is written against.
 
-Somebody else's robot is a Twisted plugin: an object that provides `IRobotMaker`, in a module of their distribution's
-``twisted/plugins`` folder.
+A robot of another distribution is a Twisted plugin: an object that provides `IRobotMaker`, such as a `RobotMaker`, in a
+module of the distribution's ``twisted/plugins`` folder.
 """
 
 from securechat.conversation import Conversation, Notice, Speaker, Turn
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, IRobotMaker, RobotMaker
+from securechat.settings import Settings
 
-__all__ = ["Conversation", "IRobot", "IRobotMaker", "Notice", "Option", "Speaker", "Turn"]
+__all__ = ["Conversation", "IRobot", "IRobotMaker", "Notice", "RobotMaker", "Settings", "Speaker", "Turn"]

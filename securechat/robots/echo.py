@@ -1,13 +1,15 @@
 """The echo: says what was said. For trying a line, and for measuring."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
+from typing import Final
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from securechat.conversation import Conversation
 from securechat.i18n import N_
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, RobotMaker
+from securechat.settings import Settings
 
 
 @implementer(IRobot)
@@ -23,13 +25,4 @@ class EchoRobot:
         return succeed(None)
 
 
-@implementer(IRobotMaker)
-class EchoMaker:
-    """``--robot echo``"""
-
-    name = "echo"
-    summary = N_("says what you said")
-    options: tuple[Option, ...] = ()
-
-    def makeRobot(self, reactor: object, options: Mapping[str, str], key: str | None) -> IRobot:
-        return EchoRobot()
+ECHO: Final = RobotMaker("echo", N_("says what you said"), Settings, lambda _reactor, _settings, _key: EchoRobot())

@@ -1,13 +1,15 @@
 """What a robot is: it gets a conversation and gives chunks of text."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.plugin import IPlugin
-from zope.interface import Attribute, Interface
+from zope.interface import Attribute, Interface, implementer
 
 from securechat.conversation import Conversation
+from securechat.settings import Settings
 
 
 class IRobot(Interface):
@@ -25,28 +27,29 @@ class IRobot(Interface):
         """Let go of all connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option of a robot: ``-R name=value``."""
-
-    name: str
-    help: str
-    default: str | None = None
-
-
 class IRobotMaker(IPlugin):
     """Makes a robot from its options. Found by name; whoever provides it is a plugin that Twisted finds."""
 
     name = Attribute("The robot's name, as ``--robot`` takes it; a str.")
     summary = Attribute("One line on what it is; a str.")
-    options = Attribute("Its options; a tuple of Option.")
+    settings = Attribute("The class of its settings, a subclass of securechat.settings.Settings.")
 
-    def makeRobot(
-        reactor: object,  # noqa: N805
-        options: Mapping[str, str],
-        key: str | None,
-    ) -> IRobot:
-        """The robot; ConfigurationError if an option is wrong or the key is missing.
+    def makeRobot(reactor: Any, settings: Any, key: str | None) -> IRobot:  # noqa: N805
+        """The robot; ConfigurationError if its settings do not fit together or the key is missing.
 
-        `options` are those given, all known; `key` is the secret from the key file or the environment.
+        `settings` is an instance of the class above; `key` is the secret from the key file or the environment.
         """
+
+
+@implementer(IRobotMaker)
+@dataclass(frozen=True, slots=True)
+class RobotMaker:
+    """A robot's name and summary, the class of its settings, and the callable that makes it, such as its class."""
+
+    name: str
+    summary: str
+    settings: type[Settings]
+    make: Callable[[Any, Any, str | None], IRobot]
+
+    def makeRobot(self, reactor: Any, settings: Any, key: str | None) -> IRobot:
+        return self.make(reactor, settings, key)

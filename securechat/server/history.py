@@ -1,40 +1,28 @@
-"""What of a conversation is remembered: whole questions with their answers, the newest, up to a number and a size."""
-
-from dataclasses import dataclass
-from typing import Final
+"""The history of a conversation: the latest turns that were answered completely."""
 
 from securechat.conversation import Speaker, Turn
 
-DEFAULT_TURNS: Final = 40  # twenty questions and their answers
-DEFAULT_BYTES: Final = 64 * 1024  # of UTF-8: a few thousand words, which fit what most robots can be told
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryLimits:
-    """What one session may remember. The oldest are forgotten first."""
-
-    turns: int = DEFAULT_TURNS
-    bytes: int = DEFAULT_BYTES
-
 
 class History:
-    """One session's turns that were answered whole, oldest first."""
+    """One session's messages and replies, oldest first. The oldest are dropped first."""
 
-    __slots__ = ("_limits", "_size", "_sizes", "turns")
+    __slots__ = ("_max_bytes", "_max_turns", "_size", "_sizes", "turns")
 
-    def __init__(self, limits: HistoryLimits) -> None:
+    def __init__(self, max_turns: int, max_bytes: int) -> None:
+        """A message and its reply are two turns; `max_bytes` counts their text in UTF-8."""
         self.turns: list[Turn] = []
-        self._limits = limits
-        self._sizes: list[int] = []  # of each question with its answer
+        self._max_turns = max_turns
+        self._max_bytes = max_bytes
+        self._sizes: list[int] = []  # of each message with its reply
         self._size = 0
 
     def add(self, asked: Turn, answer: str) -> None:
-        """Remember a question with its answer, and forget what there is no room for."""
+        """Append a message and its reply, and drop the oldest pairs that exceed a limit."""
         size = _size(asked.text) + _size(answer)
         self.turns += (asked, Turn(Speaker.ROBOT, answer))
         self._sizes.append(size)
         self._size += size
-        while len(self.turns) > self._limits.turns or self._size > self._limits.bytes:
+        while len(self.turns) > self._max_turns or self._size > self._max_bytes:
             self._size -= self._sizes.pop(0)
             del self.turns[:2]
 

@@ -8,8 +8,7 @@ import itertools
 import math
 import secrets
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -24,17 +23,18 @@ from securechat.errors import Category, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
-from securechat.server.admission import Admission, Limits
+from securechat.server.admission import Admission
 from securechat.server.beat import Beat
-from securechat.server.history import History, HistoryLimits
+from securechat.server.history import History
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
+from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
 from securechat.transport import IChatTransport, Writer, tune
-from securechat.wire.connection import State
+from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
     CancelReceived,
     ClientProved,
@@ -47,32 +47,13 @@ from securechat.wire.events import (
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
 from securechat.wire.messages import Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import DEFAULT_TICK, Shaping, Train
+from securechat.wire.shaping import Shaping, Train
 
 log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
-GOODBYE_TIMEOUT: Final = 5.0  # seconds for the client to answer a GOODBYE
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
 READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
-MAX_AGE: Final = 24 * 60 * 60.0  # seconds of a session; then a new handshake
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """What all sessions of a server share."""
-
-    identity: ServerIdentity
-    users: Users
-    pseudonyms: Pseudonyms
-    robot: IRobot
-    names: Collection[str] = ()  # ``[host]:port``; none: those of the address that the client reached
-    limits: Limits = field(default_factory=Limits)
-    history: HistoryLimits = field(default_factory=HistoryLimits)
-    shaping: Shaping = Shaping.REPLY
-    tick: float = DEFAULT_TICK  # seconds
-    width: int = 1  # records at each tick
-    log_text: bool = False
 
 
 @implementer(IPushProducer)
@@ -86,7 +67,7 @@ class ChatServer(Protocol):
         self.factory: ChatServerFactory = factory
         self.number = number
         self.user_key = b""
-        self._chat = factory.chat
+        self._settings = factory.settings
         self._clock = factory.clock
         self._is_handshaking = True
         self._is_admitted = False
@@ -105,11 +86,11 @@ class ChatServer(Protocol):
         tune(transport)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
-        names = self._chat.names or names_at(transport.getHost())
-        self._connection = ServerConnection(ServerHandshake(self._chat.identity, names), self.factory.monotonic)
+        names = self._settings.names or names_at(transport.getHost())
+        self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
-        self._restart_timeout(self._chat.limits.hello_timeout, self._abort, Category.TIMEOUT)
+        self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
 
     def dataReceived(self, data: bytes) -> None:
@@ -135,7 +116,7 @@ class ChatServer(Protocol):
             case CancelReceived():
                 self._session.cancel(event.id)
             case HelloReceived():
-                self._restart_timeout(self._chat.limits.proof_timeout, self._abort, Category.TIMEOUT)
+                self._restart_timeout(self._settings.proof_timeout, self._abort, Category.TIMEOUT)
             case ClientProved():
                 self._clientProved(event)
             case GoodbyeReceived():
@@ -143,7 +124,7 @@ class ChatServer(Protocol):
 
     def _messageReceived(self, message: MessageReceived) -> None:
         self._messages.add(len(message.text), self.factory.monotonic())
-        if self._chat.log_text:
+        if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, is_late=self._is_late)
         if self._outbox.has_too_many_refusals:
@@ -154,17 +135,18 @@ class ChatServer(Protocol):
     def _clientProved(self, event: ClientProved) -> None:
         self._end_handshake()
         self.user_key = event.user_key
-        chat = self._chat
-        user = chat.users.name_of(event.user_key) if event.user_key else ""
-        user_id = chat.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(user, chat.robot.name, SOFTWARE)
+        factory, settings = self.factory, self._settings
+        user = factory.users.name_of(event.user_key) if event.user_key else ""
+        user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
+        self._connection.admit(user, factory.robot.name, SOFTWARE)
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
-        if chat.shaping is not Shaping.OFF:
-            train = Train(round(chat.tick * 1000), endless=chat.shaping is Shaping.CONSTANT)
+        if settings.shaping is not Shaping.OFF:
+            train = Train(round(settings.tick * 1000), endless=settings.shaping is Shaping.CONSTANT)
             self._pace = Ticking(
-                self._connection, self._outbox, self._writer.write, self.factory.beat, train, chat.width
+                self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
-        self._session = Session(chat.robot, user_id, History(chat.history), self._outbox, self._pace, self._clock)
+        history = History(settings.history_turns, settings.history_bytes)
+        self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
         self._is_admitted = True
         self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
@@ -270,14 +252,24 @@ class ChatServerFactory(Factory):
     noisy = False
 
     def __init__(
-        self, chat: ServerSettings, clock: IReactorTime, monotonic: Callable[[], float] = time.monotonic
+        self,
+        settings: ServerSettings,
+        identity: ServerIdentity,
+        users: Users,
+        robot: IRobot,
+        clock: IReactorTime,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` wakes up what waits; `monotonic` is what ages keys and rates, in seconds."""
-        self.chat = chat
+        """`clock` schedules calls; `monotonic`, in seconds, is the time by which keys and rates age."""
+        self.settings = settings
+        self.identity = identity
+        self.users = users
+        self.robot = robot
+        self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
         self.monotonic = monotonic
         self.beat = Beat(clock)
-        self.admission = Admission(chat.limits)
+        self.admission = Admission(settings)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
@@ -313,7 +305,7 @@ class ChatServerFactory(Factory):
     def drop_unauthorized(self) -> None:
         """Say GOODBYE to those whose key is not authorized any more."""
         for session in list(self.sessions):
-            if session.user_key and not self.chat.users.is_authorized(session.user_key):
+            if session.user_key and not self.users.is_authorized(session.user_key):
                 session.leave(Reason.KEY_WITHDRAWN)
 
     def stop(self) -> Deferred[None]:

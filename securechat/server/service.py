@@ -1,16 +1,16 @@
-"""The daemon's life: listening, reading the keys again on SIGHUP, and saying goodbye."""
+"""The daemon as a Twisted service: it listens, reloads authorized keys on SIGHUP, and ends all sessions on exit."""
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 from typing import Any
 
 from twisted.application import strports
 from twisted.application.service import MultiService
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
@@ -22,27 +22,27 @@ from securechat.ssh import keys
 log = Logger()
 
 
-class IServerReactor(IReactorCore, IReactorFromThreads):
-    """What a daemon needs of its reactor."""
+class IServerReactor(IReactorCore, IReactorTime, IReactorFromThreads):
+    """The reactor's interfaces that the daemon uses."""
 
 
 class StartError(SystemExit, Exception):
-    """The daemon cannot start; its argument says why.
+    """The daemon cannot start; the argument is the reason.
 
-    Being a SystemExit, it ends ``twistd -n`` with one line and status 1 rather than a traceback; being an Exception,
-    it lets a twistd that became a daemon tell its parent and remove its pid file.
+    As a SystemExit it ends ``twistd -n`` with one line and status 1 instead of a traceback. As an Exception it lets a
+    daemonized twistd report to its parent and remove its PID file.
     """
 
 
 class ChatService(MultiService):
-    """A ChatServerFactory on its endpoints, with the robot that it asks."""
+    """Runs a ChatServerFactory on its endpoints, and closes its robot at the end."""
 
     def __init__(self, factory: ChatServerFactory, endpoints: Sequence[str], reactor: IServerReactor) -> None:
-        """`endpoints` are Twisted's server endpoint strings; UsageError if one of them is none."""
+        """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid."""
         super().__init__()
         self._factory = factory
         self._reactor = reactor
-        self._previous_handler: Any = None
+        self._previous_handler: Callable[[int, FrameType | None], object] | int | None = None
         for endpoint in endpoints:
             try:
                 strports.service(endpoint, factory, reactor).setServiceParent(self)
@@ -54,33 +54,32 @@ class ChatService(MultiService):
             super().privilegedStartService()
         except CannotListenError as error:
             problem = f"securechat: {error}"
-            print(problem, file=sys.__stderr__)  # sys.stderr goes to the log by now, and so will what is raised
+            print(problem, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
             raise StartError(problem) from None
 
     def startService(self) -> None:
         super().startService()
-        self._previous_handler = signal.signal(signal.SIGHUP, self._hungUp)
-        chat = self._factory.chat
+        self._previous_handler = signal.signal(signal.SIGHUP, self._hangup)
         log.info(
             _("host key {fingerprint}, robot {robot}"),
-            fingerprint=keys.fingerprint(chat.identity.host_key.blob),
-            robot=chat.robot.name,
+            fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
+            robot=self._factory.robot.name,
         )
 
     @inlineCallbacks
-    def stopService(self) -> Any:
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
         signal.signal(signal.SIGHUP, self._previous_handler)
         yield super().stopService()
         yield self._factory.stop()
-        yield self._factory.chat.robot.close()
+        yield self._factory.robot.close()
 
-    def _hungUp(self, number: int, frame: FrameType | None) -> None:
+    def _hangup(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.reload)
 
     def reload(self) -> None:
-        """Read the authorized keys again, and let go those who are not in them any more."""
-        users = self._factory.chat.users
+        """Reload the authorized keys, and end the sessions of users whose key was removed."""
+        users = self._factory.users
         if isinstance(users, AuthorizedUsers):
             users.refresh()
-            # Not only if that gave new keys: a handshake may have had them read before.
+            # Even if the file is unchanged: a handshake may already have reloaded it.
             self._factory.drop_unauthorized()

@@ -17,6 +17,8 @@ from securechat.wire.messages import GOODBYE, Chunk, Goodbye, Reason, decode, en
 from securechat.wire.records import MAX_PAYLOAD, Opener, RecordType, Sealer
 from securechat.wire.suites import LENGTH_SIZE, Suite
 
+MAX_AGE: Final = 24 * 60 * 60.0  # seconds that a session may last (section 9)
+GOODBYE_TIMEOUT: Final = 5.0  # seconds for the peer's GOODBYE after ours
 MAX_HANDSHAKE_FRAME: Final = 2048  # bytes; the longest, the Hello of suite PQ, has 1,329
 
 _MAX_ID: Final = 2**32 - 1  # more messages than a session can carry in a day

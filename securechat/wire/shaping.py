@@ -7,9 +7,9 @@ and whether more of a reply is to come. Times are whole milliseconds of a monoto
 from enum import StrEnum
 from typing import Final
 
-DEFAULT_TICK: Final = 0.1  # seconds from one record to the next
 MIN_TICK: Final = 0.01  # seconds; below this, the overhead of a tick dominates
 MAX_TICK: Final = 0.25  # seconds; above this, text arrives in bursts
+MAX_WIDTH: Final = 64  # records at each tick
 
 UNIT: Final = 50  # ticks of the shortest train
 _BUCKETS: Final = frozenset(int(UNIT * factor) for factor in (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24))

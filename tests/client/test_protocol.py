@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.protocol import ChatClient, Signer
 from securechat.errors import AuthenticationError, Category, ConfigurationError, Fault, RobotError, SecureChatError
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory, ServerSettings
-from securechat.server.pseudonyms import Pseudonyms
+from securechat.server.protocol import ChatServerFactory
+from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.wire.events import Admitted, GoodbyeReceived
@@ -68,16 +68,14 @@ class ClientTestCase(SynchronousTestCase):
 
     def connect(self, signer: Signer | None = None, *, name: str = NAME) -> Any:
         """Connect a client; no data is delivered yet."""
-        chat = ServerSettings(
+        self.factory = ChatServerFactory(
+            ServerSettings(names=(NAME,), shaping=self.shaping, tick=0.125),
             identity(self.client_auth),
             Anyone(),
-            Pseudonyms(HOST_KEY),
             cast(IRobot, self.robot),
-            names={NAME},
-            shaping=self.shaping,
-            tick=0.125,
+            self.clock,
+            self.clock.seconds,
         )
-        self.factory = ChatServerFactory(chat, self.clock, self.clock.seconds)
         server = self.factory.buildProtocol(FakeTransport(None, True).getPeer())
         assert server is not None
         handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, signer.blob if signer else b"")

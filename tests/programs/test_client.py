@@ -238,7 +238,7 @@ class ConnectionTests(ProgramTestCase):
             ("see securechat --help", "--nonsense"),
             ("[ADDRESS]:PORT", "a:b:c"),
             ("[ADDRESS]:PORT", "host:0"),
-            ("unknown suite", "--suite", "rot13"),
+            ("--suite rot13: expected ", "--suite", "rot13"),
             ("43 characters", "--host-key", "SHA256:x"),
             ("not an Ed25519 private key", "-i", str(bad), "-m", "x"),
             ("No such file", "-i", "/nonexistent", "-m", "x"),

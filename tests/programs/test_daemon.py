@@ -216,7 +216,7 @@ class RefusalTests(DaemonTestCase):
         """An endpoint that is none, and a UNIX socket without a name."""
         self.assertRefused("--listen nonsense:1", "--listen", "nonsense:1")
         self.assertRefused("--listen tcp:x", "--listen", "tcp:x")
-        self.assertRefused("needs --name", "--listen", "unix:/tmp/socket")
+        self.assertRefused("use --name [HOST]:PORT", "--listen", "unix:/tmp/socket")
 
     def test_portInUse(self) -> None:
         """A port that is taken."""
@@ -234,19 +234,13 @@ class RefusalTests(DaemonTestCase):
 
     def test_robots(self) -> None:
         """A robot or option that does not exist, a key that is missing or in the wrong place."""
-        self.assertRefused("unknown robot marvin; there are", "--robot", "marvin")
+        self.assertRefused("unknown robot marvin; expected one of", "--robot", "marvin")
         self.assertRefused("no option colour", "--robot", "turing", "-R", "colour=red")
         self.assertRefused("needs a key", "--robot", "turing")
         self.assertRefused("key-file=FILE", "--robot", "turing", "-R", "key=0123")
 
     def test_options(self) -> None:
-        """Names, suites and numbers that are none."""
-        self.assertRefused("write it as [HOST]:PORT", "--name", "chat.example.org")
-        self.assertRefused("write it as [HOST]:PORT", "--name", "[a b]:80")
-        self.assertRefused("unknown suite rot13; there are", "--suites", "rot13")
-        for number in ("0", "-1", "many", "nan"):
-            self.assertRefused("max-sessions", "--max-sessions", number)
-        self.assertRefused("hello-timeout", "--hello-timeout", "0")
-        self.assertRefused("--shaping fast: there are reply, constant, off", "--shaping", "fast")
-        for tick in ("0", "1", "x", "nan"):
-            self.assertRefused("from 0.01 to 0.25", "--tick", tick)
+        """A value that does not fit."""
+        self.assertRefused("--name x: expected [HOST]:PORT", "--name", "x")
+        self.assertRefused("--suites rot13: expected ", "--suites", "rot13")
+        self.assertRefused("--tick 5: expected a number from 0.01 to 0.25", "--tick", "5")

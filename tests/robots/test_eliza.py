@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.conversation import Conversation, Speaker, Turn
-from securechat.robots.eliza.robot import MAX_READ, MAX_TURNS, ElizaMaker, ElizaRobot, load_script
+from securechat.robots.eliza.robot import ELIZA, MAX_READ, MAX_TURNS, ElizaRobot, load_script
 from securechat.robots.eliza.script import Script, names_in
+from securechat.settings import Settings
 
 SAY = "say =\n  "
 RULE = f"""
@@ -59,7 +60,7 @@ class ElizaTests(SynchronousTestCase):
 
     def test_made(self) -> None:
         """As the daemon makes it, it tells the machine's own time."""
-        robot = ElizaMaker().makeRobot(None, {}, None)
+        robot = ELIZA.makeRobot(None, Settings(), None)
         assert isinstance(robot, ElizaRobot)
         self.robot = robot
         self.assertRegex(self.talk("What time is it?")[0], r"It is \d\d:\d\d where I run")

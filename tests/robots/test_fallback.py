@@ -1,9 +1,10 @@
 """Robots that stand for one another, breakers, and places at a robot."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
+from typing import Annotated, cast
 
+from msgspec import Meta
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,8 +18,10 @@ from securechat.robots.circuit_breaker import LONGEST_PAUSE, CircuitBreaker, Cir
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, IRobotMaker
 from securechat.robots.registry import make_robots
+from securechat.robots.settings import MaxConcurrent
+from securechat.settings import Settings
 from tests.harness.robot import PuppetRobot
 
 
@@ -258,19 +261,27 @@ class GuardTests(ListenerTestCase):
         self.assertNotIn("secret", str(failure.value))
 
 
+class FarSettings(Settings, frozen=True):
+    """Those of a robot with a key, which is asked a few questions at once."""
+
+    key_file: Annotated[str | None, Meta(description="key")] = None
+    max_concurrent: MaxConcurrent = 4
+    url: Annotated[str, Meta(description="address")] = ""
+
+
 @implementer(IRobotMaker)
 class PuppetMaker:
     """Makes puppets, and tells what they were made of."""
 
     summary = ""
 
-    def __init__(self, name: str, *options: Option) -> None:
+    def __init__(self, name: str, settings: type[Settings]) -> None:
         self.name = name
-        self.options = options
-        self.made: list[tuple[dict[str, str], str | None]] = []
+        self.settings = settings
+        self.made: list[tuple[Settings, str | None]] = []
 
-    def makeRobot(self, reactor: object, options: Mapping[str, str], key: str | None) -> IRobot:
-        self.made.append((dict(options), key))
+    def makeRobot(self, reactor: object, settings: Settings, key: str | None) -> IRobot:
+        self.made.append((settings, key))
         robot = PuppetRobot()
         robot.name = self.name
         return cast(IRobot, robot)
@@ -280,8 +291,8 @@ class AssemblyTests(SynchronousTestCase):
     """From what an operator writes to the one robot that is asked."""
 
     def setUp(self) -> None:
-        self.near = PuppetMaker("near")
-        self.far = PuppetMaker("far-one", Option("key-file", ""), Option("max-concurrent", "", "4"), Option("url", ""))
+        self.near = PuppetMaker("near", Settings)
+        self.far = PuppetMaker("far-one", FarSettings)
         self.patch(registry, "BUILT_IN", {maker.name: maker for maker in (self.near, self.far)})
 
     def test_one(self) -> None:
@@ -289,17 +300,17 @@ class AssemblyTests(SynchronousTestCase):
         for variable in ("SECURECHAT_ROBOT_KEY", "SECURECHAT_FAR_ONE_KEY"):
             robot = make_robots(None, [("far-one", ["url=x"])], {variable: "secret"})
             self.assertIsInstance(robot, GuardedRobot)
-        self.assertEqual(self.far.made, [({"url": "x"}, "secret")] * 2)
+        self.assertEqual(self.far.made, [(FarSettings(url="x"), "secret")] * 2)
 
     def test_several(self) -> None:
         """Each has its own options, and no key but its own: they are asked by other people."""
         environ = {"SECURECHAT_ROBOT_KEY": "whose?"}
         robot = make_robots(None, [("far-one", []), ("near", [])], environ)
         self.assertIsInstance(robot, FallbackRobot)
-        self.assertEqual(self.far.made, [({}, None)])
+        self.assertEqual(self.far.made, [(FarSettings(), None)])
         make_robots(None, [("far-one", []), ("near", [])], {**environ, "SECURECHAT_FAR_ONE_KEY": "mine"})
-        self.assertEqual(self.far.made[-1], ({}, "mine"))
-        self.assertEqual(self.near.made, [({}, None)] * 2)
+        self.assertEqual(self.far.made[-1], (FarSettings(), "mine"))
+        self.assertEqual(self.near.made, [(Settings(), None)] * 2)
 
     def test_places(self) -> None:
         """A robot that wants a limit has one; the operator says which."""

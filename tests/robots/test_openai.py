@@ -23,7 +23,8 @@ from securechat.robots.openai import messages as completions
 from securechat.robots.openai import robot as module
 from securechat.robots.openai.errors import MAX_RETRY_AFTER, error_in, retry_after
 from securechat.robots.openai.messages import model_names, request
-from securechat.robots.openai.robot import OpenAIRobot, base_url
+from securechat.robots.openai.robot import OpenAIRobot
+from securechat.robots.openai.settings import OpenAISettings, base_url
 from securechat.robots.openai.visible_text import VisibleText
 from securechat.robots.registry import make_robot
 from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer, chunk, data
@@ -64,11 +65,9 @@ class OpenAITestCase(TestCase):
         self.url = f"http://127.0.0.1:{port.getHost().port}"
         return self.make(**options)
 
-    def make(self, **options: Any) -> OpenAIRobot:
-        robot = OpenAIRobot(
-            reactor,
-            **{"url": base_url(self.url), "model": "peer-model", "timeout": 0.25, "first_timeout": 2.0, **options},
-        )
+    def make(self, key: str | None = None, **options: Any) -> OpenAIRobot:
+        usual = {"url": base_url(self.url), "model": "peer-model", "timeout": 0.25, "first_timeout": 2.0}
+        robot = OpenAIRobot(reactor, OpenAISettings(**{**usual, **options}), key)
         self.addCleanup(robot.close)
         return robot
 
@@ -501,7 +500,7 @@ class OptionTests(SynchronousTestCase):
             ("http://[::1]:11434", "http://[::1]:11434/v1"),
             ("https://models.example/v1?api-version=7#x", "https://models.example/v1?api-version=7"),
         ):
-            self.assertEqual(base_url(text).to_text(), path)
+            self.assertEqual(base_url(text), path)
         self.assertEqual(
             self.make("url=https://models.example/v1?v=7")._chat_url, "https://models.example/v1/chat/completions?v=7"
         )

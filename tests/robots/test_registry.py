@@ -4,22 +4,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
+from msgspec.structs import asdict, replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.conversation import Conversation, Speaker, Turn
 from securechat.errors import ConfigurationError
+from securechat.robots import IRobot, RobotMaker, Settings, registry
 from securechat.robots.registry import make_robot
+from securechat.settings import options_of
 from tests.harness.daemon import ENVIRON
+from tests.harness.robot import PuppetRobot
 
 NO_SECRET = "bm8gc2VjcmV0IGF0IGFsbA=="  # as keys look, with an equals sign at its end
 
 # A plugin that is as it should be, among others that are not.
 PLUGINS = """
+from typing import Annotated
+from msgspec import Meta
 from zope.interface import implementer
 from twisted.internet.defer import succeed
-from twisted.plugin import IPlugin
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots import IRobot, IRobotMaker, Settings
 
 @implementer(IRobot)
 class Shouter:
@@ -32,41 +38,59 @@ class Shouter:
     def close(self):
         return succeed(None)
 
+class ShouterSettings(Settings, frozen=True):
+    end: Annotated[str, Meta(description="what comes last")] = "!"
+
 @implementer(IRobotMaker)
 class ShouterMaker:
     name = "shouter"
     summary = "says it louder"
-    options = (Option("end", "what comes last", "!"),)
-    def makeRobot(self, reactor, options, key):
-        return Shouter(options.get("end", "!"))
+    settings = ShouterSettings
+    def makeRobot(self, reactor, settings, key):
+        return Shouter(settings.end)
 
 class Keyless(ShouterMaker):
     name = "keyless"
-    options = ()
-    def makeRobot(self, reactor, options, key):
+    settings = Settings
+    def makeRobot(self, reactor, settings, key):
         return Shouter(str(key))
+
+class KeyedSettings(Settings, frozen=True):
+    key_file: Annotated[str | None, Meta(description="where the key is")] = None
 
 class Keyed(Keyless):
     name = "keyed"
-    options = (Option("key-file", "where the key is"),)
+    settings = KeyedSettings
 
 class Raising(Keyed):
     name = "raising"
-    def makeRobot(self, reactor, options, key):
+    def makeRobot(self, reactor, settings, key):
         raise ValueError("bad key " + str(key))
 
 class Nothing(ShouterMaker):
     name = "nothing"
-    def makeRobot(self, reactor, options, key):
+    def makeRobot(self, reactor, settings, key):
         return None
 
 @implementer(IRobotMaker)
 class Nameless:
-    def makeRobot(self, reactor, options, key):
+    def makeRobot(self, reactor, settings, key):
         return None
 
-class Optionless(ShouterMaker):
-    options = ("end",)
+class Listing(ShouterMaker):
+    settings = ("end",)
+
+class UndescribedSettings(Settings, frozen=True):
+    end: str = "!"
+
+class Undescribed(ShouterMaker):
+    settings = UndescribedSettings
+
+class RequiringSettings(Settings, frozen=True):
+    end: Annotated[str, Meta(description="what comes last")]
+
+class Requiring(ShouterMaker):
+    settings = RequiringSettings
 
 class Numbered(ShouterMaker):
     name = 7
@@ -80,7 +104,8 @@ class Thief(ShouterMaker):
     name = "echo"
 
 shouter, keyless, keyed, raising, nothing = ShouterMaker(), Keyless(), Keyed(), Raising(), Nothing()
-nameless, optionless, numbered, exploding, thief = Nameless(), Optionless(), Numbered(), Exploding(), Thief()
+nameless, numbered, exploding, thief = Nameless(), Numbered(), Exploding(), Thief()
+listing, undescribed, requiring = Listing(), Undescribed(), Requiring()
 """
 
 
@@ -103,6 +128,78 @@ class EchoTests(SynchronousTestCase):
             self.assertIn("has no option", str(error))
 
 
+class SettingsTests(SynchronousTestCase):
+    """From the options of a robot to its settings."""
+
+    def settings(self, name: str, *options: str) -> Settings:
+        """What the robot of this name would be made from."""
+        made: list[Settings] = []
+
+        def make(_reactor: object, settings: Settings, _key: object) -> IRobot:
+            made.append(settings)
+            return cast(IRobot, PuppetRobot())
+
+        maker = RobotMaker(name, "", registry.BUILT_IN[name].settings, make)
+        self.patch(registry, "BUILT_IN", {**registry.BUILT_IN, name: maker})
+        make_robot(None, name, options, {})
+        return made[0]
+
+    def test_defaults(self) -> None:
+        """They are Ollama's on this machine, and for the Turing robot the old service's, asked from Wuhan."""
+        openai: dict[str, Any] = {
+            "url": "http://127.0.0.1:11434/v1",
+            "first_timeout": 300.0,
+            "timeout": 30.0,
+            "stream": True,
+            "max_concurrent": 4,
+        }
+        turing: dict[str, Any] = {
+            "url": "http://openapi.tuling123.com/openapi/api/v2",
+            "city": "武汉",
+            "timeout": 15.0,
+            "max_concurrent": 16,
+        }
+        for name, defaults in (("openai", openai), ("turing", turing), ("echo", {}), ("eliza", {})):
+            settings = asdict(self.settings(name))
+            self.assertEqual({key: value for key, value in settings.items() if value not in (None, "")}, defaults)
+
+    def test_eachOption(self) -> None:
+        """Each option changes its own setting, and no other."""
+        key = Path(self.mktemp()).absolute()
+        key.write_text("0123")
+        key.chmod(0o600)
+        openai: dict[str, Any] = {
+            "url=http://a": {"url": "http://a/v1"},
+            "model=m": {"model": "m"},
+            f"key-file={key}": {"key_file": key},
+            "system=s": {"system": "s"},
+            "system-file=/b": {"system_file": Path("/b")},
+            "temperature=2": {"temperature": 2.0},
+            "max-tokens=3": {"max_tokens": 3},
+            "first-timeout=4": {"first_timeout": 4.0},
+            "timeout=5": {"timeout": 5.0},
+            "stream=no": {"stream": False},
+            "max-concurrent=6": {"max_concurrent": 6},
+        }
+        turing: dict[str, Any] = {
+            "url=http://a": {"url": "http://a"},
+            f"key-file={key}": {"key_file": key},
+            "secret-file=/b": {"secret_file": Path("/b")},
+            "city=c": {"city": "c"},
+            "province=d": {"province": "d"},
+            "street=e": {"street": "e"},
+            "group=f": {"group": "f"},
+            "timeout=3600": {"timeout": 3600.0},
+            "max-concurrent=10000": {"max_concurrent": 10000},
+        }
+        for name, options in (("openai", openai), ("turing", turing)):
+            default = self.settings(name)
+            names = {option.partition("=")[0] for option in options}
+            self.assertEqual(names, {option.name for option in options_of(type(default))})
+            for option, changed in options.items():
+                self.assertEqual(self.settings(name, option), replace(default, **changed), option)
+
+
 class KeyTests(SynchronousTestCase):
     """Where keys come from, and where they do not show."""
 
@@ -114,7 +211,7 @@ class KeyTests(SynchronousTestCase):
     def test_notShown(self) -> None:
         """A key in the wrong place of the command line is not repeated on the screen."""
         for option in (NO_SECRET, NO_SECRET.strip("="), "=" + NO_SECRET, f"{NO_SECRET} x=y"):
-            self.assertRefused("write it as OPTION=VALUE", option)
+            self.assertRefused("expected NAME=VALUE", option)
         self.assertRefused("key-file=FILE", "key=" + NO_SECRET)
         self.assertRefused("key-file=FILE", "key")
 
@@ -123,7 +220,7 @@ class KeyTests(SynchronousTestCase):
         for key in ("", " \n"):
             self.assertRefused("needs a key", SECURECHAT_ROBOT_KEY=key)
         for key in (f"{NO_SECRET}\nx", f"{NO_SECRET}密"):
-            self.assertRefused("SECURECHAT_ROBOT_KEY: one line of ASCII", SECURECHAT_ROBOT_KEY=key)
+            self.assertRefused("SECURECHAT_ROBOT_KEY: expected one line of ASCII", SECURECHAT_ROBOT_KEY=key)
         make_robot(None, "echo", [], {"SECURECHAT_ROBOT_KEY": "密"})  # it needs none
 
 
@@ -159,7 +256,7 @@ for _ in range(2):
 """
         lines = self.run_with(program, shouter=PLUGINS).stdout.splitlines()
         self.assertIn("shouter: says it louder", lines)
-        self.assertIn("    -R end=…  what comes last [default: !]", lines)
+        self.assertIn("    -R end=…  what comes last (default: !)", lines)
         for name in ("echo", "eliza", "turing"):
             self.assertTrue(any(line.startswith(name + ":") for line in lines), name)
         self.assertIn("echo: says what you said", lines)
@@ -179,8 +276,8 @@ print(*sorted(makers()))
             self.assertIn(name, known)
         for words in ("not today", "SyntaxError"):
             self.assertIn(words, done.stderr)
-        for name in ("Nameless", "Optionless", "Numbered", "Exploding"):
-            self.assertIn(f"the robot plugin {name} is passed over: ", done.stderr)
+        for name in ("Nameless", "Listing", "Undescribed", "Requiring", "Numbered", "Exploding"):
+            self.assertIn(f"ignoring robot plugin {name}: ", done.stderr)
 
     def test_brokenMakers(self) -> None:
         """A maker that fails, or makes no robot, gives one line that does not have the key."""
@@ -194,8 +291,8 @@ for name in ("raising", "nothing"):
         print(error)
 """
         raising, nothing = self.run_with(program, shouter=PLUGINS).stdout.splitlines()
-        self.assertRegex(raising, r"^robot raising could not be made: ValueError at /.*/shouter\.py:\d+$")
-        self.assertEqual(nothing, "robot nothing could not be made: it is no IRobot")
+        self.assertRegex(raising, r"^cannot create robot raising: ValueError at /.*/shouter\.py:\d+$")
+        self.assertEqual(nothing, "cannot create robot nothing: not an IRobot")
 
     def test_keys(self) -> None:
         """Only a robot that asks for a key is given the one in the environment."""

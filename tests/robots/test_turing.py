@@ -1,7 +1,8 @@
 """The Turing robot against a server that speaks its API, over real sockets."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,7 @@ from securechat.robots.registry import make_robot
 from securechat.robots.turing import robot as turing
 from securechat.robots.turing.messages import ERRORS, Place, TuringError, encrypted, parse_answer, request
 from securechat.robots.turing.robot import TuringRobot, until_midnight
+from securechat.robots.turing.settings import TuringSettings
 from tests.harness.turing_peer import KEY, PATH, SECRET, TuringPeer
 
 USER_ID = "a" * 32
@@ -92,8 +94,16 @@ class TuringTestCase(TestCase):
         self.url = f"http://127.0.0.1:{port.getHost().port}{PATH}"
         self.robot = self.make()
 
-    def make(self, **options: Any) -> TuringRobot:
-        robot = TuringRobot(reactor, options.pop("key", KEY), **{"url": self.url, "timeout": 5.0, **options})
+    def make(
+        self,
+        key: str = KEY,
+        *,
+        secret: str | None = None,
+        wall_clock: Callable[[], float] = time.time,
+        **settings: Any,
+    ) -> TuringRobot:
+        given = TuringSettings(**{"url": self.url, "timeout": 5.0, **settings})
+        robot = TuringRobot(reactor, given, key, secret=secret, wall_clock=wall_clock)
         self.addCleanup(robot.close)
         return robot
 
@@ -149,8 +159,8 @@ class AnswerTests(TuringTestCase):
 
     async def test_whereAndWithWhom(self) -> None:
         """A place is sent with all that is known of it, or not at all without a city; and so is the group."""
-        await say(self.make(place=Place("北京", street="长安街"), group="class 3"), "x")
-        await say(self.make(place=Place("", "湖北", "长江路")), "x")
+        await say(self.make(city="北京", street="长安街", group="class 3"), "x")
+        await say(self.make(city="", province="湖北", street="长江路"), "x")
         with_place, without = self.peer.asked
         self.assertEqual(with_place["perception"]["selfInfo"], {"location": {"city": "北京", "street": "长安街"}})
         self.assertEqual(with_place["userInfo"], {"apiKey": KEY, "userId": USER_ID, "groupId": "class 3"})
@@ -458,12 +468,12 @@ class OptionTests(SynchronousTestCase):
             ("https://turing.example/v2", Place("北京", "北京", "长安街"), "class 3", 3.5, SECRET),
         )
         for wrong in ("url=ftp://x", "url=http://", "url=http://[", "url=http://h:0/", "url=http://me:secret@h/"):
-            self.assertRefused("-R url: an address such as", wrong, SECURECHAT_ROBOT_KEY=KEY)
+            self.assertRefused("-R url=…: expected a URL such as", wrong, SECURECHAT_ROBOT_KEY=KEY)
         for wrong in ("timeout=soon", "timeout=0", "timeout=nan"):
             self.assertRefused(wrong, wrong, SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("at most 64 characters", "group=" + "x" * 65, SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("need a city", "city=", "street=长安街", SECURECHAT_ROBOT_KEY=KEY)
-        self.assertRefused("OPTION=VALUE", "city", SECURECHAT_ROBOT_KEY=KEY)
+        self.assertRefused("NAME=VALUE", "city", SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("no option colour", "colour=red", SECURECHAT_ROBOT_KEY=KEY)
 
     def test_places(self) -> None:
@@ -481,7 +491,7 @@ class OptionTests(SynchronousTestCase):
         """The operator hears at start that the way to the service is open; not so for HTTPS or this machine."""
 
         def warnings() -> list[str]:
-            return [event["log_format"] for event in self.logged if "plain HTTP" in event["log_format"]]
+            return [event["log_format"] for event in self.logged if "not encrypted" in event["log_format"]]
 
         self.make("url=https://turing.example/", SECURECHAT_ROBOT_KEY=KEY)
         self.make("url=http://127.0.0.1:8081/", SECURECHAT_ROBOT_KEY=KEY)

@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.admission import MAX_SOURCES, Admission, Limits, source_of
+from securechat.server.admission import MAX_SOURCES, Admission, source_of
+from securechat.server.settings import ServerSettings
 
 
 class SourceTests(SynchronousTestCase):
@@ -25,7 +26,7 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_sessions(self) -> None:
         """So many sessions at once; one that ends makes room."""
-        admission = Admission(Limits(max_sessions=2))
+        admission = Admission(ServerSettings(max_sessions=2))
         self.assertEqual(self.enter_many(admission, ["a", "b", "c"]), [True, True, False])
         admission.handshake_done()
         admission.leave("a")
@@ -33,28 +34,28 @@ class AdmissionTests(SynchronousTestCase):
 
     def test_sessionsOfOneSource(self) -> None:
         """So many sessions of one source, whatever the others have."""
-        admission = Admission(Limits(max_sessions_per_source=1))
+        admission = Admission(ServerSettings(max_sessions_per_source=1))
         self.assertEqual(self.enter_many(admission, ["a", "a", "b"]), [True, False, True])
         admission.leave("a")
         self.assertTrue(admission.enter("a", 0.0))
 
     def test_handshakes(self) -> None:
         """So many unfinished handshakes at once."""
-        admission = Admission(Limits(max_handshakes=1))
+        admission = Admission(ServerSettings(max_handshakes=1))
         self.assertEqual(self.enter_many(admission, ["a", "b"]), [True, False])
         admission.handshake_done()
         self.assertTrue(admission.enter("b", 0.0))
 
     def test_rate(self) -> None:
         """So many handshakes of one source at once, and so many a second after that."""
-        admission = Admission(Limits(handshake_burst=2, handshake_rate=1.0))
+        admission = Admission(ServerSettings(handshake_burst=2, handshake_rate=1.0))
         self.assertEqual(self.enter_many(admission, ["a", "a", "a", "b"]), [True, True, False, True])
         self.assertTrue(admission.enter("a", 1.0))
         self.assertFalse(admission.enter("a", 1.0))
 
     def test_memory(self) -> None:
         """The rates of so many sources are remembered, those that came last."""
-        admission = Admission(Limits(max_sessions=10**6, max_handshakes=10**6, handshake_burst=1))
+        admission = Admission(ServerSettings(max_sessions=10**6, max_handshakes=10**6, handshake_burst=1))
         for number in range(MAX_SOURCES):
             admission.enter(str(number), 0.0)
         self.assertFalse(admission.enter("0", 0.0))

@@ -16,10 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
-from securechat.server.admission import Limits
-from securechat.server.protocol import ChatServer, ChatServerFactory, ServerSettings
-from securechat.server.pseudonyms import Pseudonyms
-from securechat.server.users import Anyone
+from securechat.server.protocol import ChatServer, ChatServerFactory
+from securechat.server.settings import ServerSettings
+from securechat.server.users import Anyone, Users
 from securechat.ssh import keys
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import State
@@ -27,7 +26,7 @@ from securechat.wire.events import Admitted, Event, FaultReceived, GoodbyeReceiv
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
-from tests.harness.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
+from tests.harness.pair import NAME, PQ, USER_KEY, accept, ephemeral_key, identity
 from tests.harness.robot import PuppetRobot
 
 CLIENT = IPv4Address("TCP", "192.0.2.7", 5555)
@@ -119,17 +118,22 @@ class ServerTestCase(SynchronousTestCase):
         for session in list(self.factory.sessions):
             session.connectionLost(Failure(ConnectionDone()))
 
-    def make_factory(self, **options: Any) -> ChatServerFactory:
-        client_auth = options.pop("client_auth", ClientAuth.OPTIONAL)
-        chat: dict[str, Any] = {
-            "identity": identity(client_auth, options.pop("is_authorized", lambda blob: True)),
-            "users": Anyone(),
-            "pseudonyms": Pseudonyms(HOST_KEY),
-            "robot": cast(IRobot, self.robot),
-            "shaping": Shaping.OFF,
-            **options,
-        }
-        return ChatServerFactory(ServerSettings(**chat), self.clock, self.clock.seconds)
+    def make_factory(
+        self,
+        *,
+        client_auth: ClientAuth = ClientAuth.OPTIONAL,
+        users: Users | None = None,
+        robot: object = None,
+        **settings: Any,
+    ) -> ChatServerFactory:
+        return ChatServerFactory(
+            ServerSettings(**{"shaping": Shaping.OFF, **settings}),
+            identity(client_auth),
+            users or Anyone(),
+            cast(IRobot, robot or self.robot),
+            self.clock,
+            self.clock.seconds,
+        )
 
     def log_lines(self) -> list[str]:
         return [event["log_format"].format(**event) for event in self.logged if event.get("log_format")]
@@ -593,7 +597,7 @@ class HostilePeerTests(ServerTestCase):
         self.assertRaises(AssertionError, session.open)
         self.assertLogged(r"client 1: aborted \(name\)")
         Session(self.factory, name="[127.0.0.1]:8080").open()
-        self.factory = self.make_factory(names={"[example.org]:8080"})
+        self.factory = self.make_factory(names=("[example.org]:8080",))
         Session(self.factory, name="[example.org]:8080").open()
 
     def test_vanished(self) -> None:
@@ -608,7 +612,7 @@ class HostilePeerTests(ServerTestCase):
 
     def test_notLetIn(self) -> None:
         """Over a limit a client is closed at once; it counts no longer when it has gone."""
-        self.factory = self.make_factory(limits=Limits(max_sessions_per_source=1))
+        self.factory = self.make_factory(max_sessions_per_source=1)
         session = Session(self.factory).open()
         for _ in range(3):
             self.assertIsNone(self.factory.buildProtocol(CLIENT))
@@ -626,7 +630,7 @@ class HostilePeerTests(ServerTestCase):
         Session(self.factory, wire=wire, name="[::1]:8080").open()
         unix = Wire(UNIXAddress(b""), UNIXAddress(b"/run/chat"))
         self.assertRaises(AssertionError, Session(self.factory, wire=unix).open)
-        self.factory = self.make_factory(names={NAME})
+        self.factory = self.make_factory(names=(NAME,))
         Session(self.factory, wire=Wire(UNIXAddress(b""), UNIXAddress(b"/run/chat"))).open()
 
 

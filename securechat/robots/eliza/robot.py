@@ -5,7 +5,7 @@ conversation, and what it says depends on that alone, and on the clock if it is 
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
 from importlib.resources import files
 from typing import Final
@@ -16,7 +16,8 @@ from zope.interface import implementer
 from securechat.conversation import Conversation, Speaker
 from securechat.i18n import N_
 from securechat.robots.eliza.script import Script
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, RobotMaker
+from securechat.settings import Settings
 
 MAX_READ: Final = 250  # characters of a message that are looked at: phrases come early
 MAX_TURNS: Final = 40  # of a conversation, the last ones; with MAX_READ it bounds the time that an answer takes
@@ -73,13 +74,9 @@ def _clock(now: datetime, *, chinese: bool) -> dict[str, str]:
     return {"time": f"{now:%H:%M}", "date": f"{now:%A, %Y-%m-%d}"}
 
 
-@implementer(IRobotMaker)
-class ElizaMaker:
-    """``--robot eliza``"""
-
-    name = "eliza"
-    summary = N_("the offline robot: small talk in Chinese and English, no network needed")
-    options: tuple[Option, ...] = ()
-
-    def makeRobot(self, reactor: object, options: Mapping[str, str], key: str | None) -> IRobot:
-        return ElizaRobot()
+ELIZA: Final = RobotMaker(
+    "eliza",
+    N_("the offline robot: small talk in Chinese and English, no network needed"),
+    Settings,
+    lambda _reactor, _settings, _key: ElizaRobot(),
+)

@@ -4,10 +4,10 @@ The reply comes token by token. It stops at once when nobody wants it any more: 
 server stops computing.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from pathlib import Path
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.url import URL
 from zope.interface import implementer
@@ -16,16 +16,13 @@ from securechat.conversation import Conversation
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_text
 from securechat.i18n import N_, _
-from securechat.robots import options as values
 from securechat.robots.http.client import Http, Response, TimeBudget, read_body
-from securechat.robots.interface import IRobot, IRobotMaker, Option
+from securechat.robots.interface import IRobot, RobotMaker
 from securechat.robots.openai.errors import error_in, retry_after
 from securechat.robots.openai.messages import Reply, model_names, parse_json, request
+from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.settings import warn_if_exposed
 
-DEFAULT_URL: Final = "http://127.0.0.1:11434/v1"  # Ollama's
-DEFAULT_TIMEOUT: Final = "30"  # seconds between tokens
-DEFAULT_PLACES: Final = "4"  # what Ollama answers at once if nobody says otherwise
-DEFAULT_FIRST_TIMEOUT: Final = "300"  # seconds before the first: a large model is loaded from disk first
 MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them thoughts
 MAX_ERROR: Final = 64 * 1024  # bytes of an error's body
 MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of the list of models: a hosted service has hundreds, described at length
@@ -40,36 +37,25 @@ class OpenAIRobot:
 
     name = "openai"
 
-    def __init__(
-        self,
-        reactor: Any,
-        *,
-        url: URL,
-        key: str | None = None,
-        model: str | None = None,
-        system: str | None = None,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        timeout: float = float(DEFAULT_TIMEOUT),
-        first_timeout: float = float(DEFAULT_FIRST_TIMEOUT),
-        stream: bool = True,
-    ) -> None:
+    def __init__(self, reactor: Any, settings: OpenAISettings, key: str | None = None) -> None:
+        """The system prompt is `settings.system`; a file with it is not read here."""
+        url = URL.fromText(settings.url)
         self._http = Http(reactor)
         self._chat_url = url.child("chat", "completions").to_text()
         self._models_url = url.child("models").to_text()
         self._key = key
         self._headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
-        self._model = model
+        self._model = settings.model
         self._found_model: str | None = None
         self._question: dict[str, Any] = {
-            "system": system,
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "stream": stream,
+            "system": settings.system,
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_tokens,
+            "stream": settings.stream,
         }
-        self._stream = stream
-        self._timeout = timeout
-        self._first_timeout = first_timeout
+        self._stream = settings.stream
+        self._timeout = settings.timeout
+        self._first_timeout = settings.first_timeout
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         try:
@@ -160,51 +146,13 @@ def is_page(answer: Response, body: bytes) -> bool:
     return kinds[0].lower().startswith(b"text/html") or body.lstrip()[:1] == b"<"
 
 
-@implementer(IRobotMaker)
-class OpenAIMaker:
-    """``--robot openai``"""
-
-    name = "openai"
-    summary = N_("a language model behind an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio, hosted ones")
-    options = (
-        Option("url", N_("address of the API"), DEFAULT_URL),
-        Option("model", N_("name of the model; if not given, the first that the server lists")),
-        Option("key-file", N_("file with the API key, if there is one (else the variable SECURECHAT_OPENAI_KEY)")),
-        Option("system", N_("what the model is told before every conversation")),
-        Option("system-file", N_("… or a file with it")),
-        Option("temperature", N_("from 0, always the same, to 2, wild; if not given, as the server likes")),
-        Option("max-tokens", N_("length of a reply; if not given, as the server likes")),
-        Option("first-timeout", N_("seconds before a reply begins: models are loaded"), DEFAULT_FIRST_TIMEOUT),
-        Option("timeout", N_("seconds between the parts of a reply"), DEFAULT_TIMEOUT),
-        Option("stream", N_("yes or no: whether a reply comes word by word"), "yes"),
-        Option("max-concurrent", N_("questions at once"), DEFAULT_PLACES),
-    )
-
-    def makeRobot(self, reactor: Any, options: Mapping[str, str], key: str | None) -> IRobot:
-        temperature, max_tokens = options.get("temperature"), options.get("max-tokens")
-        return OpenAIRobot(
-            reactor,
-            url=base_url(options.get("url", DEFAULT_URL)),
-            key=_checked_key(key),
-            model=options.get("model") or None,
-            system=_system(options),
-            temperature=values.parse_number("temperature", temperature, least=0, most=2)
-            if temperature is not None
-            else None,
-            max_tokens=values.parse_count("max-tokens", max_tokens, most=1_000_000) if max_tokens is not None else None,
-            timeout=values.parse_seconds("timeout", options.get("timeout", DEFAULT_TIMEOUT)),
-            first_timeout=values.parse_seconds("first-timeout", options.get("first-timeout", DEFAULT_FIRST_TIMEOUT)),
-            stream=_yes_or_no("stream", options.get("stream", "yes")),
-        )
-
-
-def base_url(text: str) -> URL:
-    """The address that paths are added to. One without a path is a server's, whose API is below ``/v1``."""
-    url = values.parse_address("url", text)
-    path = [segment for segment in url.path if segment]
-    if path[-2:] == ["chat", "completions"]:
-        path = path[:-2]
-    return url.replace(path=path or ["v1"], fragment="")
+def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> OpenAIRobot:
+    if settings.system_file is not None:
+        if settings.system is not None:
+            raise ConfigurationError(_("-R system and -R system-file exclude each other"))
+        settings = replace(settings, system=read_text(settings.system_file).strip())
+    warn_if_exposed(settings.url)
+    return OpenAIRobot(reactor, settings, _checked_key(key))
 
 
 def _checked_key(key: str | None) -> str | None:
@@ -215,14 +163,9 @@ def _checked_key(key: str | None) -> str | None:
     return key or None
 
 
-def _system(options: Mapping[str, str]) -> str | None:
-    text, file = options.get("system"), options.get("system-file")
-    if text is not None and file is not None:
-        raise ConfigurationError(_("-R system and -R system-file exclude each other"))
-    return text if file is None else read_text(Path(file)).strip()
-
-
-def _yes_or_no(option: str, text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ConfigurationError(_("-R {option}={value}: yes or no is wanted").format(option=option, value=text))
-    return text == "yes"
+OPENAI: Final = RobotMaker(
+    "openai",
+    N_("a language model behind an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio, hosted ones"),
+    OpenAISettings,
+    _make,
+)

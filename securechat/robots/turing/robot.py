@@ -5,8 +5,7 @@ The service keeps a conversation's context itself, by user id.
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -18,11 +17,10 @@ from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_secret
 from securechat.i18n import N_, _
 from securechat.robots.http.client import Http, read_body
-from securechat.robots.interface import IRobot, IRobotMaker, Option
-from securechat.robots.options import parse_address, parse_seconds
+from securechat.robots.interface import IRobot, RobotMaker
+from securechat.robots.settings import warn_if_exposed
 from securechat.robots.turing.messages import (
     BAD_USER_ID,
-    MAX_GROUP_ID,
     NO_CALLS_LEFT,
     TOO_FAST,
     TRY_AGAIN,
@@ -32,11 +30,8 @@ from securechat.robots.turing.messages import (
     parse_answer,
     request,
 )
+from securechat.robots.turing.settings import DEFAULT_CITY, DEFAULT_PROVINCE, TuringSettings
 
-DEFAULT_URL: Final = "http://openapi.tuling123.com/openapi/api/v2"
-DEFAULT_PLACE: Final = Place("武汉", "湖北")
-DEFAULT_PLACES: Final = "16"  # questions at once; how many the service takes is not documented
-DEFAULT_TIMEOUT: Final = "15"  # seconds, for a question with its answer
 MAX_TEXT: Final = 128  # characters that the API takes
 MAX_BODY: Final = 1024 * 1024  # bytes; an answer has a few thousand
 BACK_OFF: Final = 1.0  # seconds before the one retry after the service's own error
@@ -56,12 +51,9 @@ class TuringRobot:
     def __init__(
         self,
         reactor: Any,
+        settings: TuringSettings,
         api_key: str,
         *,
-        url: str = DEFAULT_URL,
-        place: Place = DEFAULT_PLACE,
-        group: str = "",
-        timeout: float = float(DEFAULT_TIMEOUT),
         secret: str | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -69,10 +61,10 @@ class TuringRobot:
         self._reactor = reactor
         self._http = Http(reactor)
         self._api_key = api_key
-        self._url = url
-        self._place = place
-        self._group = group
-        self._timeout = timeout
+        self._url = settings.url
+        self._place = _place(settings)
+        self._group = settings.group
+        self._timeout = settings.timeout
         self._secret = secret
         self._wall_clock = wall_clock
 
@@ -131,51 +123,24 @@ def _another(user_id: str) -> str:
     return hashlib.sha256(user_id.encode()).hexdigest()[:32]
 
 
-@implementer(IRobotMaker)
-class TuringMaker:
-    """``--robot turing``"""
-
-    name = "turing"
-    summary = N_("the Turing robot (图灵机器人), API v2; needs a key")
-    options = (
-        Option("key-file", N_("file with the API key (else the variable SECURECHAT_TURING_KEY)")),
-        Option("url", N_("address of the API"), DEFAULT_URL),
-        Option("city", N_("where questions come from; empty: say nothing of it"), DEFAULT_PLACE.city),
-        Option("province", N_("… in which province; of the default city"), DEFAULT_PLACE.province),
-        Option("street", N_("… and in which street")),
-        Option("group", N_("id of a group in which all users are, at most 64 characters")),
-        Option("timeout", N_("seconds for an answer"), DEFAULT_TIMEOUT),
-        Option("max-concurrent", N_("questions at once"), DEFAULT_PLACES),
-        Option("secret-file", N_("file with the secret, if encryption is switched on at the service")),
-    )
-
-    def makeRobot(self, reactor: Any, options: Mapping[str, str], key: str | None) -> IRobot:
-        if key is None:
-            raise ConfigurationError(
-                _("the Turing robot needs a key: -R key-file=FILE or the variable SECURECHAT_TURING_KEY")
-            )
-        secret_file = options.get("secret-file")
-        return TuringRobot(
-            reactor,
-            key,
-            url=parse_address("url", options.get("url", DEFAULT_URL)).to_text(),
-            place=_place(options),
-            group=_group(options.get("group", "")),
-            timeout=parse_seconds("timeout", options.get("timeout", DEFAULT_TIMEOUT)),
-            secret=read_secret(Path(secret_file)) if secret_file is not None else None,
+def _make(reactor: Any, settings: TuringSettings, key: str | None) -> TuringRobot:
+    if key is None:
+        raise ConfigurationError(
+            _("the Turing robot needs a key: -R key-file=FILE or the variable SECURECHAT_TURING_KEY")
         )
+    if not settings.city and (settings.province or settings.street):
+        raise ConfigurationError(_("-R province and -R street need a city: the service takes no location without one"))
+    warn_if_exposed(settings.url)
+    secret = read_secret(settings.secret_file) if settings.secret_file is not None else None
+    return TuringRobot(reactor, settings, key, secret=secret)
 
 
-def _place(options: Mapping[str, str]) -> Place:
-    """Where questions come from. The default province is not that of any other city."""
-    city = options.get("city", DEFAULT_PLACE.city)
-    default_province = DEFAULT_PLACE.province if city == DEFAULT_PLACE.city else ""
-    if not city and (options.get("province") or options.get("street")):
-        raise ConfigurationError(_("-R province and street need a city: the service takes no place without one"))
-    return Place(city, options.get("province", default_province), options.get("street", ""))
+def _place(settings: TuringSettings) -> Place:
+    """The location that questions come from."""
+    province = settings.province
+    if province is None:
+        province = DEFAULT_PROVINCE if settings.city == DEFAULT_CITY else ""
+    return Place(settings.city, province, settings.street)
 
 
-def _group(text: str) -> str:
-    if len(text) > MAX_GROUP_ID:
-        raise ConfigurationError(_("-R group: at most {limit} characters are wanted").format(limit=MAX_GROUP_ID))
-    return text
+TURING: Final = RobotMaker("turing", N_("the Turing robot (图灵机器人), API v2; needs a key"), TuringSettings, _make)

@@ -1,0 +1,71 @@
+"""The settings of the robot `openai`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+from twisted.python.url import URL
+
+from securechat.i18n import N_
+from securechat.robots.settings import MaxConcurrent, Seconds, parse_url
+from securechat.settings import Settings
+
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+def base_url(text: str) -> str:
+    """The URL to which paths are added. One without a path is that of a server, whose API is at ``/v1``."""
+    url = URL.fromText(parse_url(text))
+    path = [segment for segment in url.path if segment]
+    if path[-2:] == ["chat", "completions"]:
+        path = path[:-2]
+    return url.replace(path=path or ["v1"], fragment="").to_text()
+
+
+class OpenAISettings(Settings, frozen=True):
+    """What an operator can set for a language model."""
+
+    url: Annotated[str, Meta(description=N_("base URL of the API"), extra={"parse": base_url, "private": True})] = (
+        "http://127.0.0.1:11434/v1"  # Ollama's
+    )
+
+    model: Annotated[
+        str | None,
+        Meta(description=N_("name of the model"), extra={"default": N_("the first that the server lists")}),
+    ] = None
+
+    key_file: Annotated[
+        Path | None,
+        Meta(
+            description=N_("file with the API key, readable only by its owner"),
+            extra={"default": N_("the variable SECURECHAT_OPENAI_KEY, if it is set")},
+        ),
+    ] = None
+
+    system: Annotated[str | None, Meta(description=N_("system prompt"))] = None
+
+    system_file: Annotated[Path | None, Meta(description=N_("file with the system prompt, in UTF-8"))] = None
+
+    temperature: Annotated[
+        Temperature | None,
+        Meta(description=N_("sampling temperature"), extra={"default": N_("the server's")}),
+    ] = None
+
+    max_tokens: Annotated[
+        Tokens | None,
+        Meta(
+            description=N_("maximum length of a reply in tokens"),
+            extra={"default": N_("the server's")},
+        ),
+    ] = None
+
+    first_timeout: Annotated[Seconds, Meta(description=N_("time allowed from the question to the first token"))] = (
+        300.0  # a large model is first loaded from disk
+    )
+
+    timeout: Annotated[Seconds, Meta(description=N_("time allowed between two tokens"))] = 30.0
+
+    stream: Annotated[bool, Meta(description=N_("show the reply as it is generated"))] = True
+
+    max_concurrent: MaxConcurrent = 4  # Ollama's own default

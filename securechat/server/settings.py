@@ -1,0 +1,144 @@
+"""The settings of the daemon, except for its robots."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import platformdirs
+from msgspec import Meta, field
+
+from securechat.i18n import N_, _
+from securechat.settings import UNBOUNDED, Settings
+from securechat.wire.host_names import bracketed, canonical_host
+from securechat.wire.shaping import MAX_TICK, MAX_WIDTH, MIN_TICK, Shaping
+from securechat.wire.suites import SUITES
+
+ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
+
+Count = Annotated[int, Meta(ge=1, le=UNBOUNDED)]
+Seconds = Annotated[float, Meta(gt=0, le=UNBOUNDED, extra={"unit": N_("seconds")})]
+
+
+def _default_state_dir() -> Path:
+    return ROOT_STATE_DIR if os.geteuid() == 0 else platformdirs.user_state_path("securechat")
+
+
+def _canonical_name(text: str) -> str:
+    """``[host]:port`` with the host in its canonical form."""
+    host, colon, port = text.rpartition(":")
+    try:
+        if not (host.startswith("[") and host.endswith("]") and colon and 0 < int(port) < 2**16):
+            raise ValueError
+        return bracketed(canonical_host(host[1:-1]), int(port))
+    except ValueError:
+        raise ValueError(_("expected [HOST]:PORT, for example [chat.example.org]:8080")) from None
+
+
+class ServerSettings(Settings, frozen=True):
+    """What an operator can set."""
+
+    listen: Annotated[
+        tuple[str, ...],
+        Meta(description=N_("Twisted endpoint to listen on; can be repeated")),
+    ] = ("tcp:8080:interface=127.0.0.1",)
+
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=N_("Name that clients use for this server, as [HOST]:PORT; can be repeated"),
+            extra={
+                "parse": _canonical_name,
+                "default": N_("the address that the client reached, localhost and this machine's host name"),
+            },
+        ),
+    ] = field(default=(), name="name")
+
+    state_dir: Annotated[
+        Path,
+        Meta(
+            description=N_("Directory for the host key"),
+            extra={"default": N_("/var/lib/securechat for root, otherwise ~/.local/state/securechat")},
+        ),
+    ] = field(default_factory=_default_state_dir)
+
+    host_key: Annotated[
+        Path | None,
+        Meta(
+            description=N_("Private host key, in OpenSSH's format; created if it does not exist"),
+            extra={"default": N_("a file in the state directory")},
+        ),
+    ] = None
+
+    authorized_keys: Annotated[
+        Path | None,
+        Meta(
+            description=N_("Admit only users whose key is in this file, in OpenSSH's format"),
+            extra={"default": N_("admit everyone")},
+        ),
+    ] = None
+
+    suites: Annotated[
+        tuple[bytes, ...],
+        Meta(
+            description=N_("Comma-separated list of cipher suites to allow"),
+            extra={"choices": {name.decode(): name for name in SUITES}, "default": N_("all")},
+        ),
+    ] = tuple(SUITES)
+
+    shaping: Annotated[
+        Shaping,
+        Meta(
+            description=N_(
+                "What the timing of a reply reveals of its length: reply (a rounded length), constant (nothing), "
+                "off (everything)"
+            )
+        ),
+    ] = Shaping.REPLY
+
+    tick: Annotated[
+        float,
+        Meta(ge=MIN_TICK, le=MAX_TICK, description=N_("Time between records"), extra={"unit": N_("seconds")}),
+    ] = 0.1
+
+    width: Annotated[int, Meta(ge=1, le=MAX_WIDTH, description=N_("Records per tick"))] = 1
+
+    history_turns: Annotated[
+        Count,
+        Meta(description=N_("Maximum number of turns in a conversation's history; a message and its reply are two")),
+    ] = 40
+
+    history_bytes: Annotated[
+        Count,
+        Meta(description=N_("Maximum size of a conversation's history"), extra={"unit": N_("bytes")}),
+    ] = 64 * 1024  # a few thousand words, which fit into the context of most language models
+
+    max_sessions: Annotated[Count, Meta(description=N_("Maximum number of concurrent sessions"))] = 1000
+
+    max_sessions_per_source: Annotated[
+        Count, Meta(description=N_("Maximum number of concurrent sessions from one IPv4 address or IPv6 /64 network"))
+    ] = 16
+
+    max_handshakes: Annotated[Count, Meta(description=N_("Maximum number of concurrent handshakes"))] = 64
+
+    handshake_rate: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=UNBOUNDED,
+            description=N_("Maximum rate of handshakes from one address or network"),
+            extra={"unit": N_("per second")},
+        ),
+    ] = 2.0
+
+    handshake_burst: Annotated[
+        Count, Meta(description=N_("Handshakes from one address or network before the maximum rate applies"))
+    ] = 10
+
+    hello_timeout: Annotated[Seconds, Meta(description=N_("Time allowed for a client to begin the handshake"))] = 5.0
+
+    proof_timeout: Annotated[
+        Seconds,
+        Meta(description=N_("Time allowed for a client to authenticate; its ssh-agent may have to prompt the user")),
+    ] = 30.0
+
+    log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False

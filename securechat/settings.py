@@ -1,0 +1,180 @@
+"""Settings: each default, bound and help text in one place.
+
+The daemon, each robot and the client have a frozen struct of settings. Command lines, help texts, error messages and
+the tables in docs/ are made from its fields by `options_of`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin
+
+from msgspec import NODEFAULT, Struct, ValidationError, convert
+from msgspec.inspect import BoolType, EnumType, FloatType, IntType, Metadata, StrType, type_info
+from msgspec.structs import FieldInfo, fields
+
+from securechat.errors import ConfigurationError
+from securechat.i18n import _
+
+UNBOUNDED: Final = 10**9  # an upper bound that only keeps out infinity and typing errors; help texts omit it
+
+
+class Settings(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
+    """The base class of all settings. Each field is an option; the option of ``max_sessions`` is ``max-sessions``.
+
+    A field is ``Annotated[T, Meta(…)]`` with a default; T may be ``X | None`` or, for an option that can be repeated,
+    ``tuple[X, ...]``. In `msgspec.Meta`, `description` is the help text, marked for translation; `ge`, `gt`, `le`,
+    `lt` and `max_length` are bounds, which belong to X; `extra` has the keys of `Extra`.
+    """
+
+    def __repr__(self) -> str:
+        """The class only: a value may be private."""
+        return f"<{type(self).__name__}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What `msgspec.Meta` has no field for. Texts are marked for translation."""
+
+    choices: Mapping[str, object] = field(default_factory=dict)  # allowed values by their names
+    parse: Callable[[str], object] | None = None  # turns text into a value; ValueError("expected …")
+    unit: str = ""
+    default: str = ""  # describes a default that is None or depends on the machine
+    private: bool = False  # error messages do not repeat the value
+    metavar: str = ""
+    letter: str = ""  # of the short form, such as -i
+    positional: bool = False
+
+
+class Option:
+    """One option, as command lines, help texts and tables need it. Texts are in the user's language."""
+
+    def __init__(self, info: FieldInfo) -> None:
+        """TypeError if the field does not have the form that `Settings` requires."""
+        annotated = type_info(info.type)
+        if not isinstance(annotated, Metadata) or "description" not in (annotated.extra_json_schema or {}):
+            raise TypeError(f"setting {info.name} has no description")
+        if info.default is NODEFAULT and info.default_factory is NODEFAULT:
+            raise TypeError(f"setting {info.name} has no default")
+        whole = get_args(info.type)[0]  # without its Meta
+        self.is_repeatable = get_origin(whole) is tuple
+        self._type = get_args(whole)[0] if get_origin(whole) in (tuple, Union, UnionType) else info.type
+        bounds = type_info(self._type)
+        self._bounds = bounds.type if isinstance(bounds, Metadata) else bounds
+        self._info = info
+        self._description: str = (annotated.extra_json_schema or {})["description"]
+        self.attribute = info.name
+        self.name = info.encode_name
+        self.extra = Extra(**(annotated.extra or {}))
+        self.is_flag = isinstance(self._bounds, BoolType)
+        self.choices = self.extra.choices
+        if self.is_flag:
+            self.choices = {"yes": True, "no": False}
+        elif isinstance(self._bounds, EnumType):
+            self.choices = {str(member.value): member for member in self._bounds.cls}
+
+    def read(self, text: str, form: str = "--{name} {value}") -> Any:
+        """The value that `text` stands for; ConfigurationError, in which `form` shows the option, if there is none."""
+        try:
+            return self._parse(text)
+        except ValueError as error:
+            shown = form.format(name=self.name, value="…" if self.extra.private else text)
+            raise ConfigurationError(f"{shown}: {error}") from None
+
+    def _parse(self, text: str) -> object:
+        if self.extra.parse is not None:
+            return self.extra.parse(text)
+        if self.choices:
+            if text not in self.choices:
+                raise ValueError(_("expected {values}").format(values=self.values))
+            return self.choices[text]
+        try:
+            return convert(text, self._type, strict=False, dec_hook=lambda kind, value: kind(value))
+        except ValidationError as error:
+            raise ValueError(self._expected() or str(error)) from None
+
+    def _expected(self) -> str:
+        match self._bounds:
+            case IntType():
+                return _("expected a whole number {bounds}").format(bounds=_in_words(self._bounds))
+            case FloatType():
+                return _("expected a number {bounds}").format(bounds=_in_words(self._bounds))
+            case StrType(max_length=int(limit)):
+                return _("expected at most {limit} characters").format(limit=limit)
+        return ""
+
+    @property
+    def description(self) -> str:
+        """The help text alone. This is all there is to say of a flag."""
+        return _(self._description)
+
+    @property
+    def values(self) -> str:
+        """The possible values, if they are a choice or have a limit worth knowing: ``yes or no``, ``0 to 2``."""
+        if self.choices:
+            *first, last = self.choices
+            return _("{values} or {last}").format(values=", ".join(first), last=last) if first else last
+        if not isinstance(self._bounds, IntType | FloatType):
+            return ""
+        low, high = self._bounds.ge, self._bounds.le
+        if high is None or high == UNBOUNDED:
+            return ""
+        text = _("up to {high}") if low is None else _("{low} to {high}")
+        return self._with_unit(text.format(low=_number(low or 0), high=_number(high)))
+
+    @property
+    def default(self) -> str:
+        """What applies if the option is not given, in a form that is the same on every machine."""
+        if self.extra.default:
+            return _(self.extra.default)
+        return self._text(self._info.default) if self._info.default is not NODEFAULT else ""
+
+    @property
+    def meaning(self) -> str:
+        """The help text with the possible values, except for an enum, whose help text explains its members."""
+        if not self.values or isinstance(self._bounds, EnumType):
+            return self.description
+        return self.description + (": " if self.choices else ", ") + self.values
+
+    @property
+    def help(self) -> str:
+        """The meaning with the default, as it is on this machine."""
+        default = self.default
+        if self._info.default_factory is not NODEFAULT:
+            default = self._text(self._info.default_factory())
+        return self.meaning + (" " + _("(default: {value})").format(value=default) if default else "")
+
+    def _text(self, value: object) -> str:
+        """A default as users would write it, with its unit."""
+        if isinstance(value, tuple):
+            return ", ".join(map(self._text, value))
+        for name, choice in self.choices.items():
+            if choice == value:
+                return name
+        if value is None:
+            return ""
+        return self._with_unit(_number(value)) if isinstance(value, int | float) else str(value)
+
+    def _with_unit(self, text: str) -> str:
+        return f"{text} {_(self.extra.unit)}" if self.extra.unit else text
+
+
+def _number(value: float) -> str:
+    return str(int(value) if value == int(value) else value)
+
+
+def _in_words(bounds: IntType | FloatType) -> str:
+    if bounds.ge is not None and bounds.le is not None:
+        return _("from {low} to {high}").format(low=_number(bounds.ge), high=_number(bounds.le))
+    texts = (
+        (_("of at least {number}"), bounds.ge),
+        (_("above {number}"), bounds.gt),
+        (_("at most {number}"), bounds.le),
+        (_("below {number}"), bounds.lt),
+    )
+    return ", ".join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
+
+
+def options_of(settings: type[Settings]) -> tuple[Option, ...]:
+    """The options of a class of settings, in the order of its fields; TypeError if a field has the wrong form."""
+    return tuple(map(Option, fields(settings)))
