@@ -482,8 +482,20 @@ class RekeyTests(ConnectionTests):
             pair.to_server(data)
             self.assertEqual(pair.server_events[-1], MessageReceived(1, "x" * MAX_CHUNK * 5))
 
+    def test_fast(self) -> None:
+        """A client that sends as fast as it can is not taken for one that floods, however many REKEYs that takes."""
+        pair = Pair().open()
+        assert pair.client._sealer is not None
+        assert pair.server._opener is not None
+        for number in range(1, 101):
+            pair.client._sealer._seq = pair.server._opener._seq = REKEY_RECORDS - 2
+            self.assertFalse(pair.client.rekey_due())
+            pair.client.say("xy" * MAX_CHUNK)
+            pair.to_server(pair.client.data_to_send())
+            self.assertEqual(pair.server_events[-1], MessageReceived(number, "xy" * MAX_CHUNK))
+
     def test_flood(self) -> None:
-        """More than eight REKEYs at once abort the connection."""
+        """More than eight early REKEYs at once abort the connection."""
         pair = Pair().open()
         for _ in range(8):
             pair.client._seal(RecordType.REKEY, b"")
