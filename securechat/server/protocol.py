@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
-from securechat.errors import Category, RemoteProtocolError
+from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
@@ -27,6 +27,7 @@ from securechat.server.admission import Admission
 from securechat.server.beat import Beat
 from securechat.server.history import History
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
@@ -42,6 +43,7 @@ from securechat.wire.events import (
     GoodbyeReceived,
     HelloReceived,
     MessageReceived,
+    MessageRefused,
     NewReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
@@ -111,6 +113,10 @@ class ChatServer(Protocol):
         match event:
             case MessageReceived():
                 self._messageReceived(event)
+                self._hold_if_full()
+            case MessageRefused():
+                self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
+                self._hold_if_full()
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
@@ -127,6 +133,9 @@ class ChatServer(Protocol):
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, is_late=self._is_late)
+
+    def _hold_if_full(self) -> None:
+        """Stop reading the client if too many refusals wait for their turn."""
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
             self.transport.pauseProducing()
@@ -138,7 +147,7 @@ class ChatServer(Protocol):
         factory, settings = self.factory, self._settings
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(factory.about(user))
+        self._connection.admit(factory.about(user), factory.message_memory.quota(event.user_key or self.source))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
             train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
@@ -270,6 +279,7 @@ class ChatServerFactory(Factory):
         self.monotonic = monotonic
         self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
+        self.message_memory = MessageMemory(settings.max_buffered)
         self.admission = Admission(settings)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
