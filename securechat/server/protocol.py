@@ -25,6 +25,7 @@ from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission
 from securechat.server.beat import Beat
+from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
 from securechat.server.message_memory import MessageMemory
@@ -63,7 +64,8 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
-    _session: Session  # from admission on
+    _deadlines: Deadlines  # from admission on, as well as
+    _session: Session
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
@@ -106,6 +108,8 @@ class ChatServer(Protocol):
                 self._is_late = self._is_late and len(data) >= READ_SIZE
         except RemoteProtocolError as error:
             self._abort(error.category)
+        if self._is_admitted:
+            self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
 
@@ -138,6 +142,7 @@ class ChatServer(Protocol):
         """Stop reading the client if too many refusals wait for their turn."""
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
+            self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
@@ -156,6 +161,7 @@ class ChatServer(Protocol):
             )
         history = History(settings.history_turns, settings.history_bytes)
         self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
+        self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
@@ -167,6 +173,7 @@ class ChatServer(Protocol):
     def _readOn(self) -> None:
         if self._is_held:
             self._is_held = False
+            self._deadlines.resume()
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
 
@@ -226,6 +233,7 @@ class ChatServer(Protocol):
 
     def _stop_session(self) -> None:
         if self._is_admitted:
+            self._deadlines.stop()
             self._session.stop()
 
     def _end_handshake(self) -> None:
