@@ -26,7 +26,7 @@ from securechat.wire.messages import ClientAuth
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
 from tests.harness.daemon import Talk
-from tests.harness.pair import PQ, RSA, USER_KEY, Pair
+from tests.harness.pair import PQ, RSA, USER_KEY, Pair, rsa_key
 from tests.independent import faults as table
 from tests.independent.client import Client, ClientSettings
 from tests.independent.decoder import decode
@@ -69,7 +69,7 @@ class CountingRobot(EchoRobot):
 class InteropTestCase(TestCase):
     """Servers of ours on real ports, and what they logged."""
 
-    timeout = 240
+    timeout = 60
 
     def setUp(self) -> None:
         self.lines: list[str] = []
@@ -95,6 +95,13 @@ class InteropTestCase(TestCase):
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return factory, port.getHost().port, robot
+
+    def listener(self) -> socket.socket:
+        """Where their server waits for our client, in a thread, which a client that does not come must not hold up."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(10)
+        self.addCleanup(listener.close)
+        return listener
 
 
 class UnderstandingTests(InteropTestCase):
@@ -136,8 +143,7 @@ class UnderstandingTests(InteropTestCase):
 
         for suite in SUITES:
             for signer, user in ((None, ""), (Signer(ALICE.blob, ALICE.sign), "alice")):
-                listener = socket.create_server(("127.0.0.1", 0))
-                self.addCleanup(listener.close)
+                listener = self.listener()
                 port = listener.getsockname()[1]
                 serving = deferToThread(serve, listener, f"[127.0.0.1]:{port}")
                 talk = await Talk().start(port, suite=suite, signer=signer)
@@ -244,9 +250,11 @@ class FaultTests(InteropTestCase):
 
     async def server_faults(self, suite: str) -> None:
         """For each: our client sends nothing more, and its user hears the category."""
+        key = rsa_key()
+        self.patch(RSA, "generate_key", lambda: key)
         chosen = [fault for fault in FAULTS.values() if fault.role == "server" and suite in fault.suites]
         for fault in chosen:
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = self.listener()
             port = listener.getsockname()[1]
             environment = Environment(f"[127.0.0.1]:{port}", ENVIRONMENT.host_key, ENVIRONMENT.user_key)
 
@@ -260,7 +268,6 @@ class FaultTests(InteropTestCase):
             committing = deferToThread(commit)
             end = await self.run_client(fault, port, suite)
             rest = await committing
-            listener.close()
             if not fault.answered:
                 self.assertEqual(rest, b"", fault.name)
             self.assertCategory(fault, end.category.value if isinstance(end, RemoteProtocolError) else None)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -396,7 +396,6 @@ class SameTests(PaceTestCase):
         self.doCleanups()
         return self.wire.record
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
     @given(plays(longest=48 * TICK, largest=20_000), plays(longest=48 * TICK, largest=20_000))
     def test_pairs(self, one: Play, other: Play) -> None:
         """Any two replies that fit fifty ticks give the same writes at the same times; faults and cancels included."""
@@ -404,7 +403,6 @@ class SameTests(PaceTestCase):
         self.assertEqual(first, self.writes(other))
         self.assertEqual(first, grid(50))
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(plays(longest=1500 * TICK, largest=32_000))
     def test_anyReply(self, play: Play) -> None:
         """Whatever the reply, the writes are those of a bucket."""

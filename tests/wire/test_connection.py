@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
@@ -133,7 +133,6 @@ class HandshakeTests(ConnectionTests):
         self.assertEqual(list(Pair().server.receive_data((2048).to_bytes(4, "big"))), [])
         self.assertAborts(Pair().server, b"\0\0\0\1x", Category.MALFORMED)
 
-    @settings(max_examples=2000, deadline=None)
     @given(
         st.lists(st.binary(max_size=300) | st.binary(max_size=60).map(lambda data: bytes([0, 0, 0, len(data)]) + data))
     )
