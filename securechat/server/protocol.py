@@ -19,14 +19,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
-from securechat.errors import Category, RemoteProtocolError
+from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission
 from securechat.server.beat import Beat
+from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
@@ -42,12 +44,13 @@ from securechat.wire.events import (
     GoodbyeReceived,
     HelloReceived,
     MessageReceived,
+    MessageRefused,
     NewReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
-from securechat.wire.messages import Reason
+from securechat.wire.messages import About, Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import Shaping, Train
+from securechat.wire.shaping import SHAPINGS, Shaping, Train
 
 log = Logger()
 
@@ -61,7 +64,8 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
-    _session: Session  # from admission on
+    _deadlines: Deadlines  # from admission on, as well as
+    _session: Session
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
@@ -88,7 +92,7 @@ class ChatServer(Protocol):
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
-        self._outbox = Outbox(self._connection)
+        self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
@@ -104,6 +108,8 @@ class ChatServer(Protocol):
                 self._is_late = self._is_late and len(data) >= READ_SIZE
         except RemoteProtocolError as error:
             self._abort(error.category)
+        if self._is_admitted:
+            self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
 
@@ -111,6 +117,10 @@ class ChatServer(Protocol):
         match event:
             case MessageReceived():
                 self._messageReceived(event)
+                self._hold_if_full()
+            case MessageRefused():
+                self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
+                self._hold_if_full()
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
@@ -127,8 +137,12 @@ class ChatServer(Protocol):
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, is_late=self._is_late)
+
+    def _hold_if_full(self) -> None:
+        """Stop reading the client if too many refusals wait for their turn."""
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
+            self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
@@ -138,13 +152,16 @@ class ChatServer(Protocol):
         factory, settings = self.factory, self._settings
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(user, factory.robot.name, SOFTWARE)
+        self._connection.admit(factory.about(user), factory.message_memory.quota(event.user_key or self.source))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
-            train = Train(round(settings.tick * 1000), endless=settings.shaping is Shaping.CONSTANT)
-            self._pace = Ticking(self._connection, self._outbox, self._writer.write, factory.beat, train, 1)
+            train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
+            self._pace = Ticking(
+                self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
+            )
         history = History(settings.history_turns, settings.history_bytes)
         self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
+        self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
@@ -156,6 +173,7 @@ class ChatServer(Protocol):
     def _readOn(self) -> None:
         if self._is_held:
             self._is_held = False
+            self._deadlines.resume()
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
 
@@ -215,6 +233,7 @@ class ChatServer(Protocol):
 
     def _stop_session(self) -> None:
         if self._is_admitted:
+            self._deadlines.stop()
             self._session.stop()
 
     def _end_handshake(self) -> None:
@@ -266,7 +285,9 @@ class ChatServerFactory(Factory):
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
         self.monotonic = monotonic
+        self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
+        self.message_memory = MessageMemory(settings.max_buffered)
         self.admission = Admission(settings)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
@@ -282,6 +303,12 @@ class ChatServerFactory(Factory):
         session = ChatServer(self, number)
         self.sessions.add(session)
         return session
+
+    def about(self, user: str) -> About:
+        """What a client of this user is told of the server."""
+        settings = self.settings
+        shaping = SHAPINGS.index(settings.shaping)
+        return About(user, self.robot.name, SOFTWARE, settings.max_message, False, shaping, self.tick, settings.width)
 
     def _refused(self, number: int, address: IAddress) -> None:
         """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 
 from securechat.errors import Fault, RobotError
 from securechat.server.protocol import ChatServerFactory
+from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason
 from securechat.wire.records import REKEY_SECONDS
@@ -156,6 +157,17 @@ class ReplyTests(PaceTestCase):
         session.pump()
         self.assertEqual([event.id for event in session.events], [1, 2, 3])  # type: ignore[attr-defined]
 
+    def test_refusedForMemory(self) -> None:
+        """A message that was refused has a train, as one that is answered."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = self.open()
+        self.factory.message_memory.take("192.0.2.7", 4096)
+        session.say("x")
+        self.run_until(60)
+        self.assertEqual(self.wire.record, grid(50))
+        session.pump()
+        self.assertEqual(session.events, [FaultReceived(1, Fault.BUSY)])
+
     def test_missedTicks(self) -> None:
         """A reactor that was busy makes up for its ticks at once: the count is that of the time."""
         session = self.open()
@@ -210,6 +222,37 @@ class ReplyTests(PaceTestCase):
         session.pump()
         text = "".join(event.text for event in session.events)  # type: ignore[attr-defined]
         self.assertEqual(text, "y" * 16_384 + "z")
+
+
+class WidthTests(PaceTestCase):
+    """``--width``: several records at each tick."""
+
+    def make_factory(self, **options: Any) -> ChatServerFactory:
+        return super().make_factory(width=3, **options)
+
+    def test_train(self) -> None:
+        """Each tick's records leave in one write, and text fills as many of them as it needs."""
+        session = self.open()
+        session.say("x")
+        self.robot.say("y" * 4 * MAX_CHUNK)
+        self.run_until(START + TICK)
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "y" * MAX_CHUNK, False)] * 3)
+        self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, [(when, 3 * size) for when, size in grid(50)])
+        session.pump()
+        self.assertEqual(session.events[3:], [ReplyReceived(1, "y" * MAX_CHUNK, True)])
+
+    def test_goodbye(self) -> None:
+        """GOODBYE is the last record of its tick."""
+        session = self.open()
+        session.say("x")
+        session.server.leave(Reason.STOPPING)
+        self.run_until(100)
+        self.assertEqual(self.wire.record, [(START + TICK, 3 * FRAME)])
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
 
 
 class GoodbyeTests(PaceTestCase):

@@ -24,6 +24,7 @@ class Terminal:
     """A frontend with a prompt."""
 
     _client: ChatClient  # from `admitted` on
+    _max_message: int  # bytes, as well
 
     def __init__(self, session: "PromptSession[str]") -> None:
         self.exit = ExitCode.ANSWERED
@@ -42,6 +43,7 @@ class Terminal:
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
+        self._max_message = about.max_message
         user = sanitize_line(about.user)
         hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
         print(
@@ -144,7 +146,7 @@ class Terminal:
         try:
             self._open.append(self._client.say(text))
         except ValueError:
-            print(_("Message too long: the limit is 32 KiB."))
+            print(_("Message too long: the limit is {size} bytes.").format(size=self._max_message))
 
     def _leave(self, status: ExitCode) -> None:
         self.exit = status
