@@ -365,6 +365,17 @@ class TerminalTests(ProgramTestCase):
             self.assertIn("Started a new conversation.", screen)
         self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
 
+    async def test_pastedControls(self) -> None:
+        """Control characters that are pasted do not reach the terminal when the client repeats the message."""
+        daemon = await self.start()
+        pasted = "\x1b[200~c1 \x9b2J\x1b[201~"
+        screen, status = await self.run_on_terminal(
+            self.to(daemon), ("/help for", ""), (">", pasted + "\r"), ("> c1", ""), ("c1 \ufffd2J", CTRL_D)
+        )
+        self.assertEqual(status, 0, screen)
+        self.assertIn("> c1 \ufffd2J", screen)
+        self.assertNotIn("\x9b", screen)
+
     async def test_refuses(self) -> None:
         """The client does not connect if the user rejects the host key."""
         daemon = await self.start()
