@@ -108,7 +108,7 @@ class UnderstandingTests(InteropTestCase):
             with socket.create_connection(("127.0.0.1", port)) as sock:
                 client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, suite, user_key))
                 client.handshake()
-                heard: list[object] = [client.robot]
+                heard: list[object] = [client.about]
                 for text in ("你好", "", "长" * 10_000, *map(str, range(20))):
                     client.say(text)
                     heard.append(client.wait_for_reply() == text)

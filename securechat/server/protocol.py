@@ -45,9 +45,9 @@ from securechat.wire.events import (
     NewReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
-from securechat.wire.messages import Reason
+from securechat.wire.messages import About, Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import Shaping, Train
+from securechat.wire.shaping import SHAPINGS, Shaping, Train
 
 log = Logger()
 
@@ -88,7 +88,7 @@ class ChatServer(Protocol):
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
-        self._outbox = Outbox(self._connection)
+        self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
@@ -138,10 +138,10 @@ class ChatServer(Protocol):
         factory, settings = self.factory, self._settings
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(user, factory.robot.name, SOFTWARE)
+        self._connection.admit(factory.about(user))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
-            train = Train(round(settings.tick * 1000), endless=settings.shaping is Shaping.CONSTANT)
+            train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
             self._pace = Ticking(
                 self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
@@ -268,6 +268,7 @@ class ChatServerFactory(Factory):
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
         self.monotonic = monotonic
+        self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
         self.admission = Admission(settings)
         self.sessions: set[ChatServer] = set()
@@ -284,6 +285,12 @@ class ChatServerFactory(Factory):
         session = ChatServer(self, number)
         self.sessions.add(session)
         return session
+
+    def about(self, user: str) -> About:
+        """What a client of this user is told of the server."""
+        settings = self.settings
+        shaping = SHAPINGS.index(settings.shaping)
+        return About(user, self.robot.name, SOFTWARE, settings.max_message, False, shaping, self.tick, settings.width)
 
     def _refused(self, number: int, address: IAddress) -> None:
         """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""

@@ -18,7 +18,7 @@ from securechat.server.history import History
 from securechat.server.outbox import Outbox, Reply
 from securechat.server.pacing import Pace
 from securechat.wire.events import MessageReceived
-from securechat.wire.messages import MAX_MESSAGE, Reason
+from securechat.wire.messages import Reason
 
 log = Logger()
 
@@ -167,17 +167,12 @@ class Session:
     async def _ask_robot(self, text: str, reply: Reply) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
-        room = MAX_MESSAGE
         async with aclosing(self._robot.reply(Conversation(self._user_id, [*self._history.turns, asked]))) as chunks:
             async for chunk in chunks:
-                data = chunk.encode(errors="replace")
-                if len(data) > room:
-                    self._outbox.add(reply, data[:room].decode(errors="ignore").encode())
-                    raise RobotError(Fault.TOO_LONG, _("the reply is longer than a message may be"))
-                room -= len(data)
+                if not self._outbox.add(reply, chunk.encode(errors="replace")):
+                    raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
-                self._outbox.add(reply, data)
                 self._pace.flush()
                 if self._outbox.is_full:
                     await self._outbox.room()

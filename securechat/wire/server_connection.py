@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import (
@@ -17,7 +19,6 @@ from securechat.wire.messages import (
     CANCEL,
     CHUNK,
     MAX_ABOUT,
-    MAX_MESSAGE,
     About,
     Chunk,
     FaultReport,
@@ -35,12 +36,13 @@ def _fit(text: str) -> str:
 class ServerConnection(Connection):
     """Authenticates a client, receives messages, and sends the replies in the order of the messages."""
 
-    __slots__ = ("_handshake", "_message", "next_reply_id", "next_say_id")
+    __slots__ = ("_handshake", "_max_message", "_message", "next_reply_id", "next_say_id")
 
     def __init__(self, handshake: ServerHandshake, clock: Callable[[], float]) -> None:
         super().__init__(State.HELLO, clock)
         self._handshake: ServerHandshake | None = handshake
-        self._message: bytes | None = None  # the chunks so far of an incomplete message
+        self._max_message = 0  # bytes; ABOUT says it
+        self._message: bytearray | None = None  # the chunks so far of an incomplete message
         self.next_say_id = 1  # the id of the next or the incomplete message
         self.next_reply_id = 1  # the id of the first message whose reply is not complete
 
@@ -82,11 +84,16 @@ class ServerConnection(Connection):
     def _receive_say(self, say: Chunk) -> MessageReceived | None:
         if say.id != self.next_say_id:
             raise RemoteProtocolError(Category.ORDER)
-        message = self._message + say.chunk if self._message is not None else say.chunk
-        if len(message) > MAX_MESSAGE:
+        if not say.chunk and not say.last:
+            raise RemoteProtocolError(Category.MALFORMED)
+        message: bytes | bytearray = say.chunk
+        if self._message is not None:
+            message = self._message
+            message += say.chunk
+        if len(message) > self._max_message:
             raise RemoteProtocolError(Category.MESSAGE)
         if not say.last:
-            self._message = message
+            self._message = bytearray(message) if self._message is None else self._message
             return None
         try:
             text = message.decode()
@@ -98,14 +105,17 @@ class ServerConnection(Connection):
 
     # Out
 
-    def admit(self, user: str, robot: str, software: str) -> None:
+    def admit(self, about: About) -> None:
         """Send ABOUT, the first record after the client's PROOF. Texts longer than MAX_ABOUT bytes are truncated."""
-        about = About(_fit(user), _fit(robot), _fit(software))
-        self._send(RecordType.ABOUT, encode(about))
+        texts = {"user": _fit(about.user), "robot": _fit(about.robot), "software": _fit(about.software)}
+        self._send(RecordType.ABOUT, encode(replace(about, **texts)))
+        self._max_message = about.max_message
 
     def reply(self, message_id: int, chunk: bytes, last: bool) -> None:
-        """Send a part of a reply, at most MAX_CHUNK bytes."""
+        """Send a part of a reply, at most MAX_CHUNK bytes; only the last may be empty."""
         self._check_next_reply(message_id)
+        if not chunk and not last:
+            raise LocalProtocolError("an empty chunk that is not the last")
         self._send(RecordType.REPLY, encode(Chunk(message_id, last, chunk)))
         self.next_reply_id += last
 

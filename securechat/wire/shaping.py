@@ -9,7 +9,6 @@ from typing import Final
 
 MIN_TICK: Final = 0.01  # seconds; below this, the overhead of a tick dominates
 MAX_TICK: Final = 0.25  # seconds; above this, text arrives in bursts
-MAX_WIDTH: Final = 64  # records at each tick
 
 UNIT: Final = 50  # ticks of the shortest train
 _BUCKETS: Final = frozenset(int(UNIT * factor) for factor in (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24))
@@ -23,6 +22,9 @@ class Shaping(StrEnum):
     REPLY = "reply"  # its bucket: one train for each message
     CONSTANT = "constant"  # nothing: one train for the entire session
     OFF = "off"  # its length and timing; for trusted networks and benchmarks
+
+
+SHAPINGS: Final = (Shaping.OFF, Shaping.REPLY, Shaping.CONSTANT)  # by their number in ABOUT
 
 
 def is_bucket(ticks: int) -> bool:

@@ -13,6 +13,7 @@ from tests.independent.messages import (
     CLIENT_KEY_REQUIRED,
     NO_CLIENT_KEY,
     VERSION,
+    About,
     ServerProof,
     read_server_proof,
     read_welcome,
@@ -50,7 +51,6 @@ class Client(Peer):
         super().__init__(sock, randomness, hooks)
         self.settings = settings
         self.suite = settings.suite
-        self.robot: tuple[Value, ...] = ()  # ABOUT
 
     def handshake(self) -> None:
         self.send_hello()
@@ -118,7 +118,9 @@ class Client(Peer):
 
     def read_about(self) -> None:
         """Only ABOUT can come first: see ``Conversation``."""
-        self.robot = self.receive().fields
+        about = self.receive().fields
+        assert isinstance(about, About)
+        self.about = about
 
     def say(self, text: str) -> int:
         """Send one burst, padded to a power of two (section 10). Returns the id of the message."""

@@ -128,11 +128,18 @@ class BatchTests(ProgramTestCase):
 
     async def test_lines(self) -> None:
         """An invalid line is reported with its number, after the earlier lines were answered."""
-        daemon = await self.start()
-        for line, words in ((b"x" * 33_000, "line 2: message exceeds"), (b"\xff", "line 2: not valid UTF-8")):
+        daemon = await self.start("--robot", "echo", "--max-message", "4096")
+        for line, words in ((b"x" * 4097, "line 2: message exceeds 4096 bytes"), (b"\xff", "line 2: not valid UTF-8")):
             status, output, errors = await self.run_client(*self.to(daemon), stdin=b"ok\n" + line + b"\nnever\n")
             self.assertEqual((status, output), (2, "ok\n"))
             self.assertIn(words, errors)
+
+    async def test_tooLong(self) -> None:
+        """A message beyond the server's limit is not sent, and those before it are answered."""
+        daemon = await self.start("--robot", "echo", "--max-message", "4096")
+        status, output, errors = await self.run_client(*self.to(daemon), "-m", "ok", "-m", "长" * 1366)
+        self.assertEqual((status, output), (2, "ok\n"))
+        self.assertIn("message exceeds 4096 bytes", errors)
 
     async def test_controlCharacters(self) -> None:
         """Control characters in a reply are replaced."""

@@ -82,13 +82,13 @@ class TalkTests(DaemonTestCase):
         self.assertIn("aborted (name)", named.text())
 
     async def test_messages(self) -> None:
-        """Messages of 32 KiB come whole, and several at once in order."""
+        """Messages of 1 MiB come whole, and several at once in order; the sixth of them is refused."""
         daemon = await self.run_daemon("--robot", "echo").started()
         talk = await Talk().start(daemon.port)
-        long = "长" * (32 * 1024 // 3)
+        long = "长" * (1024 * 1024 // 3)
         self.assertEqual(await talk.ask(long), long)
-        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(20)]
-        self.assertEqual(await gatherResults(asked), [str(number) for number in range(20)])
+        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(6)]
+        self.assertEqual(await gatherResults(asked), ["0", "1", "2", "3", "4", "[TOO_MANY_MESSAGES]"])
         await talk.leave()
 
     async def test_twoHundredAtOnce(self) -> None:

@@ -377,14 +377,21 @@ class RobotFailureTests(ServerTestCase):
         self.assertNotIn("secret", "".join(self.log_lines()))
 
     def test_tooLong(self) -> None:
-        """A reply is cut at 32 KiB, between characters, and ends in a fault."""
+        """A reply is cut between characters at the server's limit, says whose limit that is, and ends in a fault."""
+        self.factory = self.make_factory(max_reply=1000)
         session = Session(self.factory).open()
         session.say("one")
-        self.robot.say("你" * 20_000)
+        self.robot.say("x" * 500, "你" * 300)
         session.pump()
         self.assertEqual(session.events[-1], FaultReceived(1, Fault.TOO_LONG))
         text = "".join(event.text for event in session.events if isinstance(event, ReplyReceived))
-        self.assertEqual(text, "你" * (32 * 1024 // 3))
+        self.assertEqual(text, "x" * 500 + "你" * 166 + "\n[the reply exceeds this server's limit of 1000 bytes]\n")
+        self.assertLogged("puppet: TOO_LONG: the reply exceeds --max-reply")
+        session.say("two")
+        self.robot.say("y" * 1000)
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events[-1], ReplyReceived(2, "", True))
 
     def test_halfACharacter(self) -> None:
         """A lone surrogate, which has no UTF-8, becomes a question mark."""

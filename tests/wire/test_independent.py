@@ -72,7 +72,7 @@ class SessionTests(SynchronousTestCase):
 
         for suite in SUITES:
             client, server, session = self.converse(talk, replace(CLIENT_SETTINGS, suite=suite))
-            self.assertEqual(client.robot[0], "alice")
+            self.assertEqual(client.about.user, "alice")
             self.assertEqual(session.said(), texts)
             self.assertEqual(session.replied(), [text.upper() for text in texts])
             self.assertEqual(session.client_proof.name, ENVIRONMENT.name)
@@ -87,7 +87,7 @@ class SessionTests(SynchronousTestCase):
                     replace(CLIENT_SETTINGS, suite=suite, user_key=user_key),
                     replace(SERVER_SETTINGS, client_auth=client_auth),
                 )
-                self.assertEqual(client.robot[0], "")
+                self.assertEqual(client.about.user, "")
                 self.assertEqual((session.client_proof.name, session.client_proof.user_key), (ENVIRONMENT.name, b""))
 
     def test_anonymousWithoutName(self) -> None:

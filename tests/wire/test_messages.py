@@ -81,7 +81,6 @@ class MessageTests(SynchronousTestCase):
         """An undefined reason, fault or client_auth is malformed."""
         self.assertMalformed(messages.GOODBYE, b"\x92\x06\x01")
         self.assertMalformed(messages.FAULT_REPORT, b"\x92\x01\x00")
-        self.assertMalformed(messages.FAULT_REPORT, b"\x92\x01\x0a")
         self.assertMalformed(messages.SERVER_BODY, encode(ServerBody(b"k", 3)))  # type: ignore[arg-type]
 
     def test_invalidUtf8(self) -> None:

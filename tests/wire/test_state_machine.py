@@ -98,6 +98,7 @@ class Session(RuleBasedStateMachine):
     @precondition(someone_waits)
     @rule(text=st.text(max_size=MAX_CHUNK // 4), last=st.booleans())
     def answer(self, text: str, last: bool) -> None:
+        last = last or not text  # only the last chunk may be empty
         message_id = self.pair.server.next_reply_id
         self.pair.server.reply(message_id, text.encode(), last)
         self.reply += text

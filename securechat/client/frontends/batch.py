@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol, TextIO
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault
@@ -19,8 +19,8 @@ MAX_OPEN: Final = 4  # messages without a complete reply
 class Source(Protocol):
     """A source of messages."""
 
-    def next(self) -> "Deferred[str | None]":
-        """The next message; None at the end."""
+    def next(self, limit: int) -> "Deferred[str | None]":
+        """The next message; None at the end. ConfigurationError if it has more than `limit` bytes of UTF-8."""
 
 
 class FixedMessages:
@@ -29,14 +29,18 @@ class FixedMessages:
     def __init__(self, messages: tuple[str, ...]) -> None:
         self._messages = iter(messages)
 
-    def next(self) -> "Deferred[str | None]":
-        return succeed(next(self._messages, None))
+    def next(self, limit: int) -> "Deferred[str | None]":
+        text = next(self._messages, None)
+        if text is not None and len(text.encode()) > limit:
+            return fail(ConfigurationError(_("message exceeds {size} bytes").format(size=limit)))
+        return succeed(text)
 
 
 class Batch:
     """A frontend that sends the messages of a source, writes the replies, and leaves."""
 
     _client: ChatClient  # from `admitted` on
+    _max_message: int  # bytes, as well
 
     def __init__(self, source: Source, output: TextIO) -> None:
         self.exit = ExitCode.ANSWERED
@@ -54,6 +58,7 @@ class Batch:
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
+        self._max_message = about.max_message
         note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
         Deferred.fromCoroutine(self._talk())
 
@@ -88,7 +93,7 @@ class Batch:
     async def _talk(self) -> None:
         """Send all messages, and leave when all replies are complete. Stop at a line that is not a valid message."""
         try:
-            while (text := await self._source.next()) is not None and not self.ended.called:
+            while (text := await self._source.next(self._max_message)) is not None and not self.ended.called:
                 self._client.say(text)
                 self._open += 1
                 while self._open >= MAX_OPEN:

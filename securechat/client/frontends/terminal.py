@@ -25,6 +25,7 @@ class Terminal:
     """A frontend with a prompt."""
 
     _client: ChatClient  # from `admitted` on
+    _max_message: int  # bytes, as well
 
     def __init__(self, session: "PromptSession[str]") -> None:
         self.exit = ExitCode.ANSWERED
@@ -43,6 +44,7 @@ class Terminal:
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
+        self._max_message = about.max_message
         user = sanitize_line(about.user)
         hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
         robot = sanitize_line(about.robot)
@@ -140,7 +142,7 @@ class Terminal:
         try:
             self._open.append(self._client.say(text))
         except ValueError:
-            _print(_("Message too long: the limit is 32 KiB."))
+            _print(_("Message too long: the limit is {size} bytes.").format(size=self._max_message))
 
     def _leave(self, status: ExitCode) -> None:
         self.exit = status
