@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from securechat.client.silence import Silence
+from securechat.wire.events import Admitted
 from securechat.wire.shaping import Shaping, next_bucket
 
 MAX_PENDING: Final = 5  # messages that a server accepts: one is being answered, four wait
@@ -19,8 +20,8 @@ MAX_PENDING: Final = 5  # messages that a server accepts: one is being answered,
 # Each time is the longer of a number of seconds and a number of ticks.
 MIN_QUIET: Final = 0.5  # seconds without a record, after which no train is running
 QUIET_TICKS: Final = 5
-MIN_DEAD: Final = 30.0  # seconds without a record that is due, after which the connection is dead
-DEAD_TICKS: Final = 100
+MIN_TIMEOUT: Final = 30.0  # seconds without a record while records are expected, after which the connection is dead
+TIMEOUT_TICKS: Final = 100
 
 
 class Traffic(Protocol):
@@ -35,35 +36,29 @@ class Traffic(Protocol):
 
 
 class Quiet:
-    """Notices when the line is quiet, and when the connection is dead. It learns of records, never of text."""
+    """Tells when the line is quiet, and when the connection is dead. It knows the number of records, not their text."""
 
-    def __init__(
-        self,
-        shaping: Shaping,
-        tick: float,
-        width: int,
-        traffic: Traffic,
-        clock: IReactorTime,
-        died: Callable[[], None],
-    ) -> None:
-        """`tick` is in seconds, `width` in records per tick; `died` is called if the connection is dead."""
-        self.seconds_to_death: Final = max(MIN_DEAD, DEAD_TICKS * tick)
-        self._shaping = shaping
-        self._width = width
+    def __init__(self, about: Admitted, traffic: Traffic, clock: IReactorTime, timed_out: Callable[[], None]) -> None:
+        """`timed_out` is called when the connection is dead, after `timeout` seconds without a record."""
+        tick = about.tick / 1000
+        self.timeout: Final = max(MIN_TIMEOUT, TIMEOUT_TICKS * tick)
+        self._shaping = about.shaping
+        self._width = about.width
         self._traffic = traffic
         self._counted = traffic.records_received
         self._base: int | None = None  # records received when the last message was sent
         self._due: int | None = None  # with an endless train: the number of records that ends the present wait
         self._silence = Silence(clock, max(MIN_QUIET, QUIET_TICKS * tick), self._check)
-        self._death = Silence(clock, self.seconds_to_death, died)
+        self._timeout = Silence(clock, self.timeout, timed_out)
         self._room: Deferred[int] | None = None
-        if shaping is Shaping.CONSTANT:
-            self._death.watch()
+        self._is_stopped = False
+        if self._shaping is Shaping.CONSTANT:
+            self._timeout.watch()
 
     def room(self) -> Deferred[int]:
-        """Fires when messages that nobody types may be sent, with the number that the server accepts.
+        """Fires when messages that nobody types may be sent, with the number of them that the server accepts.
 
-        They may be sent at once before the first message of the session. One caller at a time; it may cancel.
+        The first messages of a session do not wait. One caller at a time; it may cancel.
         """
         room: Deferred[int] = Deferred(self._forget_room)
         self._room = room
@@ -76,14 +71,14 @@ class Quiet:
         self._base = self._traffic.records_received
         self._due = None
         self._silence.heard()
-        self._death.heard()
+        self._timeout.heard()
         if self._shaping is not Shaping.OFF:
-            self._death.watch()
+            self._timeout.watch()
 
-    def writing(self, *, is_held: bool) -> None:
-        """The transport has more to write than the network takes; or it has written everything."""
-        self._death.is_held = is_held
-        self._death.heard()
+    def writing(self, is_writing: bool) -> None:
+        """Whether the transport still has much to write: no reply is expected before the whole message is written."""
+        self._timeout.is_held = is_writing
+        self._timeout.heard()
 
     def received(self) -> None:
         """Data was received, perhaps with records."""
@@ -94,13 +89,14 @@ class Quiet:
         """A reply has ended, with its last record or a fault."""
         self._note_records()  # before the check: the record that ended it has just arrived
         if self._shaping is Shaping.REPLY and not self._traffic.pending:
-            self._death.stop()
+            self._timeout.stop()
         self._check()
 
     def stop(self) -> None:
-        """The connection is closed."""
+        """Nothing can be sent any more: end the waits."""
+        self._is_stopped = True
         self._silence.stop()
-        self._death.stop()
+        self._timeout.stop()
 
     def _note_records(self) -> bool:
         """Whether records have arrived since the last call."""
@@ -108,11 +104,11 @@ class Quiet:
             return False
         self._counted = self._traffic.records_received
         self._silence.heard()
-        self._death.heard()
+        self._timeout.heard()
         return True
 
     def _check(self) -> None:
-        if self._room is not None and self._is_quiet():
+        if self._room is not None and not self._is_stopped and self._is_quiet():
             room, self._room = self._room, None
             room.callback(MAX_PENDING - self._traffic.pending)
 
@@ -124,13 +120,14 @@ class Quiet:
         if self._traffic.pending:
             return False
         if self._shaping is Shaping.REPLY:
-            if not self._silence.is_over:
+            if not self._silence.has_lasted:
                 self._silence.watch()
-            return self._silence.is_over
+            return self._silence.has_lasted
         if self._due is None:
             ticks = math.ceil((self._traffic.records_received - self._base) / self._width)
             self._due = self._base + self._width * next_bucket(ticks)
         return self._traffic.records_received >= self._due
 
-    def _forget_room(self, _room: Deferred[int]) -> None:
-        self._room = None
+    def _forget_room(self, room: Deferred[int]) -> None:
+        if room is self._room:
+            self._room = None

@@ -14,7 +14,7 @@ class Silence:
     __slots__ = ("_call", "_clock", "_do", "_has_looked", "_seconds", "_since", "is_held")
 
     def __init__(self, clock: IReactorTime, seconds: float, do: Callable[[], None]) -> None:
-        self.is_held = False  # set while the silence is not the peer's; it then lasts no longer
+        self.is_held = False  # set while the peer is not expected to be heard: the silence begins after that
         self._clock = clock
         self._seconds = seconds
         self._do = do
@@ -27,8 +27,8 @@ class Silence:
         self._since = self._clock.seconds()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the silence has lasted for the number of seconds."""
+    def has_lasted(self) -> bool:
+        """Whether nothing has been heard for the number of seconds."""
         return self._left <= _ROUNDING
 
     @property
@@ -36,7 +36,7 @@ class Silence:
         return self._since + self._seconds - self._clock.seconds()
 
     def watch(self) -> None:
-        """Call the function once, when the silence has lasted long enough."""
+        """Call the function once, when nothing has been heard for the number of seconds."""
         if self._call is None:
             self._look_in(self._left)
 
@@ -53,7 +53,7 @@ class Silence:
         self._call = None
         if self.is_held:
             self.heard()
-        if not self.is_over:
+        if not self.has_lasted:
             self._has_looked = False
             self._look_in(self._left)
         elif not self._has_looked:

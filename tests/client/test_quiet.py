@@ -5,6 +5,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.quiet import Quiet
+from securechat.wire.events import Admitted
 from securechat.wire.shaping import Shaping
 
 
@@ -26,14 +27,8 @@ class QuietTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.counts = Counts()
         self.deaths: list[float] = []
-        self.quiet = Quiet(
-            self.shaping,
-            self.tick,
-            self.width,
-            self.counts,
-            self.clock,
-            lambda: self.deaths.append(self.clock.seconds()),
-        )
+        about = Admitted("", "", "", 4096, False, self.shaping, round(self.tick * 1000), self.width)
+        self.quiet = Quiet(about, self.counts, self.clock, lambda: self.deaths.append(self.clock.seconds()))
         self.addCleanup(self.quiet.stop)
 
     def say(self, messages: int = 1) -> None:
@@ -181,9 +176,9 @@ class ReplyTests(QuietTestCase):
     def test_longMessage(self) -> None:
         """The time for the answer begins when the last byte of the message is written."""
         self.say()
-        self.quiet.writing(is_held=True)
+        self.quiet.writing(True)
         self.clock.advance(100)
-        self.quiet.writing(is_held=False)
+        self.quiet.writing(False)
         self.clock.advance(29.9)
         self.assertEqual(self.deaths, [])
         self.clock.advance(0.2)
@@ -236,7 +231,7 @@ class SlowTickTests(QuietTestCase):
         self.assertEqual(self.deaths, [])
         self.clock.advance(2)
         self.assertEqual(len(self.deaths), 1)
-        self.assertEqual(self.quiet.seconds_to_death, 6000)
+        self.assertEqual(self.quiet.timeout, 6000)
 
 
 class ConstantTests(CommonTests):
