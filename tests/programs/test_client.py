@@ -113,7 +113,7 @@ class BatchTests(ProgramTestCase):
 
     async def test_pipe(self) -> None:
         """Each line of a pipe is a message; empty lines are skipped, and the last line needs no newline."""
-        daemon = await self.start()
+        daemon = await self.start("--robot", "echo", "--shaping", "off")
         lines = b"".join(b"line %d\n" % number for number in range(100))
         status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
         self.assertEqual((status, output), (0, lines.decode() + "last\n"))
@@ -372,17 +372,6 @@ class TerminalTests(ProgramTestCase):
             self.assertIn("Started a new conversation.", screen)
         self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
 
-    async def test_pastedControls(self) -> None:
-        """Control characters that are pasted do not reach the terminal when the client repeats the message."""
-        daemon = await self.start()
-        pasted = "\x1b[200~c1 \x9b2J\x1b[201~"
-        screen, status = await self.run_on_terminal(
-            self.to(daemon), ("/help for", ""), (">", pasted + "\r"), ("> c1", ""), ("c1 \ufffd2J", CTRL_D)
-        )
-        self.assertEqual(status, 0, screen)
-        self.assertIn("> c1 \ufffd2J", screen)
-        self.assertNotIn("\x9b", screen)
-
     async def test_refuses(self) -> None:
         """The client does not connect if the user rejects the host key."""
         daemon = await self.start()
@@ -398,6 +387,25 @@ class TerminalTests(ProgramTestCase):
             self.to(daemon), ("/help for", "hello\r"), ("hello", "/quit\r"), term="dumb"
         )
         self.assertEqual(status, 0, screen)
+
+    async def test_leavesWithTheTrain(self) -> None:
+        """After a reply, the session ends with the train, and the user is told so."""
+        daemon = await self.start()
+        screen, status = await self.run_on_terminal(
+            self.to(daemon), ("/help for", "hello\r"), ("> hello", ""), ("hello", "/quit\r"), ("Ctrl-C leaves", "")
+        )
+        self.assertEqual(status, 0, screen)
+
+    async def test_interruptsLeaving(self) -> None:
+        """Ctrl-C ends the session although the train has not ended."""
+        daemon = await self.start("--robot", "echo", "--tick", "0.25")
+        begun = time.monotonic()
+        screen, status = await self.run_on_terminal(
+            *(self.to(daemon), ("/help for", "hello\r"), ("> hello", "")),
+            *(("hello", CTRL_D), ("Ctrl-C leaves", CTRL_C)),
+        )
+        self.assertEqual(status, 130, screen)
+        self.assertLess(time.monotonic() - begun, 50 * 0.25)
 
     async def test_interrupt(self) -> None:
         """Ctrl-C without a pending reply exits with 130."""

@@ -1,6 +1,9 @@
 """The frontend on a terminal: a prompt that stays usable while a reply is displayed above it."""
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from prompt_toolkit import PromptSession
@@ -12,6 +15,7 @@ from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault
 from securechat.client.frontends.lines import Lines
 from securechat.client.protocol import ChatClient
+from securechat.client.quiet import MAX_PENDING
 from securechat.client.sanitize import sanitize, sanitize_line
 from securechat.client.stderr import note
 from securechat.errors import Fault, SecureChatError
@@ -33,6 +37,7 @@ class Terminal:
         self._session = session
         self._lines = Lines(get_cwidth)  # of the reply
         self._open: list[int] = []  # ids of the messages without a complete reply
+        self._queue: deque[Callable[[], None]] = deque()  # what is sent when the server accepts messages again
         self._has_begun = False  # whether part of the reply to the first of them has arrived
         self._cancelled = 0  # id of the message whose reply was cancelled last
         self._prompting: asyncio.Future[None] | None = None
@@ -95,7 +100,7 @@ class Terminal:
         with patch_stdout():
             while True:
                 try:
-                    text = await self._session.prompt_async(self._message)
+                    text = await self._session.prompt_async(self._message, handle_sigint=False)
                 except KeyboardInterrupt:
                     if not self._open or self._cancelled == self._open[0]:
                         self._leave(ExitCode.INTERRUPTED)
@@ -125,8 +130,7 @@ class Terminal:
                 self._leave(ExitCode.ANSWERED)
                 return False
             case "/new":
-                self._client.startAfresh()
-                _print(_("Started a new conversation."))
+                self._do_in_turn(self._start_afresh)
             case "/help":
                 _print(
                     _(
@@ -135,8 +139,29 @@ class Terminal:
                     )
                 )
             case _:
-                self._say(text)
+                self._do_in_turn(partial(self._say, text), wait=len(self._open) >= MAX_PENDING)
         return True
+
+    def _do_in_turn(self, action: Callable[[], None], *, wait: bool = False) -> None:
+        """Send something now, unless it has to wait; then what follows waits as well."""
+        if not wait and not self._queue:
+            action()
+            return
+        if not self._queue:
+            self._client.room().addCallback(self._send_queued)
+        self._queue.append(action)
+        _print(_("(queued; it will be sent after the replies)"))
+
+    def _send_queued(self, room: int) -> None:
+        for _place in range(min(room, len(self._queue))):
+            self._queue.popleft()()
+        if self._queue:
+            self._client.room().addCallback(self._send_queued)
+        self._refresh()
+
+    def _start_afresh(self) -> None:
+        self._client.startAfresh()
+        _print(_("Started a new conversation."))
 
     def _say(self, text: str) -> None:
         try:
@@ -146,7 +171,9 @@ class Terminal:
 
     def _leave(self, status: ExitCode) -> None:
         self.exit = status
-        self._client.leave()
+        self._queue.clear()
+        if not self._client.leaveQuietly().called:
+            _print(_("Leaving with the server's last record, to hide the length of the reply. Ctrl-C leaves at once."))
 
     def _columns(self) -> int:
         return self._session.app.output.get_size().columns
