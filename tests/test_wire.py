@@ -3,17 +3,13 @@
 from typing import Any
 
 from twisted.internet import reactor as installed
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
 from securechat.wire.shaping import is_bucket
 from securechat.wire.suites import DEFAULT_SUITE, SUITES
 from tests.harness.daemon import Daemon, Talk
+from tests.harness.observer import Observer
 from tests.harness.openai_peer import OpenAIPeer
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
@@ -22,59 +18,6 @@ reactor: Any = installed
 MESSAGES = ("你好", "x" * 700, "tell me something longer, please")
 TICK = 0.01  # seconds
 HANDSHAKE = 1  # frames each way before the first record: Hello, Welcome
-
-
-class Passage(Protocol):
-    """One side of a connection through an observer: what it receives is kept, and leaves on the other side."""
-
-    transport: ITCPTransport
-
-    def __init__(self) -> None:
-        self.seen = bytearray()
-        self.other: Passage | None = None  # once it is connected
-        self.lost = False
-
-    def join(self, other: "Passage") -> None:
-        self.other = other
-        other.transport.write(bytes(self.seen))
-        if self.lost:
-            other.transport.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self.seen += data
-        if self.other is not None:
-            self.other.transport.write(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost = True
-        if self.other is not None:
-            self.other.transport.loseConnection()
-
-
-class Observer(Factory):
-    """Passes one connection on to a port, and reads it."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.client = Passage()
-        self.server = Passage()
-
-    def buildProtocol(self, addr: object) -> Passage:
-        connected = connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", self.port), self.server)
-        connected.addCallback(self._join)
-        return self.client
-
-    def _join(self, server: Passage) -> None:
-        self.client.join(server)
-        server.join(self.client)
-
-    async def silence(self) -> int:
-        """How many bytes the server has sent, once there are no more for thirty ticks."""
-        seen = -1
-        while seen < len(self.server.seen):
-            seen = len(self.server.seen)
-            await deferLater(reactor, 30 * TICK)
-        return seen
 
 
 def sizes(stream: bytes) -> list[int]:
@@ -106,9 +49,9 @@ class WireTests(TestCase):
         talk = await Talk().start(listening.getHost().port, suite=suite)
         replies = []
         for text in MESSAGES:
-            before = await observer.silence()
+            before = await observer.silence(30 * TICK)
             replies.append(await talk.ask(text))
-            records, rest = divmod(await observer.silence() - before, SUITES[suite].record_size + 4)
+            records, rest = divmod(await observer.silence(30 * TICK) - before, SUITES[suite].record_size + 4)
             self.assertTrue(is_bucket(records), records)
             self.assertEqual(rest, 0)
         talk.client.leaveQuietly()
