@@ -18,7 +18,7 @@ from securechat.wire.messages import (
     encode,
 )
 from securechat.wire.records import RecordType
-from securechat.wire.shaping import SHAPINGS
+from securechat.wire.shaping import SHAPINGS, burst_size
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -119,7 +119,7 @@ class ClientConnection(Connection):
     def say(self, text: str) -> int:
         """Send a message; its id. ValueError if it has more than `max_message` bytes of UTF-8.
 
-        Its records are sent at once, padded to a power of two (section 10).
+        Its records are sent at once, in a burst of one of a few sizes (section 10).
         """
         self._open_sealer()
         data = text.encode()
@@ -132,7 +132,7 @@ class ClientConnection(Connection):
             self._send(RecordType.SAY, encode(Chunk(message_id, end >= len(data), data[start:end])))
         self.next_say_id += 1
         records = len(self._out) - before
-        for _record in range(records, 1 << (records - 1).bit_length()):
+        for _record in range(records, burst_size(records)):
             self.pad()
         return message_id
 

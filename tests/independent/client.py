@@ -25,6 +25,16 @@ from tests.independent.schedule import Transcript, handshake_keys, mac, seal_inf
 from tests.independent.suites import PQ, KeyPair, make_key_pair, open_sealed
 
 
+def is_burst(records: int) -> bool:
+    """Section 10: 1, 2, 4, … 128, then the square roots of powers of two, rounded up."""
+    if records <= 128:
+        return records.bit_count() == 1
+    power = 1
+    while power <= (records - 1) ** 2:
+        power *= 2
+    return power <= records**2
+
+
 @dataclass(frozen=True)
 class ClientSettings:
     """What the user configured."""
@@ -123,7 +133,7 @@ class Client(Peer):
         self.about = about
 
     def say(self, text: str) -> int:
-        """Send one burst, padded to a power of two (section 10). Returns the id of the message."""
+        """Send one burst, filled as section 10 says. Returns the id of the message."""
         number = self.conversation.said + 1
         data = text.encode()
         chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
@@ -131,7 +141,7 @@ class Client(Peer):
         burst = b""
         for at, chunk in enumerate(chunks):
             burst += self.seal(SAY, number, at == len(chunks) - 1, chunk)
-        while (len(self.trace.records) - before).bit_count() != 1:
+        while not is_burst(len(self.trace.records) - before):
             burst += self.seal(PAD)
         self.sock.sendall(burst)
         return number

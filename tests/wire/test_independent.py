@@ -117,7 +117,7 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(json.dumps(again.trace.as_json()), json.dumps(client.trace.as_json()))
 
     def test_burst(self) -> None:
-        """The records of a message are a power of two, REKEY included."""
+        """A message is filled to the size of a burst, REKEY included."""
 
         def talk(client: Client) -> None:
             client.say("x" * 1000)
@@ -126,11 +126,15 @@ class SessionTests(SynchronousTestCase):
                 client.send(PAD)
             client.say("x" * 1000)
             client.wait_for_reply()
+            before = len(client.trace.records)
+            client.say("x" * 70_000)
+            self.assertEqual(len(client.trace.records) - before, 182)
+            client.wait_for_reply()
 
         _, _, session = self.converse(talk)
         kinds = [record.kind for record in session.client_records]
         self.assertEqual(kinds[1:5], [SAY, SAY, SAY, PAD])
-        self.assertEqual(kinds[-5:-1], [SAY, REKEY, SAY, SAY])
+        self.assertEqual(kinds[-187:-183], [SAY, REKEY, SAY, SAY])
         rekey = next(record for record in session.client_records if record.kind == REKEY)
         self.assertEqual(rekey.seq, SENDER_LIMIT - 1)
 
