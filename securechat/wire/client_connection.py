@@ -40,6 +40,11 @@ class ClientConnection(Connection):
         self.next_reply_id = 1
         self._send_frame(handshake.hello())
 
+    @property
+    def pending(self) -> int:
+        """The number of messages whose reply has not ended."""
+        return self.next_say_id - self.next_reply_id
+
     # In
 
     def _receive_handshake(self, frame: bytes) -> Event:

@@ -43,6 +43,13 @@ def is_bucket(ticks: int) -> bool:
     return ticks in _BUCKETS or (ticks > _LAST and (ticks - _LAST) % _FURTHER == 0)
 
 
+def next_bucket(ticks: int) -> int:
+    """The first bucket that holds this number of ticks."""
+    while not is_bucket(ticks):
+        ticks += 1
+    return ticks
+
+
 class Train:
     """The ticks of one session: tick k is at t0 + k·tick. Times are whole milliseconds."""
 

@@ -108,7 +108,7 @@ class BatchTests(ProgramTestCase):
 
     async def test_pipe(self) -> None:
         """Each line of a pipe is a message; empty lines are skipped, and the last line needs no newline."""
-        daemon = await self.start()
+        daemon = await self.start("--robot", "echo", "--shaping", "off")
         lines = b"".join(b"line %d\n" % number for number in range(100))
         status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
         self.assertEqual((status, output), (0, lines.decode() + "last\n"))
@@ -358,6 +358,25 @@ class TerminalTests(ProgramTestCase):
             self.to(daemon), ("/help for", "hello\r"), ("hello", "/quit\r"), term="dumb"
         )
         self.assertEqual(status, 0, screen)
+
+    async def test_leavesWithTheTrain(self) -> None:
+        """After a reply, the session ends with the train, and the user is told so."""
+        daemon = await self.start()
+        screen, status = await self.run_on_terminal(
+            self.to(daemon), ("/help for", "hello\r"), ("> hello", ""), ("hello", "/quit\r"), ("Ctrl-C leaves", "")
+        )
+        self.assertEqual(status, 0, screen)
+
+    async def test_interruptsLeaving(self) -> None:
+        """Ctrl-C ends the session although the train has not ended."""
+        daemon = await self.start("--robot", "echo", "--tick", "0.25")
+        begun = time.monotonic()
+        screen, status = await self.run_on_terminal(
+            *(self.to(daemon), ("/help for", "hello\r"), ("> hello", "")),
+            *(("hello", CTRL_D), ("Ctrl-C leaves", CTRL_C)),
+        )
+        self.assertEqual(status, 130, screen)
+        self.assertLess(time.monotonic() - begun, 50 * 0.25)
 
     async def test_interrupt(self) -> None:
         """Ctrl-C without a pending reply exits with 130."""

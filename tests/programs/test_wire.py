@@ -5,17 +5,13 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
 from securechat.wire.shaping import is_bucket
 from securechat.wire.suites import DEFAULT_SUITE, LENGTH_SIZE, SUITES
 from tests.harness.daemon import Daemon, Talk
+from tests.harness.observer import Observer
 from tests.harness.openai_peer import OpenAIPeer
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
@@ -26,71 +22,6 @@ TICK = 0.01  # seconds
 BUCKET_TIMEOUT = 10.0  # seconds
 CLOSED_PORT = 1  # tcpmux
 HANDSHAKE = 1  # frames each way before the first record: Hello, Welcome
-
-
-class Passage(Protocol):
-    """One side of a connection through an observer: what it receives is kept, and leaves on the other side."""
-
-    transport: ITCPTransport
-
-    def __init__(self) -> None:
-        self.seen = bytearray()
-        self.other: Passage | None = None  # once it is connected
-        self.lost = False
-
-    def join(self, other: "Passage") -> None:
-        self.other = other
-        other.transport.write(bytes(self.seen))
-        if self.lost:
-            other.transport.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self.seen += data
-        if self.other is not None:
-            self.other.transport.write(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost = True
-        if self.other is not None:
-            self.other.transport.loseConnection()
-
-
-class Observer(Factory):
-    """Passes one connection on to a port, and reads it."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.client = Passage()
-        self.server = Passage()
-
-    def buildProtocol(self, addr: object) -> Passage:
-        connected = connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", self.port), self.server)
-        connected.addCallback(self._join)
-        return self.client
-
-    def _join(self, server: Passage) -> None:
-        self.client.join(server)
-        server.join(self.client)
-
-    async def silence(self) -> int:
-        """How many bytes the server has sent, once it has sent none for thirty ticks."""
-        seen = -1
-        while seen < len(self.server.seen):
-            seen = len(self.server.seen)
-            await deferLater(reactor, 30 * TICK)
-        return seen
-
-    async def bucket(self, start: int, frame_size: int) -> int:
-        """Wait until the frames since byte `start` fill a bucket, and return their number.
-
-        On a busy machine, a daemon can be silent in the middle of a bucket.
-        """
-        end = reactor.seconds() + BUCKET_TIMEOUT
-        while True:
-            frames, rest = divmod(await self.silence() - start, frame_size)
-            if (rest == 0 and is_bucket(frames)) or reactor.seconds() > end:
-                assert rest == 0
-                return frames
 
 
 def sizes(stream: bytes) -> list[int]:
@@ -127,10 +58,10 @@ class WireTests(TestCase):
         talk = await Talk().start(listening.getHost().port, suite=suite)
         replies = []
         frame_size = SUITES[suite].record_size + LENGTH_SIZE
-        seen = await observer.silence()
+        seen = await observer.silence(30 * TICK)
         for text in MESSAGES:
             replies.append(await talk.ask(text))
-            frames = await observer.bucket(seen, frame_size)
+            frames = await self.bucket(observer, seen, frame_size)
             self.assertTrue(is_bucket(frames), frames)
             seen += frames * frame_size
         talk.client.leaveQuietly()
@@ -138,6 +69,18 @@ class WireTests(TestCase):
         for side in observer.client, observer.server:
             self.assertEqual(set(sizes(bytes(side.seen))[HANDSHAKE:]), {SUITES[suite].record_size})
         return " ".join(replies)
+
+    async def bucket(self, observer: Observer, start: int, frame_size: int) -> int:
+        """Wait until the frames since byte `start` fill a bucket, and return their number.
+
+        On a busy machine, a daemon can be silent in the middle of a bucket.
+        """
+        end = reactor.seconds() + BUCKET_TIMEOUT
+        while True:
+            frames, rest = divmod(await observer.silence(30 * TICK) - start, frame_size)
+            if (rest == 0 and is_bucket(frames)) or reactor.seconds() > end:
+                self.assertEqual(rest, 0)
+                return frames
 
     async def test_offline(self) -> None:
         """The robots that need no network, in both suites."""

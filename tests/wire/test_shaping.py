@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.wire.shaping import Train, burst_size, is_bucket
+from securechat.wire.shaping import Train, burst_size, is_bucket, next_bucket
 
 TICK = 100  # milliseconds
 NAMED = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200]
@@ -36,6 +36,8 @@ class BucketTests(SynchronousTestCase):
             train = Train(TICK)
             train.start(0)
             self.assertEqual(run(train, needed), bucket)
+            self.assertEqual(next_bucket(needed), bucket)
+        self.assertEqual(next_bucket(0), 50)
 
     def test_endless(self) -> None:
         """An endless train continues when no reply is to come."""
