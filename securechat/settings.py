@@ -113,7 +113,8 @@ class Option:
         """The possible values, if they are a choice or have a limit worth knowing: ``yes or no``, ``0 to 2``."""
         if self.choices:
             *first, last = self.choices
-            return _("{values} or {last}").format(values=", ".join(first), last=last) if first else last
+            # Translators: ", " stands between the parts of a list
+            return _("{values} or {last}").format(values=_(", ").join(first), last=last) if first else last
         if not isinstance(self._bounds, IntType | FloatType):
             return ""
         low, high = self._bounds.ge, self._bounds.le
@@ -175,7 +176,6 @@ def _in_words(bounds: IntType | FloatType) -> str:
         (_("at most {number}"), bounds.le),
         (_("below {number}"), bounds.lt),
     )
-    # Translators: between two bounds, as in "above 0, below 1"
     return _(", ").join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
 
 

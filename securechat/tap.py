@@ -159,4 +159,4 @@ def makeService(options: Options) -> IService:
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         return ChatService(factory, settings.listen, reactor)
     except (ConfigurationError, usage.UsageError) as error:
-        raise StartError(f"securechat: {error}") from None
+        raise StartError(_("securechat: {problem}").format(problem=error)) from None

@@ -130,7 +130,9 @@ class OpenAIRobot:
         except RobotError:
             return _("the server lists no models")
         shown = ["".join(filter(str.isprintable, name))[:MAX_LOGGED_NAME] for name in names[:MAX_LOGGED_MODELS]]
-        return _("available models: {names}").format(names=", ".join(shown) + " …" * (len(names) > MAX_LOGGED_MODELS))
+        return _("available models: {names}").format(
+            names=_(", ").join(shown) + " …" * (len(names) > MAX_LOGGED_MODELS)
+        )
 
     def _without_key(self, error: RobotError) -> RobotError:
         """The error without the key, which a server could send back as an error code."""
