@@ -112,11 +112,11 @@ def _pieces_of(data: bytes) -> Iterator[bytes]:
 
 def records(data: bytes) -> None:
     """The plaintexts of records, received by a server whose channel is open; it has to give back all memory."""
-    memory = MessageMemory(8 * 1000)
+    quota = MessageMemory(8 * 1000).quota("fuzz")
     server = Pair.server_alone()
     server.state = State.OPEN
     server._sealer = Sealer(PQ, SECRET)
-    server.admit(replace(ABOUT, max_message=4096), memory.quota("fuzz"))
+    server.admit(replace(ABOUT, max_message=4096), quota)
     _plain(server)
     with suppress(RemoteProtocolError):
         for piece in _pieces_of(data):
@@ -124,9 +124,9 @@ def records(data: bytes) -> None:
                 repr(event)
                 if isinstance(event, MessageReceived) and event.id % 2:
                     server.fault(server.next_reply_id, Fault.BUSY)
-            assert memory._held.get("fuzz", 0) <= 1000
+            assert quota.taken <= 1000
     server.close()
-    assert memory._held == {}
+    assert quota.taken == 0
 
 
 def replies(data: bytes) -> None:

@@ -1,6 +1,7 @@
 """The memory for messages: one bound for all of them, and one for those of a user or source (protocol, section 8)."""
 
 from typing import Final
+from weakref import WeakValueDictionary
 
 SHARES: Final = 8  # one user or source may hold one of so many
 
@@ -8,48 +9,40 @@ Holder = bytes | str  # a user's key, or the source of anonymous clients
 
 
 class MessageMemory:
-    """Counts the bytes of all messages that have not been answered, by the user or source that holds them."""
-
-    __slots__ = ("_free", "_held", "_share")
+    """The bytes that the messages of all clients may take."""
 
     def __init__(self, size: int) -> None:
-        self._free = size
-        self._share = size // SHARES
-        self._held: dict[Holder, int] = {}
+        self.free = size
+        self.share = size // SHARES  # of one user or source
+        self._quotas: WeakValueDictionary[Holder, HolderQuota] = WeakValueDictionary()
 
     def quota(self, holder: Holder) -> "HolderQuota":
-        """The part of one user or source, which all of its sessions share."""
-        return HolderQuota(self, holder)
-
-    def take(self, holder: Holder, size: int) -> bool:
-        """Count more bytes; False, and nothing is counted, if they exceed a bound."""
-        held = self._held.get(holder, 0) + size
-        if held > self._share or size > self._free:
-            return False
-        if held:
-            self._held[holder] = held
-        self._free -= size
-        return True
-
-    def give_back(self, holder: Holder, size: int) -> None:
-        """Count no longer what was taken."""
-        held = self._held.pop(holder, 0) - size
-        if held:
-            self._held[holder] = held
-        self._free += size
+        """The quota of a user or source. All of its sessions share it, and it exists as long as one of them does."""
+        quota = self._quotas.get(holder)
+        if quota is None:
+            quota = self._quotas[holder] = HolderQuota(self)
+        return quota
 
 
 class HolderQuota:
-    """The part of a MessageMemory that belongs to one user or source."""
+    """What the messages of one user or source take of the memory."""
 
-    __slots__ = ("_holder", "_memory")
+    __slots__ = ("__weakref__", "_memory", "taken")
 
-    def __init__(self, memory: MessageMemory, holder: Holder) -> None:
+    def __init__(self, memory: MessageMemory) -> None:
+        self.taken = 0  # bytes
         self._memory = memory
-        self._holder = holder
 
     def take(self, size: int) -> bool:
-        return self._memory.take(self._holder, size)
+        """Take some of the memory; False if there is not so much, or if it would exceed the share."""
+        memory = self._memory
+        if self.taken + size > memory.share or size > memory.free:
+            return False
+        self.taken += size
+        memory.free -= size
+        return True
 
     def give_back(self, size: int) -> None:
-        self._memory.give_back(self._holder, size)
+        """Return some that was taken."""
+        self.taken -= size
+        self._memory.free += size

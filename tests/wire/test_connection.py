@@ -386,7 +386,7 @@ class ChannelTests(ConnectionTests):
 
     def test_quota(self) -> None:
         """A message counts for the client's quota until its reply has ended, and gives back what it took."""
-        pair = Pair(memory=8 * 1000).open()
+        pair = Pair(quota=1000).open()
         pair.client.say("a" * 400)
         pair.client.say("b" * 600)
         pair.client.say("c")
@@ -414,7 +414,7 @@ class ChannelTests(ConnectionTests):
 
     def test_quotaWithinAMessage(self) -> None:
         """A message that exceeds the quota is not kept from there on, whatever is free later; its end is reported."""
-        pair = Pair(memory=8 * 1000).open()
+        pair = Pair(quota=1000).open()
         pair.client.say("a" * 400)
         chunks = [b"b" * 300, b"b" * 300, b"c" * 300, b"c" * 300, b"\xff", b"d" * 300]
         for number, chunk in enumerate(chunks):
@@ -422,13 +422,13 @@ class ChannelTests(ConnectionTests):
             pair.pump()
             self.assertEqual(pair.server.message_size, sum(map(len, chunks[: number + 1])))
             if number == 2:
-                self.assertTrue(pair.memory.take("pair", 600))  # its first chunks do not count any more
-                pair.memory.give_back("pair", 600)
+                self.assertTrue(pair.quota.take(600))  # its first chunks do not count any more
+                pair.quota.give_back(600)
                 pair.server.reply(1, b"", True)
         pair.client._seal(RecordType.SAY, encode(Chunk(2, True, b"")))
         pair.pump()
         self.assertEqual(pair.server_events[-1], MessageRefused(2))
-        self.assertTrue(pair.memory.take("pair", 1000))
+        self.assertTrue(pair.quota.take(1000))
 
     def test_tooLongForTheQuota(self) -> None:
         """A message that exceeds the quota may still not exceed the server's limit, and NEW must not come within it."""
@@ -436,7 +436,7 @@ class ChannelTests(ConnectionTests):
             (RecordType.SAY, encode(Chunk(1, False, b"x" * 97)), Category.MESSAGE),
             (RecordType.NEW, b"", Category.ORDER),
         ):
-            pair = Pair(about=replace(ABOUT, max_message=4096), memory=8 * 10).open()
+            pair = Pair(about=replace(ABOUT, max_message=4096), quota=10).open()
             for _ in range(10):
                 pair.client._seal(RecordType.SAY, encode(Chunk(1, False, bytes(400))))
             self.assertEqual(pair.to_server(pair.client.data_to_send()), [])
@@ -445,16 +445,16 @@ class ChannelTests(ConnectionTests):
     def test_closingGivesBack(self) -> None:
         """A connection that ends gives back all that its messages took, complete or not, answered or not."""
         for half in (b"", b"c" * 300):
-            pair = Pair(memory=8 * 1000).open()
+            pair = Pair(quota=1000).open()
             pair.client.say("a" * 400)
             pair.client.say("b" * 300)
             if half:
                 pair.client._seal(RecordType.SAY, encode(Chunk(3, False, half)))
             pair.pump()
-            self.assertFalse(pair.memory.take("pair", 301 - len(half)))
+            self.assertFalse(pair.quota.take(301 - len(half)))
             for _ in range(2):
                 pair.server.close()
-            self.assertTrue(pair.memory.take("pair", 1000))
+            self.assertTrue(pair.quota.take(1000))
 
     def test_repliesOutOfOrder(self) -> None:
         """A REPLY or FAULT for a message that was not sent, or whose reply is complete, aborts the connection."""

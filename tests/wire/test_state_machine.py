@@ -38,7 +38,7 @@ class Session(RuleBasedStateMachine):
         self.reply = ""  # the incomplete reply so far
         self.up = b""
         self.down = b""
-        self.pair = Pair(PQ, memory=8 * QUOTA).open()
+        self.pair = Pair(PQ, quota=QUOTA).open()
         self.pair.server_events.clear()
         self.pair.client_events.clear()
 
@@ -46,7 +46,7 @@ class Session(RuleBasedStateMachine):
     @rule(suite=st.sampled_from([PQ, RSA]), anonymous=st.booleans())
     def start_anew(self, suite: object, anonymous: bool) -> None:
         suite_class = PQ if suite is PQ else RSA
-        self.pair = Pair(suite_class, user_key=None if anonymous else USER_KEY, memory=8 * QUOTA).open()
+        self.pair = Pair(suite_class, user_key=None if anonymous else USER_KEY, quota=QUOTA).open()
         self.pair.server_events.clear()
         self.pair.client_events.clear()
         self.up = self.down = b""
@@ -166,7 +166,7 @@ class Session(RuleBasedStateMachine):
         kept = [event for event in self.pair.server_events if isinstance(event, MessageReceived)]
         taken = sum(len(event.text.encode()) for event in kept if event.id >= server.next_reply_id)
         taken += len(server._message or b"")
-        assert taken == self.pair.memory._held.get("pair", 0) <= QUOTA
+        assert taken == self.pair.quota.taken <= QUOTA
 
     @invariant()
     def the_client_heard_the_answers(self) -> None:
@@ -195,7 +195,7 @@ class Session(RuleBasedStateMachine):
         for end in (self.pair.client, self.pair.server):
             assert end.state in (State.OPEN, State.ENDED)
             end.close()
-        assert self.pair.memory._held == {}
+        assert self.pair.quota.taken == 0
 
 
 class SessionTests(SynchronousTestCase):
