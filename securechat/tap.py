@@ -14,6 +14,7 @@ from securechat.clock import MonotonicReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
+from securechat.server.message_memory import SHARES
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import ChatService, IServerReactor, StartError
 from securechat.server.settings import ServerSettings
@@ -113,6 +114,13 @@ class Options(usage.Options):
         self.robots = self.robots or [(DEFAULT_ROBOT, [])]
         if not self.settings.names and any(endpoint.startswith("unix:") for endpoint in self.settings.listen):
             raise usage.UsageError(_("a UNIX socket has no host name: use --name [HOST]:PORT"))
+        share = self.settings.max_buffered // SHARES
+        if self.settings.max_message > share:
+            raise usage.UsageError(
+                _("--max-message {size}: expected at most an eighth of --max-buffered, {share}").format(
+                    size=self.settings.max_message, share=share
+                )
+            )
 
 
 def makeService(options: Options) -> IService:

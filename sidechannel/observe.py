@@ -95,9 +95,9 @@ def daemon(shaping: Shaping) -> Iterator[int]:
             time.sleep(0.05)
         yield ours.port
     finally:
-        ours.stop()
-        model.terminate()
-        model.wait()
+        for process in (ours.process, model):
+            process.terminate()
+            process.wait()
 
 
 def observe(shaping: Shaping, replies: int, sessions: int, seed: int, tell: Callable[[str], None]) -> list[Sample]:

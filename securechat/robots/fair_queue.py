@@ -1,4 +1,4 @@
-"""Places at a robot: so many questions at once, and a fair queue before them."""
+"""A limit on the concurrent requests to a robot, with a fair queue."""
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -11,15 +11,15 @@ from securechat.i18n import _
 
 
 class FairQueue:
-    """At most `at_once` questions are asked at a time. Behind them each user has one place to wait in, in turn."""
+    """Admits at most `limit` requests at a time. The others wait in order of arrival, one for each user."""
 
-    def __init__(self, at_once: int) -> None:
-        self._free = at_once
+    def __init__(self, limit: int) -> None:
+        self._free = limit
         self._waiting: OrderedDict[str, Deferred[None]] = OrderedDict()
 
     @asynccontextmanager
-    async def take(self, user_id: str) -> AsyncIterator[None]:
-        """Wait for a place and keep it; RobotError (busy) if this user waits already."""
+    async def slot(self, user_id: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it. RobotError (busy) if a request of this user is waiting already."""
         await self._enter(user_id)
         try:
             yield
@@ -31,18 +31,17 @@ class FairQueue:
             self._free -= 1
             return
         if user_id in self._waiting:
-            raise RobotError(Fault.BUSY, _("all places are taken"))
-        turn: Deferred[None] = Deferred(lambda _cancelled: self._give_up(user_id))
-        self._waiting[user_id] = turn
-        await turn
+            raise RobotError(Fault.BUSY, _("a message of this user is already waiting"))
+        admitted: Deferred[None] = Deferred(lambda _cancelled: self._remove(user_id))
+        self._waiting[user_id] = admitted
+        await admitted
 
-    def _give_up(self, user_id: str) -> None:
+    def _remove(self, user_id: str) -> None:
         del self._waiting[user_id]
 
     def _leave(self) -> None:
-        """The place goes to who has waited longest."""
         if self._waiting:
-            _user_id, turn = self._waiting.popitem(last=False)
-            turn.callback(None)
+            _user_id, admitted = self._waiting.popitem(last=False)
+            admitted.callback(None)
         else:
             self._free += 1

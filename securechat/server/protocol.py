@@ -19,14 +19,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
-from securechat.errors import Category, RemoteProtocolError
+from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission
 from securechat.server.beat import Beat
+from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
@@ -42,6 +44,7 @@ from securechat.wire.events import (
     GoodbyeReceived,
     HelloReceived,
     MessageReceived,
+    MessageRefused,
     NewReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
@@ -61,7 +64,8 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
-    _session: Session  # from admission on
+    _deadlines: Deadlines  # from admission on, as well as
+    _session: Session
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
@@ -104,6 +108,8 @@ class ChatServer(Protocol):
                 self._is_late = self._is_late and len(data) >= READ_SIZE
         except RemoteProtocolError as error:
             self._abort(error.category)
+        if self._is_admitted:
+            self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
 
@@ -111,6 +117,10 @@ class ChatServer(Protocol):
         match event:
             case MessageReceived():
                 self._messageReceived(event)
+                self._hold_if_full()
+            case MessageRefused():
+                self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
+                self._hold_if_full()
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
@@ -127,8 +137,12 @@ class ChatServer(Protocol):
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, is_late=self._is_late)
+
+    def _hold_if_full(self) -> None:
+        """Stop reading the client if too many refusals wait for their turn."""
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
+            self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
@@ -138,7 +152,7 @@ class ChatServer(Protocol):
         factory, settings = self.factory, self._settings
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(factory.about(user))
+        self._connection.admit(factory.about(user), factory.message_memory.quota(event.user_key or self.source))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
             train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
@@ -147,6 +161,7 @@ class ChatServer(Protocol):
             )
         history = History(settings.history_turns, settings.history_bytes)
         self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
+        self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
@@ -158,6 +173,7 @@ class ChatServer(Protocol):
     def _readOn(self) -> None:
         if self._is_held:
             self._is_held = False
+            self._deadlines.resume()
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
 
@@ -217,6 +233,7 @@ class ChatServer(Protocol):
 
     def _stop_session(self) -> None:
         if self._is_admitted:
+            self._deadlines.stop()
             self._session.stop()
 
     def _end_handshake(self) -> None:
@@ -270,6 +287,7 @@ class ChatServerFactory(Factory):
         self.monotonic = monotonic
         self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
+        self.message_memory = MessageMemory(settings.max_buffered)
         self.admission = Admission(settings)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)

@@ -86,15 +86,21 @@ class Session:
         """
         if self._is_stopped:
             return
-        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
         reply = self._outbox.open(message.id)
         if reply is None:
-            self._outbox.refuse(message.id, Fault.TOO_MANY_MESSAGES)
+            self.refuse(message.id, Fault.TOO_MANY_MESSAGES, is_late=is_late)
             return
+        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
         self._inbox.append(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
         if not self._is_answering:
             self._start_answering()
+
+    def refuse(self, message_id: int, fault: Fault, *, is_late: bool = False) -> None:
+        """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
+        if not self._is_stopped:
+            self._pace.message_received(is_late=is_late)
+            self._outbox.refuse(message_id, fault)
 
     def cancel(self, message_id: int) -> None:
         """Stop the reply to a message, now or when its turn comes; no error if it has ended."""

@@ -107,6 +107,16 @@ class ServerSettings(Settings, frozen=True):
         MaxMessage, Meta(description=N_("Maximum size of a message"), extra={"unit": N_("bytes")})
     ] = 1024 * 1024
 
+    max_buffered: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum size of all messages that have not been answered; one user or source may hold an eighth"
+            ),
+            extra={"unit": N_("bytes")},
+        ),
+    ] = 256 * 1024 * 1024
+
     max_reply: Annotated[
         Count, Meta(description=N_("Maximum size of a reply; the robot is stopped there"), extra={"unit": N_("bytes")})
     ] = 1024 * 1024

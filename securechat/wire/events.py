@@ -55,6 +55,12 @@ class MessageReceived(Event, frozen=True):
     text: str
 
 
+class MessageRefused(Event, frozen=True):
+    """To the server: a complete message that exceeded the client's quota. Its text was not kept."""
+
+    id: int
+
+
 class ReplyReceived(Event, frozen=True):
     """To the client: a part of the reply to a message, of whole characters; `last` if the reply is complete."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from securechat.client.destination import Destination
 from securechat.client.protocol import ChatClient, Signer, connect
@@ -22,7 +23,12 @@ from securechat.wire.suites import DEFAULT_SUITE
 reactor: Any = installed
 
 START_TIMEOUT = 20.0  # seconds, on a busy machine
-ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": str(Path(__file__).parents[2])}
+STOP_TIMEOUT = 20.0
+ENVIRON = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+    "LC_ALL": "C.UTF-8",
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+}
 
 
 class Daemon:
@@ -86,11 +92,14 @@ class Daemon:
     def hang_up(self) -> None:
         self.process.send_signal(signal.SIGHUP)
 
-    def stop(self) -> None:
-        """End it, if it still runs."""
+    async def stop(self) -> None:
+        """End it, if it still runs. Clients in this process go on meanwhile."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(START_TIMEOUT)
+            try:
+                await deferToThread(self.process.wait, STOP_TIMEOUT)
+            finally:
+                self.process.kill()
 
 
 class Talk:

@@ -6,6 +6,7 @@ from functools import cache
 
 from twisted.internet.task import Clock
 
+from securechat.server.message_memory import MessageMemory
 from securechat.ssh import keys
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
@@ -59,9 +60,12 @@ class Pair:
         names: frozenset[str] = frozenset({NAME}),
         check_host_key: Callable[[bytes], None] = accept,
         about: About = ABOUT,
+        memory: int = 2**30,
     ) -> None:
+        """`memory` is the number of bytes that the messages of all clients may take; this one has an eighth."""
         self.clock = Clock()
         self.about = about
+        self.memory = MessageMemory(memory)
         self.user_key = user_key
         self.server_handshake = ServerHandshake(server_identity or identity(), names)
         self.server = ServerConnection(self.server_handshake, self.clock.seconds)
@@ -87,7 +91,7 @@ class Pair:
         for event in self.server.receive_data(data):
             events.append(event)
             if isinstance(event, ClientProved):
-                self.server.admit(self.about)
+                self.server.admit(self.about, self.memory.quota("pair"))
         self.server_events += events
         return events
 

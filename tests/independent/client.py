@@ -133,18 +133,23 @@ class Client(Peer):
         self.about = about
 
     def say(self, text: str) -> int:
-        """Send one burst, filled as section 10 says. Returns the id of the message."""
-        number = self.conversation.said + 1
-        data = text.encode()
-        chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
-        before = len(self.trace.records)
-        burst = b""
-        for at, chunk in enumerate(chunks):
-            burst += self.seal(SAY, number, at == len(chunks) - 1, chunk)
-        while not is_burst(len(self.trace.records) - before):
-            burst += self.seal(PAD)
-        self.sock.sendall(burst)
-        return number
+        """Send one burst. Returns the id of the message."""
+        self.sock.sendall(self.burst_of(text))
+        return self.conversation.said
+
+    def burst_of(self, *texts: str) -> bytes:
+        """The records of some messages, those of each filled as section 10 says."""
+        records = b""
+        for text in texts:
+            number = self.conversation.said + 1
+            data = text.encode()
+            chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
+            before = len(self.trace.records)
+            for at, chunk in enumerate(chunks):
+                records += self.seal(SAY, number, at == len(chunks) - 1, chunk)
+            while not is_burst(len(self.trace.records) - before):
+                records += self.seal(PAD)
+        return records
 
     def wait_for_reply(self) -> str | int | None:
         """The text of the next reply, the code of the FAULT that ends it, or None at GOODBYE."""

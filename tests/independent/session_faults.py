@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from tests.independent.bending import record
+from tests.independent.bending import GOOD_ABOUT, record
 from tests.independent.client import Client
 from tests.independent.faults import Fault
 from tests.independent.pack import Value, pack
@@ -12,7 +12,6 @@ from tests.independent.records import ABOUT, CANCEL, FAULT, NEW, REPLY, SAY
 
 Row = tuple[tuple[int, bytes], ...]  # type and payload of each record
 
-_ABOUT: tuple[Value, ...] = ("", "robot", "software", 4096, False, 1, 100, 1)
 _BAD_TEXTS: dict[str, Value] = {"bin": b"", "nil": None, "65-bytes": "x" * 65, "33-characters-66-bytes": "é" * 33}
 _BAD_FIELDS: tuple[tuple[int, str, dict[str, Value]], ...] = (
     (0, "user", _BAD_TEXTS),
@@ -40,6 +39,7 @@ def _row(kind: int, *payloads: Value) -> Row:
 
 
 _HALF = _row(SAY, (1, False, b"x"))
+_HALF_REPLY = _row(REPLY, (1, False, b"x"))
 
 
 def client_session_faults() -> Iterator[Fault]:
@@ -53,13 +53,14 @@ def client_session_faults() -> Iterator[Fault]:
         ("new-within-say", "order", "NEW within a message", (*_HALF, (NEW, b""))),
         ("cancel-never-said", "order", "CANCEL of an unknown id", _row(CANCEL, (1,))),
         ("cancel-half-sent", "order", "CANCEL of a half-sent message", (*_HALF, *_row(CANCEL, (1,)))),
+        ("reply-within-say", "order", "REPLY within a message", (*_HALF, *_row(REPLY, (1, True, b"x")))),
         ("cancel-0", "order", "CANCEL of id 0", _row(CANCEL, (0,))),
         ("cancel-two-fields", "malformed", "CANCEL with two ids", _row(CANCEL, (1, 2))),
         ("cancel-empty", "malformed", "CANCEL without payload", ((CANCEL, b""),)),
         ("cancel-text", "malformed", "CANCEL with a text id", _row(CANCEL, ("1",))),
         ("sends-reply", "order", "REPLY by a client", _row(REPLY, (1, True, b"x"))),
         ("sends-fault", "order", "FAULT by a client", _row(FAULT, (1, 1))),
-        ("sends-about", "order", "ABOUT by a client", _row(ABOUT, _ABOUT)),
+        ("sends-about", "order", "ABOUT by a client", _row(ABOUT, GOOD_ABOUT)),
     ):
         yield fault(f"client-{name}", category, sentence, act=partial(_send, row))
     for name, last in (("whole", True), ("endless", False)):
@@ -91,6 +92,20 @@ def server_session_faults() -> Iterator[Fault]:
         (1, "fault-twice", "order", "FAULT twice", _row(FAULT, (1, 9), (1, 9))),
         (2, "reply-out-of-order", "order", "Replies in the wrong order", _row(REPLY, (2, True, b"x"))),
         (2, "reply-mixed", "order", "Chunks of two replies mixed", _row(REPLY, (1, False, b"x"), (2, False, b"y"))),
+        (
+            2,
+            "fault-within-reply",
+            "order",
+            "FAULT of another reply",
+            (*_HALF_REPLY, *_row(FAULT, (2, 9))),
+        ),
+        (
+            1,
+            "about-within-reply",
+            "order",
+            "ABOUT within a reply",
+            (*_HALF_REPLY, *_row(ABOUT, GOOD_ABOUT)),
+        ),
         (1, "fault-two-fields-more", "malformed", "FAULT with four fields", _row(FAULT, (1, 1, 1, 1))),
         (1, "fault-one-field", "malformed", "FAULT without a code", _row(FAULT, (1,))),
         (1, "fault-text", "malformed", "FAULT with a text code", _row(FAULT, (1, "down"))),
@@ -98,22 +113,24 @@ def server_session_faults() -> Iterator[Fault]:
         (0, "sends-cancel", "order", "CANCEL by a server", _row(CANCEL, (1,))),
         (1, "sends-cancel-said", "order", "CANCEL by a server after a message", _row(CANCEL, (1,))),
         (0, "sends-new", "order", "NEW by a server", ((NEW, b""),)),
-        (0, "about-twice", "order", "ABOUT again", _row(ABOUT, _ABOUT)),
+        (0, "about-twice", "order", "ABOUT again", _row(ABOUT, GOOD_ABOUT)),
     ):
         yield fault(f"server-{name}", category, sentence, act=partial(_send, row), says=says)
     act = partial(_send, _row(FAULT, (1, 0)))
     yield fault("server-fault-code-0", "malformed", "FAULT with code 0", act=act, says=1)
+    act = partial(_send, ((FAULT, b"\x92\x01\xcc\x0c"),))
+    yield fault("server-fault-code-uint8", "malformed", "FAULT with an unknown code as uint 8", act=act, says=1)
     first = partial(Fault, role="server", step="client proof", category="malformed")
     for name, sentence, payload in (
-        ("seven-fields", "Seven fields", pack(_ABOUT[:-1])),
-        ("nine-fields", "Nine fields", pack((*_ABOUT, 1))),
-        ("three-fields", "Three fields", pack(_ABOUT[:3])),
-        ("user-not-utf8", "A user that is not UTF-8", b"\x98\xa1\xff" + pack(_ABOUT)[2:]),
-        ("user-str8", "A user as str 8", b"\x98\xd9\x00" + pack(_ABOUT)[2:]),
-        ("tick-uint16", "A tick as uint 16", pack(_ABOUT)[:-2] + b"\xcd\x00" + pack(_ABOUT)[-2:]),
+        ("seven-fields", "Seven fields", pack(GOOD_ABOUT[:-1])),
+        ("nine-fields", "Nine fields", pack((*GOOD_ABOUT, 1))),
+        ("three-fields", "Three fields", pack(GOOD_ABOUT[:3])),
+        ("user-not-utf8", "A user that is not UTF-8", b"\x98\xa1\xff" + pack(GOOD_ABOUT)[2:]),
+        ("user-str8", "A user as str 8", b"\x98\xd9\x00" + pack(GOOD_ABOUT)[2:]),
+        ("tick-uint16", "A tick as uint 16", pack(GOOD_ABOUT)[:-2] + b"\xcd\x00" + pack(GOOD_ABOUT)[-2:]),
         ("empty", "No payload", b""),
         *(
-            (f"{field}-{name}", f"{field} is {name}", pack((*_ABOUT[:index], value, *_ABOUT[index + 1 :])))
+            (f"{field}-{name}", f"{field} is {name}", pack((*GOOD_ABOUT[:index], value, *GOOD_ABOUT[index + 1 :])))
             for index, field, values in _BAD_FIELDS
             for name, value in values.items()
         ),

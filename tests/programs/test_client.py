@@ -1,17 +1,10 @@
 """``python -m securechat.client`` as a process, with real daemons, pipes and a pseudo-terminal."""
 
-import fcntl
-import os
-import pty
-import select
-import signal
 import socket
-import struct
 import subprocess
 import sys
-import termios
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +18,7 @@ from tests.harness.daemon import ENVIRON, Daemon, reactor
 from tests.harness.openai_peer import OpenAIPeer
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
+from tests.harness.terminal import READY, Terminal
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
 TIMEOUT = 30  # seconds for a run of the client
@@ -49,7 +43,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
     ("filter", "Hel\n", CUT + REFUSED),
     ("too long", "", TOO_LONG),
     ("length only", "", TOO_LONG),
-    ("length", "Hel\n[The reply ends here: it may not be longer. You can ask to go on.]\n", ""),
+    ("length", "Hel\n[The reply has reached its maximum length. You can ask the robot to continue.]\n", ""),
     ("garbage in stream", "", BROKEN),
     ("line", "", BROKEN),
     ("hello", "hello \n", ""),
@@ -60,6 +54,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
 )
 CTRL_C = "\x03"
 CTRL_D = "\x04"
+Step = tuple[str, str | Callable[[], object]]  # words on a terminal, and the keys to type or what else to do then
 
 
 class ProgramTestCase(TestCase):
@@ -223,6 +218,7 @@ class ConnectionTests(ProgramTestCase):
             (b"", "during the handshake"),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
+            listener.settimeout(TIMEOUT)
             self.addCleanup(listener.close)
 
             def serve(answer: bytes = answer, listener: socket.socket = listener) -> None:
@@ -317,46 +313,21 @@ class TrustTests(ProgramTestCase):
 class TerminalTests(ProgramTestCase):
     """The client on a terminal."""
 
-    def talk(self, command: list[str], script: list[tuple[str, str]], environ: dict[str, str]) -> tuple[str, int]:
-        """Run a command on a pty; for each (words, keys), wait for the words, type the keys. Screen and exit code."""
-        child, terminal = pty.fork()
-        if child == 0:  # pragma: no cover - another process
-            os.chdir("/")
-            os.execve(command[0], command, environ)
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        screen = ""
-        position = 0  # of the first character that was not searched
-        leaving = b""
-        end = time.monotonic() + TIMEOUT
+    def talk(self, command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
+        """Run a command on a terminal; for each (words, act): wait for the words, then act. Screen and exit status."""
+        terminal = Terminal(command, environ, TIMEOUT)
+        try:
+            for words, act in script:
+                terminal.wait_for(words)
+                if isinstance(act, str):
+                    terminal.type(act)
+                else:
+                    act()
+        finally:
+            status = terminal.close()
+        return terminal.screen, status
 
-        def read() -> bool:
-            nonlocal screen
-            while not select.select([terminal], [], [], 1.0)[0]:
-                if time.monotonic() > end:
-                    return False
-                if leaving:  # a key typed between two prompts is lost
-                    os.write(terminal, leaving)
-            try:
-                screen += os.read(terminal, 65536).decode(errors="replace")
-            except OSError:  # the other end was closed
-                return False
-            return True
-
-        for words, typed in script:
-            while words not in screen[position:] and read():
-                pass
-            position = screen.find(words, position) + len(words)
-            os.write(terminal, typed.encode())
-        leaving = script[-1][1].encode() if script[-1][1] in (CTRL_C, CTRL_D) else b""
-        while read():
-            pass
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-        _child, status = os.waitpid(child, 0)
-        os.close(terminal)
-        return screen, os.waitstatus_to_exitcode(status)
-
-    def run_on_terminal(self, arguments: list[str], *script: tuple[str, str], term: str = "xterm") -> Deferred[Any]:
+    def run_on_terminal(self, arguments: list[str], *script: Step, term: str = "xterm") -> Deferred[Any]:
         command = [sys.executable, "-m", "securechat.client", *arguments]
         return deferToThread(self.talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
 
@@ -364,10 +335,10 @@ class TerminalTests(ProgramTestCase):
         """An unknown host is confirmed once and then known; the user chats at a prompt and leaves with Ctrl-D."""
         daemon = await self.start()
         there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
-        for first in ([("(yes/no/", "maybe\r"), ("Please type", "yes\r")], []):
-            screen, status = await self.run_on_terminal(
-                there, *first, ("/help for", "hello there\r"), ("hello there", "/new\r"), ("Started", ""), (">", CTRL_D)
-            )
+        asked: list[Step] = [("(yes/no/", "maybe\r"), ("Please type", "yes\r")]
+        talking: list[Step] = [("/help for", "hello there\r"), ("hello there", "/new\r"), ("Started", "")]
+        for first in (asked, []):
+            screen, status = await self.run_on_terminal(there, *first, *talking, (READY, CTRL_D))
             self.assertEqual(status, 0, screen)
             self.assertIn("Started a new conversation.", screen)
         self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
@@ -411,19 +382,17 @@ class TerminalTests(ProgramTestCase):
         """Ctrl-C without a pending reply exits with 130."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
-            self.to(daemon), ("/help for", "/new\r"), ("Started", ""), (">", CTRL_C)
+            self.to(daemon), ("/help for", "/new\r"), ("Started", ""), (READY, CTRL_C)
         )
         self.assertEqual(status, 130)
 
     async def test_serverStops(self) -> None:
         """The reason why the session ended is displayed, and the terminal is restored."""
         daemon = await self.start()
-
-        def stop() -> None:
-            time.sleep(2)
-            daemon.process.send_signal(signal.SIGTERM)
-
-        threading.Thread(target=stop, daemon=True).start()
-        screen, status = await self.run_on_terminal(self.to(daemon), ("/help for", "half a line"))
-        self.assertIn("the server is shutting down", screen)
+        _screen, status = await self.run_on_terminal(
+            self.to(daemon),
+            ("/help for", "half a line"),
+            ("half a line", daemon.process.terminate),
+            ("the server is shutting down", ""),
+        )
         self.assertEqual(status, 0)

@@ -1,5 +1,6 @@
 """What is packed and installed: twistd finds its plugin, and Twisted's own files are left alone."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ NOT_SOURCE = shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__", "*.egg-
 
 def run(*command: str | Path) -> str:
     """The output of a program that is run where the checkout cannot be found by accident."""
-    done = subprocess.run(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd="/", env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise AssertionError(f"{command} failed:\n{done.stdout}")
     return done.stdout

@@ -472,6 +472,83 @@ class PressureTests(ServerTestCase):
         self.assertEqual("".join(event.text for event in replies), "".join(texts))
         self.assertEqual([event.id for event in replies if event.last], list(range(1, 6)))
 
+    def test_memoryIsBounded(self) -> None:
+        """A message beyond its source's part of the memory is refused in its turn, and others' messages are not."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session, sibling = Session(self.factory).open(), Session(self.factory).open()
+        user = Session(self.factory, user_key=USER_KEY).open()
+        session.say("a" * 4000)
+        session.say("b" * 100)
+        for other in (sibling, user):
+            other.say("c" * 100)
+        self.assertEqual(sibling.events, [FaultReceived(1, Fault.BUSY)])
+        self.assertEqual(self.robot.asked, ["a" * 4000, "c" * 100])
+        self.assertEqual(session.events, [])
+
+    def test_refusedForMemoryInTurn(self) -> None:
+        """The refusal waits for the replies before it, takes no place, and can be cancelled."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        session.say("a" * 4000)
+        session.say("b" * 100)
+        session.say("c" * 100)
+        session.client.cancel(3)
+        for text in "defgh":
+            session.say(text)
+        self.assertEqual(session.events, [])
+        for _ in range(5):
+            self.robot.end()
+            session.pump()
+        self.assertEqual(self.robot.asked, ["a" * 4000, "d", "e", "f", "g"])
+        faults = [event for event in session.events if isinstance(event, FaultReceived)]
+        self.assertEqual(
+            faults,
+            [
+                FaultReceived(2, Fault.BUSY),
+                FaultReceived(3, Fault.CANCELLED),
+                FaultReceived(8, Fault.TOO_MANY_MESSAGES),
+            ],
+        )
+        session.say("i" * 4096)
+        self.assertEqual(self.robot.asked[-1], "i" * 4096)
+
+    def test_memoryBeforePlaces(self) -> None:
+        """A message for which there is neither memory nor a place is refused because of the memory."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        for text in ("a" * 4000, "b", "c", "d", "e", "f" * 100):
+            session.say(text)
+        for _ in range(5):
+            self.robot.end()
+            session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(6, Fault.BUSY))
+
+    def test_refusalsForMemoryAreBounded(self) -> None:
+        """They are counted with the other refusals that wait."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        session.say("a" * 4096)
+        for _ in range(64):
+            self.assertEqual(session.wire.producerState, "producing")
+            session.say("b")
+        self.assertEqual(session.wire.producerState, "paused")
+
+    def test_memoryOfThoseWhoLeave(self) -> None:
+        """A session that ends gives its memory back, whatever its messages were doing."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        for end in (
+            lambda session: session.lose(),
+            lambda session: session.server.dataReceived(b"garbage"),
+            lambda session: session.server.leave(Reason.STOPPING) or session.lose(),
+        ):
+            session = Session(self.factory).open()
+            session.say("a" * 4000)
+            session.say("b" * 96)
+            end(session)
+        session = Session(self.factory).open()
+        session.say("c" * 4096)
+        self.assertEqual(self.robot.asked[-1], "c" * 4096)
+
     def test_aClientThatDoesNotRead(self) -> None:
         """Its robot is not read either; after 30 seconds it is aborted."""
         session = Session(self.factory).open()

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +18,7 @@ from securechat.wire.events import (
     GoodbyeReceived,
     HelloReceived,
     MessageReceived,
+    MessageRefused,
     NewReceived,
     ReplyReceived,
     ServerProved,
@@ -132,7 +133,6 @@ class HandshakeTests(ConnectionTests):
         self.assertEqual(list(Pair().server.receive_data((2048).to_bytes(4, "big"))), [])
         self.assertAborts(Pair().server, b"\0\0\0\1x", Category.MALFORMED)
 
-    @settings(max_examples=2000, deadline=None)
     @given(
         st.lists(st.binary(max_size=300) | st.binary(max_size=60).map(lambda data: bytes([0, 0, 0, len(data)]) + data))
     )
@@ -384,6 +384,78 @@ class ChannelTests(ConnectionTests):
         pair.pump()
         self.assertServerAborts(pair, Category.MALFORMED, RecordType.SAY, empty)
 
+    def test_quota(self) -> None:
+        """A message counts for the client's quota until its reply has ended, and gives back what it took."""
+        pair = Pair(memory=8 * 1000).open()
+        pair.client.say("a" * 400)
+        pair.client.say("b" * 600)
+        pair.client.say("c")
+        pair.client.say("")
+        pair.pump()
+        self.assertEqual(
+            pair.server_events[-4:],
+            [MessageReceived(1, "a" * 400), MessageReceived(2, "b" * 600), MessageRefused(3), MessageReceived(4, "")],
+        )
+        pair.server.reply(1, b"x", False)
+        pair.client.say("d")
+        pair.pump()
+        self.assertEqual(pair.server_events[-1], MessageRefused(5))
+        pair.server.reply(1, b"", True)
+        pair.client.say("e" * 400)
+        pair.client.say("f")
+        pair.pump()
+        self.assertEqual(pair.server_events[-2:], [MessageReceived(6, "e" * 400), MessageRefused(7)])
+        pair.server.fault(2, Fault.INTERNAL)
+        for message_id in (3, 4, 5):
+            pair.server.fault(message_id, Fault.BUSY)
+        pair.client.say("g" * 600)
+        pair.pump()
+        self.assertEqual(pair.server_events[-1], MessageReceived(8, "g" * 600))
+
+    def test_quotaWithinAMessage(self) -> None:
+        """A message that exceeds the quota is not kept from there on, whatever is free later; its end is reported."""
+        pair = Pair(memory=8 * 1000).open()
+        pair.client.say("a" * 400)
+        chunks = [b"b" * 300, b"b" * 300, b"c" * 300, b"c" * 300, b"\xff", b"d" * 300]
+        for number, chunk in enumerate(chunks):
+            pair.client._seal(RecordType.SAY, encode(Chunk(2, False, chunk)))
+            pair.pump()
+            self.assertEqual(pair.server.message_size, sum(map(len, chunks[: number + 1])))
+            if number == 2:
+                self.assertTrue(pair.memory.take("pair", 600))  # its first chunks do not count any more
+                pair.memory.give_back("pair", 600)
+                pair.server.reply(1, b"", True)
+        pair.client._seal(RecordType.SAY, encode(Chunk(2, True, b"")))
+        pair.pump()
+        self.assertEqual(pair.server_events[-1], MessageRefused(2))
+        self.assertTrue(pair.memory.take("pair", 1000))
+
+    def test_tooLongForTheQuota(self) -> None:
+        """A message that exceeds the quota may still not exceed the server's limit, and NEW must not come within it."""
+        for kind, payload, category in (
+            (RecordType.SAY, encode(Chunk(1, False, b"x" * 97)), Category.MESSAGE),
+            (RecordType.NEW, b"", Category.ORDER),
+        ):
+            pair = Pair(about=replace(ABOUT, max_message=4096), memory=8 * 10).open()
+            for _ in range(10):
+                pair.client._seal(RecordType.SAY, encode(Chunk(1, False, bytes(400))))
+            self.assertEqual(pair.to_server(pair.client.data_to_send()), [])
+            self.assertServerAborts(pair, category, kind, payload)
+
+    def test_closingGivesBack(self) -> None:
+        """A connection that ends gives back all that its messages took, complete or not, answered or not."""
+        for half in (b"", b"c" * 300):
+            pair = Pair(memory=8 * 1000).open()
+            pair.client.say("a" * 400)
+            pair.client.say("b" * 300)
+            if half:
+                pair.client._seal(RecordType.SAY, encode(Chunk(3, False, half)))
+            pair.pump()
+            self.assertFalse(pair.memory.take("pair", 301 - len(half)))
+            for _ in range(2):
+                pair.server.close()
+            self.assertTrue(pair.memory.take("pair", 1000))
+
     def test_repliesOutOfOrder(self) -> None:
         """A REPLY or FAULT for a message that was not sent, or whose reply is complete, aborts the connection."""
         self.assertClientAborts(Pair().open(), Category.ORDER, RecordType.REPLY, encode(Chunk(1, True, b"")))
@@ -397,10 +469,21 @@ class ChannelTests(ConnectionTests):
         self.assertClientAborts(pair, Category.ORDER, RecordType.FAULT, fault)
 
     def test_cancelUnknownMessage(self) -> None:
-        """A CANCEL for a message that was not sent aborts the connection; one that is too late does not."""
+        """A CANCEL for a message that was not sent completely aborts the connection; one that is too late does not."""
         for message_id in (0, 1):
             cancel = encode(Cancel(message_id))
             self.assertServerAborts(Pair().open(), Category.ORDER, RecordType.CANCEL, cancel)
+        pair = Pair().open()
+        pair.client._seal(RecordType.SAY, encode(Chunk(1, False, b"half")))
+        pair.pump()
+        self.assertServerAborts(pair, Category.ORDER, RecordType.CANCEL, encode(Cancel(1)))
+        pair = Pair().open()
+        pair.client.say("a")
+        pair.client._seal(RecordType.SAY, encode(Chunk(2, False, b"half")))
+        pair.client._seal(RecordType.CANCEL, encode(Cancel(1)))
+        pair.client._seal(RecordType.SAY, encode(Chunk(2, True, b"")))
+        pair.pump()
+        self.assertEqual(pair.server_events[-2:], [CancelReceived(1), MessageReceived(2, "half")])
         pair = Pair().open()
         pair.client.say("a")
         pair.pump()

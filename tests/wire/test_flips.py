@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
+from securechat.wire.events import Admitted
 from securechat.wire.messages import Reason
 from securechat.wire.suites import Suite
 from tests.harness.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
@@ -100,6 +101,20 @@ class FlipTests(SynchronousTestCase):
         self.check(to_client)
         self.check(to_server)
 
+    def check_about(self, suite: Suite) -> None:
+        """A record that does not open does not change the client, which accepts the right one after all."""
+        pair = Pair(suite)
+        pair.to_server(pair.client.data_to_send())
+        pair.to_client(pair.server.data_to_send())
+        pair.to_server(pair.client.data_to_send())
+        about = pair.server.data_to_send()
+        opener = pair.client._opener
+        assert opener is not None
+        for _bit, changed in flips(about[4:]):
+            error = self.assertRaises(RemoteProtocolError, opener.open, changed)
+            self.assertEqual(error.category, Category.RECORD)
+        self.assertIsInstance(pair.to_client(about)[0], Admitted)
+
     def check_records(self, suite: Suite) -> None:
         """A record that does not open does not change the receiver, so one session serves for all bits."""
         pair = Pair(suite).open()
@@ -152,6 +167,14 @@ class FlipTests(SynchronousTestCase):
     def test_proofsRsa(self) -> None:
         """Every bit of both proofs, suite RSA."""
         self.check_proofs(RSA)
+
+    def test_aboutPq(self) -> None:
+        """Every bit of ABOUT, suite PQ."""
+        self.check_about(PQ)
+
+    def test_aboutRsa(self) -> None:
+        """Every bit of ABOUT, suite RSA."""
+        self.check_about(RSA)
 
     def test_recordsPq(self) -> None:
         """Every bit of a record of each type, suite PQ."""

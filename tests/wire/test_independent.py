@@ -72,7 +72,8 @@ class SessionTests(SynchronousTestCase):
 
         for suite in SUITES:
             client, server, session = self.converse(talk, replace(CLIENT_SETTINGS, suite=suite))
-            self.assertEqual(client.about.user, "alice")
+            self.assertEqual(client.about, ("alice", "echo", "independent", 2**20, False, 0, 100, 1))
+            self.assertEqual(session.about(), client.about)
             self.assertEqual(session.said(), texts)
             self.assertEqual(session.replied(), [text.upper() for text in texts])
             self.assertEqual(session.client_proof.name, ENVIRONMENT.name)
@@ -183,6 +184,39 @@ class SessionTests(SynchronousTestCase):
 
         _, _, session = self.converse(talk, work=work)
         self.assertEqual(session.replied(), ["SECOND"])
+
+    def test_about(self) -> None:
+        """Every value that ABOUT may have arrives as it was sent."""
+        for max_message, shaping, tick, width in ((4096, 0, 1, 1), (2**26, 1, 60_000, 64), (2**20, 2, 128, 7)):
+            settings = replace(SERVER_SETTINGS, max_message=max_message, shaping=shaping, tick=tick, width=width)
+            client, _, session = self.converse(nothing, server_settings=settings)
+            self.assertEqual(client.about[3:], (max_message, False, shaping, tick, width))
+            self.assertEqual(session.about(), client.about)
+
+    def test_lengths(self) -> None:
+        """A message is as long as ABOUT allows, and a reply as long as it likes."""
+
+        def talk(client: Client) -> None:
+            client.say("x" * 4096)
+            self.assertEqual(client.wait_for_reply(), "x" * 4096 * 20)
+
+        settings = replace(SERVER_SETTINGS, max_message=4096)
+        self.converse(talk, server_settings=settings, work=lambda server: server.serve(lambda text: text * 20))
+
+    def test_unknownFault(self) -> None:
+        """A FAULT with a code of a later version ends its reply."""
+
+        def talk(client: Client) -> None:
+            for text in ("first", "second"):
+                client.say(text)
+            self.assertEqual([client.wait_for_reply(), client.wait_for_reply()], [2**64 - 1, "SECOND"])
+
+        def work(server: Server) -> None:
+            server.receive()
+            server.send(FAULT, 1, 2**64 - 1)
+            shout(server)
+
+        self.converse(talk, work=work)
 
     def test_truncatedCapture(self) -> None:
         """A capture that ends within the handshake or within a frame is an error."""

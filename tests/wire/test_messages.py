@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.msgpack import Decoder
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,7 +91,6 @@ class MessageTests(SynchronousTestCase):
         """The repr of a message does not contain its fields."""
         self.assertEqual(repr(Chunk(1, True, b"secret")), "<Chunk>")
 
-    @settings(max_examples=2000, deadline=None)
     @given(st.binary(max_size=600), st.sampled_from(DECODERS))
     def test_anyBytes(self, data: bytes, decoder: Decoder[Any]) -> None:
         """Any bytes are a message in its one encoding, or malformed."""
