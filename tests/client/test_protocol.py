@@ -417,7 +417,7 @@ class SigningTests(ClientTestCase):
         """A signer's error ends the session and is reported."""
         signature: Deferred[bytes] = Deferred()
         self.connect(Signer(USER_KEY.blob, lambda data: signature)).flush()
-        signature.errback(ConfigurationError("refused"))
+        signature.errback(ConfigurationError("declined"))
         self.pump.flush()
         [end] = self.diary.ends
         self.assertIsInstance(end, ConfigurationError)

@@ -371,13 +371,11 @@ class TerminalTests(ProgramTestCase):
     async def test_interruptsLeaving(self) -> None:
         """Ctrl-C ends the session although the train has not ended."""
         daemon = await self.start("--robot", "echo", "--tick", "0.25")
-        begun = time.monotonic()
         screen, status = await self.run_on_terminal(
             *(self.to(daemon), ("/help for", "hello\r"), ("> hello", "")),
             *(("hello", CTRL_D), ("Ctrl-C leaves", CTRL_C)),
         )
         self.assertEqual(status, 130, screen)
-        self.assertLess(time.monotonic() - begun, 50 * 0.25)
 
     async def test_interrupt(self) -> None:
         """Ctrl-C without a pending reply exits with 130."""
