@@ -5,7 +5,6 @@ goes through the `Outbox` to the `Pace`, which takes records out, has them seale
 """
 
 import itertools
-import math
 import secrets
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission
 from securechat.server.beat import Beat
 from securechat.server.history import History
-from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_log import MessageLog
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
@@ -271,28 +270,21 @@ class ChatServerFactory(Factory):
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
-        self._log_at = -math.inf  # when the next client that is not let in may be logged
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
         number = next(self._numbers)
         if self._all_left is not None or not self.admission.enter(source_at(addr), self.monotonic()):
-            self._refused(number, addr)
+            log.warn(
+                _("client {number} from {peer}: not let in ({category})"),
+                number=number,
+                peer=place_of(addr),
+                category=Category.LIMIT.value,
+            )
             return None
         session = ChatServer(self, number)
         self.sessions.add(session)
         return session
-
-    def _refused(self, number: int, address: IAddress) -> None:
-        """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""
-        if self.monotonic() >= self._log_at:
-            self._log_at = self.monotonic() + LOG_INTERVAL
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=number,
-                peer=place_of(address),
-                category=Category.LIMIT.value,
-            )
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)

@@ -10,11 +10,13 @@ from twisted.application import strports
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from securechat.i18n import _
+from securechat.server.haproxy import ProxiedFactory
+from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
@@ -22,7 +24,7 @@ from securechat.ssh import keys
 log = Logger()
 
 
-class IServerReactor(IReactorCore, IReactorTime, IReactorFromThreads):
+class IServerReactor(IReactorCore, ILogReactor):
     """The reactor's interfaces that the daemon uses."""
 
 
@@ -44,8 +46,9 @@ class ChatService(MultiService):
         self._reactor = reactor
         self._previous_handler: Callable[[int, FrameType | None], object] | int | None = None
         for endpoint in endpoints:
+            reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
-                strports.service(endpoint, factory, reactor).setServiceParent(self)
+                strports.service(endpoint, reached, reactor).setServiceParent(self)
             except (ValueError, TypeError, LookupError, OSError) as error:
                 raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=error)) from None
 
@@ -58,6 +61,7 @@ class ChatService(MultiService):
             raise StartError(problem) from None
 
     def startService(self) -> None:
+        self._unlimit_log = limit_log(self._reactor)
         super().startService()
         self._previous_handler = signal.signal(signal.SIGHUP, self._hangup)
         log.info(
@@ -72,6 +76,7 @@ class ChatService(MultiService):
         yield super().stopService()
         yield self._factory.stop()
         yield self._factory.robot.close()
+        self._unlimit_log()
 
     def _hangup(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self.reload)

@@ -1,8 +1,12 @@
 """``twistd securechat`` as an operator runs it: a process of its own, real sockets, real files."""
 
+import contextlib
 import gc
+import re
 import signal
+import socket
 import stat
+import sys
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -199,6 +203,45 @@ class TalkTests(DaemonTestCase):
             self.assertEqual(await talk.ask("你好"), "你好")
             await talk.leave()
             self.assertIsNone(await talk.end)
+
+
+class FloodTests(DaemonTestCase):
+    """Clients that try to fill the disk with the log."""
+
+    if sys.platform != "linux":
+        skip = "needs all of 127.0.0.0/8"
+
+    def flood(self, daemon: Daemon, data: bytes, connections: int) -> int:
+        """Connect from 200 addresses, send `data` and wait for the end; the bytes that are logged meanwhile."""
+        port, before = daemon.port, daemon.log_size()
+        for number in range(connections):
+            source = (f"127.0.0.{number % 200 + 1}", 0)
+            with (
+                contextlib.suppress(ConnectionError),
+                socket.create_connection(("127.0.0.1", port), 5, source) as client,
+            ):
+                client.sendall(data)
+                client.recv(1)
+        return daemon.log_size() - before
+
+    async def test_clients(self) -> None:
+        """Thousands of connections that are refused or aborted log a few kilobytes, and how many were left out."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
+        daemon.stop()
+        for line in ("client … connected from …", "client …: aborted (…)", "client … from …: not let in (…)"):
+            self.assertRegex(daemon.text(), f'… and [0-9]+ more like "{re.escape(line)}" in the last [0-9]+ s')
+        self.assertNotIn("Traceback", daemon.text())
+
+    async def test_haproxy(self) -> None:
+        """Behind `haproxy:`, refused clients log no traceback, and headers that Twisted cannot parse only a few."""
+        listen = ("--listen", "haproxy:tcp:0:interface=127.0.0.1")
+        daemon = await self.run_daemon("--robot", "echo", *listen, "--max-sessions", "1").started()
+        talk = await Talk().start(daemon.port, wait=False)
+        self.assertLess(self.flood(daemon, b"", 1000), 40_000)
+        self.assertNotIn("Traceback", daemon.text())
+        talk.client.transport.abortConnection()
+        self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
 
 
 class RefusalTests(DaemonTestCase):
