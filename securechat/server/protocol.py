@@ -306,3 +306,8 @@ class ChatServerFactory(Factory):
         for session in list(self.sessions):
             session.leave(Reason.STOPPING)
         return self._all_left
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for session in list(self.sessions):
+            session.transport.abortConnection()

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,6 +19,7 @@ from securechat.client.protocol import Signer
 from securechat.errors import AuthenticationError
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
+from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import Reason
@@ -151,7 +153,34 @@ class TalkTests(DaemonTestCase):
         talk = await Talk().start(daemon.port)
         daemon.process.terminate()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.STOPPING, 0))
-        self.assertEqual(daemon.process.wait(10), -signal.SIGTERM)  # as twistd tells its parent why it ended
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.assertIn("received SIGTERM, shutting down", daemon.text())
+
+    async def test_interrupted(self) -> None:
+        """Ctrl-C stops it, too, unless the shell that started it has said to ignore that."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        daemon.process.send_signal(signal.SIGINT)
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
+        ignores = await self.run_daemon("--robot", "echo").started()
+        ignores.process.send_signal(signal.SIGINT)
+        self.assertEqual(await (await Talk().start(ignores.port)).ask("still here"), "still here")
+
+    async def test_stopsAtOnce(self) -> None:
+        """At a second signal it does not wait for clients that do not answer."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        talk = await Talk().start(daemon.port)
+        talk.client.transport.pauseProducing()
+        started = time.monotonic()
+        daemon.process.terminate()
+        await daemon.logged("received SIGTERM, shutting down")
+        daemon.process.terminate()
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.assertLess(time.monotonic() - started, GOODBYE_TIMEOUT - 1)
+        self.assertIn("received SIGTERM again", daemon.text())
+        self.assertNotIn("Traceback", daemon.text())
+        talk.client.transport.resumeProducing()
+        await talk.end
 
     async def test_suites(self) -> None:
         """A suite that the operator did not allow is refused."""
@@ -235,12 +264,13 @@ class FloodTests(DaemonTestCase):
 
     async def test_haproxy(self) -> None:
         """Behind `haproxy:`, refused clients log no traceback, and headers that Twisted cannot parse only a few."""
-        listen = ("--listen", "haproxy:tcp:0:interface=127.0.0.1")
-        daemon = await self.run_daemon("--robot", "echo", *listen, "--max-sessions", "1").started()
-        talk = await Talk().start(daemon.port, wait=False)
-        self.assertLess(self.flood(daemon, b"", 1000), 40_000)
+        options = ("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--max-sessions", "1", "--hello-timeout", "60")
+        daemon = await self.run_daemon("--robot", "echo", *options).started()
+        with socket.create_connection(("127.0.0.1", daemon.port)):
+            await daemon.logged("client 1 connected")
+            self.assertLess(self.flood(daemon, b"", 1000), 40_000)
         self.assertNotIn("Traceback", daemon.text())
-        talk.client.transport.abortConnection()
+        await daemon.logged("client 1: ended")
         self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
 
 
