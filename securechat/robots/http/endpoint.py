@@ -6,7 +6,7 @@ before it is over, so it is the only step that is ever tried again.
 
 from collections.abc import Callable, Iterator
 from random import SystemRandom
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -200,8 +200,9 @@ class Endpoints:
         self._lines: set[TrackedConnection] = set()
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        # No timeouts of the reactor's, which follow the wall clock: CONNECT_TIMEOUT is for all attempts.
         endpoint: IStreamClientEndpoint = HostnameEndpoint(
-            self._reactor, uri.host.decode("ascii"), uri.port, timeout=CONNECT_TIMEOUT
+            self._reactor, uri.host.decode("ascii"), uri.port, timeout=cast(float, None)
         )
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
