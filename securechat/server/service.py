@@ -27,6 +27,9 @@ log = Logger()
 class IServerReactor(IReactorCore, ILogReactor):
     """The reactor's interfaces that the daemon uses."""
 
+    def close() -> None:
+        """Make none of the calls that are pending, and release the timer."""
+
 
 class StartError(SystemExit, Exception):
     """The daemon cannot start; the argument is the reason.
@@ -79,6 +82,7 @@ class ChatService(MultiService):
         yield self._factory.stop()
         yield self._factory.robot.close()
         self._unlimit_log()
+        self._reactor.close()
 
     def _stop_reactor(self, name: str) -> None:
         """Stop the daemon on the signal of this name; on a second one, do not wait for clients to answer GOODBYE."""
