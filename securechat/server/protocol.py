@@ -5,7 +5,6 @@ goes through the `Outbox` to the `Pace`, which takes records out, has them seale
 """
 
 import itertools
-import math
 import secrets
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from securechat.server.admission import Admission
 from securechat.server.beat import Beat
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
-from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_log import MessageLog
 from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
@@ -292,13 +291,17 @@ class ChatServerFactory(Factory):
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
-        self._log_at = -math.inf  # when the next client that is not let in may be logged
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
         number = next(self._numbers)
         if self._all_left is not None or not self.admission.enter(source_at(addr), self.monotonic()):
-            self._refused(number, addr)
+            log.warn(
+                _("client {number} from {peer}: not let in ({category})"),
+                number=number,
+                peer=place_of(addr),
+                category=Category.LIMIT.value,
+            )
             return None
         session = ChatServer(self, number)
         self.sessions.add(session)
@@ -309,17 +312,6 @@ class ChatServerFactory(Factory):
         settings = self.settings
         shaping = SHAPINGS.index(settings.shaping)
         return About(user, self.robot.name, SOFTWARE, settings.max_message, False, shaping, self.tick, settings.width)
-
-    def _refused(self, number: int, address: IAddress) -> None:
-        """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""
-        if self.monotonic() >= self._log_at:
-            self._log_at = self.monotonic() + LOG_INTERVAL
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=number,
-                peer=place_of(address),
-                category=Category.LIMIT.value,
-            )
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
@@ -341,3 +333,8 @@ class ChatServerFactory(Factory):
         for session in list(self.sessions):
             session.leave(Reason.STOPPING)
         return self._all_left
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for session in list(self.sessions):
+            session.transport.abortConnection()

@@ -59,6 +59,10 @@ class Daemon:
         """The log so far."""
         return self.log.read_text() if self.log.exists() else ""
 
+    def log_size(self) -> int:
+        """The size of the log in bytes. Twisted begins a new file when one has a megabyte."""
+        return sum(path.stat().st_size for path in self.directory.glob("log*"))
+
     async def started(self) -> "Daemon":
         """Wait until it listens."""
         await self.logged("host key SHA256:")
