@@ -71,9 +71,9 @@ class Notebook:
             made(signing_key, key)
             self.secrets.add(key.private_bytes_raw())
 
-        def ask(session: Session, message: MessageReceived) -> None:
+        def ask(session: Session, message: MessageReceived, **options: Any) -> None:
             self.prompts.add(message.text)
-            asked(session, message)
+            asked(session, message, **options)
 
         def fail(failure: Any, *arguments: Any, **options: Any) -> None:
             raised(failure, *arguments, **options)
