@@ -1,6 +1,7 @@
 """``twistd securechat``: its command line, and how the parts of the daemon are assembled."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,9 +22,13 @@ from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key
 from securechat.wire.handshake import ServerIdentity
 from securechat.wire.suites import SUITES
+from securechat.wrap import wrap
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+
+_UNWRAPPED: Final = 10_000  # columns: more than any paragraph of the help
+_BEFORE_HELP: Final = re.compile(r"\s+(-\w, )?--\S+\s+")  # an option, up to its help text
 
 _OPTIONS: Final = {option.name: option for option in options_of(ServerSettings)}
 
@@ -102,6 +107,22 @@ class Options(usage.Options):
 
     opt_version.__doc__ = _("Display the version, and exit.")
 
+    def opt_help(self) -> None:
+        super().opt_help()
+
+    opt_help.__doc__ = _("Display this help, and exit.")
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The help text, as Twisted makes it, but with lines broken by their columns."""
+        width = width or int(os.environ.get("COLUMNS", "80"))
+        lines = []
+        for line in super().getUsage(_UNWRAPPED).splitlines():
+            option = _BEFORE_HELP.match(line)
+            indent = option.end() if option else 0
+            first, *further = wrap(line[indent:], width - indent)
+            lines += [line[:indent] + first, *(" " * indent + text for text in further)]
+        return "\n".join(lines) + "\n"
+
     def postOptions(self) -> None:
         given: dict[str, Any] = {
             option.attribute: True if option.is_flag else self[name]
@@ -129,4 +150,4 @@ def makeService(options: Options) -> IService:
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         return ChatService(factory, settings.listen, reactor)
     except (ConfigurationError, usage.UsageError) as error:
-        raise StartError(f"securechat: {error}") from None
+        raise StartError(_("securechat: {problem}").format(problem=error)) from None
