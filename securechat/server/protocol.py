@@ -66,7 +66,7 @@ class ChatServer(Protocol):
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
         self.number = number
-        self.user_key = b""
+        self.authorized_key = b""  # of an authorized user, once admitted
         self._settings = factory.settings
         self._clock = factory.clock
         self._is_handshaking = True
@@ -134,8 +134,9 @@ class ChatServer(Protocol):
 
     def _clientProved(self, event: ClientProved) -> None:
         self._end_handshake()
-        self.user_key = event.user_key
         factory, settings = self.factory, self._settings
+        if factory.users.is_listed(event.user_key):
+            self.authorized_key = event.user_key
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
         self._connection.admit(user, factory.robot.name, SOFTWARE)
@@ -301,9 +302,9 @@ class ChatServerFactory(Factory):
             self._all_left.callback(None)
 
     def drop_unauthorized(self) -> None:
-        """Say GOODBYE to those whose key is not authorized any more."""
+        """Send GOODBYE to users whose key is no longer authorized."""
         for session in list(self.sessions):
-            if session.user_key and not self.users.is_authorized(session.user_key):
+            if session.authorized_key and not self.users.is_listed(session.authorized_key):
                 session.leave(Reason.KEY_WITHDRAWN)
 
     def stop(self) -> Deferred[None]:

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReac
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
+from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.users import AuthorizedUsers
@@ -32,6 +33,13 @@ class StartError(SystemExit, Exception):
     As a SystemExit it ends ``twistd -n`` with one line and status 1 instead of a traceback. As an Exception it lets a
     daemonized twistd report to its parent and remove its PID file.
     """
+
+
+def _refusal(problem: str) -> StartError:
+    """The error to raise once logging has begun, printed."""
+    text = f"securechat: {problem}"
+    print(text, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
+    return StartError(text)
 
 
 class ChatService(MultiService):
@@ -53,11 +61,15 @@ class ChatService(MultiService):
         try:
             super().privilegedStartService()
         except CannotListenError as error:
-            problem = f"securechat: {error}"
-            print(problem, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
-            raise StartError(problem) from None
+            raise _refusal(str(error)) from None
 
     def startService(self) -> None:
+        users = self._factory.users
+        if isinstance(users, AuthorizedUsers):
+            try:
+                users.load()  # with --uid, it was read by another user before
+            except ConfigurationError as error:
+                raise _refusal(str(error)) from None
         super().startService()
         self._previous_handler = signal.signal(signal.SIGHUP, self._hangup)
         log.info(
@@ -80,6 +92,6 @@ class ChatService(MultiService):
         """Reload the authorized keys, and end the sessions of users whose key was removed."""
         users = self._factory.users
         if isinstance(users, AuthorizedUsers):
-            users.refresh()
-            # Even if the file is unchanged: a handshake may already have reloaded it.
+            users.reload()
+            # Even if the file is unchanged: a handshake may already have read it.
             self._factory.drop_unauthorized()

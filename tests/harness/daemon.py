@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": st
 class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
-    def __init__(self, directory: str, *options: str, **environ: str) -> None:
+    def __init__(self, directory: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
+        """`twistd` are options of its own, `environ` additional environment variables."""
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.state = self.directory / "state"
@@ -40,7 +42,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
-                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", "securechat"),
+                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", *twistd, "securechat"),
                     *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
                 ],
                 cwd="/",

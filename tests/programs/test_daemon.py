@@ -133,7 +133,7 @@ class TalkTests(DaemonTestCase):
             await Talk().start(daemon.port)
         Path(path).write_text("nonsense\n")
         daemon.hang_up()
-        await daemon.logged("the keys stay as they were")
+        await daemon.logged("keeping the previous keys")
         self.assertEqual(await talk.ask("still here"), "still here")
         Path(path).write_text("# nobody\n")
         with self.assertRaises(AuthenticationError):  # for which the daemon reads the file

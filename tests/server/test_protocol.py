@@ -686,7 +686,9 @@ class EndOfSessionTests(ServerTestCase):
         allowed = {USER_KEY.blob}
 
         class Some(Anyone):
-            def is_authorized(self, blob: bytes) -> bool:
+            has_list = True
+
+            def is_listed(self, blob: bytes) -> bool:
                 return blob in allowed
 
         self.factory = self.make_factory(users=Some())
