@@ -1,13 +1,15 @@
 """``twistd securechat`` as an operator runs it: a process of its own, real sockets, real files."""
 
 import gc
+import os
 import signal
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.server import Site
 
 from securechat.client.protocol import Signer
@@ -31,8 +33,8 @@ class DaemonTestCase(TestCase):
 
     timeout = 60
 
-    def run_daemon(self, *options: str, **environ: str) -> Daemon:
-        daemon = Daemon(self.mktemp(), *options, **environ)
+    def run_daemon(self, *options: str, twistd: Sequence[str] = (), **environ: str) -> Daemon:
+        daemon = Daemon(self.mktemp(), *options, twistd=twistd, **environ)
         self.addCleanup(daemon.stop)
         return daemon
 
@@ -141,6 +143,35 @@ class TalkTests(DaemonTestCase):
         daemon.hang_up()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 1))
 
+    async def test_revocation(self) -> None:
+        """SIGHUP ends the session of a removed key within a second, once the file that lacks it is usable."""
+        removed = keys.SigningKey.generate()
+        signer = Signer(removed.blob, removed.sign)
+        alice = keys.public_line(USER_KEY.blob, "alice") + "\n"
+        path = Path(self.file(alice + keys.public_line(removed.blob, "mallory") + "\n"))
+        daemon = await self.run_daemon("--robot", "echo", "--authorized-keys", str(path)).started()
+        talk = await Talk().start(daemon.port, signer=signer)
+        Path(self.file(alice, 0o664)).rename(path)
+        daemon.hang_up()
+        await daemon.logged("; keeping the previous keys")
+        path.chmod(0o600)
+        daemon.hang_up()
+        sent = reactor.seconds()
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 0))
+        self.assertLess(reactor.seconds() - sent, 1)
+        with self.assertRaises(AuthenticationError):
+            await Talk().start(daemon.port, signer=signer)
+
+    async def test_relativePaths(self) -> None:
+        """Relative paths are relative to the directory in which twistd was started, whatever its --rundir."""
+        path = Path(self.file(keys.public_line(USER_KEY.blob, "alice") + "\n"))
+        daemon = await self.run_daemon(
+            *("--robot", "echo", "--authorized-keys", str(path.relative_to("/"))),
+            twistd=("--rundir", str(path.parent)),
+        ).started()
+        daemon.hang_up()
+        await daemon.logged(f"reloaded {path}")
+
     async def test_stops(self) -> None:
         """A daemon that is told to stop says goodbye first."""
         daemon = await self.run_daemon("--robot", "echo").started()
@@ -204,8 +235,8 @@ class TalkTests(DaemonTestCase):
 class RefusalTests(DaemonTestCase):
     """A daemon that cannot start says why in one line, and with its status."""
 
-    def assertRefused(self, words: str, *options: str, **environ: str) -> None:
-        daemon = self.run_daemon(*options, **environ)
+    def assertRefused(self, words: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
+        daemon = self.run_daemon(*options, twistd=twistd, **environ)
         status, output = daemon.failed()
         self.assertEqual(status, 1, output)
         last = output.splitlines()[-1]
@@ -231,6 +262,13 @@ class RefusalTests(DaemonTestCase):
         path = self.file("# team\nssh-ed25519 nonsense\n")
         self.assertRefused(f"{path}:2: ", "--authorized-keys", path)
         self.assertRefused("No such file", "--authorized-keys", "/nonexistent")
+
+    def test_privileges(self) -> None:
+        """Authorized keys that cannot be read after twistd has dropped privileges."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can drop privileges")
+        path = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        self.assertRefused(f"{path}: Permission denied", "--authorized-keys", path, twistd=("--uid", "65534"))
 
     def test_robots(self) -> None:
         """A robot or option that does not exist, a key that is missing or in the wrong place."""
