@@ -23,7 +23,7 @@ from securechat.errors import Category, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
-from securechat.server.admission import Admission
+from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.history import History
 from securechat.server.message_log import LOG_INTERVAL, MessageLog
@@ -63,13 +63,14 @@ class ChatServer(Protocol):
     transport: IChatTransport
     _session: Session  # from admission on
 
+    place: Place  # from `buildProtocol` on
+
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
         self.number = number
         self.authorized_key = b""  # of an authorized user, once admitted
         self._settings = factory.settings
         self._clock = factory.clock
-        self._is_handshaking = True
         self._is_admitted = False
         self._is_held = False  # not read, because too many messages were refused
         self._is_late = False  # what is read now may have come long ago
@@ -82,7 +83,6 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        self.source = source_at(transport.getPeer())
         tune(transport)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
@@ -133,10 +133,12 @@ class ChatServer(Protocol):
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
     def _clientProved(self, event: ClientProved) -> None:
-        self._end_handshake()
         factory, settings = self.factory, self._settings
         if factory.users.is_listed(event.user_key):
             self.authorized_key = event.user_key
+        if not self.place.admit(self.authorized_key):
+            self._abort(Category.LIMIT)
+            return
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
         self._connection.admit(user, factory.robot.name, SOFTWARE)
@@ -190,6 +192,10 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
+    def evict(self) -> None:
+        """The handshake has to make room for another."""
+        self._abort(Category.LIMIT)
+
     def _abort(self, category: Category) -> None:
         """The one way in which a connection fails: no byte to the client, one line with the category."""
         self._connection.close()
@@ -211,17 +217,12 @@ class ChatServer(Protocol):
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
                 call.cancel()
-        self._end_handshake()
+        self.place.release()
         self.factory.sessionEnded(self)
 
     def _stop_session(self) -> None:
         if self._is_admitted:
             self._session.stop()
-
-    def _end_handshake(self) -> None:
-        if self._is_handshaking:
-            self._is_handshaking = False
-            self.factory.admission.handshake_done()
 
     def _restart_timeout(self, seconds: float, do: Callable[..., object], argument: object) -> None:
         if self._timeout is not None and self._timeout.active():
@@ -268,7 +269,7 @@ class ChatServerFactory(Factory):
         self.clock = clock
         self.monotonic = monotonic
         self.beat = Beat(clock)
-        self.admission = Admission(settings)
+        self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
@@ -276,11 +277,14 @@ class ChatServerFactory(Factory):
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
-        number = next(self._numbers)
-        if self._all_left is not None or not self.admission.enter(source_at(addr), self.monotonic()):
-            self._refused(number, addr)
+        session = ChatServer(self, next(self._numbers))
+        place = None
+        if self._all_left is None:
+            place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
+        if place is None:
+            self._refused(session.number, addr)
             return None
-        session = ChatServer(self, number)
+        session.place = place
         self.sessions.add(session)
         return session
 
@@ -297,7 +301,6 @@ class ChatServerFactory(Factory):
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
-        self.admission.leave(session.source)
         if self._all_left is not None and not self.sessions:
             self._all_left.callback(None)
 

@@ -112,11 +112,32 @@ class ServerSettings(Settings, frozen=True):
 
     max_sessions: Annotated[Count, Meta(description=N_("Maximum number of concurrent sessions"))] = 1000
 
-    max_sessions_per_source: Annotated[
-        Count, Meta(description=N_("Maximum number of concurrent sessions from one IPv4 address or IPv6 /64 network"))
+    max_sessions_per_user: Annotated[
+        Count, Meta(description=N_("Maximum number of concurrent sessions of one authorized user"))
     ] = 16
 
-    max_handshakes: Annotated[Count, Meta(description=N_("Maximum number of concurrent handshakes"))] = 64
+    max_sessions_per_source: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum number of concurrent sessions, other than those of authorized users, from one IPv4 address or "
+                "IPv6 /64 network"
+            )
+        ),
+    ] = 16
+
+    max_handshakes: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum number of concurrent handshakes; further ones replace the oldest of the busiest source"
+            )
+        ),
+    ] = 64
+
+    max_handshakes_per_source: Annotated[
+        Count, Meta(description=N_("Maximum number of concurrent handshakes from one address or network"))
+    ] = 4
 
     handshake_rate: Annotated[
         float,

@@ -20,3 +20,7 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+    def give_back(self) -> None:
+        """Return a token that was taken."""
+        self._tokens += 1

@@ -25,7 +25,10 @@ from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key, ssh_keygen
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
-MANY = ("--handshake-burst", "1000", "--max-sessions-per-source", "1000", "--max-handshakes", "1000")
+MANY = (
+    *("--handshake-burst", "1000", "--max-sessions-per-source", "1000"),
+    *("--max-handshakes", "1000", "--max-handshakes-per-source", "1000"),
+)
 
 
 class DaemonTestCase(TestCase):

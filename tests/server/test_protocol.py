@@ -624,6 +624,47 @@ class HostilePeerTests(ServerTestCase):
         session.lose()
         Session(self.factory).open()
 
+    def test_makingRoom(self) -> None:
+        """When all handshakes are taken, the oldest of the busiest source is aborted, without a byte."""
+        self.factory = self.make_factory(max_handshakes=2)
+        oldest, other = Session(self.factory), Session(self.factory)
+        newcomer = Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 1)))
+        self.assertEqual([session.wire.aborted for session in (oldest, other, newcomer)], [True, False, False])
+        self.assertEqual(oldest.wire.value(), b"")
+        self.assertLogged(r"client 1: aborted \(limit\)")
+        oldest.lose()
+        newcomer.open()
+        other.open()
+
+    def test_noSessionLeft(self) -> None:
+        """A client for which there is no session is aborted once it has proved who it is, and told nothing."""
+        self.factory = self.make_factory(max_sessions_per_source=1)
+        late = Session(self.factory)
+        first = Session(self.factory).open()
+        late.pump()
+        self.assertTrue(late.wire.aborted)
+        self.assertFalse([event for event in late.events if isinstance(event, Admitted)])
+        self.assertLogged(r"client 1: aborted \(limit\)")
+        late.lose()
+        first.say("x")
+        self.assertEqual(self.robot.asked, ["x"])
+
+    def test_usersAreNotCountedByAddress(self) -> None:
+        """Authorized users behind one address have sessions of their own; each may have so many."""
+        bob = keys.SigningKey.generate()
+
+        class Some(Anyone):
+            has_list = True
+
+            def is_listed(self, blob: bytes) -> bool:
+                return blob in (USER_KEY.blob, bob.blob)
+
+        self.factory = self.make_factory(users=Some(), max_sessions_per_source=1, max_sessions_per_user=2)
+        for key in (None, USER_KEY, USER_KEY, bob, bob):
+            Session(self.factory, user_key=key).open()
+        for key in (None, USER_KEY, bob, keys.SigningKey.generate()):
+            self.assertRaises(AssertionError, Session(self.factory, user_key=key).open)
+
     def test_otherTransports(self) -> None:
         """IPv6 has its names; a UNIX socket has only those that were given."""
         wire = Wire(IPv6Address("TCP", "::1", 1), IPv6Address("TCP", "::1", 8080))
