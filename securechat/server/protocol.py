@@ -124,6 +124,7 @@ class ChatServer(Protocol):
 
     def _messageReceived(self, message: MessageReceived) -> None:
         self._messages.add(len(message.text), self.factory.monotonic())
+        self._note_activity()
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, is_late=self._is_late)
@@ -149,7 +150,9 @@ class ChatServer(Protocol):
         history = History(settings.history_turns, settings.history_bytes)
         self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
         self._is_admitted = True
-        self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+        self._too_old_at = self._clock.seconds() + MAX_AGE
+        self._note_activity()
+        self._look_at_age()
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
     def _readOnSoon(self, _fewer: None) -> None:
@@ -163,6 +166,21 @@ class ChatServer(Protocol):
             self.dataReceived(b"")  # input that came before reading was paused
 
     # The end
+
+    def _note_activity(self) -> None:
+        self._idle_at = self._clock.seconds() + (self._settings.idle_timeout or math.inf)
+
+    def _look_at_age(self) -> None:
+        """End a session that is too old or idle, or look again when it may be. A message does not move the timer."""
+        now = self._clock.seconds()
+        if not self._outbox.is_empty:
+            self._note_activity()
+        if now >= self._too_old_at:
+            self.leave(Reason.TOO_OLD)
+        elif now >= self._idle_at:
+            self.leave(Reason.IDLE)
+        else:
+            self._restart_timeout(min(self._too_old_at, self._idle_at) - now, self._look_at_age)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -224,10 +242,10 @@ class ChatServer(Protocol):
         if self._is_admitted:
             self._session.stop()
 
-    def _restart_timeout(self, seconds: float, do: Callable[..., object], argument: object) -> None:
+    def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
-        self._timeout = self._clock.callLater(seconds, do, argument)
+        self._timeout = self._clock.callLater(seconds, do, *arguments)
 
     # IPushProducer: the transport says whether the client reads
 

@@ -126,6 +126,16 @@ class ServerSettings(Settings, frozen=True):
         ),
     ] = 16
 
+    idle_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=UNBOUNDED,
+            description=N_("Time without a message after which a session is closed; 0 for no limit"),
+            extra={"unit": N_("seconds")},
+        ),
+    ] = 3600.0
+
     max_handshakes: Annotated[
         Count,
         Meta(

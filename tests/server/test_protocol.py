@@ -680,13 +680,69 @@ class EndOfSessionTests(ServerTestCase):
 
     def test_tooOld(self) -> None:
         """After a day the server says so, and closes if the client does not answer."""
+        self.robot.echo = True
         session = Session(self.factory).open()
-        self.clock.advance(24 * 60 * 60)
+        for _ in range(24 * 2 - 1):
+            self.clock.advance(30 * 60)
+            session.say("x")
+        session.events.clear()
+        self.clock.advance(30 * 60)
         down = session.wire.value()
         [goodbye] = list(session.client.receive_data(down))
-        self.assertEqual(goodbye, GoodbyeReceived(Reason.TOO_OLD, 0))
+        self.assertEqual(goodbye, GoodbyeReceived(Reason.TOO_OLD, 47))
         self.clock.advance(5)
         self.assertTrue(session.wire.aborted)
+
+    def test_idle(self) -> None:
+        """A session without a message for an hour is closed; PADs, CANCELs and NEWs do not count."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        self.clock.advance(3599)
+        session.say("x")
+        self.clock.advance(3599)
+        session.client.pad()
+        session.client.cancel(1)
+        session.client.start_afresh()
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "x", True)])
+        self.clock.advance(1)
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 1))
+        self.clock.advance(5)
+        self.assertTrue(session.wire.aborted)
+
+    def test_notIdle(self) -> None:
+        """A session whose message is not answered is not idle, however long the robot takes."""
+        self.factory = self.make_factory(idle_timeout=10)
+        session = Session(self.factory).open()
+        session.say("x")
+        self.clock.pump([9.0] * 5)
+        self.robot.say("1")
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "1", False), ReplyReceived(1, "", True)])
+        self.clock.pump([10.0] * 2)
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 1))
+
+    def test_neverIdle(self) -> None:
+        """With a timeout of 0, a session may be idle as long as it may last."""
+        self.factory = self.make_factory(idle_timeout=0)
+        session = Session(self.factory).open()
+        self.clock.advance(24 * 60 * 60)
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.TOO_OLD, 0)])
+
+    def test_oneTimer(self) -> None:
+        """Messages, however many, do not move the timer that looks for idle sessions."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        [call] = self.clock.getDelayedCalls()
+        for _ in range(9):
+            self.clock.advance(1)
+            session.say("x")
+            self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.assertEqual(call.getTime(), 3600)
 
     def test_doesNotWaitForever(self) -> None:
         """A client that said goodbye and does not read the answer is aborted after 5 seconds."""
