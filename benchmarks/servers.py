@@ -97,6 +97,7 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
             max_sessions_per_source=MANY,
             max_handshakes=MANY,
             max_handshakes_per_source=MANY,
+            message_burst=MANY,
             handshake_rate=MANY,
             handshake_burst=MANY,
         )

@@ -52,6 +52,7 @@ PATIENT = ServerSettings(
     max_handshakes_per_source=MANY,
     handshake_rate=MANY,
     handshake_burst=MANY,
+    message_burst=MANY,
 )
 QUICK = replace(PATIENT, hello_timeout=0.5, proof_timeout=0.5)
 

@@ -1,4 +1,4 @@
-"""Admission: limits on handshakes and sessions, for each source and each user (protocol, section 13)."""
+"""Admission: limits on handshakes, sessions and messages, for each source and each user (protocol, section 13)."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -107,6 +107,11 @@ class Place:
         self._holder = self._admission.enter_sessions(self.source, user)
         return self._holder is not None
 
+    def take_message(self, now: float) -> bool:
+        """Count a message of the session; False if it exceeds the rate of its user or source. `now` is in seconds."""
+        assert self._holder is not None
+        return self._admission.messages.take(self._holder, now)
+
     def evict(self) -> None:
         """End the handshake, because its place is given to another."""
         evict = self._evict
@@ -138,6 +143,7 @@ class Admission:
         self._handshake_counts = _Tally()
         self._handshake_rates = Buckets(settings.handshake_burst, settings.handshake_rate)
         self.sessions = _Tally()
+        self.messages = Buckets(settings.message_burst, settings.message_rate)
 
     def enter(self, source: Holder, now: float, evict: Callable[[], None]) -> Place | None:
         """Admit a connection, whose handshake begins; None if a limit is reached.

@@ -123,11 +123,12 @@ class ChatServer(Protocol):
                 self._goodbyeReceived()
 
     def _messageReceived(self, message: MessageReceived) -> None:
-        self._messages.add(len(message.text), self.factory.monotonic())
+        now = self.factory.monotonic()
+        self._messages.add(len(message.text), now)
         self._note_activity()
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        self._session.ask(message, is_late=self._is_late)
+        self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
             self.transport.pauseProducing()

@@ -79,15 +79,15 @@ class Session:
         """Clear the history before the next message."""
         self._starts_afresh = True
 
-    def ask(self, message: MessageReceived, *, is_late: bool = False) -> None:
+    def ask(self, message: MessageReceived, *, refuse: bool = False, is_late: bool = False) -> None:
         """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
 
-        `is_late`: it was read later than it came.
+        `refuse`: it exceeds a limit of its sender. `is_late`: it was read later than it came.
         """
         if self._is_stopped:
             return
         self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
-        reply = self._outbox.open(message.id)
+        reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
             self._outbox.refuse(message.id, Fault.TOO_MANY_MESSAGES)
             return

@@ -163,6 +163,18 @@ class ServerSettings(Settings, frozen=True):
         Count, Meta(description=N_("Handshakes from one address or network before the maximum rate applies"))
     ] = 10
 
+    message_rate: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=UNBOUNDED,
+            description=N_("Maximum rate of messages from an authorized user, or else from one address or network"),
+            extra={"unit": N_("per second")},
+        ),
+    ] = 1.0
+
+    message_burst: Annotated[Count, Meta(description=N_("Messages before the maximum rate applies"))] = 20
+
     hello_timeout: Annotated[Seconds, Meta(description=N_("Time allowed for a client to begin the handshake"))] = 5.0
 
     proof_timeout: Annotated[

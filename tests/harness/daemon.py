@@ -22,6 +22,10 @@ from securechat.wire.suites import DEFAULT_SUITE
 
 reactor: Any = installed
 
+MANY = (  # options for many clients that dial from one address and say much
+    *("--handshake-burst", "1000", "--max-sessions-per-source", "1000"),
+    *("--max-handshakes", "1000", "--max-handshakes-per-source", "1000", "--message-burst", "1000"),
+)
 START_TIMEOUT = 20.0  # seconds, on a busy machine
 ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": str(Path(__file__).parents[2])}
 

@@ -127,7 +127,7 @@ class ServerTestCase(SynchronousTestCase):
         **settings: Any,
     ) -> ChatServerFactory:
         return ChatServerFactory(
-            ServerSettings(**{"shaping": Shaping.OFF, **settings}),
+            ServerSettings(**{"shaping": Shaping.OFF, "message_burst": 10_000, **settings}),
             identity(client_auth),
             users or Anyone(),
             cast(IRobot, robot or self.robot),
@@ -436,6 +436,61 @@ class PressureTests(ServerTestCase):
         self.assertEqual(session.client.next_reply_id, 5 + 64 + 1)
         self.assertEqual(self.robot.asked, ["0", "1", "2", "3", "4", "69"])
         self.assertTrue(session.wire.disconnecting)
+
+    def test_messageRate(self) -> None:
+        """Messages over the rate are refused, each in its turn and whatever became of the earlier ones."""
+        self.factory = self.make_factory(message_burst=4, message_rate=0.5)
+        session = Session(self.factory).open()
+        session.say("1")
+        session.say("2")
+        session.client.cancel(2)
+        session.client.cancel(1)
+        session.pump()
+        for number in range(3, 7):
+            session.say(str(number))
+        for _ in range(2):
+            self.robot.end()
+            session.pump()
+        self.assertEqual(self.robot.asked, ["1", "3", "4"])
+        self.assertEqual(
+            session.events[-4:],
+            [
+                *(ReplyReceived(number, "", True) for number in (3, 4)),
+                *(FaultReceived(number, Fault.TOO_MANY_MESSAGES) for number in (5, 6)),
+            ],
+        )
+        self.clock.advance(2)
+        session.say("7")
+        session.say("8")
+        self.assertEqual(self.robot.asked[3:], ["7"])
+
+    def test_messageRateOfOneSource(self) -> None:
+        """Anonymous clients and keys that anyone can make share the rate of their source."""
+        self.robot.echo = True
+        self.factory = self.make_factory(message_burst=2)
+        for key in (None, USER_KEY, None):
+            Session(self.factory, user_key=key).open().say("x")
+        self.assertEqual(len(self.robot.asked), 2)
+        Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 1))).open().say("x")
+        self.assertEqual(len(self.robot.asked), 3)
+
+    def test_messageRateOfOneUser(self) -> None:
+        """An authorized user has a rate of their own, the same in all sessions."""
+
+        class Some(Anyone):
+            has_list = True
+
+            def is_listed(self, blob: bytes) -> bool:
+                return blob == USER_KEY.blob
+
+        self.robot.echo = True
+        self.factory = self.make_factory(users=Some(), message_burst=2)
+        for _ in range(3):
+            Session(self.factory).open().say("x")
+        self.assertEqual(len(self.robot.asked), 2)
+        for peer in (CLIENT, IPv4Address("TCP", "192.0.2.8", 1), CLIENT):
+            Session(self.factory, user_key=USER_KEY, wire=Wire(peer)).open().say("x")
+        self.assertEqual(len(self.robot.asked), 4)
 
     def test_aPlaceIsFreeWhenItsReplyHasEnded(self) -> None:
         """A cancelled message frees its place once its fault has left, and not while an earlier reply holds it up."""
