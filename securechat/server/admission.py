@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from securechat.server.settings import ServerSettings
 from securechat.wire.token_bucket import TokenBucket
@@ -20,6 +21,11 @@ class Holder(NamedTuple):
 
     name: str  # an IPv4 address, an IPv6 /64 network, another name of a host, or a user's key in hexadecimal
     site: str = ""  # the IPv6 /48 network
+
+    @property
+    def lane(self) -> str:
+        """A name for queues in which each name has one place; a site has SITE_FACTOR of them."""
+        return f"{self.site} {crc32(self.name.encode()) % SITE_FACTOR}" if self.site else self.name
 
 
 def source_of(host: str) -> Holder:

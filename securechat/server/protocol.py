@@ -6,7 +6,6 @@ goes through the `Outbox` to the `Pace`, which takes records out, has them seale
 
 import itertools
 import math
-import secrets
 import time
 from collections.abc import Callable
 from typing import Final
@@ -142,14 +141,15 @@ class ChatServer(Protocol):
             self._abort(Category.LIMIT)
             return
         user = factory.users.name_of(event.user_key) if event.user_key else ""
-        user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
+        lane = "" if self.authorized_key else self.place.source.lane
+        pseudonym = factory.pseudonyms.of(event.user_key, lane)
         self._connection.admit(user, factory.robot.name, SOFTWARE)
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
             train = Train(round(settings.tick * 1000), endless=settings.shaping is Shaping.CONSTANT)
             self._pace = Ticking(self._connection, self._outbox, self._writer.write, factory.beat, train, 1)
         history = History(settings.history_turns, settings.history_bytes)
-        self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
+        self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
         self._is_admitted = True
         self._too_old_at = self._clock.seconds() + MAX_AGE
         self._note_activity()

@@ -17,6 +17,7 @@ from securechat.robots.interface import IRobot
 from securechat.server.history import History
 from securechat.server.outbox import Outbox, Reply
 from securechat.server.pacing import Pace
+from securechat.server.pseudonyms import Pseudonym
 from securechat.wire.events import MessageReceived
 from securechat.wire.messages import MAX_MESSAGE, Reason
 
@@ -46,24 +47,23 @@ class Session:
         "_is_stopped",
         "_outbox",
         "_pace",
+        "_pseudonym",
         "_robot",
         "_starts_afresh",
         "_task",
-        "_user_id",
     )
 
     def __init__(
         self,
         robot: IRobot,
-        user_id: str,
+        pseudonym: Pseudonym,
         history: History,
         outbox: Outbox,
         pace: Pace,
         clock: IReactorTime,
     ) -> None:
-        """`user_id` is the user's pseudonym."""
         self._robot = robot
-        self._user_id = user_id
+        self._pseudonym = pseudonym
         self._history = history
         self._outbox = outbox
         self._pace = pace
@@ -168,7 +168,9 @@ class Session:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         room = MAX_MESSAGE
-        async with aclosing(self._robot.reply(Conversation(self._user_id, [*self._history.turns, asked]))) as chunks:
+        user_id, queue_key = self._pseudonym
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key)
+        async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
                 data = chunk.encode(errors="replace")
                 if len(data) > room:

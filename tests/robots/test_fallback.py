@@ -25,16 +25,17 @@ from securechat.settings import Settings
 from tests.harness.robot import PuppetRobot
 
 
-def conversation(user: str = "ann", text: str = "x") -> Conversation:
-    return Conversation(user, [Turn(Speaker.USER, text)])
+def conversation(user: str = "ann", text: str = "x", queue_key: str = "") -> Conversation:
+    return Conversation(user, [Turn(Speaker.USER, text)], queue_key)
 
 
 class Listener:
     """Someone who asks a robot. `heard` is what came; `done` fires when there is no more."""
 
-    def __init__(self, robot: object, user: str = "ann", text: str = "x") -> None:
+    def __init__(self, robot: object, user: str = "ann", text: str = "x", *, queue_key: str = "") -> None:
         self.heard: list[str] = []
-        self.done = Deferred.fromCoroutine(self._listen(cast(IRobot, robot).reply(conversation(user, text))))
+        chunks = cast(IRobot, robot).reply(conversation(user, text, queue_key))
+        self.done = Deferred.fromCoroutine(self._listen(chunks))
 
     async def _listen(self, chunks: AsyncGenerator[str, None]) -> None:
         async with aclosing(chunks):
@@ -245,6 +246,19 @@ class GuardTests(ListenerTestCase):
         third = Listener(self.robot)
         self.puppet.end()
         self.successResultOf(third.done)
+
+    def test_sharedPlace(self) -> None:
+        """Users whose conversations have the same queue key share one place to wait in."""
+        first = Listener(self.robot, "ann")
+        waiting, busy = (Listener(self.robot, user, queue_key="network") for user in ("bob", "cy"))
+        other = Listener(self.robot, "dan", queue_key="another")
+        self.assertEqual(self.fault_of(busy), Fault.BUSY)
+        self.puppet.end()
+        self.successResultOf(first.done)
+        self.puppet.end()
+        self.successResultOf(waiting.done)
+        self.puppet.end()
+        self.successResultOf(other.done)
 
     def test_cancel(self) -> None:
         """A question that is cancelled stops the robot, and says nothing about it."""

@@ -16,28 +16,18 @@ from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.settings import ServerSettings
-from securechat.server.users import Anyone
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import ClientAuth
 from securechat.wire.shaping import Shaping
 from tests.harness.daemon import Talk
 from tests.harness.pair import NAME, PQ, USER_KEY, accept, identity
+from tests.server.test_protocol import Listed
 
 reactor: Any = installed
 
 STRANGERS = [f"127.0.0.{number}" for number in range(2, 66)]  # the user's is 127.0.0.1
 RATE = 2  # connections a second of each
-
-
-class Listed(Anyone):
-    """One authorized user."""
-
-    client_auth = ClientAuth.REQUIRED
-    has_list = True
-
-    def is_listed(self, blob: bytes) -> bool:
-        return blob == USER_KEY.blob
 
 
 class Stalling(Protocol):

@@ -102,6 +102,18 @@ class Session:
         self.server.connectionLost(Failure(ConnectionLost()))
 
 
+class Listed(Anyone):
+    """Some are authorized users; everybody else is admitted, too."""
+
+    has_list = True
+
+    def __init__(self, *authorized: keys.SigningKey) -> None:
+        self.authorized = {key.blob for key in authorized or (USER_KEY,)}
+
+    def is_listed(self, blob: bytes) -> bool:
+        return blob in self.authorized
+
+
 class ServerTestCase(SynchronousTestCase):
     """A factory with a puppet for a robot, and what it logged."""
 
@@ -286,6 +298,32 @@ class SessionTests(ServerTestCase):
         self.assertEqual(len(set(seen)), 3)
         for user_id in seen:
             self.assertRegex(user_id, "^[0-9a-f]{32}$")
+
+    def test_queueKeys(self) -> None:
+        """In a robot's queue, authorized users have a place of their own; all others share that of their source."""
+        seen: list[tuple[str, str]] = []
+
+        class Curious(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                seen.append((conversation.queue_key, conversation.user_id))
+                yield "hello"
+
+        self.factory = self.make_factory(robot=Curious(), users=Listed())
+        own = keys.SigningKey.generate()
+        elsewhere = IPv4Address("TCP", "192.0.2.8", 1)
+        for key, peer in ((None, CLIENT), (None, CLIENT), (own, CLIENT), (USER_KEY, CLIENT), (USER_KEY, elsewhere)):
+            Session(self.factory, user_key=key, wire=Wire(peer)).open().say("x")
+        Session(self.factory, wire=Wire(elsewhere)).open().say("x")
+        for number in range(16):
+            peer6 = IPv6Address("TCP", f"2001:db8:0:{number}::1", 1)
+            Session(self.factory, wire=Wire(peer6)).open().say("x")
+        queue_keys, user_ids = zip(*seen, strict=True)
+        self.assertEqual(len(set(queue_keys[:3])), 1)
+        self.assertEqual(set(queue_keys[3:5]), {user_ids[3]})
+        self.assertEqual(len(set(queue_keys[:6])), 3)
+        self.assertEqual(len(set(queue_keys[6:])), 4)
+        for queue_key in queue_keys:
+            self.assertRegex(queue_key, "^[0-9a-f]{32}$")
 
     def test_goodbye(self) -> None:
         """A client that leaves is answered, its robot stopped, the connection closed."""
@@ -476,15 +514,8 @@ class PressureTests(ServerTestCase):
 
     def test_messageRateOfOneUser(self) -> None:
         """An authorized user has a rate of their own, the same in all sessions."""
-
-        class Some(Anyone):
-            has_list = True
-
-            def is_listed(self, blob: bytes) -> bool:
-                return blob == USER_KEY.blob
-
         self.robot.echo = True
-        self.factory = self.make_factory(users=Some(), message_burst=2)
+        self.factory = self.make_factory(users=Listed(), message_burst=2)
         for _ in range(3):
             Session(self.factory).open().say("x")
         self.assertEqual(len(self.robot.asked), 2)
@@ -707,14 +738,8 @@ class HostilePeerTests(ServerTestCase):
     def test_usersAreNotCountedByAddress(self) -> None:
         """Authorized users behind one address have sessions of their own; each may have so many."""
         bob = keys.SigningKey.generate()
-
-        class Some(Anyone):
-            has_list = True
-
-            def is_listed(self, blob: bytes) -> bool:
-                return blob in (USER_KEY.blob, bob.blob)
-
-        self.factory = self.make_factory(users=Some(), max_sessions_per_source=1, max_sessions_per_user=2)
+        users = Listed(USER_KEY, bob)
+        self.factory = self.make_factory(users=users, max_sessions_per_source=1, max_sessions_per_user=2)
         for key in (None, USER_KEY, USER_KEY, bob, bob):
             Session(self.factory, user_key=key).open()
         for key in (None, USER_KEY, bob, keys.SigningKey.generate()):
@@ -835,20 +860,13 @@ class EndOfSessionTests(ServerTestCase):
 
     def test_withdraw(self) -> None:
         """Those whose key is not authorized any more are sent away, and nobody else."""
-        allowed = {USER_KEY.blob}
-
-        class Some(Anyone):
-            has_list = True
-
-            def is_listed(self, blob: bytes) -> bool:
-                return blob in allowed
-
-        self.factory = self.make_factory(users=Some())
+        users = Listed()
+        self.factory = self.make_factory(users=users)
         session, anonymous = Session(self.factory, user_key=USER_KEY).open(), Session(self.factory).open()
         self.factory.drop_unauthorized()
         session.pump()
         self.assertEqual(session.events, [])
-        allowed.clear()
+        users.authorized.clear()
         self.factory.drop_unauthorized()
         session.pump()
         anonymous.pump()
