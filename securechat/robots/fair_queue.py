@@ -17,6 +17,7 @@ class FairQueue:
     def __init__(self, at_once: int) -> None:
         self._free = at_once
         self._waiting: OrderedDict[str, Deferred[None]] = OrderedDict()
+        self._is_passing_on = False
 
     @asynccontextmanager
     async def take(self, key: str) -> AsyncIterator[None]:
@@ -28,7 +29,7 @@ class FairQueue:
             self._leave()
 
     async def _enter(self, key: str) -> None:
-        if self._free:
+        if self._free and not self._waiting:
             self._free -= 1
             return
         if key in self._waiting:
@@ -41,9 +42,16 @@ class FairQueue:
         del self._waiting[key]
 
     def _leave(self) -> None:
-        """The place goes to who has waited longest."""
-        if self._waiting:
+        """The place goes to the key that has waited longest.
+
+        In a loop: each of many may give its place back at once, when the circuit is open, and they must not be nested.
+        """
+        self._free += 1
+        if self._is_passing_on:
+            return
+        self._is_passing_on = True
+        while self._free and self._waiting:
+            self._free -= 1
             _key, turn = self._waiting.popitem(last=False)
             turn.callback(None)
-        else:
-            self._free += 1
+        self._is_passing_on = False

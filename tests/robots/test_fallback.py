@@ -247,6 +247,16 @@ class GuardTests(ListenerTestCase):
         self.puppet.end()
         self.successResultOf(third.done)
 
+    def test_manyWait(self) -> None:
+        """However many users wait for a robot that is down, each hears of it, and the robot's place is free."""
+        listeners = [Listener(self.robot, str(number)) for number in range(2000)]
+        self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
+        self.assertEqual({self.fault_of(listener) for listener in listeners}, {Fault.UNREACHABLE})
+        self.clock.advance(1)
+        last = Listener(self.robot)
+        self.puppet.end()
+        self.successResultOf(last.done)
+
     def test_sharedPlace(self) -> None:
         """Users whose conversations have the same queue key share one place to wait in."""
         first = Listener(self.robot, "ann")
