@@ -118,24 +118,24 @@ def private_key(data: bytes) -> None:
 
 
 def turing(data: bytes) -> None:
-    """A response of the Turing service."""
+    """A response of the Turing robot's service."""
     with suppress(RobotError):
         parse_answer(data)
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """Everything after the first byte, split into pieces whose length the first byte sets."""
+    """The data after the first byte, in pieces whose size that byte determines."""
     size = data[0] % 16 + 1 if data else 1
     return [data[start : start + size] for start in range(1, len(data), size)]
 
 
 def sse(data: bytes) -> None:
-    """Server-sent events: splitting must not change the result."""
+    """Server-Sent Events, which must not depend on the pieces."""
     assert events(*_pieces(data)) == events(data[1:])
 
 
 def completion(data: bytes) -> None:
-    """The body of an OpenAI-compatible response: splitting must not change the result."""
+    """A response of an OpenAI-compatible server, which must not depend on the pieces."""
     found = read(*_pieces(data))
     assert found == read(data[1:])
     found[0].encode()

@@ -1,4 +1,4 @@
-"""Places at a robot: so many questions at once, and a fair queue before them."""
+"""A limit on the concurrent requests to a robot, with a fair queue."""
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -11,17 +11,19 @@ from securechat.i18n import _
 
 
 class FairQueue:
-    """At most `at_once` questions are asked at a time. Each key has one further place, to wait in; they are served in
-    turn. The key is that of an authorized user, or of a source of other users."""
+    """Admits at most `limit` requests at a time. The others wait in order of arrival, one for each key.
 
-    def __init__(self, at_once: int) -> None:
-        self._free = at_once
+    The key is that of an authorized user or, for all others, of their network.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
         self._waiting: OrderedDict[str, Deferred[None]] = OrderedDict()
-        self._is_passing_on = False
+        self._is_admitting = False
 
     @asynccontextmanager
-    async def take(self, key: str) -> AsyncIterator[None]:
-        """Wait for a place and keep it; RobotError (busy) if somebody with this key waits already."""
+    async def slot(self, key: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it. RobotError (busy) if a request with this key is waiting already."""
         await self._enter(key)
         try:
             yield
@@ -33,25 +35,23 @@ class FairQueue:
             self._free -= 1
             return
         if key in self._waiting:
-            raise RobotError(Fault.BUSY, _("all places are taken"))
-        turn: Deferred[None] = Deferred(lambda _cancelled: self._give_up(key))
-        self._waiting[key] = turn
-        await turn
+            raise RobotError(Fault.BUSY, _("a message of this user is already waiting"))
+        admitted: Deferred[None] = Deferred(lambda _cancelled: self._remove(key))
+        self._waiting[key] = admitted
+        await admitted
 
-    def _give_up(self, key: str) -> None:
+    def _remove(self, key: str) -> None:
         del self._waiting[key]
 
     def _leave(self) -> None:
-        """The place goes to the key that has waited longest.
-
-        In a loop: each of many may give its place back at once, when the circuit is open, and they must not be nested.
-        """
+        # In a loop: when the circuit is open, many requests may leave as soon as they are admitted, and Python limits
+        # how deep they can be nested.
         self._free += 1
-        if self._is_passing_on:
+        if self._is_admitting:
             return
-        self._is_passing_on = True
+        self._is_admitting = True
         while self._free and self._waiting:
             self._free -= 1
-            _key, turn = self._waiting.popitem(last=False)
-            turn.callback(None)
-        self._is_passing_on = False
+            _key, admitted = self._waiting.popitem(last=False)
+            admitted.callback(None)
+        self._is_admitting = False

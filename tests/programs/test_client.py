@@ -49,7 +49,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
     ("filter", "Hel\n", CUT + REFUSED),
     ("too long", "", TOO_LONG),
     ("length only", "", TOO_LONG),
-    ("length", "Hel\n[The reply ends here: it may not be longer. You can ask to go on.]\n", ""),
+    ("length", "Hel\n[The reply has reached its maximum length. You can ask the robot to continue.]\n", ""),
     ("garbage in stream", "", BROKEN),
     ("line", "", BROKEN),
     ("hello", "hello \n", ""),

@@ -202,7 +202,7 @@ class TalkTests(DaemonTestCase):
         self.assertEqual(await talk.ask("4003"), "[BUSY]")
         self.assertEqual(await talk.ask("hello"), "[BUSY]")  # it is not asked until tomorrow
         await talk.leave()
-        self.assertIn("no calls are left", daemon.text())
+        self.assertIn("the daily quota is used up", daemon.text())
         self.assertNotIn(KEY, daemon.text())
         self.assertNotIn("你好", daemon.text())
 
@@ -213,7 +213,7 @@ class TalkTests(DaemonTestCase):
             SECURECHAT_TURING_KEY=KEY,
         ).started()
         talk = await Talk().start(daemon.port)
-        self.assertEqual(await talk.ask("你好"), "[turing cannot be reached; echo answers]\n你好")
+        self.assertEqual(await talk.ask("你好"), "[turing cannot be reached; echo answers instead]\n你好")
         await talk.leave()
         self.assertIn("robot turing: UNREACHABLE", daemon.text())
 
@@ -272,7 +272,7 @@ class RefusalTests(DaemonTestCase):
         """A robot or option that does not exist, a key that is missing or in the wrong place."""
         self.assertRefused("unknown robot marvin; expected one of", "--robot", "marvin")
         self.assertRefused("no option colour", "--robot", "turing", "-R", "colour=red")
-        self.assertRefused("needs a key", "--robot", "turing")
+        self.assertRefused("needs an API key", "--robot", "turing")
         self.assertRefused("key-file=FILE", "--robot", "turing", "-R", "key=0123")
 
     def test_options(self) -> None:

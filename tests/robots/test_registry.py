@@ -218,7 +218,7 @@ class KeyTests(SynchronousTestCase):
     def test_environment(self) -> None:
         """An empty variable is no key, and one that is more than a line of ASCII is refused."""
         for key in ("", " \n"):
-            self.assertRefused("needs a key", SECURECHAT_ROBOT_KEY=key)
+            self.assertRefused("needs an API key", SECURECHAT_ROBOT_KEY=key)
         for key in (f"{NO_SECRET}\nx", f"{NO_SECRET}密"):
             self.assertRefused("SECURECHAT_ROBOT_KEY: expected one line of ASCII", SECURECHAT_ROBOT_KEY=key)
         make_robot(None, "echo", [], {"SECURECHAT_ROBOT_KEY": "密"})  # it needs none
@@ -259,7 +259,7 @@ for _ in range(2):
         self.assertIn("    -R end=…  what comes last (default: !)", lines)
         for name in ("echo", "eliza", "turing"):
             self.assertTrue(any(line.startswith(name + ":") for line in lines), name)
-        self.assertIn("echo: says what you said", lines)
+        self.assertIn("echo: repeats each message", lines)
         self.assertEqual(lines[-2:], ["HELLO", "?"])
 
     def test_brokenPlugins(self) -> None:
