@@ -17,6 +17,7 @@ from securechat.client.destination import parse_destination
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
 from securechat.robots.turing.messages import parse_answer
+from securechat.server.admission import Holder
 from securechat.server.message_memory import MessageMemory
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
@@ -112,7 +113,7 @@ def _pieces_of(data: bytes) -> Iterator[bytes]:
 
 def records(data: bytes) -> None:
     """The plaintexts of records, received by a server whose channel is open; it has to give back all memory."""
-    quota = MessageMemory(8 * 1000).quota("fuzz")
+    quota = MessageMemory(8 * 1000).quota(Holder("fuzz"))
     server = Pair.server_alone()
     server.state = State.OPEN
     server._sealer = Sealer(PQ, SECRET)

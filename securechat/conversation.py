@@ -25,6 +25,7 @@ class Conversation:
 
     user_id: str  # 32 hexadecimal digits, the same for a user as long as the server keeps its host key
     turns: list[Turn] = field(default_factory=list)  # oldest first
+    queue_key: str = ""  # conversations with the same one share a place in queues; by default, those of the same user
 
 
 class Notice(str):

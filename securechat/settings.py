@@ -6,6 +6,7 @@ the tables in docs/ are made from its fields by `options_of`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -89,7 +90,7 @@ class Option:
                 raise ValueError(_("expected {values}").format(values=self.values))
             return self.choices[text]
         try:
-            return convert(text, self._type, strict=False, dec_hook=lambda kind, value: kind(value))
+            return convert(text, self._type, strict=False, dec_hook=_from_text)
         except ValidationError as error:
             raise ValueError(self._expected() or str(error)) from None
 
@@ -161,6 +162,12 @@ class Option:
 
     def _with_unit(self, text: str) -> str:
         return f"{text} {_(self.extra.unit)}" if self.extra.unit else text
+
+
+def _from_text(kind: Callable[[str], object], text: str) -> object:
+    value = kind(text)
+    # A relative path is resolved now: twistd changes the directory later.
+    return value.absolute() if isinstance(value, Path) else value
 
 
 def _number(value: float) -> str:

@@ -129,7 +129,7 @@ class Options(usage.Options):
         given: dict[str, Any] = {
             option.attribute: True if option.is_flag else self[name]
             for name, option in _OPTIONS.items()
-            if self.get(name)
+            if self.get(name) is not None and (self[name] or not option.is_flag)
         }
         self.settings = ServerSettings(**given)
         self.robots = self.robots or [(DEFAULT_ROBOT, [])]

@@ -85,7 +85,8 @@ def daemon(shaping: Shaping) -> Iterator[int]:
     ours = Daemon(
         tempfile.mkdtemp(),
         *("--shaping", shaping.value, "--tick", str(TICK), "--max-sessions-per-source", "1000"),
-        *("--handshake-burst", "1000", "--robot", "openai", "-R", url, "-R", "model=m", "-R", "max-concurrent=1000"),
+        *("--handshake-burst", "1000", "--max-handshakes-per-source", "1000", "--message-burst", "1000000"),
+        *("--robot", "openai", "-R", url, "-R", "model=m", "-R", "max-concurrent=1000"),
     )
     try:
         end = time.monotonic() + START_TIMEOUT

@@ -51,8 +51,10 @@ PATIENT = ServerSettings(
     max_sessions=MANY,
     max_sessions_per_source=MANY,
     max_handshakes=MANY,
+    max_handshakes_per_source=MANY,
     handshake_rate=MANY,
     handshake_burst=MANY,
+    message_burst=MANY,
 )
 QUICK = replace(PATIENT, hello_timeout=0.5, proof_timeout=0.5)
 
@@ -365,14 +367,17 @@ class FaultTests(InteropTestCase):
 
     async def test_tooMany(self) -> None:
         """Clients over each limit are closed without a byte, and logged; the one that had its place goes on."""
-        for settings in (
-            replace(PATIENT, max_sessions=1),
-            replace(PATIENT, max_sessions_per_source=1),
-            replace(PATIENT, max_handshakes=1),
-            replace(PATIENT, handshake_burst=1, handshake_rate=0.001),
+        for settings, handshake_first in (
+            (replace(PATIENT, max_sessions=1), True),
+            (replace(PATIENT, max_sessions_per_source=1), True),
+            (replace(PATIENT, max_handshakes_per_source=1), False),
+            (replace(PATIENT, handshake_burst=1, handshake_rate=0.001), False),
         ):
             factory, port, _robot = self.listen(settings=settings)
             with socket.create_connection(("127.0.0.1", port)) as first:
+                client = Client(first, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
+                if handshake_first:
+                    await deferToThread(client.handshake)
                 while not factory.sessions:
                     await deferLater(reactor, 0.002)
                 self.lines.clear()
@@ -380,7 +385,7 @@ class FaultTests(InteropTestCase):
                     second.settimeout(10)
                     self.assertEqual(await deferToThread(second.recv, 1), b"")
                 self.assertTrue(any("not let in (limit)" in line for line in self.lines))
-                client = Client(first, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
-                await deferToThread(client.handshake)
+                if not handshake_first:
+                    await deferToThread(client.handshake)
             while factory.sessions:
                 await deferLater(reactor, 0.002)

@@ -24,7 +24,7 @@ class GuardedRobot:
         self._breaker = breaker
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-        async with self._queue.slot(conversation.user_id):
+        async with self._queue.slot(conversation.queue_key or conversation.user_id):
             self._breaker.enter()
             try:
                 async with aclosing(self._robot.reply(conversation)) as chunks:

@@ -3,9 +3,9 @@
 from typing import Final
 from weakref import WeakValueDictionary
 
-SHARES: Final = 8  # one user or source may hold one of so many
+from securechat.server.admission import Holder
 
-Holder = bytes | str  # a user's key, or the source of anonymous clients
+SHARES: Final = 8  # one user or source may hold one of so many
 
 
 class MessageMemory:

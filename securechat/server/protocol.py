@@ -5,7 +5,7 @@ goes through the `Outbox` to the `Pace`, which takes records out, has them seale
 """
 
 import itertools
-import secrets
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -22,7 +22,7 @@ from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
-from securechat.server.admission import Admission
+from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
@@ -66,13 +66,14 @@ class ChatServer(Protocol):
     _deadlines: Deadlines  # from admission on, as well as
     _session: Session
 
+    place: Place  # from `buildProtocol` on
+
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
         self.number = number
-        self.user_key = b""
+        self.authorized_key = b""  # of an authorized user, once admitted
         self._settings = factory.settings
         self._clock = factory.clock
-        self._is_handshaking = True
         self._is_admitted = False
         self._is_held = False  # not read, because too many messages were refused
         self._is_late = False  # what is read now may have come long ago
@@ -85,7 +86,6 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        self.source = source_at(transport.getPeer())
         tune(transport)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
@@ -132,10 +132,12 @@ class ChatServer(Protocol):
                 self._goodbyeReceived()
 
     def _messageReceived(self, message: MessageReceived) -> None:
-        self._messages.add(len(message.text), self.factory.monotonic())
+        now = self.factory.monotonic()
+        self._messages.add(len(message.text), now)
+        self._note_activity()
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        self._session.ask(message, is_late=self._is_late)
+        self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
 
     def _hold_if_full(self) -> None:
         """Stop reading the client if too many refusals wait for their turn."""
@@ -146,12 +148,16 @@ class ChatServer(Protocol):
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
     def _clientProved(self, event: ClientProved) -> None:
-        self._end_handshake()
-        self.user_key = event.user_key
         factory, settings = self.factory, self._settings
+        if factory.users.is_listed(event.user_key):
+            self.authorized_key = event.user_key
+        if not self.place.admit(self.authorized_key):
+            self._abort(Category.LIMIT)
+            return
         user = factory.users.name_of(event.user_key) if event.user_key else ""
-        user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(factory.about(user), factory.message_memory.quota(event.user_key or self.source))
+        lane = "" if self.authorized_key else self.place.source.lane
+        pseudonym = factory.pseudonyms.of(event.user_key, lane)
+        self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
             train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
@@ -159,10 +165,12 @@ class ChatServer(Protocol):
                 self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
         history = History(settings.history_turns, settings.history_bytes)
-        self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
+        self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
-        self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+        self._too_old_at = self._clock.seconds() + MAX_AGE
+        self._note_activity()
+        self._look_at_age()
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
     def _readOnSoon(self, _fewer: None) -> None:
@@ -177,6 +185,21 @@ class ChatServer(Protocol):
             self.dataReceived(b"")  # input that came before reading was paused
 
     # The end
+
+    def _note_activity(self) -> None:
+        self._idle_at = self._clock.seconds() + (self._settings.idle_timeout or math.inf)
+
+    def _look_at_age(self) -> None:
+        """End a session that is too old or idle, or look again when it may be. A message does not move the timer."""
+        now = self._clock.seconds()
+        if not self._outbox.is_empty:
+            self._note_activity()
+        if now >= self._too_old_at:
+            self.leave(Reason.TOO_OLD)
+        elif now >= self._idle_at:
+            self.leave(Reason.IDLE)
+        else:
+            self._restart_timeout(min(self._too_old_at, self._idle_at) - now, self._look_at_age)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -206,6 +229,10 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
+    def evict(self) -> None:
+        """The handshake has to make room for another."""
+        self._abort(Category.LIMIT)
+
     def _abort(self, category: Category) -> None:
         """The one way in which a connection fails: no byte to the client, one line with the category."""
         self._connection.close()
@@ -227,7 +254,7 @@ class ChatServer(Protocol):
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
                 call.cancel()
-        self._end_handshake()
+        self.place.release()
         self.factory.sessionEnded(self)
 
     def _stop_session(self) -> None:
@@ -235,15 +262,10 @@ class ChatServer(Protocol):
             self._deadlines.stop()
             self._session.stop()
 
-    def _end_handshake(self) -> None:
-        if self._is_handshaking:
-            self._is_handshaking = False
-            self.factory.admission.handshake_done()
-
-    def _restart_timeout(self, seconds: float, do: Callable[..., object], argument: object) -> None:
+    def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
-        self._timeout = self._clock.callLater(seconds, do, argument)
+        self._timeout = self._clock.callLater(seconds, do, *arguments)
 
     # IPushProducer: the transport says whether the client reads
 
@@ -287,23 +309,26 @@ class ChatServerFactory(Factory):
         self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
         self.message_memory = MessageMemory(settings.max_buffered)
-        self.admission = Admission(settings)
+        self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
-        number = next(self._numbers)
-        if self._all_left is not None or not self.admission.enter(source_at(addr), self.monotonic()):
+        session = ChatServer(self, next(self._numbers))
+        place = None
+        if self._all_left is None:
+            place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
+        if place is None:
             log.warn(
                 _("client {number} from {peer}: not let in ({category})"),
-                number=number,
+                number=session.number,
                 peer=place_of(addr),
                 category=Category.LIMIT.value,
             )
             return None
-        session = ChatServer(self, number)
+        session.place = place
         self.sessions.add(session)
         return session
 
@@ -315,14 +340,13 @@ class ChatServerFactory(Factory):
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
-        self.admission.leave(session.source)
         if self._all_left is not None and not self.sessions:
             self._all_left.callback(None)
 
     def drop_unauthorized(self) -> None:
-        """Say GOODBYE to those whose key is not authorized any more."""
+        """Send GOODBYE to users whose key is no longer authorized."""
         for session in list(self.sessions):
-            if session.user_key and not self.users.is_authorized(session.user_key):
+            if session.authorized_key and not self.users.is_listed(session.authorized_key):
                 session.leave(Reason.KEY_WITHDRAWN)
 
     def stop(self) -> Deferred[None]:

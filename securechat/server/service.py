@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
+from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.haproxy import ProxiedFactory
 from securechat.server.log_limit import ILogReactor, limit_log
@@ -39,6 +40,13 @@ class StartError(SystemExit, Exception):
     """
 
 
+def _refusal(problem: str) -> StartError:
+    """The error to raise once logging has begun, printed."""
+    text = f"securechat: {problem}"
+    print(text, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
+    return StartError(text)
+
+
 class ChatService(MultiService):
     """Runs a ChatServerFactory on its endpoints, and closes its robot at the end."""
 
@@ -58,11 +66,15 @@ class ChatService(MultiService):
         try:
             super().privilegedStartService()
         except CannotListenError as error:
-            problem = f"securechat: {error}"
-            print(problem, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
-            raise StartError(problem) from None
+            raise _refusal(str(error)) from None
 
     def startService(self) -> None:
+        users = self._factory.users
+        if isinstance(users, AuthorizedUsers):
+            try:
+                users.load()  # with --uid, it was read by another user before
+            except ConfigurationError as error:
+                raise _refusal(str(error)) from None
         self._unlimit_log = limit_log(self._reactor)
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
@@ -97,6 +109,6 @@ class ChatService(MultiService):
         """Reload the authorized keys, and end the sessions of users whose key was removed."""
         users = self._factory.users
         if isinstance(users, AuthorizedUsers):
-            users.refresh()
-            # Even if the file is unchanged: a handshake may already have reloaded it.
+            users.reload()
+            # Even if the file is unchanged: a handshake may already have read it.
             self._factory.drop_unauthorized()

@@ -17,6 +17,7 @@ from securechat.robots.interface import IRobot
 from securechat.server.history import History
 from securechat.server.outbox import Outbox, Reply
 from securechat.server.pacing import Pace
+from securechat.server.pseudonyms import Pseudonym
 from securechat.wire.events import MessageReceived
 from securechat.wire.messages import Reason
 
@@ -46,24 +47,23 @@ class Session:
         "_is_stopped",
         "_outbox",
         "_pace",
+        "_pseudonym",
         "_robot",
         "_starts_afresh",
         "_task",
-        "_user_id",
     )
 
     def __init__(
         self,
         robot: IRobot,
-        user_id: str,
+        pseudonym: Pseudonym,
         history: History,
         outbox: Outbox,
         pace: Pace,
         clock: IReactorTime,
     ) -> None:
-        """`user_id` is the user's pseudonym."""
         self._robot = robot
-        self._user_id = user_id
+        self._pseudonym = pseudonym
         self._history = history
         self._outbox = outbox
         self._pace = pace
@@ -79,14 +79,14 @@ class Session:
         """Clear the history before the next message."""
         self._starts_afresh = True
 
-    def ask(self, message: MessageReceived, *, is_late: bool = False) -> None:
+    def ask(self, message: MessageReceived, *, refuse: bool = False, is_late: bool = False) -> None:
         """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
 
-        `is_late`: it was read later than it came.
+        `refuse`: it exceeds a limit of its sender. `is_late`: it was read later than it came.
         """
         if self._is_stopped:
             return
-        reply = self._outbox.open(message.id)
+        reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
             self.refuse(message.id, Fault.TOO_MANY_MESSAGES, is_late=is_late)
             return
@@ -173,7 +173,9 @@ class Session:
     async def _ask_robot(self, text: str, reply: Reply) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
-        async with aclosing(self._robot.reply(Conversation(self._user_id, [*self._history.turns, asked]))) as chunks:
+        user_id, queue_key = self._pseudonym
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key)
+        async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
                 if not self._outbox.add(reply, chunk.encode(errors="replace")):
                     raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))

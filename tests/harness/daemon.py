@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from securechat.wire.suites import DEFAULT_SUITE
 
 reactor: Any = installed
 
+MANY = (  # options for many clients that dial from one address and say much
+    *("--handshake-burst", "1000", "--max-sessions-per-source", "1000"),
+    *("--max-handshakes", "1000", "--max-handshakes-per-source", "1000", "--message-burst", "1000"),
+)
 START_TIMEOUT = 20.0  # seconds, on a busy machine
 STOP_TIMEOUT = 20.0
 ENVIRON = {
@@ -34,7 +39,8 @@ ENVIRON = {
 class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
-    def __init__(self, directory: str, *options: str, **environ: str) -> None:
+    def __init__(self, directory: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
+        """`twistd` are options of its own, `environ` additional environment variables."""
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.state = self.directory / "state"
@@ -46,7 +52,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
-                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", "securechat"),
+                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", *twistd, "securechat"),
                     *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
                 ],
                 cwd="/",

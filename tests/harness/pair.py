@@ -6,6 +6,7 @@ from functools import cache
 
 from twisted.internet.task import Clock
 
+from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory
 from securechat.ssh import keys
 from securechat.wire.client_connection import ClientConnection
@@ -65,7 +66,7 @@ class Pair:
         """`quota` is the number of bytes that the client's messages may take."""
         self.clock = Clock()
         self.about = about
-        self.quota = MessageMemory(SHARES * quota).quota("pair")
+        self.quota = MessageMemory(SHARES * quota).quota(Holder("pair"))
         self.user_key = user_key
         self.server_handshake = ServerHandshake(server_identity or identity(), names)
         self.server = ServerConnection(self.server_handshake, self.clock.seconds)

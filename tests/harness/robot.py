@@ -71,16 +71,17 @@ class PuppetRobot:
         self._next.errback(error)
 
 
-def conversation(user: str = "ann", text: str = "x") -> Conversation:
-    return Conversation(user, [Turn(Speaker.USER, text)])
+def conversation(user: str = "ann", text: str = "x", queue_key: str = "") -> Conversation:
+    return Conversation(user, [Turn(Speaker.USER, text)], queue_key)
 
 
 class Listener:
     """A request to a robot. `heard` are the chunks so far; `done` fires at the end of the reply."""
 
-    def __init__(self, robot: object, user: str = "ann", text: str = "x") -> None:
+    def __init__(self, robot: object, user: str = "ann", text: str = "x", *, queue_key: str = "") -> None:
         self.heard: list[str] = []
-        self.done = Deferred.fromCoroutine(self._listen(cast(IRobot, robot).reply(conversation(user, text))))
+        chunks = cast(IRobot, robot).reply(conversation(user, text, queue_key))
+        self.done = Deferred.fromCoroutine(self._listen(chunks))
 
     async def _listen(self, chunks: AsyncGenerator[str, None]) -> None:
         async with aclosing(chunks):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
 from securechat.ssh import keys
-from tests.harness.daemon import ENVIRON, Daemon, reactor
+from tests.harness.daemon import ENVIRON, MANY, Daemon, reactor
 from tests.harness.openai_peer import OpenAIPeer
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
@@ -63,7 +63,7 @@ class ProgramTestCase(TestCase):
     timeout = 90
 
     async def start(self, *options: str, **environ: str) -> Daemon:
-        daemon = Daemon(self.mktemp(), *(options or ("--robot", "echo")), "--handshake-burst", "1000", **environ)
+        daemon = Daemon(self.mktemp(), *(options or ("--robot", "echo")), *MANY, **environ)
         self.addCleanup(daemon.stop)
         self.known_hosts = Path(self.mktemp()).absolute()
         return await daemon.started()

@@ -2,17 +2,19 @@
 
 import contextlib
 import gc
+import os
 import re
 import signal
 import socket
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.server import Site
 
 from securechat.client.protocol import Signer
@@ -24,12 +26,10 @@ from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import Reason
 from securechat.wire.suites import SUITES
-from tests.harness.daemon import Daemon, Talk, reactor
+from tests.harness.daemon import MANY, Daemon, Talk, reactor
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key, ssh_keygen
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
-
-MANY = ("--handshake-burst", "1000", "--max-sessions-per-source", "1000", "--max-handshakes", "1000")
 
 
 class DaemonTestCase(TestCase):
@@ -37,8 +37,8 @@ class DaemonTestCase(TestCase):
 
     timeout = 60
 
-    def run_daemon(self, *options: str, **environ: str) -> Daemon:
-        daemon = Daemon(self.mktemp(), *options, **environ)
+    def run_daemon(self, *options: str, twistd: Sequence[str] = (), **environ: str) -> Daemon:
+        daemon = Daemon(self.mktemp(), *options, twistd=twistd, **environ)
         self.addCleanup(daemon.stop)
         return daemon
 
@@ -89,7 +89,7 @@ class TalkTests(DaemonTestCase):
 
     async def test_messages(self) -> None:
         """Messages of 1 MiB come whole, and several at once in order; the sixth of them is refused."""
-        daemon = await self.run_daemon("--robot", "echo").started()
+        daemon = await self.run_daemon("--robot", "echo", *MANY).started()
         talk = await Talk().start(daemon.port)
         long = "长" * (1024 * 1024 // 3)
         self.assertEqual(await talk.ask(long), long)
@@ -139,13 +139,42 @@ class TalkTests(DaemonTestCase):
             await Talk().start(daemon.port)
         Path(path).write_text("nonsense\n")
         daemon.hang_up()
-        await daemon.logged("the keys stay as they were")
+        await daemon.logged("keeping the previous keys")
         self.assertEqual(await talk.ask("still here"), "still here")
         Path(path).write_text("# nobody\n")
         with self.assertRaises(AuthenticationError):  # for which the daemon reads the file
             await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
         daemon.hang_up()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 1))
+
+    async def test_revocation(self) -> None:
+        """SIGHUP ends the session of a removed key within a second, once the file that lacks it is usable."""
+        removed = keys.SigningKey.generate()
+        signer = Signer(removed.blob, removed.sign)
+        alice = keys.public_line(USER_KEY.blob, "alice") + "\n"
+        path = Path(self.file(alice + keys.public_line(removed.blob, "mallory") + "\n"))
+        daemon = await self.run_daemon("--robot", "echo", "--authorized-keys", str(path)).started()
+        talk = await Talk().start(daemon.port, signer=signer)
+        Path(self.file(alice, 0o664)).rename(path)
+        daemon.hang_up()
+        await daemon.logged("; keeping the previous keys")
+        path.chmod(0o600)
+        daemon.hang_up()
+        sent = reactor.seconds()
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 0))
+        self.assertLess(reactor.seconds() - sent, 1)
+        with self.assertRaises(AuthenticationError):
+            await Talk().start(daemon.port, signer=signer)
+
+    async def test_relativePaths(self) -> None:
+        """Relative paths are relative to the directory in which twistd was started, whatever its --rundir."""
+        path = Path(self.file(keys.public_line(USER_KEY.blob, "alice") + "\n"))
+        daemon = await self.run_daemon(
+            *("--robot", "echo", "--authorized-keys", str(path.relative_to("/"))),
+            twistd=("--rundir", str(path.parent)),
+        ).started()
+        daemon.hang_up()
+        await daemon.logged(f"reloaded {path}")
 
     async def test_stops(self) -> None:
         """A daemon that is told to stop says goodbye first."""
@@ -244,11 +273,11 @@ class FloodTests(DaemonTestCase):
     if sys.platform != "linux":
         skip = "needs all of 127.0.0.0/8"
 
-    def flood(self, daemon: Daemon, data: bytes, connections: int) -> int:
-        """Connect from 200 addresses, send `data` and wait for the end; the bytes that are logged meanwhile."""
+    def flood(self, daemon: Daemon, data: bytes, connections: int, sources: int = 200) -> int:
+        """Connect from so many addresses, send `data` and wait for the end; the bytes that are logged meanwhile."""
         port, before = daemon.port, daemon.log_size()
         for number in range(connections):
-            source = (f"127.0.0.{number % 200 + 1}", 0)
+            source = (f"127.0.0.{number % sources + 1}", 0)
             with (
                 contextlib.suppress(ConnectionError),
                 socket.create_connection(("127.0.0.1", port), 5, source) as client,
@@ -268,11 +297,18 @@ class FloodTests(DaemonTestCase):
 
     async def test_haproxy(self) -> None:
         """Behind `haproxy:`, refused clients log no traceback, and headers that Twisted cannot parse only a few."""
-        options = ("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--max-sessions", "1", "--hello-timeout", "60")
+        options = (
+            "--listen",
+            "haproxy:tcp:0:interface=127.0.0.1",
+            "--max-handshakes-per-source",
+            "1",
+            "--hello-timeout",
+            "60",
+        )
         daemon = await self.run_daemon("--robot", "echo", *options).started()
         with socket.create_connection(("127.0.0.1", daemon.port)):
             await daemon.logged("client 1 connected")
-            self.assertLess(self.flood(daemon, b"", 1000), 40_000)
+            self.assertLess(self.flood(daemon, b"", 1000, sources=1), 40_000)
         self.assertNotIn("Traceback", daemon.text())
         await daemon.logged("client 1: ended")
         self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
@@ -281,8 +317,8 @@ class FloodTests(DaemonTestCase):
 class RefusalTests(DaemonTestCase):
     """A daemon that cannot start says why in one line, and with its status."""
 
-    def assertRefused(self, words: str, *options: str, **environ: str) -> None:
-        daemon = self.run_daemon(*options, **environ)
+    def assertRefused(self, words: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
+        daemon = self.run_daemon(*options, twistd=twistd, **environ)
         status, output = daemon.failed()
         self.assertEqual(status, 1, output)
         last = output.splitlines()[-1]
@@ -308,6 +344,13 @@ class RefusalTests(DaemonTestCase):
         path = self.file("# team\nssh-ed25519 nonsense\n")
         self.assertRefused(f"{path}:2: ", "--authorized-keys", path)
         self.assertRefused("No such file", "--authorized-keys", "/nonexistent")
+
+    def test_privileges(self) -> None:
+        """Authorized keys that cannot be read after twistd has dropped privileges."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can drop privileges")
+        path = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        self.assertRefused(f"{path}: Permission denied", "--authorized-keys", path, twistd=("--uid", "65534"))
 
     def test_robots(self) -> None:
         """A robot or option that does not exist, a key that is missing or in the wrong place."""

@@ -60,6 +60,26 @@ class GuardTests(ListenerTestCase):
         self.puppet.end()
         self.successResultOf(third.done)
 
+    def test_manyWait(self) -> None:
+        """However many requests wait for a robot that is down, each fails, and the slot is free."""
+        listeners = [Listener(self.robot, str(number)) for number in range(2000)]
+        self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
+        self.assertEqual({self.fault_of(listener) for listener in listeners}, {Fault.UNREACHABLE})
+        self.clock.advance(1)
+        last = Listener(self.robot)
+        self.puppet.end()
+        self.successResultOf(last.done)
+
+    def test_queueKey(self) -> None:
+        """Users with the same queue key can have one request in the queue."""
+        first = Listener(self.robot, "ann")
+        waiting, busy = (Listener(self.robot, user, queue_key="network") for user in ("bob", "cy"))
+        other = Listener(self.robot, "dan", queue_key="another")
+        self.assertEqual(self.fault_of(busy), Fault.BUSY)
+        for listener in (first, waiting, other):
+            self.puppet.end()
+            self.successResultOf(listener.done)
+
     def test_cancel(self) -> None:
         """A request that is cancelled stops the robot and does not count as a failure."""
         first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")

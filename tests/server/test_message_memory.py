@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory
 
 
@@ -15,7 +16,7 @@ class MemoryTests(SynchronousTestCase):
 
     def test_share(self) -> None:
         """One user or source has an eighth, however many sessions it has."""
-        one, other = self.memory.quota("a"), self.memory.quota("a")
+        one, other = self.memory.quota(Holder("a")), self.memory.quota(Holder("a"))
         self.assertTrue(one.take(60))
         self.assertTrue(other.take(40))
         self.assertFalse(one.take(1))
@@ -27,23 +28,17 @@ class MemoryTests(SynchronousTestCase):
     def test_all(self) -> None:
         """All of them together have no more than there is, even if each has less than its eighth."""
         memory = MessageMemory(8 * 100 - 1)
-        quotas = [memory.quota(str(number)) for number in range(9)]
+        quotas = [memory.quota(Holder(str(number))) for number in range(9)]
         self.assertTrue(all(quota.take(99) for quota in quotas[:8]))
         self.assertFalse(quotas[8].take(8))
         self.assertTrue(quotas[8].take(7))
         self.assertFalse(quotas[8].take(1))
 
-    def test_usersAreNotSources(self) -> None:
-        """A user's messages do not count for the source that they come from."""
-        source, user = self.memory.quota("a"), self.memory.quota(b"a")
-        self.assertTrue(source.take(100))
-        self.assertTrue(user.take(100))
-
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 120), st.booleans()), max_size=60))
     def test_anyOrder(self, steps: list[tuple[int, int, bool]]) -> None:
         """In any order, neither bound is exceeded, nothing is refused that fits, and what was given back is free."""
         memory = MessageMemory(800)
-        quotas = [memory.quota(str(number)) for number in range(10)]
+        quotas = [memory.quota(Holder(str(number))) for number in range(10)]
         taken: list[list[int]] = [[] for _ in quotas]
         for number, size, gives_back in steps:
             mine = taken[number]

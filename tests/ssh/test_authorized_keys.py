@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
-from securechat.files import MAX_SIZE
+from securechat.files import MAX_SIZE, OTHERS_WRITE, read_bytes
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, parse_line
 from securechat.wire.messages import MAX_ABOUT
@@ -22,7 +22,7 @@ PIECES = [b"\n", b"\0", b"\xff", b"\r", b" ", b"\t", b"#", b"ssh-ed25519", LINE.
 
 def load(path: Path) -> AuthorizedKeys:
     """Load a file as the server does."""
-    return AuthorizedKeys.load(path, max_name=MAX_ABOUT)
+    return AuthorizedKeys.parse(read_bytes(path, OTHERS_WRITE), path, max_name=MAX_ABOUT)
 
 
 class AuthorizedKeysTests(SynchronousTestCase):

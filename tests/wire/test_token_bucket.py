@@ -24,3 +24,11 @@ class TokenBucketTests(SynchronousTestCase):
         bucket.spend(5)
         self.assertFalse(bucket.take(109.9))
         self.assertTrue(bucket.take(110.0))
+
+    def test_givenBack(self) -> None:
+        """A token that is given back is available again, within the burst."""
+        bucket = TokenBucket(1, 0.5, now=0.0)
+        self.assertTrue(bucket.take(0.0))
+        for _ in range(3):
+            bucket.give_back()
+        self.assertEqual([bucket.take(0.0) for _ in range(2)], [True, False])

@@ -90,6 +90,13 @@ class HttpClient:
             raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
         return Response(self._reactor, response)
 
+    async def settled(self) -> None:
+        """Wait until the connections of requests that were given up are closed.
+
+        A robot waits for this at the end of each reply, so that a cancelled one counts as concurrent until then.
+        """
+        await self._endpoints.aborted()
+
     def close(self) -> "Deferred[None]":
         """Close all connections, idle and in use."""
         done: Deferred[None] = self._pool.closeCachedConnections()

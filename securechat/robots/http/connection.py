@@ -27,11 +27,24 @@ class Connection(ProtocolWrapper):
     def __init__(self, factory: "WrappingFactory[Connection]", wrappedProtocol: IProtocol) -> None:
         super().__init__(factory, wrappedProtocol)
         self.ready: Deferred[IProtocol] = Deferred()  # fires with the protocol, after the TLS handshake if there is one
+        self.is_aborted = False
         self._head_left: int | None = None  # bytes; None while a body is being read
+        self._waiters: list[Deferred[None]] = []  # for the end of the connection
 
     def abort(self) -> None:
         """Close at once. `loseConnection` would send what is unsent and wait for a TLS peer's close_notify."""
         self.abortConnection()
+
+    def abortConnection(self) -> None:
+        """As `abort`, by which name twisted.web knows it."""
+        self.is_aborted = True
+        self.transport.abortConnection()
+
+    def closed(self) -> "Deferred[None]":
+        """Fires when the connection is closed, which after `abort` takes a turn of the reactor."""
+        waiter: Deferred[None] = Deferred(self._waiters.remove)
+        self._waiters.append(waiter)
+        return waiter
 
     def makeConnection(self, transport: Any) -> None:
         super().makeConnection(transport)
@@ -72,6 +85,9 @@ class Connection(ProtocolWrapper):
         if not self.ready.called:
             self.ready.errback(reason)
         super().connectionLost(reason)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
 
 
 class ConnectionFactory(WrappingFactory):

@@ -4,6 +4,7 @@ Only connecting is retried, because no part of a request has been sent then.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from OpenSSL import SSL
@@ -136,6 +137,13 @@ class EndpointFactory:
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return RetryingEndpoint(self._reactor, endpoint, self._random_delay, self._open_connections)
+
+    async def aborted(self) -> None:
+        """Wait until all connections that were aborted are closed. Cancelling it has no effect."""
+        for connection in list(self._open_connections):
+            while connection.is_aborted and connection in self._open_connections:
+                with suppress(CancelledError):
+                    await connection.closed()
 
     def abort(self) -> None:
         """Close all connections at once."""

@@ -82,6 +82,8 @@ class OpenAIRobot:
                     yield text
         except RobotError as error:
             raise self._without_key(error) from None
+        finally:
+            await self._http.settled()
 
     async def _read(self, response: Response, reply: Reply, budget: TimeBudget) -> bytes:
         """The next bytes; empty at the end. Once the reply is complete, an error is an end, too."""

@@ -78,7 +78,10 @@ class TuringRobot:
             limits = _("I can read at most {limit} characters in a message; this one has {size}. Please shorten it.")
             yield Notice(limits.format(limit=MAX_TEXT, size=len(text)))
         else:
-            yield await within(self._reactor, self._timeout, self._ask(text, conversation.user_id))
+            try:
+                yield await within(self._reactor, self._timeout, self._ask(text, conversation.user_id))
+            finally:
+                await self._http.settled()
 
     async def _ask(self, text: str, user_id: str) -> str:
         """Send the message, and once more after an error that a second attempt may solve."""

@@ -8,11 +8,14 @@ from typing import Any, cast
 from twisted.internet import reactor as installed
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.tcp import Client as TCPClient
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RobotError
+from securechat.robots.circuit_breaker import CircuitBreaker
+from securechat.robots.fair_queue import FairQueue
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.http import endpoint as connecting
 from securechat.robots.interface import IRobot
@@ -349,18 +352,16 @@ class CancelTests(OpenAITestCase):
             parts = self.robot.reply(conversation(text))
             await anext(parts)
 
-            def close(parts: AsyncGenerator[str, None] = parts) -> None:
-                self.close(parts)
+            closed: list[Deferred[None]] = []
+
+            def close(parts: Any = parts, closed: Any = closed) -> None:
+                closed.append(Deferred.fromCoroutine(parts.aclose()))
 
             await self.assertDisconnects(close)
+            await closed[0]
         async with aclosing(self.robot.reply(conversation("one two three four"))) as parts:
             await anext(parts)
         await until(lambda: self.peer.open == 0)
-
-    def close(self, parts: AsyncGenerator[str, None]) -> None:
-        """Close the generator, which must not wait for anything."""
-        with self.assertRaises(StopIteration):
-            parts.aclose().send(None)
 
     async def test_whileConnecting(self) -> None:
         """If a reply is cancelled before there is a connection, no request is sent."""
@@ -380,6 +381,36 @@ class CancelTests(OpenAITestCase):
         await self.assertDisconnects(reply.cancel)
         with self.assertRaises(CancelledError):
             await reply
+
+    async def test_slotIsHeldUntilClosed(self) -> None:
+        """A cancelled reply counts as concurrent until its connection is closed, also if it is cancelled twice."""
+        robot, descriptors = self.robot, []
+
+        class Watching:
+            name = "watching"
+
+            def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                descriptors.append([client.fileno() for client in clients])
+                return robot.reply(conversation)
+
+        guarded = cast(IRobot, GuardedRobot(cast(IRobot, Watching()), FairQueue(1), CircuitBreaker(lambda: 0.0)))
+        for text in ("hang", "hang between"):
+            clients: list[Any] = []
+            reply = Deferred.fromCoroutine(self.say(text, guarded))
+            asked = len(self.peer.asked)
+            await until(lambda asked=asked: len(self.peer.asked) > asked)  # type: ignore[misc]
+            await deferLater(reactor, 0.03)
+            clients += [reader for reader in reactor.getReaders() if isinstance(reader, TCPClient)]
+            self.assertEqual([client.fileno() > 0 for client in clients], [True])
+            descriptors.clear()
+            next_reply = Deferred.fromCoroutine(self.say("hello", guarded))
+            reply.cancel()
+            reply.cancel()
+            with self.assertRaises(CancelledError):
+                await reply
+            self.assertEqual(await next_reply, "hello ")
+            self.assertEqual(descriptors, [[-1]])
+            await robot.close()
 
 
 class RequestTests(OpenAITestCase):
