@@ -1,7 +1,12 @@
 """Records and messages that begin to arrive and do not end."""
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.errors import Category
+from securechat.server.deadlines import Deadlines
 from securechat.wire.messages import Chunk, encode
 from securechat.wire.records import RecordType
+from tests.harness.pair import Pair
 from tests.server.test_protocol import ServerTestCase, Session
 
 CHUNK = b"x" * 490
@@ -142,25 +147,58 @@ class DeadlineTests(ServerTestCase):
         self.receive(data[-1:])
         self.assertAbortsAfter(30.1)
 
-    def test_pausedInBetween(self) -> None:
-        """What began before the server stopped reading goes on where it was."""
-        session = self.session
-        for _ in range(5 + 63):
-            session.client.say("x")
-        self.receive(session.client.data_to_send() + self.part(b"a", message_id=69))
-        self.clock.advance(50)
-        self.assertEqual(session.wire.producerState, "producing")
-        self.receive(self.part(b"a", message_id=69, last=True) + self.part(b"b", message_id=70))
-        self.assertEqual(session.wire.producerState, "paused")
-        self.clock.advance(1000)
-        for _ in range(5):
-            self.robot.end()
-            self.clock.advance(0)
-        self.assertAbortsAfter(60)
-
     def test_lost(self) -> None:
         """A connection that is lost leaves no timer."""
         self.receive(self.part(b"a") + self.pad()[:-1])
         self.assertEqual(self.timers(), 1)
         self.session.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class PauseTests(SynchronousTestCase):
+    """Time does not pass for the client while it is not read."""
+
+    def setUp(self) -> None:
+        self.pair = Pair().open()
+        self.clock = self.pair.clock
+        self.categories: list[Category] = []
+        self.deadlines = Deadlines(self.pair.server, self.clock, self.categories.append)
+
+    def receive(self, data: bytes) -> None:
+        self.pair.to_server(data)
+        self.deadlines.data_read()
+
+    def assertGoesOn(self, seconds: float) -> None:
+        """After a pause there are as many seconds left as before."""
+        self.deadlines.pause()
+        self.deadlines.data_read()
+        self.clock.advance(1000)
+        self.assertEqual((self.categories, self.clock.getDelayedCalls()), ([], []))
+        self.deadlines.resume()
+        self.clock.advance(seconds - 0.01)
+        self.assertEqual(self.categories, [])
+        self.clock.advance(0.02)
+        self.assertEqual(self.categories, [Category.TIMEOUT])
+
+    def test_record(self) -> None:
+        """A record that has begun has the rest of its time."""
+        self.pair.client.pad()
+        self.receive(self.pair.client.data_to_send()[:-1])
+        self.clock.advance(20)
+        self.assertGoesOn(10)
+
+    def test_message(self) -> None:
+        """So has a message."""
+        self.pair.client._seal(RecordType.SAY, encode(Chunk(1, False, bytes(400))))
+        self.receive(self.pair.client.data_to_send())
+        self.clock.advance(20)
+        self.assertGoesOn(40 + 400 / 16 / 1024)
+
+    def test_nothing(self) -> None:
+        """Where nothing has begun there is no timer, before and after."""
+        self.deadlines.data_read()
+        for _ in range(2):
+            self.deadlines.pause()
+            self.deadlines.resume()
+            self.deadlines.resume()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -408,6 +408,7 @@ class ChannelTests(ConnectionTests):
         pair.server.fault(2, Fault.INTERNAL)
         for message_id in (3, 4, 5):
             pair.server.fault(message_id, Fault.BUSY)
+        self.assertEqual(pair.quota.taken, 400)  # of the sixth message alone
         pair.client.say("g" * 600)
         pair.pump()
         self.assertEqual(pair.server_events[-1], MessageReceived(8, "g" * 600))
