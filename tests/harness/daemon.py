@@ -28,6 +28,8 @@ ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": st
 class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
+    twistd = ("-c", "from twisted.scripts.twistd import run; run()")  # what Python is to run
+
     def __init__(self, directory: str, *options: str, **environ: str) -> None:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -39,7 +41,7 @@ class Daemon:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
+                    *(sys.executable, *self.twistd),
                     *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", "securechat"),
                     *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
                 ],
