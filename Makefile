@@ -58,10 +58,11 @@ bench: $(VENV)/installed-dev
 streaming: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.streaming
 
-# Whether the wire tells of what a reply is; minutes
+# Whether an observer can tell replies apart, an hour; CELL=topics-20-100 or CELL='topics-*' measures some of the cells,
+# LOAD=1000 adds as many conversations beside those that are observed
 sidechannel: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-learn >&2
-	$(BIN)/python -m sidechannel
+	$(BIN)/python -m sidechannel $(if $(CELL),'$(CELL)') $(if $(LOAD),--load $(LOAD))
 
 # The whole suite once more, and every key, secret and prompt of it searched for in all that was said meanwhile
 secrets: $(VENV)/installed-dev

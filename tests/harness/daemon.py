@@ -39,6 +39,8 @@ ENVIRON = {
 class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
+    program = ("-c", "from twisted.scripts.twistd import run; run()")  # what Python is to run
+
     def __init__(self, directory: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
         """`twistd` are options of its own, `environ` additional environment variables."""
         self.directory = Path(directory)
@@ -51,7 +53,7 @@ class Daemon:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", "from twisted.scripts.twistd import run; run()"),
+                    *(sys.executable, *self.program),
                     *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", *twistd, "securechat"),
                     *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
                 ],
