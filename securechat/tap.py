@@ -25,6 +25,7 @@ from securechat.wire.suites import SUITES
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+PRIVATE: Final = 0o077  # the umask
 
 _OPTIONS: Final = {option.name: option for option in options_of(ServerSettings)}
 
@@ -119,6 +120,7 @@ def makeService(options: Options) -> IService:
     """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
 
+    os.umask(PRIVATE)  # before twistd creates its log; its option --umask still takes precedence
     reactor: IServerReactor = cast(IServerReactor, MonotonicReactor(installed))
     settings = options.settings
     try:

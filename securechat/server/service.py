@@ -17,6 +17,7 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.protocol import ChatServerFactory
+from securechat.server.startup import PublicEndpoint, raise_file_limit, warn_of_root
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 
@@ -53,9 +54,15 @@ class ChatService(MultiService):
         self._previous_handler: Callable[[int, FrameType | None], object] | int | None = None
         for endpoint in endpoints:
             try:
-                strports.service(endpoint, factory, reactor).setServiceParent(self)
+                service = strports.service(endpoint, factory, reactor)
             except (ValueError, TypeError, LookupError, OSError) as error:
-                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=error)) from None
+                problem: object = error
+                if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
+                    problem = _("systemd passed no such socket; start the daemon by its socket unit")
+                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            if not factory.users.has_list:
+                service.endpoint = PublicEndpoint(service.endpoint)
+            service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         try:
@@ -64,6 +71,8 @@ class ChatService(MultiService):
             raise _refusal(str(error)) from None
 
     def startService(self) -> None:
+        warn_of_root()
+        raise_file_limit(self._factory.settings)
         users = self._factory.users
         if isinstance(users, AuthorizedUsers):
             try:
