@@ -28,6 +28,7 @@ from securechat.wrap import wrap
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+PRIVATE: Final = 0o077  # the umask
 
 _UNWRAPPED: Final = 10_000  # columns: more than any paragraph of the help
 _BEFORE_HELP: Final = re.compile(r"\s+(-\w, )?--\S+\s+")  # an option, up to its help text
@@ -148,6 +149,7 @@ def makeService(options: Options) -> IService:
     """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
 
+    os.umask(PRIVATE)  # before twistd creates its log; its option --umask still takes precedence
     reactor: IServerReactor = cast(IServerReactor, MonotonicReactor(installed))
     settings = options.settings
     try:

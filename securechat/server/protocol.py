@@ -98,6 +98,8 @@ class ChatServer(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
+        if self._is_admitted:
+            self._session.input_begins()
         try:
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)

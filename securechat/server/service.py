@@ -19,6 +19,7 @@ from securechat.server.haproxy import ProxiedFactory
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.signals import call_on_signal
+from securechat.server.startup import PublicEndpoint, raise_file_limit, warn_of_root
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 
@@ -58,9 +59,15 @@ class ChatService(MultiService):
         for endpoint in endpoints:
             reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
-                strports.service(endpoint, reached, reactor).setServiceParent(self)
+                service = strports.service(endpoint, reached, reactor)
             except (ValueError, TypeError, LookupError, OSError) as error:
-                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=error)) from None
+                problem: object = error
+                if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
+                    problem = _("systemd passed no such socket; start the daemon by its socket unit")
+                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            if not factory.users.has_list:
+                service.endpoint = PublicEndpoint(service.endpoint)
+            service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         try:
@@ -69,6 +76,8 @@ class ChatService(MultiService):
             raise _refusal(str(error)) from None
 
     def startService(self) -> None:
+        warn_of_root()
+        raise_file_limit(self._factory.settings)
         users = self._factory.users
         if isinstance(users, AuthorizedUsers):
             try:

@@ -41,6 +41,7 @@ class Session:
     __slots__ = (
         "_clock",
         "_current",
+        "_has_answered",
         "_history",
         "_inbox",
         "_is_answering",
@@ -71,6 +72,7 @@ class Session:
         self._inbox: list[_Question] = []
         self._starts_afresh = False
         self._is_answering = False
+        self._has_answered = False  # one of the messages that were read together
         self._task: Deferred[None] | None = None  # that answers, while it waits for something
         self._current: Reply | None = None  # the reply that the robot is being asked for
         self._is_stopped = False
@@ -94,7 +96,7 @@ class Session:
         self._inbox.append(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
         if not self._is_answering:
-            self._start_answering()
+            self._start_answering(in_turn=self._has_answered)
 
     def refuse(self, message_id: int, fault: Fault, *, is_late: bool = False) -> None:
         """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
@@ -125,25 +127,32 @@ class Session:
         if self._task is not None:
             self._task.cancel()
 
-    def _start_answering(self) -> None:
+    def input_begins(self) -> None:
+        """Messages follow that were read together: at most one of them is answered in this turn of the reactor."""
+        self._has_answered = False
+
+    def _start_answering(self, *, in_turn: bool) -> None:
         self._is_answering = True
-        task = Deferred.fromCoroutine(self._answer_all())
+        task = Deferred.fromCoroutine(self._answer_all(in_turn))
         if not task.called:
             self._task = task
 
-    async def _answer_all(self) -> None:
+    async def _answer_all(self, in_turn: bool) -> None:
         """Answer the messages in the inbox, one after the other, until there are none or a reply is cancelled."""
         with suppress(CancelledError):
+            if in_turn:
+                await deferLater(self._clock, 0)
             while self._inbox:
                 if self._outbox.is_full:
                     await self._outbox.room()
+                self._has_answered = True
                 await self._answer(self._inbox.pop(0))
                 if self._inbox:
                     await deferLater(self._clock, 0)  # others get their turn
         self._is_answering = False
         self._task = self._current = None
         if self._inbox:
-            self._start_answering()
+            self._start_answering(in_turn=self._has_answered)
 
     async def _answer(self, question: _Question) -> None:
         """Put a whole reply into the outbox, or the fault that ended it."""

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -314,6 +315,37 @@ class FloodTests(DaemonTestCase):
         self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
 
 
+class StartupTests(DaemonTestCase):
+    """What a daemon does and says before it has clients."""
+
+    async def test_warnings(self) -> None:
+        """The log warns of root and of too few descriptors, in a line each."""
+        daemon = await self.run_daemon("--max-sessions", "900000000").started()
+        lines = [line for line in daemon.text().splitlines() if "#warn" in line]
+        words = ["running as root"] if os.geteuid() == 0 else []
+        words.append("--max-sessions 900000000 needs 900000128")
+        for line, expected in zip(lines, words, strict=True):
+            self.assertIn(expected, line)
+
+    async def test_noWarnings(self) -> None:
+        """The daemon raises the limit on open files if it can."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 1128:
+            raise SkipTest("the hard limit is too low")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        daemon = await self.run_daemon().started()
+        lines = [line for line in daemon.text().splitlines() if "#warn" in line and "root" not in line]
+        self.assertEqual(lines, [])
+        if sys.platform == "linux":
+            self.assertEqual(resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE), (1128, hard))
+
+    async def test_privateLog(self) -> None:
+        """The log that the daemon creates is not readable by others."""
+        daemon = await self.run_daemon().started()
+        self.assertEqual(stat.S_IMODE(daemon.log.stat().st_mode), 0o600)
+
+
 class RefusalTests(DaemonTestCase):
     """A daemon that cannot start says why in one line, and with its status."""
 
@@ -330,6 +362,7 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--listen nonsense:1", "--listen", "nonsense:1")
         self.assertRefused("--listen tcp:x", "--listen", "tcp:x")
         self.assertRefused("use --name [HOST]:PORT", "--listen", "unix:/tmp/socket")
+        self.assertRefused("systemd passed no such socket", "--listen", "systemd:domain=INET:index=0")
 
     def test_portInUse(self) -> None:
         """A port that is taken."""

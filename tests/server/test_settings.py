@@ -1,5 +1,6 @@
 """The daemon's options: how they become its settings, and what the daemon makes of them."""
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import StartError
 from securechat.server.settings import ServerSettings
+from securechat.server.startup import PublicEndpoint
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.settings import options_of
 from securechat.ssh import keys
@@ -158,6 +160,7 @@ class ServiceTests(SynchronousTestCase):
     def make(self, *arguments: str) -> ChatServerFactory:
         """The factory of a daemon's service; nothing listens."""
         self.state_dir = Path(self.mktemp())
+        self.addCleanup(os.umask, os.umask(0o022))
         self.options = parse("--state-dir", str(self.state_dir), *arguments)
         self.service = cast(MultiService, makeService(self.options))
         return cast(ChatServerFactory, cast(Any, self.service.services[0]).factory)
@@ -170,6 +173,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(factory.identity.host_key.blob, host_key.blob)
         self.assertEqual(tuple(factory.identity.suites), DEFAULTS["suites"])
         self.assertIsInstance(factory.users, Anyone)
+        self.assertIsInstance(cast(Any, self.service.services[0]).endpoint, PublicEndpoint)
         self.assertEqual((factory.robot.name, len(self.service.services)), ("eliza", 1))
 
     def test_files(self) -> None:
@@ -182,6 +186,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertIsInstance(factory.users, AuthorizedUsers)
         self.assertEqual(factory.users.name_of(USER_KEY.blob), "alice")
         self.assertTrue(factory.identity.is_authorized(USER_KEY.blob))
+        self.assertNotIsInstance(cast(Any, self.service.services[0]).endpoint, PublicEndpoint)
 
     def test_rest(self) -> None:
         """Suites that were not named are not allowed; each endpoint has its service; robots are made."""
@@ -193,6 +198,11 @@ class ServiceTests(SynchronousTestCase):
         """What cannot be used is named in one line."""
         for words, *arguments in (
             ("securechat: --listen nonsense: ", "--listen", "nonsense"),
+            *(
+                (f"--listen systemd:domain=INET:{which}: systemd passed no such socket", "--listen", endpoint)
+                for which in ("index=0", "name=chat")
+                for endpoint in (f"systemd:domain=INET:{which}",)
+            ),
             ("securechat: /nonexistent", "--authorized-keys", "/nonexistent"),
             ("securechat: unknown robot marvin; expected one of echo, ", "--robot", "marvin"),
         ):
