@@ -55,6 +55,7 @@ log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 
 
@@ -86,7 +87,7 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        tune(transport)
+        tune(transport, SEND_BUFFER)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())

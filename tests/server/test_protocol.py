@@ -1,17 +1,19 @@
 """The server's Protocol and Factory, with a real client connection at the other end of a transport in memory."""
 
 import re
+import socket
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ISystemHandle
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
@@ -652,6 +654,22 @@ class PressureTests(ServerTestCase):
         self.assertLogged(r"client 1: aborted \(timeout\)")
         session.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sendBuffer(self) -> None:
+        """The kernel buffers 64 KiB for a client that does not read, and not some megabytes."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+
+        @implementer(ISystemHandle)
+        class SocketWire(Wire):
+            def getHandle(self) -> socket.socket:
+                return near
+
+        server = self.factory.buildProtocol(CLIENT)
+        assert server is not None
+        server.makeConnection(SocketWire())
+        self.assertLessEqual(near.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), 2 * 64 * 1024)  # Linux doubles it
 
     def test_pausedBeforeAnythingWasSaid(self) -> None:
         """A transport may pause a session that has no conversation yet."""
