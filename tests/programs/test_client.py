@@ -372,7 +372,7 @@ class TerminalTests(ProgramTestCase):
         daemon = await self.start("--robot", "echo", "--tick", "0.25")
         screen, status = await self.run_on_terminal(
             *(self.to(daemon), ("/help for", "hello\r"), ("> hello", "")),
-            *(("hello", CTRL_D), ("Ctrl-C leaves", CTRL_C)),
+            *(("hello", ""), (READY, CTRL_D), ("Ctrl-C leaves", CTRL_C)),
         )
         self.assertEqual(status, 130, screen)
 
