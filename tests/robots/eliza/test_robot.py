@@ -1,6 +1,5 @@
 """The offline robot: its answers in two languages, and what it remembers."""
 
-import sys
 import time
 from collections import Counter
 from datetime import datetime
@@ -14,7 +13,7 @@ from securechat.conversation import Conversation, Speaker, Turn
 from securechat.robots.eliza.robot import ELIZA, MAX_READ, MAX_TURNS, ElizaRobot
 from securechat.settings import Settings
 
-MAX_SECONDS = 0.005 if sys.gettrace() is None else 0.05  # for an answer; tracing is slow
+MAX_SECONDS = 0.05  # of processor time for an answer: usually 0.001, and much more with a quadratic pattern
 
 
 class ElizaTests(SynchronousTestCase):
@@ -167,7 +166,7 @@ class ElizaTests(SynchronousTestCase):
         self.assertIn("Hello", self.talk("this hi")[0])
 
     def test_isQuick(self) -> None:
-        """The longest messages and long conversations are answered within milliseconds."""
+        """The longest messages and long conversations take little processor time to answer."""
         longest = 32768
         for text in (
             *("", "a" * longest, "我" * longest, "I like " + "x" * longest, "hi" * longest, "hmm " * longest),
@@ -175,10 +174,10 @@ class ElizaTests(SynchronousTestCase):
         ):
             turns = [Turn(Speaker.USER, text[:longest]), Turn(Speaker.ROBOT, text[:longest])] * 500
             times = []
-            for _ in range(7):  # the best time counts, because the machine may be busy
-                start = time.perf_counter()
+            for _ in range(3):  # the best time counts, because the machine may be busy
+                start = time.thread_time()
                 self.assertTrue(self.answer(turns[:-1]))
-                times.append(time.perf_counter() - start)
+                times.append(time.thread_time() - start)
             self.assertLess(min(times), MAX_SECONDS, text[:20])
 
     def test_limits(self) -> None:
