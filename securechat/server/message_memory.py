@@ -3,46 +3,53 @@
 from typing import Final
 from weakref import WeakValueDictionary
 
-from securechat.server.admission import Holder
+from securechat.server.admission import SITE_FACTOR, Holder
 
 SHARES: Final = 8  # one user or source may hold one of so many
 
 
-class MessageMemory:
-    """The bytes that the messages of all clients may take."""
+class Quota:
+    """A number of bytes of which messages may take some."""
 
-    def __init__(self, size: int) -> None:
-        self.free = size
-        self.share = size // SHARES  # of one user or source
-        self._quotas: WeakValueDictionary[Holder, HolderQuota] = WeakValueDictionary()
+    __slots__ = ("__weakref__", "_most", "_within", "taken")
 
-    def quota(self, holder: Holder) -> "HolderQuota":
-        """The quota of a user or source. All of its sessions share it, and it exists as long as one of them does."""
-        quota = self._quotas.get(holder)
-        if quota is None:
-            quota = self._quotas[holder] = HolderQuota(self)
-        return quota
-
-
-class HolderQuota:
-    """What the messages of one user or source take of the memory."""
-
-    __slots__ = ("__weakref__", "_memory", "taken")
-
-    def __init__(self, memory: MessageMemory) -> None:
-        self.taken = 0  # bytes
-        self._memory = memory
+    def __init__(self, most: int, within: "Quota | None" = None) -> None:
+        """At most so many bytes; they are also taken of the quota that this one is within."""
+        self.taken = 0
+        self._most = most
+        self._within = within
 
     def take(self, size: int) -> bool:
-        """Take some of the memory; False if there is not so much, or if it would exceed the share."""
-        memory = self._memory
-        if self.taken + size > memory.share or size > memory.free:
+        """Take some; False if there are not so many left."""
+        if self.taken + size > self._most or (self._within is not None and not self._within.take(size)):
             return False
         self.taken += size
-        memory.free -= size
         return True
 
     def give_back(self, size: int) -> None:
-        """Return some that was taken."""
+        """Return some that were taken."""
         self.taken -= size
-        self._memory.free += size
+        if self._within is not None:
+            self._within.give_back(size)
+
+
+class MessageMemory:
+    """The memory that the messages of all clients may take, and the part of each user or source."""
+
+    def __init__(self, size: int) -> None:
+        self.all = Quota(size)
+        self._share = size // SHARES
+        self._quotas: WeakValueDictionary[str, Quota] = WeakValueDictionary()
+
+    def quota(self, holder: Holder) -> Quota:
+        """The quota of a user or source. All of its sessions share it, and it exists as long as one of them does."""
+        if not holder.site:
+            return self._quota(holder.name, self._share, self.all)
+        site = self._quota(holder.site, SITE_FACTOR * self._share, self.all)
+        return self._quota(holder.name, self._share, site)
+
+    def _quota(self, name: str, most: int, within: Quota) -> Quota:
+        quota = self._quotas.get(name)
+        if quota is None:
+            quota = self._quotas[name] = Quota(most, within)
+        return quota

@@ -121,6 +121,8 @@ class ChatServer(Protocol):
                 self._messageReceived(event)
                 self._hold_if_full()
             case MessageRefused():
+                self._note_activity()
+                self.place.take_message(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
                 self._hold_if_full()
             case NewReceived():

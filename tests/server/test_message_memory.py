@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.admission import Holder
+from securechat.server.admission import Holder, source_of
 from securechat.server.message_memory import SHARES, MessageMemory
 
 
@@ -33,6 +33,19 @@ class MemoryTests(SynchronousTestCase):
         self.assertFalse(quotas[8].take(8))
         self.assertTrue(quotas[8].take(7))
         self.assertFalse(quotas[8].take(1))
+
+    def test_site(self) -> None:
+        """An IPv6 /48 network has four times the part of one of its /64 networks."""
+        memory = MessageMemory(800)
+        quotas = [memory.quota(source_of(f"2001:db8:0:{number}::1")) for number in range(5)]
+        self.assertFalse(quotas[0].take(101))
+        for quota in quotas[:4]:
+            self.assertTrue(quota.take(100))
+        self.assertFalse(quotas[4].take(1))
+        self.assertTrue(memory.quota(source_of("2001:db8:1::1")).take(100))
+        quotas[0].give_back(10)
+        self.assertTrue(quotas[4].take(10))
+        self.assertEqual(memory.all.taken, 500)
 
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 120), st.booleans()), max_size=60))
     def test_anyOrder(self, steps: list[tuple[int, int, bool]]) -> None:

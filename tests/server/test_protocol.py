@@ -511,6 +511,20 @@ class PressureTests(ServerTestCase):
         session.say("8")
         self.assertEqual(self.robot.asked[3:], ["7"])
 
+    def test_messageRateOfRefusedOnes(self) -> None:
+        """A message for which there is no memory counts for the rate as any other."""
+        self.factory = self.make_factory(message_burst=3, max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        for text in ("a" * 4096, "b", "c"):
+            session.say(text)
+        self.robot.end()
+        session.pump()
+        session.say("d")
+        self.assertEqual(
+            session.events[-3:],
+            [*(FaultReceived(number, Fault.BUSY) for number in (2, 3)), FaultReceived(4, Fault.TOO_MANY_MESSAGES)],
+        )
+
     def test_messageRateOfOneSource(self) -> None:
         """Anonymous clients and keys that anyone can make share the rate of their source."""
         self.robot.echo = True
