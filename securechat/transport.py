@@ -1,5 +1,6 @@
 """TCP options and unbuffered writes, for the transports of both ends."""
 
+import select
 import socket
 from contextlib import suppress
 
@@ -17,6 +18,24 @@ def tune(transport: IChatTransport) -> None:
         transport.setTcpKeepAlive(True)
 
 
+def peer_has_closed(transport: IChatTransport) -> bool:
+    """Whether the peer has closed its half of the connection or reset it.
+
+    Twisted notices neither while reading is paused. On a platform without POLLRDHUP only a reset is seen.
+    """
+    handle = _socket_of(transport)
+    if handle is None:
+        return False
+    poll = select.poll()
+    poll.register(handle, getattr(select, "POLLRDHUP", 0))
+    return bool(poll.poll(0))
+
+
+def _socket_of(transport: IChatTransport) -> socket.socket | None:
+    handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
+    return handle if isinstance(handle, socket.socket) else None
+
+
 class Writer:
     """Writes to a transport, directly to its socket if possible.
 
@@ -29,10 +48,7 @@ class Writer:
 
     def __init__(self, transport: IChatTransport) -> None:
         self._transport = transport
-        handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
-        self._socket: socket.socket | None = None
-        if isinstance(handle, socket.socket) and not ISSLTransport.providedBy(transport):
-            self._socket = handle
+        self._socket = None if ISSLTransport.providedBy(transport) else _socket_of(transport)
 
     def write(self, data: bytes) -> None:
         """Send `data`, after everything that was written before."""

@@ -32,7 +32,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
-from securechat.transport import IChatTransport, Writer, tune
+from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
     CancelReceived,
@@ -52,6 +52,7 @@ log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a client that is not read has gone
 READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 
 
@@ -78,7 +79,7 @@ class ChatServer(Protocol):
         self._messages = MessageLog(number)
         self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
-        self._reading: IDelayedCall | None = None  # of input that waits
+        self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -134,6 +135,14 @@ class ChatServer(Protocol):
             self._is_held = self._is_late = True
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
+            self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
+
+    def _look_for_peer(self) -> None:
+        """While the client is not read, see whether it is still there."""
+        if peer_has_closed(self.transport):
+            self._abort(Category.CUT)
+        else:
+            self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
 
     def _clientProved(self, event: ClientProved) -> None:
         factory, settings = self.factory, self._settings
@@ -160,13 +169,19 @@ class ChatServer(Protocol):
 
     def _readOnSoon(self, _fewer: None) -> None:
         """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
+        self._stop_looking()
         self._reading = self._clock.callLater(0, self._readOn)
 
     def _readOn(self) -> None:
         if self._is_held:
+            self._stop_looking()
             self._is_held = False
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
+
+    def _stop_looking(self) -> None:
+        if self._reading is not None and self._reading.active():
+            self._reading.cancel()
 
     # The end
 
