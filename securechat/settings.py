@@ -80,7 +80,7 @@ class Option:
             return self._parse(text)
         except ValueError as error:
             shown = form.format(name=self.name, value="…" if self.extra.private else text)
-            raise ConfigurationError(f"{shown}: {error}") from None
+            raise ConfigurationError(_("{option}: {problem}").format(option=shown, problem=error)) from None
 
     def _parse(self, text: str) -> object:
         if self.extra.parse is not None:
@@ -114,7 +114,8 @@ class Option:
         """The possible values, if they are a choice or have a limit worth knowing: ``yes or no``, ``0 to 2``."""
         if self.choices:
             *first, last = self.choices
-            return _("{values} or {last}").format(values=", ".join(first), last=last) if first else last
+            # Translators: ", " stands between the parts of a list
+            return _("{values} or {last}").format(values=_(", ").join(first), last=last) if first else last
         if not isinstance(self._bounds, IntType | FloatType):
             return ""
         low, high = self._bounds.ge, self._bounds.le
@@ -135,7 +136,8 @@ class Option:
         """The help text with the possible values, except for an enum, whose help text explains its members."""
         if not self.values or isinstance(self._bounds, EnumType):
             return self.description
-        return self.description + (": " if self.choices else ", ") + self.values
+        text = _("{meaning}: {values}") if self.choices else _("{meaning}, {values}")
+        return text.format(meaning=self.description, values=self.values)
 
     @property
     def help(self) -> str:
@@ -143,7 +145,9 @@ class Option:
         default = self.default
         if self._info.default_factory is not NODEFAULT:
             default = self._text(self._info.default_factory())
-        return self.meaning + (" " + _("(default: {value})").format(value=default) if default else "")
+        if not default:
+            return self.meaning
+        return _("{meaning} (default: {value})").format(meaning=self.meaning, value=default)
 
     def _text(self, value: object) -> str:
         """A default as users would write it, with its unit."""
@@ -179,7 +183,7 @@ def _in_words(bounds: IntType | FloatType) -> str:
         (_("at most {number}"), bounds.le),
         (_("below {number}"), bounds.lt),
     )
-    return ", ".join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
+    return _(", ").join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
 
 
 def options_of(settings: type[Settings]) -> tuple[Option, ...]:

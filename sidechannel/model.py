@@ -1,54 +1,74 @@
-"""``python -m sidechannel.model``: a fake language model server with two topics, each with its own style.
+"""``python -m sidechannel.model TICK``: a fake language model server whose replies are of several kinds.
 
-It prints its port. A question is the topic's name and a number. The words and pauses of the reply are drawn from the
-topic's distributions, seeded with the number, so that they are reproducible.
+It prints its port. A question is the name of a kind and a number, from which the words and pauses of the reply are
+drawn, so that they are reproducible. The length of a pause is a multiple of TICK, which is in seconds.
 """
 
 import asyncio
 import json
 import random
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable
 from typing import Final
 
+# The words of a reply, each with the pause before it in ticks. An empty word is only a pause.
+Script = list[tuple[float, str]]
 
-@dataclass(frozen=True)
-class Topic:
-    """The style of a topic: words, letters and pauses vary around these means."""
-
-    words: int  # per reply
-    letters: int  # per word
-    pause: float  # seconds before a word
-
-    def reply(self, number: int) -> list[tuple[float, str]]:
-        """The words of one reply, each with the pause before it in seconds."""
-        drawn = random.Random(f"{self}{number}")
-        count = max(1, round(drawn.gauss(self.words, self.words / 8)))
-        return [
-            (
-                drawn.uniform(0.5, 1.5) * self.pause,
-                "x" * max(1, round(drawn.gauss(self.letters, self.letters / 4))) + " ",
-            )
-            for _ in range(count)
-        ]
+END: Final = 36.0  # ticks that the longest kinds of reply take, so that they fit into a bucket of 50
 
 
-# One has short, fast words, the other long, slow ones. Both take less than the shortest train at TICK.
-TOPICS: Final = {"weather": Topic(words=40, letters=4, pause=0.008), "illness": Topic(words=24, letters=9, pause=0.02)}
-TICK: Final = 0.02  # seconds; a train of 50 takes one second
+def topic(drawn: random.Random, words: int, letters: int, pause: float) -> Script:
+    """A reply in some style: the number of words, that of letters per word, and the pauses vary around these means."""
+    return [
+        (drawn.uniform(0.5, 1.5) * pause, "x" * max(1, round(drawn.gauss(letters, letters / 4))) + " ")
+        for _ in range(max(1, round(drawn.gauss(words, words / 8))))
+    ]
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def stream(drawn: random.Random, ticks: float) -> Script:
+    """About one word per tick for this number of ticks, and nothing more until END."""
+    script: Script = []
+    passed = 0.0
+    while passed < ticks - 1.5:
+        script.append((drawn.uniform(0.5, 1.5), "word "))
+        passed += script[-1][0]
+    return [*script, (END - passed, "")]
+
+
+KINDS: Final[dict[str, Callable[[random.Random], Script]]] = {
+    # Many short, fast words against fewer, longer and slower ones.
+    "weather": lambda drawn: topic(drawn, words=40, letters=4, pause=0.4),
+    "illness": lambda drawn: topic(drawn, words=24, letters=9, pause=1.0),
+    # The same time, differently filled.
+    "whole": lambda _drawn: [(1.0, "word " * int(END)), (END - 1, "")],
+    "pieces": lambda drawn: stream(drawn, END),
+    "half": lambda drawn: stream(drawn, END / 2),
+    # Five of them still fit into one bucket.
+    "short": lambda _drawn: [(1.0, "word ")],
+    "long": lambda _drawn: [(1.0, "word "), (6.0, "word ")],
+}
+
+
+def reply(question: str) -> Script:
+    """The reply to a question; LookupError if its kind is unknown."""
+    return KINDS[question.split()[0]](random.Random(question))
+
+
+async def answer(tick: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one question after the other with a stream of events."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             question = json.loads(await reader.readexactly(int(size.split(b":")[1])))
-            topic, number = question["messages"][-1]["content"].split(" ")
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-            for pause, word in TOPICS[topic].reply(int(number)):
-                await asyncio.sleep(pause)
-                writer.write(_chunk({"delta": {"content": word}, "finish_reason": None}))
+            due = time.monotonic()
+            for pause, word in reply(question["messages"][-1]["content"]):
+                due += pause * tick
+                await asyncio.sleep(due - time.monotonic())  # the end must not be later after many words
+                if word:
+                    writer.write(_chunk({"delta": {"content": word}, "finish_reason": None}))
             writer.write(_chunk({"delta": {}, "finish_reason": "stop"}) + b"0\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
@@ -59,11 +79,11 @@ def _chunk(choice: dict[str, object]) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
-async def main() -> None:
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+async def main(tick: float) -> None:
+    server = await asyncio.start_server(lambda reader, writer: answer(tick, reader, writer), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(float(sys.argv[1])))

@@ -1,130 +1,132 @@
-"""What an observer of the network sees of replies: when bytes arrive from a real daemon, and how many."""
+"""Replies to clients of our own, which ask one question after the other; observed at the client's end."""
 
 import random
 import select
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from benchmarks.loads import SecureChatClient
 from securechat.wire.events import FaultReceived, ReplyReceived
-from securechat.wire.shaping import UNIT, Shaping
+from securechat.wire.shaping import UNIT, is_bucket
 from securechat.wire.suites import DEFAULT_SUITE, SUITES
-from sidechannel.model import TICK, TOPICS
-from tests.harness.daemon import START_TIMEOUT, Daemon
+from sidechannel.cells import Cell, Sender
+from sidechannel.servers import servers
+from sidechannel.traces import Sample, receive, timestamp
 
-QUIET = 15 * TICK  # seconds without a byte after which a train is over
-RECORD = SUITES[DEFAULT_SUITE].record_size + 4  # bytes on the wire
+QUIET = (3.0, 4.0)  # ticks without a byte, after which a train is over and the next question is asked
+
+TOGETHER = 5  # messages that a client may send at once: as many as the daemon accepts
 
 
-@dataclass
-class Sample:
-    """One observed reply: seconds since the question and number of bytes of each piece."""
+@dataclass(frozen=True)
+class Question:
+    """What a client sends at once."""
 
-    topic: str
-    session: int
-    pieces: list[tuple[float, int]] = field(default_factory=list)
+    label: str
+    messages: Sequence[str]
 
-    @property
-    def records(self) -> int:
-        """The number of records."""
-        return sum(size for _moment, size in self.pieces) // RECORD
+
+def messages(label: str, number: int) -> list[str]:
+    """What a client says to get a reply of this class."""
+    match label:
+        case "light":
+            return ["hello"] * TOGETHER
+        case "heavy":  # Eliza looks for its phrases in each message and in all before it
+            return ["i " * 125] * TOGETHER
+        case "short" | "long":
+            return [f"{label} {number}"] * TOGETHER
+        case _:
+            return [f"{label} {number}"]
 
 
 class Session:
     """A client that asks one question after the other and records the pieces of each reply."""
 
-    def __init__(self, port: int, number: int, questions: Iterator[tuple[str, int]]) -> None:
+    def __init__(self, port: int, number: int, cell: Cell, questions: Iterator[Question]) -> None:
         suite = SUITES[DEFAULT_SUITE]
         self.client = SecureChatClient(port, suite, suite.generate_key())
+        timestamp(self.client.socket)
         self.samples: list[Sample] = []
         self._number = number
+        self._tick = cell.tick
+        self._sees_trains = cell.sender in (Sender.SHAPED, Sender.EPOLL)
         self._questions = questions
-        self._asked = 0.0
-        self._is_answered = True
-        self._last = time.monotonic()  # time of the latest piece
+        self._asked = 0.0  # wall-clock time of the latest question
+        self._open = 0  # replies to it that are not complete
+        self._go_on_at = 0.0  # on the monotonic clock
 
     def read(self) -> None:
         """Record a piece. Its content, which an observer cannot see, is used only to find the end of the reply."""
-        data = self.client.socket.recv(256 * 1024)
+        data, moment = receive(self.client.socket)
         if not data:
             raise ConnectionError("the daemon closed the connection")
-        self._last = time.monotonic()
+        self._wait()
         if self.samples:
-            self.samples[-1].pieces.append((self._last - self._asked, len(data)))
+            self.samples[-1].pieces.append((moment - self._asked, len(data)))
         for event in self.client.connection.receive_data(data):
             if isinstance(event, FaultReceived):
                 raise ConnectionError(f"a reply ended in {event.fault.name}")
-            self._is_answered |= isinstance(event, ReplyReceived) and event.last
+            self._open -= isinstance(event, ReplyReceived) and event.last
+
+    def _wait(self) -> None:
+        self._go_on_at = time.monotonic() + random.uniform(*QUIET) * self._tick
 
     def go_on(self) -> bool:
-        """Ask the next question after QUIET seconds without data; return False if there is none."""
-        if not self._is_answered or time.monotonic() - self._last < QUIET:
+        """Ask the next question when the train is over, or the reply if there are no trains; False if there is none."""
+        if self._open or (self._sees_trains and self._is_within_train()):
             return True
         question = next(self._questions, None)
         if question is None:
             return False
-        topic, number = question
-        self.samples.append(Sample(topic, self._number))
-        self._is_answered = False
-        self._asked = self._last = time.monotonic()
-        self.client.send(1, f"{topic} {number:06}")
+        self.samples.append(Sample(question.label, self._number))
+        connection = self.client.connection
+        connection.start_afresh()
+        for text in question.messages:
+            connection.say(text)
+        self._open = len(question.messages)
+        self._wait()
+        data = connection.data_to_send()
+        asked = time.time()
+        if not self._sees_trains and len(self.samples) > 1:
+            self.samples[-2].next = asked - self._asked
+        self._asked = asked
+        self.client.socket.sendall(data)
         return True
 
-
-@contextmanager
-def daemon(shaping: Shaping) -> Iterator[int]:
-    """Run `twistd securechat` in front of the fake model server; yields its port."""
-    model = subprocess.Popen([sys.executable, "-m", "sidechannel.model"], stdout=subprocess.PIPE, text=True)
-    assert model.stdout is not None
-    url = f"url=http://127.0.0.1:{int(model.stdout.readline())}"
-    ours = Daemon(
-        tempfile.mkdtemp(),
-        *("--shaping", shaping.value, "--tick", str(TICK), "--max-sessions-per-source", "1000"),
-        *("--handshake-burst", "1000", "--max-handshakes-per-source", "1000", "--message-burst", "1000000"),
-        *("--robot", "openai", "-R", url, "-R", "model=m", "-R", "max-concurrent=1000"),
-    )
-    try:
-        end = time.monotonic() + START_TIMEOUT
-        while "host key SHA256:" not in ours.text():
-            if time.monotonic() > end:
-                raise TimeoutError(ours.text())
-            time.sleep(0.05)
-        yield ours.port
-    finally:
-        ours.stop()
-        model.terminate()
-        model.wait()
+    def _is_within_train(self) -> bool:
+        if self.samples and not is_bucket(self.samples[-1].records):
+            return True
+        return time.monotonic() < self._go_on_at
 
 
-def observe(shaping: Shaping, replies: int, sessions: int, seed: int, tell: Callable[[str], None]) -> list[Sample]:
-    """Observe `replies` replies, spread evenly over sessions. Each session asks equally often about both topics."""
+def observe(cell: Cell, replies: int, load: int, seed: int) -> list[Sample]:
+    """Observe `replies` replies, spread evenly over all sessions. Each session asks equally often for both classes."""
     drawn = random.Random(seed)
-    each = replies // sessions // len(TOPICS)
-    with daemon(shaping) as port:
+    count = cell.daemons * cell.sessions
+    each = max(1, replies // count // 2)
+    with servers(cell, load, [()] * cell.daemons) as ports:
         running = []
-        for number in range(sessions):
-            questions = [(topic, number * each + count) for topic in TOPICS for count in range(each)]
+        for number in range(count):
+            questions = [
+                Question(label, messages(label, number * each + place))
+                for label in cell.contrast.classes
+                for place in range(each)
+            ]
             drawn.shuffle(questions)
-            running.append(Session(port, number, iter(questions)))
-            time.sleep(TICK * UNIT / sessions)  # stagger the trains
-        done = _run(running)
-    tell(f"{shaping.value}: {len(done)} replies observed")
-    return done
+            running.append(Session(ports[number % cell.daemons], number, cell, iter(questions)))
+            time.sleep(cell.tick * UNIT / count)  # stagger the trains
+        return _run(running, cell.tick)
 
 
-def _run(running: list[Session]) -> list[Sample]:
+def _run(running: list[Session], tick: float) -> list[Sample]:
     poll = select.poll()
     by_descriptor = {session.client.socket.fileno(): session for session in running}
     for descriptor in by_descriptor:
         poll.register(descriptor, select.POLLIN)
     samples = []
     while by_descriptor:
-        for descriptor, _event in poll.poll(TICK * 1000):
+        for descriptor, _event in poll.poll(tick * 1000):
             by_descriptor[descriptor].read()
         for descriptor, session in list(by_descriptor.items()):
             if not session.go_on():

@@ -1,54 +1,180 @@
 """The measurement of the side channel: its parts. Its result is up to `make sidechannel`."""
 
+import random
+import socket
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.shaping import UNIT
-from sidechannel.classify import Verdict, standard_error
-from sidechannel.features import NAMES, features
-from sidechannel.model import TICK, TOPICS
-from sidechannel.observe import RECORD, Sample
-from sidechannel.picture import picture
+from sidechannel.__main__ import comparable, passes
+from sidechannel.cells import CELLS, CONTRASTS, CONTROLS, SIZES, Cell, Sender, chosen
+from sidechannel.classify import Verdict
+from sidechannel.features import NAMES, features, lateness
+from sidechannel.model import END, KINDS, reply
+from sidechannel.observe import TOGETHER, messages
+from sidechannel.pipe import Tap
+from sidechannel.traces import RECORD, Sample, receive, timestamp
+
+TICK = 0.1  # seconds
 
 
-class MeasureTests(SynchronousTestCase):
-    """The classifier's input and output."""
+def sample(*pieces: tuple[float, int], label: str = "whole") -> Sample:
+    return Sample(label, 0, list(pieces))
 
-    def test_features(self) -> None:
-        """The features are sizes, gaps, counts and durations of the pieces of a reply."""
-        found = dict(zip(NAMES, features([(0.5, 532), (0.6, 532), (0.8, 1064)]), strict=True))
-        self.assertEqual((found["pieces"], found["bytes"], found["first"]), (3, 2128, 0.5))
-        self.assertAlmostEqual(found["duration"], 0.3)
-        self.assertAlmostEqual(found["gap min"], 0.1)
-        self.assertAlmostEqual(found["gap max"], 0.2)
+
+def named(found: list[float]) -> dict[str, float]:
+    return dict(zip(NAMES, found, strict=True))
+
+
+class FeatureTests(SynchronousTestCase):
+    """The classifier's input."""
+
+    def test_trace(self) -> None:
+        """The features include sizes, gaps, counts and durations of the pieces of a reply."""
+        found = named(features(sample((0.5, 532), (0.6, 532), (0.8, 1064)), TICK))
+        self.assertEqual((found["pieces"], found["bytes"], found["first"]), (3, 2128, 500))
+        self.assertAlmostEqual(found["duration"], 300)
+        self.assertAlmostEqual(found["gap min"], 100)
+        self.assertAlmostEqual(found["gap max"], 200)
         self.assertEqual((found["size min"], found["size max"]), (532, 1064))
-        self.assertEqual(len(features([(0.1, 532)])), len(NAMES))
+
+    def test_single(self) -> None:
+        """A reply of one piece has all features, too."""
+        self.assertEqual(len(features(sample((0.1, 100)), TICK)), len(NAMES))
+
+    def test_lateness(self) -> None:
+        """A record is late by what it comes after its tick; two records in one piece are two ticks."""
+        late = lateness(sample((0.2, RECORD), (0.303, RECORD), (0.5, 2 * RECORD)), TICK * 1000)
+        for found, expected in zip(late, (0, 3, 100, 0), strict=True):
+            self.assertAlmostEqual(found, expected)
+
+    def test_concentration(self) -> None:
+        """Steps of whole milliseconds are on one place of epoll's circle, random ones are everywhere."""
+        drawn = random.Random(1)
+        whole = [(k * TICK + drawn.choice((0.001, 0.002)), RECORD) for k in range(UNIT)]
+        anywhere = [(k * TICK + drawn.uniform(0, 0.003), RECORD) for k in range(UNIT)]
+        self.assertGreater(named(features(sample(*whole), TICK))["step concentration"], 0.99)
+        self.assertLess(named(features(sample(*anywhere), TICK))["step concentration"], 0.5)
+
+    def test_halves(self) -> None:
+        """What changes in the middle of a reply is a feature."""
+        pieces = [(k * TICK + (k >= UNIT // 2) * 0.001, RECORD) for k in range(UNIT)]
+        self.assertAlmostEqual(named(features(sample(*pieces), TICK))["late mean, change"], 1)
+
+
+class ModelTests(SynchronousTestCase):
+    """The fake model server's replies."""
+
+    def test_kinds(self) -> None:
+        """A reply is reproducible, and those to all messages sent at once end well within the shortest train."""
+        for name, contrast in CONTRASTS.items():
+            for label in contrast.classes if contrast.robot == "openai" else ():
+                for number in range(200):
+                    asked = messages(label, number)
+                    replies = [reply(text) for text in asked]
+                    self.assertEqual(replies, [reply(text) for text in asked])
+                    ticks = sum(pause for script in replies for pause, _word in script)
+                    self.assertLess(ticks, 0.95 * UNIT, f"{name}: {label}")
+
+    def test_sameEnd(self) -> None:
+        """Kinds that differ only in how the text is spread over the reply end at the same time."""
+        for kind in ("whole", "pieces", "half"):
+            self.assertAlmostEqual(sum(pause for pause, _word in KINDS[kind](random.Random(1))), END)
 
     def test_topics(self) -> None:
-        """The topics differ, a reply is reproducible, and every reply ends well within the shortest train."""
-        letters = {}
-        for name, topic in TOPICS.items():
-            replies = [topic.reply(number) for number in range(1000)]
-            self.assertEqual(replies[7], topic.reply(7))
-            self.assertLess(max(sum(pause for pause, _word in reply) for reply in replies), 0.9 * UNIT * TICK)
-            letters[name] = sum(len(word) for reply in replies for _pause, word in reply) / 1000
-        least, most = sorted(letters.values())
-        self.assertGreater(most, 1.1 * least)
+        """The topics differ in length."""
+        weather, illness = (
+            sum(len(word) for number in range(200) for _pause, word in reply(f"{topic} {number}"))
+            for topic in CONTRASTS["topics"].classes
+        )
+        self.assertGreater(illness, 1.1 * weather)
+
+
+class TraceTests(SynchronousTestCase):
+    """What is observed."""
 
     def test_records(self) -> None:
         """The number of records of a sample follows from its bytes."""
-        self.assertEqual(Sample("weather", 0, [(0.1, RECORD), (0.2, 2 * RECORD)]).records, 3)
+        self.assertEqual(sample((0.1, RECORD), (0.2, 2 * RECORD)).records, 3)
 
-    def test_standardError(self) -> None:
-        """At one half it equals that of the Mann-Whitney statistic; fewer replies make it larger."""
-        self.assertAlmostEqual(standard_error(0.5, 100, 100), (201 / (12 * 100 * 100)) ** 0.5)
-        self.assertGreater(standard_error(0.5, 10, 10), standard_error(0.5, 100, 100))
+    def test_receive(self) -> None:
+        """Bytes are received with the time at which they arrived, which is not that at which they are read."""
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            other, _address = server.accept()
+            with other:
+                timestamp(client)
+                moments = []
+                for data in (b"first", b"second"):
+                    other.sendall(data)
+                    found, moment = receive(client)
+                    self.assertEqual(found, data)
+                    moments.append(moment)
+        self.assertLessEqual(*moments)
+
+    def test_pipe(self) -> None:
+        """A client's records after the handshake are its messages and GOODBYE, and divide the server's into samples."""
+        client, inward = socket.socketpair()
+        outward, server = socket.socketpair()
+        for end in (client, inward, outward, server):
+            self.addCleanup(end.close)
+        tap = Tap(inward, outward)
+        hello = (1000).to_bytes(4, "big") + bytes(1000)
+
+        def client_sends(data: bytes) -> None:
+            client.sendall(data)
+            self.assertTrue(tap.pass_on(inward))
+            self.assertEqual(len(server.recv(len(data), socket.MSG_WAITALL)), len(data))
+
+        def server_sends(records: int) -> None:
+            server.sendall(bytes(records * RECORD))
+            self.assertTrue(tap.pass_on(outward))
+
+        client_sends(hello + bytes(RECORD))
+        server_sends(1)
+        client_sends(bytes(TOGETHER * RECORD))
+        server_sends(2)
+        client_sends(bytes(TOGETHER * RECORD))
+        server_sends(3)
+        client_sends(bytes(RECORD))
+        server_sends(1)
+        samples = tap.samples(["short", "long"], 0)
+        self.assertEqual([(one.label, one.records) for one in samples], [("short", 2), ("long", 3)])
+        with self.assertRaises(ConnectionError):
+            tap.samples(["short"], 0)
+        client.close()
+        self.assertFalse(tap.pass_on(inward))
+
+
+class VerdictTests(SynchronousTestCase):
+    """What counts as a result."""
+
+    shaped = Cell("c", CONTRASTS["topics"], 1, 20)
+    control = Cell("c", CONTRASTS["topics"], 1, 20, Sender.UNSHAPED)
 
     def test_chance(self) -> None:
-        """A result counts as chance if it is near one half and within the range of permuted labels."""
-        for auc, is_chance in ((0.5, True), (0.52, True), (0.54, False), (0.7, False), (0.3, False)):
-            self.assertIs(Verdict(auc, 0.02, (0.47, 0.53), []).is_chance, is_chance)
+        """A result counts as chance if it is within three standard errors of one half."""
+        for auc, is_chance in ((0.5, True), (0.55, True), (0.57, False), (0.43, False)):
+            verdict = Verdict(auc, 0.5, 0.02, "first", auc)
+            self.assertIs(passes(self.shaped, verdict), is_chance)
+            self.assertFalse(passes(self.control, verdict))
 
-    def test_picture(self) -> None:
-        """The plot has a curve from corner to corner, with its name."""
-        self.assertIn("M50.0 370.0L370.0 50.0", picture({"a & b": [(0.0, 0.0), (1.0, 1.0)]}))
-        self.assertIn("a &amp; b", picture({"a & b": [(0.0, 0.0)]}))
+    def test_caught(self) -> None:
+        """A control passes if the classes are told apart."""
+        verdict = Verdict(0.95, 0.5, 0.02, "first", 0.9)
+        self.assertTrue(passes(self.control, verdict))
+        self.assertFalse(passes(self.shaped, verdict))
+
+    def test_comparable(self) -> None:
+        """Replies of a longer bucket are left out, unless there are no buckets."""
+        samples = [sample((0.1, UNIT * RECORD)), sample((0.1, 75 * RECORD))]
+        self.assertEqual(comparable(self.shaped, samples), samples[:1])
+        self.assertEqual(comparable(self.control, samples), samples)
+
+    def test_cells(self) -> None:
+        """Cells have different names, which choose them, and every kind of session is measured with every contrast."""
+        everything = chosen([])
+        self.assertEqual(len({cell.name for cell in everything}), len(everything))
+        self.assertEqual(len(CELLS), len(CONTRASTS) * len(SIZES))
+        self.assertEqual([cell.name for cell in chosen(["topics-20-100"])], ["topics-20-100"])
+        self.assertEqual(chosen(["unshaped-*", "e*"]), CONTROLS)
+        self.assertEqual(chosen(["nothing"]), [])

@@ -80,7 +80,8 @@ class FallbackRobot:
     def _explain(robot: IRobot, reasons: list[str]) -> Iterator[Notice]:
         """Why this robot answers, unless it is the first one."""
         if reasons:
-            text = _("[{reasons}; {robot} answers instead]").format(reasons="; ".join(reasons), robot=robot.name)
+            # Translators: "; " stands between the reasons
+            text = _("[{reasons}; {robot} answers instead]").format(reasons=_("; ").join(reasons), robot=robot.name)
             yield Notice(text + "\n")
 
     def close(self) -> Deferred[None]:

@@ -113,10 +113,15 @@ class Place:
         self._holder = self._admission.enter_sessions(self.source, user)
         return self._holder is not None
 
+    @property
+    def holder(self) -> Holder:
+        """The user or source to which the session counts."""
+        assert self._holder is not None
+        return self._holder
+
     def take_message(self, now: float) -> bool:
         """Count a message of the session; False if it exceeds the rate of its user or source. `now` is in seconds."""
-        assert self._holder is not None
-        return self._admission.messages.take(self._holder, now)
+        return self._admission.messages.take(self.holder, now)
 
     def evict(self) -> None:
         """End the handshake, because its place is given to another."""

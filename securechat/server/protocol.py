@@ -18,14 +18,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
-from securechat.errors import Category, RemoteProtocolError
+from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
+from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
-from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_log import MessageLog
+from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
@@ -41,18 +43,20 @@ from securechat.wire.events import (
     GoodbyeReceived,
     HelloReceived,
     MessageReceived,
+    MessageRefused,
     NewReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
-from securechat.wire.messages import Reason
+from securechat.wire.messages import About, Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import Shaping, Train
+from securechat.wire.shaping import SHAPINGS, Shaping, Train
 
 log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
 LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a client that is not read has gone
+SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 
 
@@ -61,8 +65,8 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
-    _session: Session  # from admission on
-
+    _deadlines: Deadlines  # from admission on, as well as
+    _session: Session
     place: Place  # from `buildProtocol` on
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
@@ -83,12 +87,12 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        tune(transport)
+        tune(transport, SEND_BUFFER)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
-        self._outbox = Outbox(self._connection)
+        self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
@@ -106,6 +110,8 @@ class ChatServer(Protocol):
                 self._is_late = self._is_late and len(data) >= READ_SIZE
         except RemoteProtocolError as error:
             self._abort(error.category)
+        if self._is_admitted:
+            self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
 
@@ -113,6 +119,10 @@ class ChatServer(Protocol):
         match event:
             case MessageReceived():
                 self._messageReceived(event)
+                self._hold_if_full()
+            case MessageRefused():
+                self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
+                self._hold_if_full()
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
@@ -131,8 +141,12 @@ class ChatServer(Protocol):
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
+
+    def _hold_if_full(self) -> None:
+        """Stop reading the client if too many refusals wait for their turn."""
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
+            self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
             self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
@@ -154,13 +168,16 @@ class ChatServer(Protocol):
         user = factory.users.name_of(event.user_key) if event.user_key else ""
         lane = "" if self.authorized_key else self.place.source.lane
         pseudonym = factory.pseudonyms.of(event.user_key, lane)
-        self._connection.admit(user, factory.robot.name, SOFTWARE)
+        self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
-            train = Train(round(settings.tick * 1000), endless=settings.shaping is Shaping.CONSTANT)
-            self._pace = Ticking(self._connection, self._outbox, self._writer.write, factory.beat, train, 1)
+            train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
+            self._pace = Ticking(
+                self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
+            )
         history = History(settings.history_turns, settings.history_bytes)
         self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
+        self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._too_old_at = self._clock.seconds() + MAX_AGE
         self._note_activity()
@@ -176,6 +193,7 @@ class ChatServer(Protocol):
         if self._is_held:
             self._stop_looking()
             self._is_held = False
+            self._deadlines.resume()
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
 
@@ -258,6 +276,7 @@ class ChatServer(Protocol):
 
     def _stop_session(self) -> None:
         if self._is_admitted:
+            self._deadlines.stop()
             self._session.stop()
 
     def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
@@ -304,12 +323,13 @@ class ChatServerFactory(Factory):
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
         self.monotonic = monotonic
+        self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
+        self.message_memory = MessageMemory(settings.max_buffered)
         self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
-        self._log_at = -math.inf  # when the next client that is not let in may be logged
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
@@ -318,22 +338,22 @@ class ChatServerFactory(Factory):
         if self._all_left is None:
             place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
         if place is None:
-            self._refused(session.number, addr)
+            log.warn(
+                _("client {number} from {peer}: not let in ({category})"),
+                number=session.number,
+                peer=place_of(addr),
+                category=Category.LIMIT.value,
+            )
             return None
         session.place = place
         self.sessions.add(session)
         return session
 
-    def _refused(self, number: int, address: IAddress) -> None:
-        """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""
-        if self.monotonic() >= self._log_at:
-            self._log_at = self.monotonic() + LOG_INTERVAL
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=number,
-                peer=place_of(address),
-                category=Category.LIMIT.value,
-            )
+    def about(self, user: str) -> About:
+        """What a client of this user is told of the server."""
+        settings = self.settings
+        shaping = SHAPINGS.index(settings.shaping)
+        return About(user, self.robot.name, SOFTWARE, settings.max_message, False, shaping, self.tick, settings.width)
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
@@ -354,3 +374,8 @@ class ChatServerFactory(Factory):
         for session in list(self.sessions):
             session.leave(Reason.STOPPING)
         return self._all_left
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for session in list(self.sessions):
+            session.transport.abortConnection()

@@ -19,7 +19,7 @@ from securechat.server.outbox import Outbox, Reply
 from securechat.server.pacing import Pace
 from securechat.server.pseudonyms import Pseudonym
 from securechat.wire.events import MessageReceived
-from securechat.wire.messages import MAX_MESSAGE, Reason
+from securechat.wire.messages import Reason
 
 log = Logger()
 
@@ -88,15 +88,21 @@ class Session:
         """
         if self._is_stopped:
             return
-        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
         reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
-            self._outbox.refuse(message.id, Fault.TOO_MANY_MESSAGES)
+            self.refuse(message.id, Fault.TOO_MANY_MESSAGES, is_late=is_late)
             return
+        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
         self._inbox.append(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
         if not self._is_answering:
             self._start_answering(in_turn=self._has_answered)
+
+    def refuse(self, message_id: int, fault: Fault, *, is_late: bool = False) -> None:
+        """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
+        if not self._is_stopped:
+            self._pace.message_received(is_late=is_late)
+            self._outbox.refuse(message_id, fault)
 
     def cancel(self, message_id: int) -> None:
         """Stop the reply to a message, now or when its turn comes; no error if it has ended."""
@@ -176,19 +182,14 @@ class Session:
     async def _ask_robot(self, text: str, reply: Reply) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
-        room = MAX_MESSAGE
         user_id, queue_key = self._pseudonym
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key)
         async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
-                data = chunk.encode(errors="replace")
-                if len(data) > room:
-                    self._outbox.add(reply, data[:room].decode(errors="ignore").encode())
-                    raise RobotError(Fault.TOO_LONG, _("the reply is longer than a message may be"))
-                room -= len(data)
+                if not self._outbox.add(reply, chunk.encode(errors="replace")):
+                    raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
-                self._outbox.add(reply, data)
                 self._pace.flush()
                 if self._outbox.is_full:
                     await self._outbox.room()

@@ -10,6 +10,7 @@ from msgspec import Meta, field
 from securechat.i18n import N_, _
 from securechat.settings import UNBOUNDED, Settings
 from securechat.wire.host_names import bracketed, canonical_host
+from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
 from securechat.wire.suites import SUITES
 
@@ -99,6 +100,26 @@ class ServerSettings(Settings, frozen=True):
         float,
         Meta(ge=MIN_TICK, le=MAX_TICK, description=N_("Time between records"), extra={"unit": N_("seconds")}),
     ] = 0.1
+
+    width: Annotated[Width, Meta(description=N_("Records per tick"))] = 1
+
+    max_message: Annotated[
+        MaxMessage, Meta(description=N_("Maximum size of a message"), extra={"unit": N_("bytes")})
+    ] = 1024 * 1024
+
+    max_buffered: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum size of all messages that have not been answered; one user or source may hold an eighth"
+            ),
+            extra={"unit": N_("bytes")},
+        ),
+    ] = 256 * 1024 * 1024
+
+    max_reply: Annotated[
+        Count, Meta(description=N_("Maximum size of a reply; the robot is stopped there"), extra={"unit": N_("bytes")})
+    ] = 1024 * 1024
 
     history_turns: Annotated[
         Count,

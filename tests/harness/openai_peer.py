@@ -316,6 +316,14 @@ class OpenAIPeer(Factory):
         self.lost: list[float] = []
         self.sent = 0  # bytes
 
+    async def stopped_sending(self) -> int:
+        """Wait until no more bytes are sent, because the client does not read them; how many were sent."""
+        sent = -1
+        while sent < self.sent:
+            sent = self.sent
+            await deferLater(self.reactor, 0.1)
+        return sent
+
     def buildProtocol(self, addr: object) -> "_Connection":
         self.connections += 1
         return _Connection(self)

@@ -1,11 +1,15 @@
 """``twistd securechat`` as an operator runs it: a process of its own, real sockets, real files."""
 
+import contextlib
 import gc
 import os
+import re
 import resource
 import signal
+import socket
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from securechat.client.protocol import Signer
 from securechat.errors import AuthenticationError
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
+from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import Reason
@@ -70,7 +75,7 @@ class TalkTests(DaemonTestCase):
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(daemon.state.stat().st_mode), 0o700)
         self.assertEqual(daemon.fingerprint, ssh_keygen("-lf", path).split()[1])
-        daemon.stop()
+        await daemon.stop()
         again = await self.run_daemon("--robot", "echo", "--host-key", str(path.absolute())).started()
         self.assertEqual(again.fingerprint, daemon.fingerprint)
 
@@ -84,13 +89,13 @@ class TalkTests(DaemonTestCase):
         self.assertIn("aborted (name)", named.text())
 
     async def test_messages(self) -> None:
-        """Messages of 32 KiB come whole, and several at once in order."""
+        """Messages of 1 MiB come whole, and several at once in order; the sixth of them is refused."""
         daemon = await self.run_daemon("--robot", "echo", *MANY).started()
         talk = await Talk().start(daemon.port)
-        long = "长" * (32 * 1024 // 3)
+        long = "长" * (1024 * 1024 // 3)
         self.assertEqual(await talk.ask(long), long)
-        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(5)]
-        self.assertEqual(await gatherResults(asked), [str(number) for number in range(5)])
+        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(6)]
+        self.assertEqual(await gatherResults(asked), ["0", "1", "2", "3", "4", "[TOO_MANY_MESSAGES]"])
         await talk.leave()
 
     async def test_twoHundredAtOnce(self) -> None:
@@ -178,7 +183,34 @@ class TalkTests(DaemonTestCase):
         talk = await Talk().start(daemon.port)
         daemon.process.terminate()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.STOPPING, 0))
-        self.assertEqual(daemon.process.wait(10), -signal.SIGTERM)  # as twistd tells its parent why it ended
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.assertIn("received SIGTERM, shutting down", daemon.text())
+
+    async def test_interrupted(self) -> None:
+        """Ctrl-C stops it, too, unless the shell that started it has said to ignore that."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        daemon.process.send_signal(signal.SIGINT)
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
+        ignores = await self.run_daemon("--robot", "echo").started()
+        ignores.process.send_signal(signal.SIGINT)
+        self.assertEqual(await (await Talk().start(ignores.port)).ask("still here"), "still here")
+
+    async def test_stopsAtOnce(self) -> None:
+        """At a second signal it does not wait for clients that do not answer."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        talk = await Talk().start(daemon.port)
+        talk.client.transport.pauseProducing()
+        started = time.monotonic()
+        daemon.process.terminate()
+        await daemon.logged("received SIGTERM, shutting down")
+        daemon.process.terminate()
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.assertLess(time.monotonic() - started, GOODBYE_TIMEOUT - 1)
+        self.assertIn("received SIGTERM again", daemon.text())
+        self.assertNotIn("Traceback", daemon.text())
+        talk.client.transport.resumeProducing()
+        await talk.end
 
     async def test_suites(self) -> None:
         """A suite that the operator did not allow is refused."""
@@ -224,12 +256,63 @@ class TalkTests(DaemonTestCase):
         for shaping in ("reply", "constant", "off"):
             daemon = await self.run_daemon("--robot", "echo", "--shaping", shaping, "--tick", "0.01").started()
             talk = await Talk().start(daemon.port)
-            await deferLater(reactor, 0.3)
-            received = talk.client._connection.records_received
-            self.assertEqual(received > 10, shaping == "constant")
+            connection = talk.client._connection
+            if shaping == "constant":
+                while connection.records_received < 10:
+                    await deferLater(reactor, 0.01)
+            else:
+                await deferLater(reactor, 0.3)
+                self.assertLess(connection.records_received, 10)
             self.assertEqual(await talk.ask("你好"), "你好")
             await talk.leave()
             self.assertIsNone(await talk.end)
+
+
+class FloodTests(DaemonTestCase):
+    """Clients that try to fill the disk with the log."""
+
+    if sys.platform != "linux":
+        skip = "needs all of 127.0.0.0/8"
+
+    def flood(self, daemon: Daemon, data: bytes, connections: int, sources: int = 200) -> int:
+        """Connect from so many addresses, send `data` and wait for the end; the bytes that are logged meanwhile."""
+        port, before = daemon.port, daemon.log_size()
+        for number in range(connections):
+            source = (f"127.0.0.{number % sources + 1}", 0)
+            with (
+                contextlib.suppress(ConnectionError),
+                socket.create_connection(("127.0.0.1", port), 5, source) as client,
+            ):
+                client.sendall(data)
+                client.recv(1)
+        return daemon.log_size() - before
+
+    async def test_clients(self) -> None:
+        """Thousands of connections that are refused or aborted log a few kilobytes, and how many were left out."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
+        await daemon.stop()
+        for line in ("client … connected from …", "client …: aborted (…)", "client … from …: not let in (…)"):
+            self.assertRegex(daemon.text(), f'… and [0-9]+ more like "{re.escape(line)}" in the last [0-9]+ s')
+        self.assertNotIn("Traceback", daemon.text())
+
+    async def test_haproxy(self) -> None:
+        """Behind `haproxy:`, refused clients log no traceback, and headers that Twisted cannot parse only a few."""
+        options = (
+            "--listen",
+            "haproxy:tcp:0:interface=127.0.0.1",
+            "--max-handshakes-per-source",
+            "1",
+            "--hello-timeout",
+            "60",
+        )
+        daemon = await self.run_daemon("--robot", "echo", *options).started()
+        with socket.create_connection(("127.0.0.1", daemon.port)):
+            await daemon.logged("client 1 connected")
+            self.assertLess(self.flood(daemon, b"", 1000, sources=1), 40_000)
+        self.assertNotIn("Traceback", daemon.text())
+        await daemon.logged("client 1: ended")
+        self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
 
 
 class StartupTests(DaemonTestCase):

@@ -32,6 +32,10 @@ DEFAULTS = {
     "suites": (MLKEM768X25519.name, RSA2048Fernet.name),
     "shaping": Shaping.REPLY,
     "tick": 0.1,
+    "width": 1,
+    "max_message": 1024 * 1024,
+    "max_buffered": 256 * 1024 * 1024,
+    "max_reply": 1024 * 1024,
     "history_turns": 40,
     "history_bytes": 65536,
     "max_sessions": 1000,
@@ -59,6 +63,10 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "suites": ("--suites=rsa2048-fernet", (RSA2048Fernet.name,)),
     "shaping": ("--shaping=off", Shaping.OFF),
     "tick": ("--tick=0.25", 0.25),
+    "width": ("--width=64", 64),
+    "max_message": ("--max-message=4096", 4096),
+    "max_buffered": ("--max-buffered=8388608", 8388608),
+    "max_reply": ("--max-reply=1", 1),
     "history_turns": ("--history-turns=2", 2),
     "history_bytes": ("--history-bytes=3", 3),
     "max_sessions": ("--max-sessions=4", 4),
@@ -134,6 +142,10 @@ class CommandLineTests(SynchronousTestCase):
                 for name in ("chat.example.org", "[a]:0", "[a]:65536", "[a b]:80", "[a]:", "a:80", "")
             ),
             ("a UNIX socket has no host name: use --name [HOST]:PORT", "--listen", "unix:/tmp/socket"),
+            (
+                "--max-message 4097: expected at most an eighth of --max-buffered, 4096",
+                *("--max-message", "4097", "--max-buffered", "32775"),
+            ),
         ):
             self.assertEqual(str(self.assertRaises(UsageError, parse, *arguments)), words)
 

@@ -5,7 +5,7 @@ Only connecting is retried, because no part of a request has been sent then.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -132,7 +132,8 @@ class EndpointFactory:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii")
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, host, uri.port, timeout=CONNECT_TIMEOUT)
+        # Without the reactor's own timeout, which follows the wall clock: CONNECT_TIMEOUT is for all attempts.
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, host, uri.port, timeout=cast(float, None))
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return RetryingEndpoint(self._reactor, endpoint, self._random_delay, self._open_connections)

@@ -44,9 +44,10 @@ def error_in(value: Any, status: int | None = None, retry_after: float | None = 
     codes = [text for name in ("code", "type", "status") if _TOKEN.fullmatch(text := str(fields.get(name) or ""))]
     detail = _("the server reported an error") if status is None else _("HTTP status {code}").format(code=status)
     if status in (401, 403):
-        detail += ": " + _("the API key was rejected")
+        detail = _("{error}: the API key was rejected").format(error=detail)
     elif status is not None and 300 <= status < 400:
-        detail += ": " + _("redirects are not followed, because the API key is for this server only")
+        text = _("{error}: redirects are not followed, because the API key is for this server only")
+        detail = text.format(error=detail)
     if codes:
         detail += f" ({', '.join(dict.fromkeys(codes))})"
     return RobotError(fault, detail, retry_after if fault is Fault.BUSY else None)

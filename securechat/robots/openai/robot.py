@@ -118,12 +118,12 @@ class OpenAIRobot:
         after = response.headers.getRawHeaders(b"retry-after", [b""])[0]
         error = error_in(value, response.code, retry_after(after))
         if is_html(response, body) and response.code not in (401, 429, 503):
-            error = RobotError(Fault.BROKEN_ANSWER, f"{error}: " + _("an HTML page instead of an API response"))
+            text = _("{error}: an HTML page instead of an API response")
+            error = RobotError(Fault.BROKEN_ANSWER, text.format(error=error))
         elif response.code == 404 and not is_list:
             self._found_model = None
-            error = RobotError(
-                error.fault, f"{error}: " + _("no such model or URL") + f"; {await self._available_models()}"
-            )
+            text = _("{error}: no such model or URL; {models}")
+            error = RobotError(error.fault, text.format(error=error, models=await self._available_models()))
         return error
 
     async def _available_models(self) -> str:
@@ -132,7 +132,9 @@ class OpenAIRobot:
         except RobotError:
             return _("the server lists no models")
         shown = ["".join(filter(str.isprintable, name))[:MAX_LOGGED_NAME] for name in names[:MAX_LOGGED_MODELS]]
-        return _("available models: {names}").format(names=", ".join(shown) + " …" * (len(names) > MAX_LOGGED_MODELS))
+        return _("available models: {names}").format(
+            names=_(", ").join(shown) + " …" * (len(names) > MAX_LOGGED_MODELS)
+        )
 
     def _without_key(self, error: RobotError) -> RobotError:
         """The error without the key, which a server could send back as an error code."""

@@ -1,20 +1,17 @@
 """The offline robot: its answers in two languages, and what it remembers."""
 
-import sys
 import time
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.conversation import Conversation, Speaker, Turn
 from securechat.robots.eliza.robot import ELIZA, MAX_READ, MAX_TURNS, ElizaRobot
 from securechat.settings import Settings
-
-MAX_SECONDS = 0.005 if sys.gettrace() is None else 0.05  # for an answer; tracing is slow
 
 
 class ElizaTests(SynchronousTestCase):
@@ -167,19 +164,25 @@ class ElizaTests(SynchronousTestCase):
         self.assertIn("Hello", self.talk("this hi")[0])
 
     def test_isQuick(self) -> None:
-        """The longest messages and long conversations are answered within milliseconds."""
+        """The longest messages and conversations take hardly longer than what is read of them."""
         longest = 32768
+
+        def seconds(text: str, turns: int) -> float:
+            asked = [Turn(Speaker.USER, text), Turn(Speaker.ROBOT, text)] * turns
+            times = []
+            for _ in range(7):  # the best time counts, because the machine may be busy
+                start = time.thread_time()
+                for _ in range(10):
+                    self.assertTrue(self.answer(asked[:-1]))
+                times.append(time.thread_time() - start)
+            return min(times)
+
         for text in (
             *("", "a" * longest, "我" * longest, "I like " + "x" * longest, "hi" * longest, "hmm " * longest),
             *("😀" * longest, "你 i " * longest, "\u0130 like it, hi" * longest, ", " * longest, "the cats" * longest),
         ):
-            turns = [Turn(Speaker.USER, text[:longest]), Turn(Speaker.ROBOT, text[:longest])] * 500
-            times = []
-            for _ in range(7):  # the best time counts, because the machine may be busy
-                start = time.perf_counter()
-                self.assertTrue(self.answer(turns[:-1]))
-                times.append(time.perf_counter() - start)
-            self.assertLess(min(times), MAX_SECONDS, text[:20])
+            read = seconds(text[:MAX_READ], MAX_TURNS // 2)
+            self.assertLess(seconds(text[:longest], 500), 10 * read + 0.001, text[:20])
 
     def test_limits(self) -> None:
         """It reads only the beginning of a message and the end of a conversation."""
@@ -187,7 +190,6 @@ class ElizaTests(SynchronousTestCase):
         answers = self.talk("my name is Ada", *["hmm"] * (MAX_TURNS // 2), "who am I?")
         self.assertRegex(answers[-1], "have not told me your name, or it was too long ago")
 
-    @settings(max_examples=2000, deadline=None)
     @given(said=st.lists(st.text() | st.text("我你是喜欢叫iI am not,. '{}0", max_size=30), min_size=1, max_size=4))
     def test_anyText(self, said: list[str]) -> None:
         """Any text has a short answer that is not empty, and never the same one twice in a row."""

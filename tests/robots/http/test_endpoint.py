@@ -5,7 +5,7 @@ import os
 import random
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from twisted.internet import reactor as installed
@@ -18,9 +18,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import alsoProvides
 
+from securechat.clock import MonotonicReactor
 from securechat.errors import Fault, RobotError
 from securechat.robots.http import endpoint
-from securechat.robots.http.client import HttpClient
+from securechat.robots.http.client import HttpClient, IHttpReactor
 from securechat.robots.http.endpoint import CONNECT_TIMEOUT, RETRY_DELAYS, RetryingEndpoint
 from tests.harness.http import (
     HANG_UP,
@@ -167,6 +168,26 @@ class NetworkTests(HttpTestCase):
         with await asking as answer:
             self.assertEqual(answer.code, 200)
         self.assertEqual(len(self.peer.asked), 1)
+
+    async def test_clock(self) -> None:
+        """While it connects, all its timers are those of the reactor that it was given."""
+        with socket.socket() as busy, socket.socket() as first:
+            busy.bind(("127.0.0.1", 0))
+            busy.listen(0)
+            first.connect(busy.getsockname())  # the queue is full: the kernel answers no other connection
+            monotonic = MonotonicReactor(reactor)
+            self.addCleanup(monotonic.close)
+            http = HttpClient(cast(IHttpReactor, monotonic))
+            await deferLater(reactor, 0)  # by now trial has its own timer
+            before = reactor.getDelayedCalls()
+            asking = Deferred.fromCoroutine(http.get(f"http://127.0.0.1:{busy.getsockname()[1]}", {}))
+            await deferLater(reactor, 0.02)
+            self.assertEqual([call for call in reactor.getDelayedCalls() if call not in before], [])
+            self.assertGreater(len(monotonic.getDelayedCalls()), 0)
+            asking.cancel()
+            with self.assertRaises(CancelledError):
+                await asking
+        await http.close()
 
 
 def _soon(low: float, high: float) -> float:

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -75,7 +75,6 @@ class ReplyTests(SynchronousTestCase):
 class AnyBytesTests(SynchronousTestCase):
     """Arbitrary data."""
 
-    @settings(max_examples=2000, deadline=None)
     @given(BODIES, PLACES)
     @example(b'{"choices": [' * 5000, [])
     @example(b'data: {"choices":' + b"[" * 100_000 + b"\n\n", [])
@@ -86,7 +85,6 @@ class AnyBytesTests(SynchronousTestCase):
         self.assertEqual(read(*cut(body, places)), whole)
         whole[0].encode()
 
-    @settings(max_examples=500, deadline=None)
     @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps({"data": value}).encode()))
     def test_anyListOfModels(self, body: bytes) -> None:
         """A list of models gives names or a RobotError."""
@@ -97,7 +95,6 @@ class AnyBytesTests(SynchronousTestCase):
         else:
             self.assertTrue(all(isinstance(name, str) for name in names))
 
-    @settings(max_examples=500, deadline=None)
     @given(st.text(max_size=9), st.none() | st.text(max_size=5))
     def test_anyQuestion(self, text: str, system: str | None) -> None:
         """Any text can be sent."""

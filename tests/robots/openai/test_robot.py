@@ -29,6 +29,7 @@ from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer
 
 reactor: Any = installed
 
+PATIENCE = 20.0  # seconds; more than a busy machine needs
 SAID = "the user said"  # in the error messages of the peer, which must not be logged
 
 
@@ -61,7 +62,7 @@ class OpenAITestCase(TestCase):
         return self.make(**options)
 
     def make(self, key: str | None = None, **options: Any) -> OpenAIRobot:
-        usual = {"url": base_url(self.url), "model": "peer-model", "timeout": 0.25, "first_timeout": 2.0}
+        usual = {"url": base_url(self.url), "model": "peer-model", "timeout": PATIENCE, "first_timeout": PATIENCE}
         robot = OpenAIRobot(reactor, OpenAISettings(**{**usual, **options}), key)
         self.addCleanup(robot.close)
         return robot
@@ -107,7 +108,7 @@ class ServerTests(OpenAITestCase):
 
     async def test_splitCharacters(self) -> None:
         """A character may be split between packets, and an escaped surrogate pair between chunks."""
-        self.assertEqual(await self.say("bytes", self.make(timeout=2.0)), "汉字😀")
+        self.assertEqual(await self.say("bytes"), "汉字😀")
         self.assertEqual(await self.say("surrogates"), "a😀bc\ufffd")
 
     async def test_missingFields(self) -> None:
@@ -168,7 +169,7 @@ class EndTests(OpenAITestCase):
         before = reactor.seconds()
         for text in ("no done", "no end", "cut after"):
             self.assertEqual((text, await self.say(text, robot)), (text, "Hello"))
-        self.assertLess(reactor.seconds() - before, 5.0)
+        self.assertLess(reactor.seconds() - before, 30.0)
 
     async def test_aborted(self) -> None:
         """[DONE] without a finish reason means that the server aborted the reply, as does the finish reason "abort"."""
@@ -278,19 +279,20 @@ class TimeTests(OpenAITestCase):
         for text in ("hang", "hang after head", "hang after role", "late"):
             found = await self.fault(text, robot)
             self.assertEqual((text, *found), (text, "", "TIMED_OUT", "nothing received within 0.1 s"))
+        robot = self.make(timeout=0.25)
         for text in ("hang between", "hang in token"):
-            found = await self.fault(text)
+            found = await self.fault(text, robot)
             self.assertEqual((text, *found), (text, "Hel", "TIMED_OUT", "nothing received within 0.25 s"))
         await until(lambda: self.peer.open == 1)
 
     async def test_comments(self) -> None:
         """Comments do not restart the timeout."""
-        self.assertEqual((await self.fault("comments"))[:2], ("Hello", "TIMED_OUT"))
+        self.assertEqual((await self.fault("comments", self.make(timeout=0.2)))[:2], ("Hello", "TIMED_OUT"))
         self.assertEqual((await self.fault("comments only", self.make(first_timeout=0.2)))[:2], ("", "TIMED_OUT"))
 
     async def test_slow(self) -> None:
         """Each token restarts the timeout, and so does reasoning."""
-        robot = self.make(timeout=0.2, first_timeout=0.2)
+        robot = self.make(timeout=0.4, first_timeout=0.4)
         self.assertEqual(await self.say("slow", robot), "Hello")
         self.assertEqual(await self.say("slow thought", robot), "Hello")
 
@@ -302,16 +304,15 @@ class TimeTests(OpenAITestCase):
 
     async def test_slowUser(self) -> None:
         """While a slow user delays the reply, no timeout runs and the server cannot send more."""
-        async with aclosing(self.robot.reply(conversation("flood"))) as parts:
+        robot = self.make(timeout=0.5)
+        async with aclosing(robot.reply(conversation("flood"))) as parts:
             for _ in range(2):
                 await anext(parts)
-                sent = self.peer.sent
-                await deferLater(reactor, 0.3)
-            self.assertLess(self.peer.sent, 25_000_000)
-            self.assertEqual(self.peer.sent, sent)
-        async with aclosing(self.robot.reply(conversation("slow"))) as parts:
+                await deferLater(reactor, 0.6)
+            self.assertLess(await self.peer.stopped_sending(), 25_000_000)
+        async with aclosing(robot.reply(conversation("slow"))) as parts:
             text = await anext(parts)
-            await deferLater(reactor, 0.3)
+            await deferLater(reactor, 0.6)
             self.assertEqual(text + "".join([part async for part in parts]), "Hello")
 
     async def test_unreachable(self) -> None:
@@ -480,6 +481,7 @@ class RequestTests(OpenAITestCase):
             self.peer.models_script = SCRIPTS[script]
             self.assertEqual((await self.fault("hello", robot))[:2], ("", fault))
         self.peer.models_script = SCRIPTS["hang"]
+        robot = self.make(model=None, first_timeout=0.2)
         self.assertEqual((await self.fault("hello", robot))[1], "TIMED_OUT")
 
     async def test_connectionIsKept(self) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -136,7 +136,6 @@ class AnyBytesTests(SynchronousTestCase):
         self.patch(sse, "MAX_LINE", sse.MAX_LINE)
         self.patch(sse, "MAX_EVENT", sse.MAX_EVENT)
 
-    @settings(max_examples=2000, deadline=None)
     @given(LINES, PLACES)
     @example(b"data: a\r\n\r\n", [8, 9, 10])
     def test_anySplit(self, data: bytes, places: list[int]) -> None:
@@ -145,7 +144,6 @@ class AnyBytesTests(SynchronousTestCase):
             sse.MAX_LINE, sse.MAX_EVENT = line, event  # type: ignore[misc]  # restored by the patches in `setUp`
             self.assertEqual(events(*cut(data, places)), events(data))
 
-    @settings(max_examples=2000, deadline=None)
     @given(LINES)
     def test_simpleParser(self, data: bytes) -> None:
         """The data is the same as with a simple parser of whole streams without limits."""

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -91,7 +91,6 @@ class ParseTests(SynchronousTestCase):
             encrypted(body, KEY, SECRET, 1700000000000),
         )
 
-    @settings(max_examples=2000, deadline=None)
     @given(st.binary(max_size=300) | ANYTHING.map(lambda value: json.dumps(value).encode()))
     def test_anyBody(self, body: bytes) -> None:
         """Any body is a reply, an error of the service, or a broken answer."""
@@ -102,7 +101,6 @@ class ParseTests(SynchronousTestCase):
         except RobotError as error:
             self.assertEqual(error.fault, Fault.BROKEN_ANSWER)
 
-    @settings(max_examples=2000, deadline=None)
     @given(results=ANYTHING)
     def test_anyResults(self, results: object) -> None:
         """Any results of a successful response give a text."""

@@ -18,12 +18,14 @@ from zope.interface import implementer
 from securechat.conversation import Conversation, Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.guard import GuardedRobot
+from securechat.robots.http import endpoint
 from securechat.robots.interface import IRobot
 from securechat.robots.registry import make_robot
 from securechat.robots.turing import robot as turing
 from securechat.robots.turing.messages import ERRORS, Place, request
 from securechat.robots.turing.robot import TuringRobot, until_midnight
 from securechat.robots.turing.settings import TuringSettings
+from tests.harness.http import until
 from tests.harness.turing_peer import KEY, PATH, SECRET, TuringPeer
 
 reactor: Any = installed
@@ -101,7 +103,7 @@ class TuringTestCase(TestCase):
         wall_clock: Callable[[], float] = time.time,
         **settings: Any,
     ) -> TuringRobot:
-        given = TuringSettings(**{"url": self.url, "timeout": 5.0, **settings})
+        given = TuringSettings(**{"url": self.url, "timeout": 20.0, **settings})
         robot = TuringRobot(reactor, given, key, secret=secret, wall_clock=wall_clock)
         self.addCleanup(robot.close)
         return robot
@@ -259,6 +261,7 @@ class FaultTests(TuringTestCase):
 
     async def test_internalErrorIsRetried(self) -> None:
         """After an internal error of the service, the request is repeated once."""
+        self.patch(turing, "RETRY_DELAY", 0.0)
         self.assertEqual(await say(self.robot, "once"), "better now")
         await self.assertFault(Fault.BROKEN_ANSWER, "8008")
         self.assertEqual(len(self.peer.asked), 4)
@@ -275,9 +278,9 @@ class FaultTests(TuringTestCase):
 
     async def test_cancelBeforeTheRetry(self) -> None:
         """A reply that is cancelled before its retry is not retried."""
+        self.patch(turing, "RETRY_DELAY", 20.0)
         asking = Deferred.fromCoroutine(say(self.robot, "8008"))
-        while not self.peer.asked:
-            await deferLater(reactor, 0.01)
+        await until(lambda: self.peer.asked)
         await deferLater(reactor, 0.1)
         asking.cancel()
         with self.assertRaises(CancelledError):
@@ -302,19 +305,18 @@ class FaultTests(TuringTestCase):
         port = reactor.listenTCP(0, Site(self.peer), interface="127.0.0.1")
         url = f"http://127.0.0.1:{port.getHost().port}/"
         await port.stopListening()
+        self.patch(endpoint, "RETRY_DELAYS", ((0.01, 0.02),) * 2)
         await self.assertFault(Fault.UNREACHABLE, "x", self.make(url=url))
         await self.assertFault(Fault.UNREACHABLE, "x", self.make(url="http://name.invalid/"))
 
     async def test_cancel(self) -> None:
         """A reply that is cancelled closes its connection at once."""
         asking = Deferred.fromCoroutine(say(self.robot, "hang"))
-        while not self.peer.asked:
-            await deferLater(reactor, 0.01)
+        await until(lambda: self.peer.asked)
         asking.cancel()
         with self.assertRaises(CancelledError):
             await asking
-        await deferLater(reactor, 0.1)
-        self.assertEqual(self.peer.lost, 1)
+        await until(lambda: self.peer.lost)
 
 
 class OptionTests(SynchronousTestCase):
