@@ -511,6 +511,16 @@ class PressureTests(ServerTestCase):
         session.say("8")
         self.assertEqual(self.robot.asked[3:], ["7"])
 
+    def test_messageRateAndMemory(self) -> None:
+        """A message that is refused because of the memory counts as a message."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096, message_burst=2)
+        session = Session(self.factory).open()
+        for text in ("a" * 4000, "b" * 100, "c"):
+            session.say(text)
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events[1:], [FaultReceived(2, Fault.BUSY), FaultReceived(3, Fault.TOO_MANY_MESSAGES)])
+
     def test_messageRateOfOneSource(self) -> None:
         """Anonymous clients and keys that anyone can make share the rate of their source."""
         self.robot.echo = True
@@ -714,7 +724,7 @@ class PressureTests(ServerTestCase):
     def test_leavingAClientThatIsNotRead(self) -> None:
         """A client whose messages were refused is read again once the server leaves: its goodbye may be there."""
         session = Session(self.factory).open()
-        for _ in range(5 + 64):
+        for _ in range(5 + 64 + 3):
             session.say("more")
         session.client.goodbye(Reason.LEAVING, 0)
         session.pump()
