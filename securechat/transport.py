@@ -1,5 +1,6 @@
 """TCP options and unbuffered writes, for the transports of both ends."""
 
+import select
 import socket
 from contextlib import suppress
 
@@ -27,6 +28,19 @@ def _socket_of(transport: IChatTransport) -> socket.socket | None:
     """The socket of a transport that has one; TLS hides its own."""
     handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
     return handle if isinstance(handle, socket.socket) else None
+
+
+def peer_has_closed(transport: IChatTransport) -> bool:
+    """Whether the peer has closed its half of the connection or reset it.
+
+    Twisted notices neither while reading is paused. On a platform without POLLRDHUP only a reset is seen.
+    """
+    handle = _socket_of(transport)
+    if handle is None:
+        return False
+    poll = select.poll()
+    poll.register(handle, getattr(select, "POLLRDHUP", 0))
+    return bool(poll.poll(0))
 
 
 class Writer:

@@ -34,7 +34,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
-from securechat.transport import IChatTransport, Writer, tune
+from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
     CancelReceived,
@@ -55,6 +55,7 @@ log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a client that is not read has gone
 SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 
@@ -66,7 +67,6 @@ class ChatServer(Protocol):
     transport: IChatTransport
     _deadlines: Deadlines  # from admission on, as well as
     _session: Session
-
     place: Place  # from `buildProtocol` on
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
@@ -83,7 +83,7 @@ class ChatServer(Protocol):
         self._messages = MessageLog(number)
         self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
-        self._reading: IDelayedCall | None = None  # of input that waits
+        self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
     def connectionMade(self) -> None:
         transport = self.transport
@@ -145,12 +145,20 @@ class ChatServer(Protocol):
         self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
 
     def _hold_if_full(self) -> None:
-        """Stop reading the client if too many refusals wait for their turn."""
-        if self._outbox.has_too_many_refusals:
+        """Stop reading the client if too many refusals wait for their turn, unless its GOODBYE is awaited."""
+        if self._outbox.has_too_many_refusals and self._leaving is None:
             self._is_held = self._is_late = True
             self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
+            self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
+
+    def _look_for_peer(self) -> None:
+        """While the client is not read, see whether it is still there."""
+        if peer_has_closed(self.transport):
+            self._abort(Category.CUT)
+        else:
+            self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
 
     def _clientProved(self, event: ClientProved) -> None:
         factory, settings = self.factory, self._settings
@@ -180,14 +188,20 @@ class ChatServer(Protocol):
 
     def _readOnSoon(self, _fewer: None) -> None:
         """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
+        self._stop_looking()
         self._reading = self._clock.callLater(0, self._readOn)
 
     def _readOn(self) -> None:
         if self._is_held:
+            self._stop_looking()
             self._is_held = False
             self._deadlines.resume()
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
+
+    def _stop_looking(self) -> None:
+        if self._reading is not None and self._reading.active():
+            self._reading.cancel()
 
     # The end
 

@@ -728,7 +728,7 @@ class PressureTests(ServerTestCase):
     def test_leavingAClientThatIsNotRead(self) -> None:
         """A client whose messages were refused is read again once the server leaves: its goodbye may be there."""
         session = Session(self.factory).open()
-        for _ in range(5 + 64):
+        for _ in range(5 + 64 + 3):
             session.say("more")
         session.client.goodbye(Reason.LEAVING, 0)
         session.pump()
