@@ -51,9 +51,12 @@ class Terminal:
         self._client = client
         self._max_message = about.max_message
         user = sanitize_line(about.user)
-        hello = _("Hello, {user}!").format(user=user) if user else _("Hello!")
-        robot = sanitize_line(about.robot)
-        _print(hello + " " + _("Connected to {robot}. Type /help for help.").format(robot=robot))
+        hello = (
+            _("Hello, {user}! Connected to {robot}. Type /help for help.")
+            if user
+            else _("Hello! Connected to {robot}. Type /help for help.")
+        )
+        _print(hello.format(user=user, robot=sanitize_line(about.robot)))
         self._prompting = asyncio.ensure_future(self._prompt())
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:

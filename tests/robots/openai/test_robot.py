@@ -169,7 +169,7 @@ class EndTests(OpenAITestCase):
         before = reactor.seconds()
         for text in ("no done", "no end", "cut after"):
             self.assertEqual((text, await self.say(text, robot)), (text, "Hello"))
-        self.assertLess(reactor.seconds() - before, 5.0)
+        self.assertLess(reactor.seconds() - before, 30.0)
 
     async def test_aborted(self) -> None:
         """[DONE] without a finish reason means that the server aborted the reply, as does the finish reason "abort"."""
