@@ -63,9 +63,9 @@ def turing_messages_a_second(count: int) -> float:
     peer = Server("turing-peer", core=CORES[-1])
     ours = Server("securechat-turing", f"http://127.0.0.1:{peer.port}{PATH}")
     clients: list[Client] = [make() for make in [secure_clients(ours.port, PQ)] * 16]
-    talk(clients, 5, 1, "hello")
+    talk(clients, 5, "hello")
     start = time.perf_counter()
-    talk(clients, count // 16, 1, "hello")
+    talk(clients, count // 16, "hello")
     seconds = time.perf_counter() - start
     ours.stop()
     peer.stop()
@@ -117,27 +117,19 @@ def rows(scale: float) -> tuple[list[Row], list[Server]]:
                     lambda s=server, m=make, c=count, a=at_once: cpu_of(s, c, lambda: handshakes(m, c, a)),  # type: ignore[misc]
                 )
             )
+    connections, rounds = 50, int(60 * scale)
     for size, label in ((64, "64 B"), (1024, "1 KiB")):
-        for deep, connections, rounds, load in ((1, 50, 60, "ping-pong, 50 connections"), (64, 4, 25, "64 deep")):
-            for name, (server, make) in kinds.items():
+        for name, (server, make) in kinds.items():
 
-                def run(
-                    server: Server = server,
-                    make: Callable[[], Client] = make,
-                    deep: int = deep,
-                    connections: int = connections,
-                    rounds: int = int(rounds * scale),
-                    size: int = size,
-                ) -> float:
-                    clients = [make() for _ in range(connections)]
-                    talk(clients, 2, deep, "x" * size)
-                    units = connections * rounds * deep
-                    figure = cpu_of(server, units, lambda: talk(clients, rounds, deep, "x" * size))
-                    for client in clients:
-                        client.socket.close()
-                    return figure
+            def run(server: Server = server, make: Callable[[], Client] = make, size: int = size) -> float:
+                clients = [make() for _ in range(connections)]
+                talk(clients, 2, "x" * size)
+                figure = cpu_of(server, connections * rounds, lambda: talk(clients, rounds, "x" * size))
+                for client in clients:
+                    client.socket.close()
+                return figure
 
-                table.append(Row(f"{label} {load}", name, run))
+            table.append(Row(f"{label} ping-pong, {connections} connections", name, run))
     return table, servers
 
 

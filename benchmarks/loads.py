@@ -128,27 +128,23 @@ def handshakes(make: Callable[[], Client | TcpClient], count: int, at_once: int)
             done.result()
 
 
-def talk(clients: list[Client], rounds: int, deep: int, text: str) -> None:
-    """Every client sends `deep` messages and waits for all replies, `rounds` times; all clients run concurrently."""
+def talk(clients: list[Client], rounds: int, text: str) -> None:
+    """Every client sends a message and waits for the reply, `rounds` times; all clients run concurrently."""
     poll = select.poll()
     by_fd = {}
     for client in clients:
         poll.register(client.socket, select.POLLIN)
         by_fd[client.socket.fileno()] = client
+        client.send(1, text)
     left = dict.fromkeys(by_fd, rounds)
-    open_replies = dict.fromkeys(by_fd, deep)
-    for client in clients:
-        client.send(deep, text)
     running = len(clients)
     while running:
         for fd, _event in poll.poll():
-            open_replies[fd] -= by_fd[fd].receive()
-            if open_replies[fd]:
+            if not by_fd[fd].receive():
                 continue
             left[fd] -= 1
             if left[fd]:
-                open_replies[fd] = deep
-                by_fd[fd].send(deep, text)
+                by_fd[fd].send(1, text)
             else:
                 running -= 1
 
