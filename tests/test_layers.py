@@ -1,6 +1,7 @@
 """The folders of the package are layers: which ones a folder may import."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -82,3 +83,14 @@ class ImportTests(SynchronousTestCase):
             TopologicalSorter(IMPORTS).prepare()
         except CycleError as error:
             self.fail(" <- ".join(error.args[1]))
+
+
+class ProgramTests(SynchronousTestCase):
+    """The folders of the tests."""
+
+    def test_programs(self) -> None:
+        """Only tests in tests/programs start daemons and other Python programs: `make quick` leaves that folder out."""
+        starts_program = re.compile(r"sys[.]executable|\bDaemon[(]")
+        modules = Path(__file__).parent.rglob("test_*.py")
+        folders = {path.parent.name for path in modules if starts_program.search(path.read_text("utf-8"))}
+        self.assertEqual(folders, {"programs"})

@@ -1,7 +1,5 @@
 """Settings: what command lines, help texts and the documentation make of them."""
 
-import subprocess
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +14,6 @@ from securechat.errors import ConfigurationError
 from securechat.robots.registry import BUILT_IN
 from securechat.server.settings import ServerSettings
 from securechat.settings import UNBOUNDED, Settings, options_of
-from tests.harness.daemon import ENVIRON
 
 PROJECT = Path(__file__).parents[1]
 ALL = (ServerSettings, ClientSettings, *(maker.settings for maker in BUILT_IN.values()))
@@ -186,18 +183,3 @@ class SettingsTests(SynchronousTestCase):
             self.assertIn(option.extra.unit, {"", *marked})
         untranslated = {option.extra.default for option in options} - marked - {""}
         self.assertEqual(untranslated, {"localhost:8080", "湖北"})
-
-
-class DocumentationTests(SynchronousTestCase):
-    """The tables of options in docs/."""
-
-    def test_areCurrent(self) -> None:
-        """They say what the source says; if not, run `make option-tables`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tools.option_tables", "--check"],
-            cwd=PROJECT,
-            env=ENVIRON,
-            capture_output=True,
-            text=True,
-        )
-        self.assertEqual((done.returncode, done.stdout), (0, ""), done.stderr)

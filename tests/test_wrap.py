@@ -1,15 +1,8 @@
 """Line breaking of help texts."""
 
-import subprocess
-import sys
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wrap import columns, wrap
-from tests.harness.daemon import ENVIRON
-
-TWISTD = ("-c", "from twisted.scripts.twistd import run; run()", "securechat")
-CLIENT = ("-m", "securechat.client")
 
 
 class WrapTests(SynchronousTestCase):
@@ -34,21 +27,3 @@ class WrapTests(SynchronousTestCase):
         self.assertEqual(wrap("你好，世界", 4), ["你", "好，", "世界"])
         self.assertEqual(wrap("回复（默认：reply）。", 12), ["回复（默认：", "reply）。"])
         self.assertEqual(wrap("回复（默认）", 6), ["回复", "（默", "认）"])
-
-
-class HelpTests(SynchronousTestCase):
-    """The help texts of the programs."""
-
-    def test_fitTheTerminal(self) -> None:
-        """No line of a help text is wider than the terminal, in any language."""
-        for command in (TWISTD, CLIENT):
-            for language in ("en", "zh_CN"):
-                done = subprocess.run(
-                    [sys.executable, *command, "--help"],
-                    env={**ENVIRON, "LANGUAGE": language, "HOME": "/", "COLUMNS": "80"},
-                    capture_output=True,
-                    text=True,
-                )
-                self.assertIn("--version", done.stdout, done.stderr)
-                for line in done.stdout.splitlines():
-                    self.assertLessEqual(columns(line), 80, line)
