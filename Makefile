@@ -13,24 +13,41 @@ PIP_LOG := $(VENV)/pip.log
 INSTALL = $(BIN)/python -m pip install --constraint constraints.txt --editable $(1) > $(PIP_LOG) 2>&1 \
 	|| { echo 'securechat cannot be installed: is there a network? $(PIP_LOG) says more' >&2; exit 1; }
 
-# What runs the tests; .ci/run measures their coverage by it
-RUNNER ?=
+# What `make test` runs; for instance, make test TESTS=tests.wire.test_records
+TESTS := tests
+# `make quick` leaves out the tests that start daemons, clients and other Python programs
+QUICK_TESTS = $(subst /,.,$(basename $(sort $(shell find tests -name "test_*.py" -not -path "tests/programs/*"))))
+# Worker processes, two for each core, because many tests wait
+JOBS = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
+# Ends a run that hangs; tests/__init__.py has a limit for each test
+LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 600)
+# Options of Python that run the tests; .ci/run measures their coverage
+RUNNER :=
+TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test lint bench streaming sidechannel secrets fuzz build messages option-tables constraints clean
+.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
+	constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
 	@tools/chat.sh $(BIN)
 
-# The tests expect what users read in English
-test: export LANGUAGE = en
 test: $(VENV)/installed-dev
-	$(BIN)/python -W error $(RUNNER) -m twisted.trial tests
+	@$(TRIAL) $(TESTS)
+
+# Random inputs for each property; otherwise there are 500
+quick: export EXAMPLES ?= 100
+quick: $(VENV)/installed-dev
+	@$(TRIAL) $(QUICK_TESTS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uvloop >&2
@@ -48,7 +65,6 @@ sidechannel: $(VENV)/installed-dev
 	$(BIN)/python -m sidechannel $(if $(CELL),'$(CELL)') $(if $(LOAD),--load $(LOAD))
 
 # The whole suite once more, and every key, secret and prompt of it searched for in all that was said meanwhile
-secrets: export LANGUAGE = en
 secrets: $(VENV)/installed-dev
 	$(BIN)/python -m tests.harness.secret_search
 
@@ -90,7 +106,7 @@ $(VENV)/installed: $(PROJECT_FILES)
 	@echo 'Installing into $(VENV) …' >&2
 	@$(PYTHON) -m venv --clear $(VENV) >&2
 	@$(call INSTALL,.)
-	@$(BIN)/twistd --help > /dev/null  # makes Twisted's cache of plugins, over which "python -W error" would stumble
+	@$(BIN)/twistd --help > /dev/null  # writes Twisted's cache of plugins, one of which does not load with -W error
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -96,6 +96,8 @@ def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "o
             max_sessions=MANY,
             max_sessions_per_source=MANY,
             max_handshakes=MANY,
+            max_handshakes_per_source=MANY,
+            message_burst=MANY,
             handshake_rate=MANY,
             handshake_burst=MANY,
         )

@@ -3,29 +3,36 @@
 `TARGETS` has them by name; `seeds` returns a few valid inputs for each.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 
 from msgspec.msgpack import Decoder
+from msgspec.structs import replace
 
 from securechat.client.destination import parse_destination
-from securechat.errors import ConfigurationError, RemoteProtocolError, RobotError
+from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
 from securechat.robots.turing.messages import parse_answer
+from securechat.server.admission import Holder
+from securechat.server.message_memory import MessageMemory
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
 from securechat.ssh.keys import SigningKey
 from securechat.ssh.known_hosts import parse_line as parse_known
 from securechat.ssh.private_keys import load_private_key
 from securechat.wire import messages
+from securechat.wire.connection import Connection, State
+from securechat.wire.events import Admitted, MessageReceived, ReplyReceived
 from securechat.wire.host_names import canonical_host
-from securechat.wire.messages import Chunk, Goodbye, Reason, decode, encode
+from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye, Reason, decode, encode
 from securechat.wire.records import Opener, RecordType, Sealer
+from securechat.wire.shaping import SHAPINGS
 from securechat.wire.suites import SUITES
-from tests.harness.pair import PQ, Pair
+from tests.harness.pair import ABOUT, PQ, Pair
 from tests.harness.streams import events, read
 
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
@@ -59,21 +66,83 @@ def welcome(data: bytes) -> None:
         list(client.receive_data(data))
 
 
-_OPEN = Pair(PQ).open()
+def _open_client() -> Pair:
+    """A client that waits for ABOUT."""
+    pair = Pair(PQ)
+    pair.to_server(pair.client.data_to_send())
+    pair.to_client(pair.server.data_to_send())
+    return pair
 
 
-def record(data: bytes) -> None:
-    """The plaintext of a record, received by a server whose channel is open."""
-    server = _OPEN.server
-    state = server.state, server.next_say_id, server._message, server._sealer
-    opener = Opener(PQ, SECRET)
-    opener._cipher = _Plain()
-    server._opener = opener
+def _plain(connection: Connection) -> None:
+    """Let a connection receive records that are not encrypted."""
+    connection._opener = Opener(PQ, SECRET)
+    connection._opener._cipher = _Plain()
+
+
+def _frame(plaintext: bytes) -> bytes:
+    return (528).to_bytes(4, "big") + plaintext[:512].ljust(528, b"\0")
+
+
+_NEW_CLIENT = _open_client().client
+
+
+def about(data: bytes) -> None:
+    """The plaintext of the record in which a client expects ABOUT."""
+    client = copy(_NEW_CLIENT)
+    _plain(client)
     with suppress(RemoteProtocolError):
-        for event in server.receive_data((528).to_bytes(4, "big") + data[:512].ljust(528, b"\0")):
-            repr(event)
-    server.state, server.next_say_id, server._message, server._sealer = state
-    server._buffer, server._offset = b"", 0
+        for event in client.receive_data(_frame(data)):
+            assert isinstance(event, Admitted)
+            assert about_of(event) == data[3 : 3 + int.from_bytes(data[1:3], "big")]
+
+
+def about_of(event: Admitted) -> bytes:
+    """The payload of the ABOUT that caused the event."""
+    shape = (SHAPINGS.index(event.shaping), event.tick, event.width)
+    return encode(About(event.user, event.robot, event.software, event.max_message, event.api, *shape))
+
+
+def _pieces_of(data: bytes) -> Iterator[bytes]:
+    """The plaintexts of records, each of which has its length before it and lacks its padding."""
+    while data:
+        end = 2 + int.from_bytes(data[:2], "big") % 513
+        yield data[2:end]
+        data = data[end:]
+
+
+def records(data: bytes) -> None:
+    """The plaintexts of records, received by a server whose channel is open; it has to give back all memory."""
+    quota = MessageMemory(8 * 1000).quota(Holder("fuzz"))
+    server = Pair.server_alone()
+    server.state = State.OPEN
+    server._sealer = Sealer(PQ, SECRET)
+    server.admit(replace(ABOUT, max_message=4096), quota)
+    _plain(server)
+    with suppress(RemoteProtocolError):
+        for piece in _pieces_of(data):
+            for event in server.receive_data(_frame(piece)):
+                repr(event)
+                if isinstance(event, MessageReceived) and event.id % 2:
+                    server.fault(server.next_reply_id, Fault.BUSY)
+            assert quota.taken <= 1000
+    server.close()
+    assert quota.taken == 0
+
+
+def replies(data: bytes) -> None:
+    """The plaintexts of records, received by a client that waits for five replies."""
+    client = copy(_NEW_CLIENT)
+    client.state = State.OPEN
+    client.next_say_id = 6
+    client._decoder.reset()
+    _plain(client)
+    with suppress(RemoteProtocolError):
+        for piece in _pieces_of(data):
+            for event in client.receive_data(_frame(piece)):
+                repr(event)
+                if isinstance(event, ReplyReceived):
+                    event.text.encode()
 
 
 def message(data: bytes) -> None:
@@ -118,24 +187,24 @@ def private_key(data: bytes) -> None:
 
 
 def turing(data: bytes) -> None:
-    """A response of the Turing service."""
+    """A response of the Turing robot's service."""
     with suppress(RobotError):
         parse_answer(data)
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """Everything after the first byte, split into pieces whose length the first byte sets."""
+    """The data after the first byte, in pieces whose size that byte determines."""
     size = data[0] % 16 + 1 if data else 1
     return [data[start : start + size] for start in range(1, len(data), size)]
 
 
 def sse(data: bytes) -> None:
-    """Server-sent events: splitting must not change the result."""
+    """Server-Sent Events, which must not depend on the pieces."""
     assert events(*_pieces(data)) == events(data[1:])
 
 
 def completion(data: bytes) -> None:
-    """The body of an OpenAI-compatible response: splitting must not change the result."""
+    """A response of an OpenAI-compatible server, which must not depend on the pieces."""
     found = read(*_pieces(data))
     assert found == read(data[1:])
     found[0].encode()
@@ -144,7 +213,9 @@ def completion(data: bytes) -> None:
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
-    "record": record,
+    "about": about,
+    "records": records,
+    "replies": replies,
     "record_body": record_body,
     "message": message,
     "public_key": public_key,
@@ -171,10 +242,26 @@ def seeds() -> dict[str, list[bytes]]:
     key = SigningKey.generate()
     line = keys.public_line(key.blob, "alice").encode()
     say, goodbye = encode(Chunk(1, True, b"hi")), encode(Goodbye(Reason.LEAVING, 0))
+    half = encode(Chunk(1, False, b"x" * 480))
+
+    def plain(*records: tuple[RecordType, bytes]) -> bytes:
+        """The plaintexts of records without their padding, each after its length."""
+        parts = (bytes([kind]) + len(payload).to_bytes(2, "big") + payload for kind, payload in records)
+        return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
     return {
         "hello": [first],
         "welcome": [answer],
-        "record": [bytes([RecordType.SAY, 0, len(say)]) + say, bytes([RecordType.GOODBYE, 0, len(goodbye)]) + goodbye],
+        "about": [plain((RecordType.ABOUT, encode(ABOUT)))[2:]],
+        "records": [
+            plain((RecordType.SAY, say), (RecordType.CANCEL, encode(Cancel(1))), (RecordType.GOODBYE, goodbye)),
+            plain((RecordType.NEW, b""), *[(RecordType.SAY, half)] * 4, (RecordType.SAY, say)),
+            plain((RecordType.REKEY, b""), (RecordType.PAD, b"")),
+        ],
+        "replies": [
+            plain((RecordType.REPLY, half), (RecordType.REPLY, say), (RecordType.FAULT, encode(FaultReport(2, 12)))),
+            plain((RecordType.REKEY, b""), (RecordType.PAD, b"")),
+        ],
         "record_body": [Sealer(suite, SECRET).seal(RecordType.SAY, say, 0.0)[4:] for suite in SUITES.values()],
         "message": [bytes([number]) + say for number in range(len(DECODERS))],
         "public_key": [suite.generate_key().public_bytes for suite in SUITES.values()],

@@ -20,6 +20,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from securechat import timerfd
 
 log = Logger()
+_log_failure = log.failureHandler("unhandled error in a delayed call")  # any exception: it must not stop the others
 
 _MIN_CANCELLED: Final = 64  # cancelled calls in the heap, below which clearing them out is not worth it
 
@@ -74,14 +75,16 @@ class TimerfdAlarm:
 class ReactorAlarm:
     """The reactor's own timer, for platforms without timerfd: milliseconds, and late after a step of the wall clock."""
 
-    def __init__(self, reactor: IReactorTime, ring: Callable[[], None]) -> None:
+    def __init__(self, reactor: IReactorTime, ring: Callable[[], None], seconds: Callable[[], float]) -> None:
+        """`seconds` is the time that alarms are set by."""
         self._reactor = reactor
         self._ring = ring
+        self._seconds = seconds
         self._call: IDelayedCall | None = None
 
     def set(self, when: float) -> None:
         self.close()
-        self._call = self._reactor.callLater(max(0.0, when - time.monotonic()), self._ring)
+        self._call = self._reactor.callLater(max(0.0, when - self._seconds()), self._ring)
 
     def close(self) -> None:
         if self._call is not None and self._call.active():
@@ -92,19 +95,17 @@ class ReactorAlarm:
 class MonotonicClock:
     """An IReactorTime for the whole daemon, with one alarm for all of its calls."""
 
-    def __init__(self, reactor: IClockReactor) -> None:
+    def __init__(self, reactor: IClockReactor, seconds: Callable[[], float] = time.monotonic) -> None:
+        """`seconds` must be CLOCK_MONOTONIC where timerfd is available."""
         self._reactor = reactor
+        self.seconds = seconds
         self._alarm: _Alarm | None = None  # made when it is first needed: a daemon forks before that
         self._alarm_at = math.inf  # when the alarm is set to ring
         self._calls: list[DelayedCall] = []  # a heap
         self._cancelled = 0  # calls in the heap that will not be made
 
-    def seconds(self) -> float:
-        """Seconds of CLOCK_MONOTONIC."""
-        return time.monotonic()
-
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:
-        call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancel, self._moved, self.seconds)
+        call = DelayedCall(self.seconds() + delay, callable, args, kw, self._discount, self._reorder, self.seconds)
         heapq.heappush(self._calls, call)
         self._set_alarm()
         return call
@@ -113,22 +114,27 @@ class MonotonicClock:
         return [call for call in self._calls if not call.cancelled]
 
     def close(self) -> None:
-        """Make no more calls."""
+        """Make none of the pending calls, and release the alarm. A further `callLater` makes a new one."""
         self._calls.clear()
+        self._cancelled = 0
+        self._alarm_at = math.inf
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
-            self._alarm_at = math.inf
 
-    def _cancel(self, _call: DelayedCall) -> None:
-        """Called before a call is marked as cancelled, so that the call itself stays in the heap this time."""
+    def _discount(self, _call: DelayedCall) -> None:
+        """A call is being cancelled. It stays in the heap until its time, or until half of the heap is cancelled.
+
+        This is called before the call is marked as cancelled, so that clearing the heap leaves this one in.
+        """
         self._cancelled += 1
         if self._cancelled > max(_MIN_CANCELLED, len(self._calls) // 2):
             self._calls = [call for call in self._calls if not call.cancelled]
             heapq.heapify(self._calls)
             self._cancelled = 1
 
-    def _moved(self, _call: DelayedCall) -> None:
+    def _reorder(self, _call: DelayedCall) -> None:
+        """A call was moved to an earlier time."""
         heapq.heapify(self._calls)
         self._set_alarm()
 
@@ -137,12 +143,15 @@ class MonotonicClock:
         if when >= self._alarm_at:
             return
         if self._alarm is None:
-            make = TimerfdAlarm if timerfd.is_available() else ReactorAlarm
-            self._alarm = make(self._reactor, self._run)
+            self._alarm = (
+                TimerfdAlarm(self._reactor, self._make_calls)
+                if timerfd.is_available()
+                else ReactorAlarm(self._reactor, self._make_calls, self.seconds)
+            )
         self._alarm_at = when
         self._alarm.set(when)
 
-    def _run(self) -> None:
+    def _make_calls(self) -> None:
         """Make the calls that are due."""
         self._alarm_at = math.inf
         now = self.seconds()
@@ -155,10 +164,8 @@ class MonotonicClock:
                 heapq.heappush(self._calls, call)
             else:
                 call.called = 1
-                try:
+                with _log_failure:
                     call.func(*call.args, **call.kw)
-                except Exception:
-                    log.failure("unhandled error in a delayed call")
         if self._calls:
             self._set_alarm()
 
@@ -172,6 +179,7 @@ class MonotonicReactor:
         self.seconds = self.clock.seconds
         self.callLater = self.clock.callLater
         self.getDelayedCalls = self.clock.getDelayedCalls
+        self.close = self.clock.close
         directlyProvides(self, providedBy(reactor))
 
     def __getattr__(self, name: str) -> Any:

@@ -1,11 +1,11 @@
-"""What is said between a user and a robot: turns, and the conversation that they make."""
+"""A conversation between a user and a robot."""
 
 from dataclasses import dataclass, field
 from enum import Enum
 
 
 class Speaker(Enum):
-    """Who said something."""
+    """The author of a turn."""
 
     USER = "user"
     ROBOT = "robot"
@@ -13,7 +13,7 @@ class Speaker(Enum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Turn:
-    """One thing that was said."""
+    """One message of the user, or one reply of the robot."""
 
     speaker: Speaker
     text: str
@@ -21,16 +21,17 @@ class Turn:
 
 @dataclass(slots=True, repr=False)
 class Conversation:
-    """What a robot is told: who talks to it, under a pseudonym, and what was said; the last turn wants an answer."""
+    """What a robot is given: the user's pseudonym and the turns so far. The last one is the message to answer."""
 
     user_id: str  # 32 hexadecimal digits, the same for a user as long as the server keeps its host key
     turns: list[Turn] = field(default_factory=list)  # oldest first
+    queue_key: str = ""  # conversations with the same one share a place in queues; by default, those of the same user
 
 
 class Notice(str):
-    """A chunk about the reply rather than of it: the user sees it, the conversation does not remember it.
+    """A chunk that is shown to the user but not remembered, because it is about the reply and not part of it.
 
-    A reply of nothing else is no answer: if there is another robot, it is asked instead.
+    A reply that consists of notices only is no answer: the next robot is asked, if there is one.
     """
 
     __slots__ = ()

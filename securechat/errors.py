@@ -67,6 +67,8 @@ class Fault(IntEnum):
     CANCELLED = 7
     TOO_MANY_MESSAGES = 8
     INTERNAL = 9
+    NOT_FOUND = 10
+    NOT_ALLOWED = 11
 
 
 class RobotError(SecureChatError):

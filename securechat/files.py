@@ -55,7 +55,12 @@ def _too_open(path: Path, mode: int, forbidden: int) -> ConfigurationError:
 
 def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]:
     """The lines of a text file, stripped, with their numbers; ConfigurationError as for `read_bytes`."""
-    for number, line in enumerate(read_bytes(path, forbidden_mode).split(b"\n"), 1):
+    return lines_of(read_bytes(path, forbidden_mode), path)
+
+
+def lines_of(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
+    """The lines in the content of a text file, as for `read_lines`; ConfigurationError, which names the path."""
+    for number, line in enumerate(data.split(b"\n"), 1):
         try:
             text = line.decode()
             if "\0" in text:

@@ -6,6 +6,7 @@ the tables in docs/ are made from its fields by `options_of`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -79,7 +80,7 @@ class Option:
             return self._parse(text)
         except ValueError as error:
             shown = form.format(name=self.name, value="…" if self.extra.private else text)
-            raise ConfigurationError(f"{shown}: {error}") from None
+            raise ConfigurationError(_("{option}: {problem}").format(option=shown, problem=error)) from None
 
     def _parse(self, text: str) -> object:
         if self.extra.parse is not None:
@@ -89,7 +90,7 @@ class Option:
                 raise ValueError(_("expected {values}").format(values=self.values))
             return self.choices[text]
         try:
-            return convert(text, self._type, strict=False, dec_hook=lambda kind, value: kind(value))
+            return convert(text, self._type, strict=False, dec_hook=_from_text)
         except ValidationError as error:
             raise ValueError(self._expected() or str(error)) from None
 
@@ -113,7 +114,8 @@ class Option:
         """The possible values, if they are a choice or have a limit worth knowing: ``yes or no``, ``0 to 2``."""
         if self.choices:
             *first, last = self.choices
-            return _("{values} or {last}").format(values=", ".join(first), last=last) if first else last
+            # Translators: ", " stands between the parts of a list
+            return _("{values} or {last}").format(values=_(", ").join(first), last=last) if first else last
         if not isinstance(self._bounds, IntType | FloatType):
             return ""
         low, high = self._bounds.ge, self._bounds.le
@@ -134,7 +136,8 @@ class Option:
         """The help text with the possible values, except for an enum, whose help text explains its members."""
         if not self.values or isinstance(self._bounds, EnumType):
             return self.description
-        return self.description + (": " if self.choices else ", ") + self.values
+        text = _("{meaning}: {values}") if self.choices else _("{meaning}, {values}")
+        return text.format(meaning=self.description, values=self.values)
 
     @property
     def help(self) -> str:
@@ -142,7 +145,9 @@ class Option:
         default = self.default
         if self._info.default_factory is not NODEFAULT:
             default = self._text(self._info.default_factory())
-        return self.meaning + (" " + _("(default: {value})").format(value=default) if default else "")
+        if not default:
+            return self.meaning
+        return _("{meaning} (default: {value})").format(meaning=self.meaning, value=default)
 
     def _text(self, value: object) -> str:
         """A default as users would write it, with its unit."""
@@ -159,6 +164,12 @@ class Option:
         return f"{text} {_(self.extra.unit)}" if self.extra.unit else text
 
 
+def _from_text(kind: Callable[[str], object], text: str) -> object:
+    value = kind(text)
+    # A relative path is resolved now: twistd changes the directory later.
+    return value.absolute() if isinstance(value, Path) else value
+
+
 def _number(value: float) -> str:
     return str(int(value) if value == int(value) else value)
 
@@ -172,7 +183,7 @@ def _in_words(bounds: IntType | FloatType) -> str:
         (_("at most {number}"), bounds.le),
         (_("below {number}"), bounds.lt),
     )
-    return ", ".join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
+    return _(", ").join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
 
 
 def options_of(settings: type[Settings]) -> tuple[Option, ...]:

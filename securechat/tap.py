@@ -1,6 +1,7 @@
 """``twistd securechat``: its command line, and how the parts of the daemon are assembled."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ from securechat.clock import MonotonicReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
+from securechat.server.message_memory import SHARES
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import ChatService, IServerReactor, StartError
 from securechat.server.settings import ServerSettings
@@ -22,9 +24,14 @@ from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key
 from securechat.wire.handshake import ServerIdentity
 from securechat.wire.suites import SUITES
+from securechat.wrap import wrap
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+PRIVATE: Final = 0o077  # the umask
+
+_UNWRAPPED: Final = 10_000  # columns: more than any paragraph of the help
+_BEFORE_HELP: Final = re.compile(r"\s+(-\w, )?--\S+\s+")  # an option, up to its help text
 
 _OPTIONS: Final = {option.name: option for option in options_of(ServerSettings)}
 
@@ -103,22 +110,46 @@ class Options(usage.Options):
 
     opt_version.__doc__ = _("Display the version, and exit.")
 
+    def opt_help(self) -> None:
+        super().opt_help()
+
+    opt_help.__doc__ = _("Display this help, and exit.")
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The help text, as Twisted makes it, but with lines broken by their columns."""
+        width = width or int(os.environ.get("COLUMNS", "80"))
+        lines = []
+        for line in super().getUsage(_UNWRAPPED).splitlines():
+            option = _BEFORE_HELP.match(line)
+            indent = option.end() if option else 0
+            first, *further = wrap(line[indent:], width - indent)
+            lines += [line[:indent] + first, *(" " * indent + text for text in further)]
+        return "\n".join(lines) + "\n"
+
     def postOptions(self) -> None:
         given: dict[str, Any] = {
             option.attribute: True if option.is_flag else self[name]
             for name, option in _OPTIONS.items()
-            if self.get(name)
+            if self.get(name) is not None and (self[name] or not option.is_flag)
         }
         self.settings = ServerSettings(**given)
         self.robots = self.robots or [(DEFAULT_ROBOT, [])]
         if not self.settings.names and any(endpoint.startswith("unix:") for endpoint in self.settings.listen):
             raise usage.UsageError(_("a UNIX socket has no host name: use --name [HOST]:PORT"))
+        share = self.settings.max_buffered // SHARES
+        if self.settings.max_message > share:
+            raise usage.UsageError(
+                _("--max-message {size}: expected at most an eighth of --max-buffered, {share}").format(
+                    size=self.settings.max_message, share=share
+                )
+            )
 
 
 def makeService(options: Options) -> IService:
     """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
 
+    os.umask(PRIVATE)  # before twistd creates its log; its option --umask still takes precedence
     reactor: IServerReactor = cast(IServerReactor, MonotonicReactor(installed))
     settings = options.settings
     try:
@@ -130,4 +161,4 @@ def makeService(options: Options) -> IService:
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         return ChatService(factory, settings.listen, reactor)
     except (ConfigurationError, usage.UsageError) as error:
-        raise StartError(f"securechat: {error}") from None
+        raise StartError(_("securechat: {problem}").format(problem=error)) from None

@@ -10,11 +10,23 @@ class IChatTransport(ITCPTransport, IConsumer, IPushProducer):
     """A stream transport that can be paused and aborted, with flow control: TCP's and UNIX sockets' transports."""
 
 
-def tune(transport: IChatTransport) -> None:
-    """Set TCP_NODELAY, and SO_KEEPALIVE to detect peers that have become unreachable."""
+def tune(transport: IChatTransport, send_buffer: int | None = None) -> None:
+    """Set TCP_NODELAY, and SO_KEEPALIVE to detect peers that have become unreachable.
+
+    `send_buffer` is the size of the kernel's send buffer in bytes. By default Linux lets it grow to some megabytes.
+    """
     if ITCPTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
+    handle = _socket_of(transport)
+    if handle is not None and send_buffer is not None:
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+
+
+def _socket_of(transport: IChatTransport) -> socket.socket | None:
+    """The socket of a transport that has one; TLS hides its own."""
+    handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
+    return handle if isinstance(handle, socket.socket) else None
 
 
 class Writer:
@@ -29,10 +41,7 @@ class Writer:
 
     def __init__(self, transport: IChatTransport) -> None:
         self._transport = transport
-        handle = transport.getHandle() if ISystemHandle.providedBy(transport) else None
-        self._socket: socket.socket | None = None
-        if isinstance(handle, socket.socket) and not ISSLTransport.providedBy(transport):
-            self._socket = handle
+        self._socket = None if ISSLTransport.providedBy(transport) else _socket_of(transport)
 
     def write(self, data: bytes) -> None:
         """Send `data`, after everything that was written before."""

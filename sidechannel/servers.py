@@ -20,7 +20,7 @@ QUESTIONS = {"openai": "whole 0", "eliza": "hello"}  # asked by the load
 class EpollDaemon(Daemon):
     """A daemon with Twisted's own timers."""
 
-    twistd = ("-m", "sidechannel.naive")
+    program = ("-m", "sidechannel.naive")
 
 
 @contextmanager
@@ -42,7 +42,8 @@ def _daemon(cell: Cell, directory: str, options: Sequence[str]) -> Iterator[Daem
         directory,
         *("--shaping", shaping.value, "--tick", str(cell.tick), "--robot", cell.contrast.robot),
         *("--max-sessions", MANY, "--max-sessions-per-source", MANY),
-        *("--handshake-burst", MANY, "--handshake-rate", MANY),
+        *("--handshake-burst", MANY, "--handshake-rate", MANY, "--max-handshakes-per-source", MANY),
+        *("--message-burst", MANY, "--message-rate", MANY),
         *options,
     )
     try:

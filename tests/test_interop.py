@@ -1,6 +1,7 @@
 """Ours and the independent implementation, over real sockets: they understand each other, and we refuse its faults."""
 
 import socket
+import time
 from typing import Any, cast
 
 from msgspec.structs import replace
@@ -26,8 +27,9 @@ from securechat.wire.messages import ClientAuth
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
 from tests.harness.daemon import Talk
-from tests.harness.pair import PQ, RSA, USER_KEY, Pair
+from tests.harness.pair import PQ, RSA, USER_KEY, Pair, rsa_key
 from tests.independent import faults as table
+from tests.independent.abort import AbortError
 from tests.independent.client import Client, ClientSettings
 from tests.independent.decoder import decode
 from tests.independent.fault_table import FAULTS
@@ -49,8 +51,10 @@ PATIENT = ServerSettings(
     max_sessions=MANY,
     max_sessions_per_source=MANY,
     max_handshakes=MANY,
+    max_handshakes_per_source=MANY,
     handshake_rate=MANY,
     handshake_burst=MANY,
+    message_burst=MANY,
 )
 QUICK = replace(PATIENT, hello_timeout=0.5, proof_timeout=0.5)
 
@@ -69,7 +73,7 @@ class CountingRobot(EchoRobot):
 class InteropTestCase(TestCase):
     """Servers of ours on real ports, and what they logged."""
 
-    timeout = 240
+    timeout = 60
 
     def setUp(self) -> None:
         self.lines: list[str] = []
@@ -96,6 +100,13 @@ class InteropTestCase(TestCase):
         self.addCleanup(port.stopListening)
         return factory, port.getHost().port, robot
 
+    def listener(self) -> socket.socket:
+        """A listening socket for their server; a thread that accepts must not wait for ever."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(10)
+        self.addCleanup(listener.close)
+        return listener
+
 
 class UnderstandingTests(InteropTestCase):
     """Two suites, anonymous and with a key, both roles."""
@@ -108,7 +119,7 @@ class UnderstandingTests(InteropTestCase):
             with socket.create_connection(("127.0.0.1", port)) as sock:
                 client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, suite, user_key))
                 client.handshake()
-                heard: list[object] = [client.robot]
+                heard: list[object] = [client.about]
                 for text in ("你好", "", "长" * 10_000, *map(str, range(20))):
                     client.say(text)
                     heard.append(client.wait_for_reply() == text)
@@ -120,6 +131,56 @@ class UnderstandingTests(InteropTestCase):
                 robot, *echoed = await deferToThread(talk, suite.decode(), user_key)
                 self.assertEqual(cast(Any, robot)[:2], (user, "echo"))
                 self.assertEqual(echoed, [True] * 23)
+        while factory.sessions:
+            await deferLater(reactor, 0.02)
+
+    async def test_about(self) -> None:
+        """Their client is told our server's settings, and each tick of a train has its records."""
+        settings = replace(PATIENT, shaping=Shaping.REPLY, width=3, max_message=4096, max_buffered=8 * 4096)
+        factory, port, _robot = self.listen(settings=settings)
+
+        def talk() -> tuple[object, list[object], int]:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
+                client.handshake()
+                client.say("x" * 4096)
+                before = len(client.trace.records)
+                replies: list[object] = [client.wait_for_reply()]
+                while len(client.trace.records) < before + 3 * 50:
+                    client.receive()
+                client.deadline = time.monotonic() + 0.5
+                try:
+                    client.receive()
+                except AbortError as silence:
+                    replies.append(silence.category)
+                return client.about, replies, len(client.trace.records) - before
+
+        about, replies, records = await deferToThread(talk)
+        self.assertEqual(cast(Any, about)[3:], (4096, False, 1, 10, 3))
+        self.assertEqual((replies, records), (["x" * 4096, "timeout"], 150))
+        while factory.sessions:
+            await deferLater(reactor, 0.02)
+
+    async def test_refusals(self) -> None:
+        """Their client hears of messages that our server has no place or no memory for, each in its turn."""
+        settings = replace(PATIENT, max_message=4096, max_buffered=8 * 4096)
+        factory, port, robot = self.listen(settings=settings)
+
+        def talk(texts: list[str]) -> list[object]:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
+                client.handshake()
+                bursts = client.burst_of(*texts)
+                sock.sendall(bursts)
+                heard: list[object] = [client.wait_for_reply() for _text in texts]
+                client.leave()
+                return heard
+
+        small = [str(number) for number in range(8)]
+        self.assertEqual(await deferToThread(talk, small), [*small[:5], 8, 8, 8])
+        large = ["a" * 4000, "b" * 100, "c" * 96]
+        self.assertEqual(await deferToThread(talk, large), [large[0], 6, large[2]])
+        self.assertEqual(robot.asked, 7)
         while factory.sessions:
             await deferLater(reactor, 0.02)
 
@@ -136,8 +197,7 @@ class UnderstandingTests(InteropTestCase):
 
         for suite in SUITES:
             for signer, user in ((None, ""), (Signer(ALICE.blob, ALICE.sign), "alice")):
-                listener = socket.create_server(("127.0.0.1", 0))
-                self.addCleanup(listener.close)
+                listener = self.listener()
                 port = listener.getsockname()[1]
                 serving = deferToThread(serve, listener, f"[127.0.0.1]:{port}")
                 talk = await Talk().start(port, suite=suite, signer=signer)
@@ -186,6 +246,7 @@ class DecoderTests(SynchronousTestCase):
         pair.client.goodbye(cast(Any, 0), 2)
         carry()
         session = decode(up, down, secret)
+        self.assertEqual(session.about(), ("", "echo", "test", 64 * 1024, False, 1, 100, 1))
         self.assertEqual(session.said(), ["你好", long])
         self.assertEqual(session.replied(), ["你好!", long[:160] + "!"])
         self.assertEqual(session.client_proof.name, "[localhost]:8080")
@@ -207,7 +268,7 @@ class FaultTests(InteropTestCase):
     async def client_faults(self, suite: str, shaping: Shaping) -> None:
         """For each: nothing comes back, the category is logged, the robot is not asked, and the server goes on."""
         others = {name: known for name, known in SUITES.items() if name.decode() != suite}
-        patient = replace(PATIENT, shaping=shaping)
+        patient = replace(PATIENT, shaping=shaping, max_message=8192)
         servers = {
             "": self.listen(settings=patient, only=ALICE.blob),
             "slow": self.listen(settings=replace(QUICK, shaping=shaping), only=ALICE.blob),
@@ -244,9 +305,11 @@ class FaultTests(InteropTestCase):
 
     async def server_faults(self, suite: str) -> None:
         """For each: our client sends nothing more, and its user hears the category."""
+        key = rsa_key()
+        self.patch(RSA, "generate_key", lambda: key)
         chosen = [fault for fault in FAULTS.values() if fault.role == "server" and suite in fault.suites]
         for fault in chosen:
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = self.listener()
             port = listener.getsockname()[1]
             environment = Environment(f"[127.0.0.1]:{port}", ENVIRONMENT.host_key, ENVIRONMENT.user_key)
 
@@ -260,7 +323,6 @@ class FaultTests(InteropTestCase):
             committing = deferToThread(commit)
             end = await self.run_client(fault, port, suite)
             rest = await committing
-            listener.close()
             if not fault.answered:
                 self.assertEqual(rest, b"", fault.name)
             self.assertCategory(fault, end.category.value if isinstance(end, RemoteProtocolError) else None)
@@ -305,14 +367,17 @@ class FaultTests(InteropTestCase):
 
     async def test_tooMany(self) -> None:
         """Clients over each limit are closed without a byte, and logged; the one that had its place goes on."""
-        for settings in (
-            replace(PATIENT, max_sessions=1),
-            replace(PATIENT, max_sessions_per_source=1),
-            replace(PATIENT, max_handshakes=1),
-            replace(PATIENT, handshake_burst=1, handshake_rate=0.001),
+        for settings, handshake_first in (
+            (replace(PATIENT, max_sessions=1), True),
+            (replace(PATIENT, max_sessions_per_source=1), True),
+            (replace(PATIENT, max_handshakes_per_source=1), False),
+            (replace(PATIENT, handshake_burst=1, handshake_rate=0.001), False),
         ):
             factory, port, _robot = self.listen(settings=settings)
             with socket.create_connection(("127.0.0.1", port)) as first:
+                client = Client(first, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
+                if handshake_first:
+                    await deferToThread(client.handshake)
                 while not factory.sessions:
                     await deferLater(reactor, 0.002)
                 self.lines.clear()
@@ -320,7 +385,7 @@ class FaultTests(InteropTestCase):
                     second.settimeout(10)
                     self.assertEqual(await deferToThread(second.recv, 1), b"")
                 self.assertTrue(any("not let in (limit)" in line for line in self.lines))
-                client = Client(first, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
-                await deferToThread(client.handshake)
+                if not handshake_first:
+                    await deferToThread(client.handshake)
             while factory.sessions:
                 await deferLater(reactor, 0.002)

@@ -34,7 +34,7 @@ class SecretTests(SynchronousTestCase):
                     if not any(name in case.id() for name in ("logsText", "anyBytes")):
                         case.run(result)
         notebook.close()
-        self.assertEqual((result.failures, result.errors), ([], []))
+        self.assertEqual([(case.id(), trace[-800:]) for case, trace in result.failures + result.errors], [])
         self.assertGreater(result.testsRun, 100)
         self.assertGreater(len(notebook.secrets), 1000)
         self.assertTrue(any(len(prompt) >= SHORT for prompt in notebook.prompts))

@@ -78,6 +78,7 @@ class OptionTests(SynchronousTestCase):
             ("fraction", "0.25", 0.25),
             ("positive", "1e-3", 0.001),
             ("maybe", "3", 3),
+            ("path", "here/../x", Path.cwd() / "here/../x"),
             ("short", "abc", "abc"),
             ("text", "null", "null"),
             ("text", "", ""),

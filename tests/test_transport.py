@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import directlyProvides, implementer
 
-from securechat.transport import Writer
+from securechat.transport import Writer, tune
 
 
 @implementer(ISystemHandle)
@@ -108,3 +108,22 @@ class RealTransportTests(TestCase):
                 received += more
         await ended
         self.assertEqual(received, b"".join(data))
+
+
+class TuneTests(SynchronousTestCase):
+    """Options of a transport's socket."""
+
+    def test_sendBuffer(self) -> None:
+        """The kernel's send buffer gets the size it is given, and none changes it; Linux doubles it."""
+        with socket.socket() as tcp:
+            before = tcp.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            tune(cast(Any, SocketTransport(tcp)))
+            self.assertEqual(tcp.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), before)
+            tune(cast(Any, SocketTransport(tcp)), 30_000)
+            self.assertIn(tcp.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), (30_000, 60_000))
+
+    def test_noSocket(self) -> None:
+        """A transport without a socket, or with TLS in between, has no such options."""
+        for transport in (StringTransport(), SocketTransport(object())):
+            tune(cast(Any, transport), 30_000)
+            self.assertEqual(transport.value(), b"")

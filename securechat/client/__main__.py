@@ -19,6 +19,7 @@ from securechat.client.options import parse
 from securechat.client.reactor import IClientReactor
 from securechat.client.run import run
 from securechat.client.stderr import complain
+from securechat.clock import MonotonicReactor
 from securechat.i18n import _
 
 
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exit_code: int = ExitCode.INTERRUPTED
 
     def start() -> None:
-        done = Deferred.fromCoroutine(run(cast(IClientReactor, reactor), options, os.environ))
+        monotonic = cast(IClientReactor, MonotonicReactor(reactor))
+        done = Deferred.fromCoroutine(run(monotonic, options, os.environ))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, interrupted, number, done)
         done.addCallbacks(ended, failed).addBoth(lambda _result: reactor.stop())

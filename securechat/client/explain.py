@@ -21,6 +21,8 @@ _FAULTS: Final = {
     Fault.CANCELLED: N_("the reply was cancelled"),
     Fault.TOO_MANY_MESSAGES: N_("too many pending messages; wait for the replies, then try again"),
     Fault.INTERNAL: N_("internal server error; contact the server's operator"),
+    Fault.NOT_FOUND: N_("the server does not have what was requested"),
+    Fault.NOT_ALLOWED: N_("the server does not allow this request; contact the server's operator"),
 }
 
 _REASONS: Final = {

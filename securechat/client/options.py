@@ -13,6 +13,7 @@ from securechat.client.stderr import complain
 from securechat.errors import ConfigurationError
 from securechat.i18n import N_, _
 from securechat.settings import Option, options_of
+from securechat.wrap import wrap
 
 PROGRAM: Final = "securechat"
 
@@ -21,6 +22,7 @@ ARGPARSE_TEXTS: Final = (
     N_("usage: "),
     N_("positional arguments"),
     N_("options"),
+    N_("%(heading)s:"),
     N_("show this help message and exit"),
     N_("show program's version number and exit"),
     N_("argument %(argument_name)s: %(message)s"),
@@ -29,6 +31,16 @@ ARGPARSE_TEXTS: Final = (
     N_("ignored explicit argument %r"),
     N_("ambiguous option: %(option)s could match %(matches)s"),
 )
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Breaks lines by their columns."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(indent + line for line in wrap(text, width - len(indent)))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,11 +58,17 @@ def _parser() -> argparse.ArgumentParser:
             "standard input. Exit status: 0 all messages were answered, 2 usage or configuration error, 3 connection "
             "failed, 4 authentication failed, 5 a reply failed or is incomplete, 130 interrupted."
         ),
+        formatter_class=_HelpFormatter,
         argument_default=argparse.SUPPRESS,  # what is not given is left to ClientSettings
     )
     for option in options_of(ClientSettings):
         _add(parser, option)
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"{PROGRAM} {__version__}",
+        help=_("show program's version number and exit"),  # Python 3.11 does not translate its own
+    )
     return parser
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path
 
+from securechat.client.sanitize import sanitize_line
 from securechat.client.stderr import note
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
@@ -34,7 +35,8 @@ def ask_passphrase(path: Path) -> bytes:
         raise ConfigurationError(_("{path}: no terminal to ask for the passphrase; use --agent").format(path=path))
     try:
         with _interruptible():
-            return getpass(_("Enter passphrase for key '{path}': ").format(path=path), sys.stderr).encode()
+            question = _("Enter passphrase for key '{path}': ").format(path=path)
+            return getpass(sanitize_line(question), sys.stderr).encode()
     except EOFError:
         raise ConfigurationError(_("{path}: no passphrase entered").format(path=path)) from None
 

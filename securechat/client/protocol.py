@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from securechat.client.destination import Destination
+from securechat.client.quiet import Quiet
 from securechat.client.reactor import IClientReactor
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.i18n import _
@@ -31,11 +33,11 @@ from securechat.wire.events import (
 )
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import Reason
-from securechat.wire.shaping import MAX_TICK, is_bucket
+from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each response of the server during the handshake
-QUIET: Final = 2 * MAX_TICK  # seconds without a record, after which no train is running
+GOODBYE_TICKS: Final = 2  # until the server's GOODBYE: the records of the next tick may be sealed already
 
 
 class ChatUser(Protocol):
@@ -65,10 +67,13 @@ class Signer:
     sign: Callable[[bytes], bytes | Deferred[bytes]]
 
 
+@implementer(IPushProducer)
 class ChatClient(protocol.Protocol):
     """One session with a server."""
 
     transport: IChatTransport
+    _about: Admitted  # from admission on
+    _quiet: Quiet  # from admission on
 
     def __init__(
         self,
@@ -87,17 +92,25 @@ class ChatClient(protocol.Protocol):
         self._timeout: IDelayedCall | None = None
         self._signing: Deferred[None] | None = None
         self._end: SecureChatError | GoodbyeReceived | None = None
-        self._received_before = 0  # records received when the last message was sent
-        self._leaving_quietly = False
 
     # Called by the user
 
     def say(self, text: str) -> int:
-        """Send a message; its id. ValueError if it is too long, LocalProtocolError before `admitted`."""
+        """Send a message at once; its id. ValueError if it is too long, LocalProtocolError before `admitted`.
+
+        A message that the user did not type at this moment has to wait for `room`.
+        """
         message_id = self._connection.say(text)
-        self._received_before = self._connection.records_received
+        self._quiet.message_sent()
         self._flush()
         return message_id
+
+    def room(self) -> Deferred[int]:
+        """Fires when messages may be sent without revealing the length of a reply (protocol, section 10).
+
+        Its result is the number of messages that the server accepts then. One caller at a time; it may cancel.
+        """
+        return self._quiet.room()
 
     def cancel(self, message_id: int) -> None:
         """Cancel a reply: `faultReceived` with Fault.CANCELLED follows, unless the reply is complete before."""
@@ -117,29 +130,30 @@ class ChatClient(protocol.Protocol):
         elif not self._connection.goodbye_sent:
             self._connection.goodbye(reason, self._connection.next_reply_id - 1)
             self._flush()
-            self._restart_timeout(GOODBYE_TIMEOUT, self._abortTransport)
+            self._quiet.stop()
+            seconds = GOODBYE_TIMEOUT + GOODBYE_TICKS * self._about.tick / 1000
+            self._restart_timeout(seconds, self._abortTransport)
 
-    def leaveQuietly(self) -> None:
-        """Leave at the end of the server's train of records (protocol, section 10).
+    def leaveQuietly(self) -> Deferred[None]:
+        """Cancel the incomplete replies, and leave without revealing their length; fires when GOODBYE is sent.
 
-        Leaving earlier would reveal the length of the last reply.
+        Do not wait for `room` any more. `leave` ends the wait.
         """
-        self._leaving_quietly = True
-        self._leaveWithTrain()
-
-    def _leaveWithTrain(self) -> None:
-        """After each record: leave now if a train may end here, else when no more records arrive."""
-        if self._connection.state is not State.OPEN or self._connection.goodbye_sent:
-            return
-        if is_bucket(self._connection.records_received - self._received_before):
-            self.leave()
-        else:
-            self._restart_timeout(QUIET, self.leave)
+        if self._connection.state is State.OPEN and not self._connection.goodbye_sent:
+            # The last one first, so that the robot is not asked for a reply that is cancelled next.
+            for message_id in reversed(range(self._connection.next_reply_id, self._connection.next_say_id)):
+                self._connection.cancel(message_id)
+            self._flush()
+            if self._about.shaping is not Shaping.OFF:
+                return self._quiet.room().addCallback(lambda _room: self.leave())
+        self.leave()
+        return succeed(None)
 
     # Received from the server
 
     def connectionMade(self) -> None:
         tune(self.transport)
+        self.transport.registerProducer(self, True)
         self._await_server()
         self._flush()
         self._user.step(_("sent the public key with its SHA-256"))
@@ -151,15 +165,18 @@ class ChatClient(protocol.Protocol):
                 self._eventReceived(event)
         except SecureChatError as error:
             self._fail(_not_securechat(error) if state is State.WELCOME else error)
-        if self._leaving_quietly:
-            self._leaveWithTrain()
+        if self._connection.state is State.OPEN:
+            self._quiet.received()
         self._flush()
 
     def _eventReceived(self, event: Event) -> None:
         match event:
             case ReplyReceived():
+                if event.last:
+                    self._quiet.reply_ended()
                 self._user.replyReceived(event.id, event.text, event.last)
             case FaultReceived():
+                self._quiet.reply_ended()
                 self._user.faultReceived(event.id, event.fault)
             case WelcomeReceived():
                 self._user.step(_("received and decrypted the session key"))
@@ -167,6 +184,8 @@ class ChatClient(protocol.Protocol):
                 self._serverProved(event)
             case Admitted():
                 self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+                self._about = event
+                self._quiet = Quiet(event, self._connection, self._clock, self._connectionTimedOut)
                 self.was_admitted = True
                 self._user.admitted(self, event)
             case GoodbyeReceived():
@@ -203,10 +222,12 @@ class ChatClient(protocol.Protocol):
         self._fail(error if isinstance(error, SecureChatError) else AuthenticationError(Category.USER_KEY, str(error)))
 
     def _goodbyeReceived(self, event: GoodbyeReceived) -> None:
+        self._quiet.stop()
         if not self._connection.goodbye_sent:
             self._end = event
             self._connection.goodbye(Reason.LEAVING, self._connection.next_reply_id - 1)
             self._flush()
+        self.transport.unregisterProducer()  # the transport would wait for it
         self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abortTransport)
 
@@ -214,6 +235,17 @@ class ChatClient(protocol.Protocol):
         data = self._connection.data_to_send()
         if data:
             self.transport.write(data)
+
+    # IPushProducer: the transport tells whether it has written a long message; those of the handshake are short
+
+    def pauseProducing(self) -> None:
+        self._quiet.writing(True)
+
+    def resumeProducing(self) -> None:
+        self._quiet.writing(False)
+
+    def stopProducing(self) -> None:
+        """The transport is closed; connectionLost follows."""
 
     # The end
 
@@ -223,11 +255,22 @@ class ChatClient(protocol.Protocol):
     def _timedOut(self) -> None:
         self._fail(RemoteProtocolError(Category.TIMEOUT, _("timed out waiting for the server")))
 
+    def _connectionTimedOut(self) -> None:
+        self._fail(
+            RemoteProtocolError(
+                Category.TIMEOUT,
+                _("timed out: the server has sent nothing for {seconds} seconds").format(
+                    seconds=round(self._quiet.timeout)
+                ),
+            )
+        )
+
     def _fail(self, error: SecureChatError) -> None:
         """Abort the session without sending anything, and report the error to the user."""
         error.__traceback__ = error.__context__ = None  # the user keeps the error, and its frames refer to keys
         self._end = error
         self._connection.close()
+        self._stop_quiet()
         self._abortTransport()
 
     def _abortTransport(self) -> None:
@@ -235,6 +278,7 @@ class ChatClient(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._stop_timeout()
+        self._stop_quiet()
         state = self._connection.state
         try:
             self._connection.receive_end()
@@ -262,6 +306,10 @@ class ChatClient(protocol.Protocol):
     def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         self._stop_timeout()
         self._timeout = self._clock.callLater(seconds, do, *arguments)
+
+    def _stop_quiet(self) -> None:
+        if self.was_admitted:
+            self._quiet.stop()
 
     def _stop_timeout(self) -> None:
         if self._timeout is not None and self._timeout.active():

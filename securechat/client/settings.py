@@ -10,7 +10,6 @@ from msgspec import Meta, field
 from securechat.client.destination import DEFAULT_HOST, DEFAULT_PORT, Destination, parse_destination
 from securechat.i18n import N_, _
 from securechat.settings import Settings
-from securechat.wire.messages import MAX_MESSAGE
 from securechat.wire.suites import DEFAULT_SUITE, SUITES
 
 _FINGERPRINT: Final = re.compile("(SHA256:[A-Za-z0-9+/]{43})=?")  # 32 bytes in base64; ssh-keygen omits the padding
@@ -36,11 +35,9 @@ def _fingerprint(text: str) -> str:
 
 def _message(text: str) -> str:
     try:
-        size = len(text.encode())
+        text.encode()
     except UnicodeEncodeError:
         raise ValueError(_("not text in UTF-8")) from None
-    if size > MAX_MESSAGE:
-        raise ValueError(_("the message has {size} bytes; the maximum is {limit}").format(size=size, limit=MAX_MESSAGE))
     return text
 
 

@@ -1,4 +1,4 @@
-"""Robots: text in, chunks of text out. This is the interface that one is written against.
+"""Robots: text in, chunks of text out. This module exports the interface for writing one.
 
 A robot of another distribution is a Twisted plugin: an object that provides `IRobotMaker`, such as a `RobotMaker`, in a
 module of the distribution's ``twisted/plugins`` folder.

@@ -1,70 +1,69 @@
-"""A circuit breaker: a robot that is down is left alone for a while, and costs nobody its timeout."""
+"""A circuit breaker: a robot that is down is not asked for a while, so that no user waits for its timeout."""
 
 import random
 from collections.abc import Callable
 from typing import Final
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
-FIRST_PAUSE: Final = 1.0  # seconds; each failure after a pause doubles it
+FIRST_PAUSE: Final = 1.0  # seconds; doubled after each pause that ends in a failure
 LONGEST_PAUSE: Final = 60.0
-JITTER: Final = 0.2  # of a pause, at most that much longer: servers that fail together do not come back together
-PATIENCE: Final = 3  # answers that fail one after the other, where one alone says little about the next
+JITTER: Final = 0.2  # of a pause; added at random, so that servers that failed together are not retried together
+MAX_FAILURES: Final = 3  # in a row, of those that one alone does not prove that the robot is down
 
-AT_ONCE: Final = frozenset({Fault.UNREACHABLE})
-IN_A_ROW: Final = frozenset({Fault.TIMED_OUT, Fault.BROKEN_ANSWER, Fault.INTERNAL})
+OPENS_AT_ONCE: Final = frozenset({Fault.UNREACHABLE})
+OPENS_IN_A_ROW: Final = frozenset({Fault.TIMED_OUT, Fault.BROKEN_ANSWER, Fault.INTERNAL})
 
 
 class CircuitOpenError(RobotError):
-    """The robot was not asked, because it failed a moment ago. Nothing new for a log."""
+    """The robot was not asked, because it has just failed. That failure has been logged; this one need not be."""
 
 
 class CircuitBreaker:
-    """Closed while a robot answers; open for a pause after it failed; then one question finds out."""
+    """Closed while a robot answers. A failure opens it for a pause, after which a single request tests the robot."""
 
     def __init__(self, clock: Callable[[], float], jitter: Callable[[], float] = random.random) -> None:
-        """`clock` gives monotonic seconds, `jitter` numbers from 0 to 1."""
+        """`clock` returns monotonic seconds, `jitter` numbers from 0 to 1."""
         self._clock = clock
         self._jitter = jitter
         self._failure: RobotError | None = None  # the one that opened it
         self._open_until = 0.0
         self._pause = 0.0
-        self._in_a_row = 0
-        self._probing = False
+        self._failures = 0  # in a row
+        self._testing = False
 
     def enter(self) -> None:
-        """A question is about to be asked; CircuitOpenError if it should not be."""
+        """A request is about to be sent. CircuitOpenError if the circuit is open or another request is testing."""
         if self._failure is None:
             return
         left = max(0.0, self._open_until - self._clock())
-        if left or self._probing:
-            detail = _("not asked for {seconds:.0f} s more").format(seconds=left)
-            raise CircuitOpenError(self._failure.fault, detail, left)
-        self._probing = True
+        if left or self._testing:
+            raise CircuitOpenError(self._failure.fault, str(self._failure), left)
+        self._testing = True
 
-    def answered(self) -> None:
-        """The robot is alive."""
+    def succeeded(self) -> None:
+        """The robot answered."""
         self._failure = None
-        self._probing = False
+        self._testing = False
         self._pause = 0.0
-        self._in_a_row = 0
+        self._failures = 0
 
     def failed(self, error: RobotError) -> None:
-        """A question was not answered, or not to the end."""
-        if error.fault not in AT_ONCE | IN_A_ROW and error.retry_after is None:
-            self.answered()  # whoever refuses is there
+        """A request failed, before the reply or within it."""
+        if error.fault not in OPENS_AT_ONCE | OPENS_IN_A_ROW and error.retry_after is None:
+            self.succeeded()  # a refusal is an answer, too
             return
-        if self._failure is not None and not self._probing:
-            return  # it was asked before the breaker opened
-        self._in_a_row += 1
-        if error.fault in AT_ONCE or error.retry_after is not None or self._probing or self._in_a_row >= PATIENCE:
+        if self._failure is not None and not self._testing:
+            return  # a request from before the circuit opened
+        self._failures += 1
+        at_once = error.fault in OPENS_AT_ONCE or error.retry_after is not None
+        if at_once or self._testing or self._failures >= MAX_FAILURES:
             self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
             pause = self._pause * (1 + JITTER * self._jitter())
             self._open_until = self._clock() + max(pause, error.retry_after or 0.0)
             self._failure = error
-        self._probing = False
+        self._testing = False
 
     def abandoned(self) -> None:
-        """The user did not wait for the answer: that says nothing about the robot."""
-        self._probing = False
+        """A request was cancelled, which tells nothing about the robot."""
+        self._testing = False

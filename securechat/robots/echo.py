@@ -1,4 +1,4 @@
-"""The echo: says what was said. For trying a line, and for measuring."""
+"""A robot that repeats each message, for trial sessions and measurements."""
 
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -14,7 +14,7 @@ from securechat.settings import Settings
 
 @implementer(IRobot)
 class EchoRobot:
-    """Repeats the last turn."""
+    """Repeats the message."""
 
     name = "echo"
 
@@ -25,4 +25,4 @@ class EchoRobot:
         return succeed(None)
 
 
-ECHO: Final = RobotMaker("echo", N_("says what you said"), Settings, lambda _reactor, _settings, _key: EchoRobot())
+ECHO: Final = RobotMaker("echo", N_("repeats each message"), Settings, lambda _reactor, _settings, _key: EchoRobot())

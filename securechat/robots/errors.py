@@ -1,13 +1,13 @@
-"""Every way in which a robot fails, as the one kind of error that the others know."""
+"""Any exception of a robot as a RobotError."""
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 
 
 def robot_error(error: Exception) -> RobotError:
-    """`error` itself, or what a robot's own bug is to everybody else.
+    """`error` itself if it is a RobotError; otherwise an internal fault with its type and the place it was raised.
 
-    A bug's text may hold what the user said: its type and its place say enough.
+    The text of an unexpected exception is left out, because it may contain what the user wrote.
     """
     if isinstance(error, RobotError):
         return error
@@ -15,7 +15,7 @@ def robot_error(error: Exception) -> RobotError:
 
 
 def _place(error: Exception) -> str:
-    """File and line where an exception was raised."""
+    """File and line."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

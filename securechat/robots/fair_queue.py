@@ -1,4 +1,4 @@
-"""Places at a robot: so many questions at once, and a fair queue before them."""
+"""A limit on the concurrent requests to a robot, with a fair queue."""
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -11,38 +11,47 @@ from securechat.i18n import _
 
 
 class FairQueue:
-    """At most `at_once` questions are asked at a time. Behind them each user has one place to wait in, in turn."""
+    """Admits at most `limit` requests at a time. The others wait in order of arrival, one for each key.
 
-    def __init__(self, at_once: int) -> None:
-        self._free = at_once
+    The key is that of an authorized user or, for all others, of their network.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
         self._waiting: OrderedDict[str, Deferred[None]] = OrderedDict()
+        self._is_admitting = False
 
     @asynccontextmanager
-    async def take(self, user_id: str) -> AsyncIterator[None]:
-        """Wait for a place and keep it; RobotError (busy) if this user waits already."""
-        await self._enter(user_id)
+    async def slot(self, key: str) -> AsyncIterator[None]:
+        """Wait for a slot and hold it. RobotError (busy) if a request with this key is waiting already."""
+        await self._enter(key)
         try:
             yield
         finally:
             self._leave()
 
-    async def _enter(self, user_id: str) -> None:
-        if self._free:
+    async def _enter(self, key: str) -> None:
+        if self._free and not self._waiting:
             self._free -= 1
             return
-        if user_id in self._waiting:
-            raise RobotError(Fault.BUSY, _("all places are taken"))
-        turn: Deferred[None] = Deferred(lambda _cancelled: self._give_up(user_id))
-        self._waiting[user_id] = turn
-        await turn
+        if key in self._waiting:
+            raise RobotError(Fault.BUSY, _("a message of this user is already waiting"))
+        admitted: Deferred[None] = Deferred(lambda _cancelled: self._remove(key))
+        self._waiting[key] = admitted
+        await admitted
 
-    def _give_up(self, user_id: str) -> None:
-        del self._waiting[user_id]
+    def _remove(self, key: str) -> None:
+        del self._waiting[key]
 
     def _leave(self) -> None:
-        """The place goes to who has waited longest."""
-        if self._waiting:
-            _user_id, turn = self._waiting.popitem(last=False)
-            turn.callback(None)
-        else:
-            self._free += 1
+        # In a loop: when the circuit is open, many requests may leave as soon as they are admitted, and Python limits
+        # how deep they can be nested.
+        self._free += 1
+        if self._is_admitting:
+            return
+        self._is_admitting = True
+        while self._free and self._waiting:
+            self._free -= 1
+            _key, admitted = self._waiting.popitem(last=False)
+            admitted.callback(None)
+        self._is_admitting = False

@@ -1,7 +1,8 @@
-"""Several robots, one after the other: the next answers when the one before cannot."""
+"""Several robots as one: if one fails, the next one answers."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
@@ -16,29 +17,29 @@ from securechat.robots.interface import IRobot
 
 log = Logger()
 
-WHY = {
+REASONS: Final = {
     Fault.UNREACHABLE: N_("{robot} cannot be reached"),
     Fault.TIMED_OUT: N_("{robot} took too long"),
-    Fault.BUSY: N_("{robot} is busy, or its quota is used up"),
+    Fault.BUSY: N_("{robot} is busy or over its quota"),
     Fault.REFUSED: N_("{robot} refused to answer"),
-    Fault.TOO_LONG: N_("this was too long for {robot}"),
+    Fault.TOO_LONG: N_("the message is too long for {robot}"),
 }
-BROKEN = N_("{robot} is broken")
-NO_ANSWER = N_("{robot} has no answer")
+OTHER_FAULT: Final = N_("{robot} failed")
+NO_ANSWER: Final = N_("{robot} has no answer")
 
 
 @implementer(IRobot)
 class FallbackRobot:
-    """Asks the first of its robots. Before anything of a reply is there, a fault passes the question on."""
+    """Asks its robots in order until one answers. Once a reply has begun, a fault ends it."""
 
     def __init__(self, robots: Sequence[IRobot]) -> None:
         self.name: str = robots[0].name
         self._robots = robots
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-        failed: list[str] = []
+        reasons: list[str] = []
         for robot in self._robots:
-            notices: list[str] = []  # that came before anything else
+            notices: list[str] = []  # those before the reply
             begun = False
             try:
                 async with aclosing(robot.reply(conversation)) as chunks:
@@ -48,7 +49,7 @@ class FallbackRobot:
                             continue
                         if not begun:
                             begun = True
-                            for notice in (*self._who_answers(robot, failed), *notices):
+                            for notice in (*self._explain(robot, reasons), *notices):
                                 yield notice
                         yield chunk
             except CancelledError:
@@ -64,7 +65,7 @@ class FallbackRobot:
                         fault=failure.fault.name,
                         detail=str(failure),
                     )
-                why = WHY.get(failure.fault, BROKEN)
+                reason = REASONS.get(failure.fault, OTHER_FAULT)
             else:
                 if begun:
                     return
@@ -72,14 +73,16 @@ class FallbackRobot:
                     for notice in notices:
                         yield notice
                     return
-                why = NO_ANSWER
-            failed.append(_(why).format(robot=robot.name))
+                reason = NO_ANSWER
+            reasons.append(_(reason).format(robot=robot.name))
 
     @staticmethod
-    def _who_answers(robot: IRobot, failed: list[str]) -> Iterator[Notice]:
-        """What the user has to know if it is not the first."""
-        if failed:
-            yield Notice(_("[{why}; {robot} answers]").format(why="; ".join(failed), robot=robot.name) + "\n")
+    def _explain(robot: IRobot, reasons: list[str]) -> Iterator[Notice]:
+        """Why this robot answers, unless it is the first one."""
+        if reasons:
+            # Translators: "; " stands between the reasons
+            text = _("[{reasons}; {robot} answers instead]").format(reasons=_("; ").join(reasons), robot=robot.name)
+            yield Notice(text + "\n")
 
     def close(self) -> Deferred[None]:
         return gatherResults([robot.close() for robot in self._robots]).addCallback(lambda _closed: None)

@@ -1,4 +1,4 @@
-"""What stands before a robot that lives elsewhere: its places, and a breaker for when it is down."""
+"""A remote robot behind a queue and a circuit breaker."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,21 +15,21 @@ from securechat.robots.interface import IRobot
 
 @implementer(IRobot)
 class GuardedRobot:
-    """A robot that is asked only when it has a place, and when it has not failed a moment ago."""
+    """Asks a robot when the queue has a free slot, unless the circuit is open."""
 
-    def __init__(self, robot: IRobot, places: FairQueue, breaker: CircuitBreaker) -> None:
+    def __init__(self, robot: IRobot, queue: FairQueue, breaker: CircuitBreaker) -> None:
         self.name: str = robot.name
         self._robot = robot
-        self._places = places
+        self._queue = queue
         self._breaker = breaker
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-        async with self._places.take(conversation.user_id):
+        async with self._queue.slot(conversation.queue_key or conversation.user_id):
             self._breaker.enter()
             try:
                 async with aclosing(self._robot.reply(conversation)) as chunks:
                     async for chunk in chunks:
-                        self._breaker.answered()
+                        self._breaker.succeeded()
                         yield chunk
             except (CancelledError, GeneratorExit):
                 self._breaker.abandoned()
@@ -38,7 +38,7 @@ class GuardedRobot:
                 failure = robot_error(error)
                 self._breaker.failed(failure)
                 raise failure from None
-            self._breaker.answered()
+            self._breaker.succeeded()
 
     def close(self) -> Deferred[None]:
         return self._robot.close()

@@ -1,4 +1,4 @@
-"""What a robot is: it gets a conversation and gives chunks of text."""
+"""The interfaces of robots: a robot is given a conversation and returns chunks of text."""
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -13,29 +13,30 @@ from securechat.settings import Settings
 
 
 class IRobot(Interface):
-    """Someone who answers."""
+    """A robot: it answers messages."""
 
-    name = Attribute("What users see of who answers; a str.")
+    name = Attribute("The name that is shown to users; a str.")
 
     def reply(conversation: Conversation) -> AsyncGenerator[str, None]:  # noqa: N805
-        """The answer to the conversation's last turn, in chunks, as they come.
+        """The reply to the last turn of a conversation, chunk by chunk.
 
-        RobotError if there is none, also in the middle. Closed or cancelled at any moment, it stops at once.
+        RobotError if there is no reply, or no more of it. It can be closed or cancelled at any time and then stops at
+        once.
         """
 
     def close() -> Deferred[None]:
-        """Let go of all connections."""
+        """Close all connections."""
 
 
 class IRobotMaker(IPlugin):
-    """Makes a robot from its options. Found by name; whoever provides it is a plugin that Twisted finds."""
+    """Creates a robot from its settings. It is a Twisted plugin, and found by its name."""
 
     name = Attribute("The robot's name, as ``--robot`` takes it; a str.")
-    summary = Attribute("One line on what it is; a str.")
+    summary = Attribute("A description of one line; a str.")
     settings = Attribute("The class of its settings, a subclass of securechat.settings.Settings.")
 
     def makeRobot(reactor: Any, settings: Any, key: str | None) -> IRobot:  # noqa: N805
-        """The robot; ConfigurationError if its settings do not fit together or the key is missing.
+        """The robot; ConfigurationError if its settings contradict each other or the key is missing.
 
         `settings` is an instance of the class above; `key` is the secret from the key file or the environment.
         """

@@ -77,7 +77,7 @@ def make_robot(
         maker = known.get(name)
         if maker is None:
             raise ConfigurationError(
-                _("unknown robot {name}; expected one of {names}").format(name=name, names=", ".join(sorted(known)))
+                _("unknown robot {name}; expected one of {names}").format(name=name, names=_(", ").join(sorted(known)))
             )
     try:
         settings = _read_settings(maker, options)
@@ -117,7 +117,7 @@ def _key_from(environ: Mapping[str, str], name: str, alone: bool) -> str | None:
 
 def _read_settings(maker: IRobotMaker, texts: Sequence[str]) -> Settings:
     options = {option.name: option for option in options_of(maker.settings)}
-    names = ", ".join(options) or _("none")
+    names = _(", ").join(options) or _("none")
     given: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -148,6 +148,6 @@ def help_text() -> str:
     """All robots with their options, for ``--help-robots``."""
     lines = []
     for name, maker in sorted(makers().items()):
-        lines.append(f"{name}: {_(maker.summary)}")
+        lines.append(_("{robot}: {summary}").format(robot=name, summary=_(maker.summary)))
         lines += [f"    -R {option.name}=…  {option.help}" for option in options_of(maker.settings)]
     return "\n".join(lines)

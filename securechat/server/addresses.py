@@ -6,7 +6,7 @@ from collections.abc import Collection
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from securechat.server.admission import source_of
+from securechat.server.admission import Holder, source_of
 from securechat.wire.host_names import bracketed, local_names
 
 
@@ -17,9 +17,9 @@ def place_of(address: IAddress) -> str:
     return str(getattr(address, "name", None) or address)
 
 
-def source_at(address: IAddress) -> str:
-    """The source that an address counts as; all UNIX sockets together are one."""
-    return source_of(address.host) if isinstance(address, (IPv4Address, IPv6Address)) else "local"
+def source_at(address: IAddress) -> Holder:
+    """The source of connections from an address; all UNIX sockets together are one."""
+    return source_of(address.host) if isinstance(address, (IPv4Address, IPv6Address)) else Holder("local")
 
 
 def names_at(address: IAddress) -> Collection[str]:

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 log = Logger()
+_log_failure = log.failureHandler("unhandled error at a tick")  # any exception: it must not stop the others
 
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
 LEAD: Final = 5  # milliseconds before it leaves, a record is sealed
@@ -74,7 +75,5 @@ class Beat:
                 return
             for steps in (self._writing, self._sealing):
                 for step in steps.pop(moment, ()):
-                    try:
+                    with _log_failure:
                         step()
-                    except Exception:
-                        log.failure("unhandled error at a tick")

@@ -1,4 +1,7 @@
-"""What the log says of a client's messages: how many there were and how long, never what they say."""
+"""What the log says of a client's messages: how many there were and how long, never what they say.
+
+The messages that a client sends within a second share a line: a line for each would double the cost of a message.
+"""
 
 import math
 from typing import Final
@@ -9,7 +12,7 @@ from securechat.i18n import ngettext
 
 log = Logger()
 
-LOG_INTERVAL: Final = 1.0  # seconds between two lines of one kind: nobody fills a disk by talking or knocking fast
+_PERIOD: Final = 1.0  # seconds from one line to the next
 
 
 class MessageLog:
@@ -29,7 +32,7 @@ class MessageLog:
         self._count += 1
         self._size += size
         if now >= self._write_at:
-            self._write_at = now + LOG_INTERVAL
+            self._write_at = now + _PERIOD
             self.write()
 
     def write(self) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from securechat.errors import Fault
+from securechat.i18n import _
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.server_connection import ServerConnection
 
@@ -20,11 +21,14 @@ MAX_REFUSALS: Final = 64  # beside them; then the client is not read
 class Reply:
     """The unsent part of one reply, and how the reply ends, once that is known."""
 
-    __slots__ = ("fault", "has_ended", "is_refusal", "message_id", "unsent")
+    __slots__ = ("fault", "has_ended", "is_refusal", "message_id", "room", "start", "text")
 
-    def __init__(self, message_id: int) -> None:
+    def __init__(self, message_id: int, room: int) -> None:
+        """`room` is the number of bytes that the reply may still grow by."""
         self.message_id = message_id
-        self.unsent = b""
+        self.room = room
+        self.text = b""
+        self.start = 0  # of the part of the text that is not sent
         self.has_ended = False
         self.fault: Fault | None = None
         self.is_refusal = False
@@ -38,10 +42,21 @@ class Reply:
 class Outbox:
     """The replies of one session, in the order of their messages."""
 
-    __slots__ = ("_connection", "_is_paused", "_refusals", "_replies", "_room", "_size", "_want_messages")
+    __slots__ = (
+        "_connection",
+        "_is_paused",
+        "_max_reply",
+        "_refusals",
+        "_replies",
+        "_room",
+        "_size",
+        "_want_messages",
+    )
 
-    def __init__(self, connection: ServerConnection) -> None:
+    def __init__(self, connection: ServerConnection, max_reply: int) -> None:
+        """`max_reply` is the number of bytes in the longest reply."""
         self._connection = connection
+        self._max_reply = max_reply
         self._replies: list[Reply] = []
         self._refusals = 0  # of the replies, those that are nothing but a fault
         self._size = 0  # bytes of text, of all replies
@@ -53,30 +68,42 @@ class Outbox:
         """Make a place for the reply to a message; None if all places are taken."""
         if len(self._replies) - self._refusals >= MAX_REPLIES:
             return None
-        reply = Reply(message_id)
+        reply = Reply(message_id, self._max_reply)
         self._replies.append(reply)
         return reply
 
     def refuse(self, message_id: int, fault: Fault) -> None:
         """Answer a message with a fault alone, in its turn. It takes none of the places."""
-        reply = Reply(message_id)
+        reply = Reply(message_id, 0)
         reply.end(fault)
         reply.is_refusal = True
         self._replies.append(reply)
         self._refusals += 1
 
-    def add(self, reply: Reply, data: bytes) -> None:
-        """Append text to a reply; ignored once the reply has ended."""
-        if not reply.has_ended:
-            reply.unsent += data
-            self._size += len(data)
+    def add(self, reply: Reply, data: bytes) -> bool:
+        """Append text to a reply; ignored once the reply has ended.
+
+        False if the reply would become too long: then what fits is appended, to whole characters, and a notice.
+        """
+        if reply.has_ended:
+            return True
+        fits = len(data) <= reply.room
+        if not fits:
+            notice = _("[the reply exceeds this server's limit of {size} bytes]").format(size=self._max_reply)
+            data = (data[: reply.room].decode(errors="ignore") + f"\n{notice}\n").encode()
+        reply.room -= len(data)
+        reply.text = reply.text[reply.start :] + data
+        reply.start = 0
+        self._size += len(data)
+        return fits
 
     def cancel(self, message_id: int) -> Reply | None:
         """Drop the unsent part of a reply and end it in CANCELLED; None if its last record is sealed."""
         for reply in self._replies:
             if reply.message_id == message_id:
-                self._size -= len(reply.unsent)
-                reply.unsent = b""
+                self._size -= len(reply.text) - reply.start
+                reply.text = b""
+                reply.start = 0
                 reply.has_ended, reply.fault = True, Fault.CANCELLED
                 return None if reply.is_refusal else reply
         return None
@@ -132,7 +159,7 @@ class Outbox:
         if not self._replies:
             return False
         reply = self._replies[0]
-        chunk, rest = reply.unsent[:MAX_CHUNK], reply.unsent[MAX_CHUNK:]
+        chunk = reply.text[reply.start : reply.start + MAX_CHUNK]
         if not chunk and not reply.has_ended:
             return False
         if self._connection.rekey_due():
@@ -142,10 +169,10 @@ class Outbox:
             del self._replies[0]
             self._refusals -= reply.is_refusal
         else:
-            last = reply.has_ended and reply.fault is None and not rest
-            self._connection.reply(reply.message_id, chunk, last)
-            reply.unsent = rest
+            reply.start += len(chunk)
             self._size -= len(chunk)
+            last = reply.has_ended and reply.fault is None and reply.start == len(reply.text)
+            self._connection.reply(reply.message_id, chunk, last)
             if last:
                 del self._replies[0]
         return True

@@ -6,7 +6,6 @@ goes through the `Outbox` to the `Pace`, which takes records out, has them seale
 
 import itertools
 import math
-import secrets
 import time
 from collections.abc import Callable
 from typing import Final
@@ -19,14 +18,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
-from securechat.errors import Category, RemoteProtocolError
+from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
-from securechat.server.admission import Admission
+from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
+from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
-from securechat.server.message_log import LOG_INTERVAL, MessageLog
+from securechat.server.message_log import MessageLog
+from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
@@ -42,17 +43,19 @@ from securechat.wire.events import (
     GoodbyeReceived,
     HelloReceived,
     MessageReceived,
+    MessageRefused,
     NewReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
-from securechat.wire.messages import Reason
+from securechat.wire.messages import About, Reason
 from securechat.wire.server_connection import ServerConnection
-from securechat.wire.shaping import Shaping, Train
+from securechat.wire.shaping import SHAPINGS, Shaping, Train
 
 log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 
 
@@ -61,15 +64,17 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
-    _session: Session  # from admission on
+    _deadlines: Deadlines  # from admission on, as well as
+    _session: Session
+
+    place: Place  # from `buildProtocol` on
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
         self.number = number
-        self.user_key = b""
+        self.authorized_key = b""  # of an authorized user, once admitted
         self._settings = factory.settings
         self._clock = factory.clock
-        self._is_handshaking = True
         self._is_admitted = False
         self._is_held = False  # not read, because too many messages were refused
         self._is_late = False  # what is read now may have come long ago
@@ -82,19 +87,20 @@ class ChatServer(Protocol):
 
     def connectionMade(self) -> None:
         transport = self.transport
-        self.source = source_at(transport.getPeer())
-        tune(transport)
+        tune(transport, SEND_BUFFER)
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
-        self._outbox = Outbox(self._connection)
+        self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
         log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
+        if self._is_admitted:
+            self._session.input_begins()
         try:
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
@@ -104,6 +110,8 @@ class ChatServer(Protocol):
                 self._is_late = self._is_late and len(data) >= READ_SIZE
         except RemoteProtocolError as error:
             self._abort(error.category)
+        if self._is_admitted:
+            self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
 
@@ -111,6 +119,10 @@ class ChatServer(Protocol):
         match event:
             case MessageReceived():
                 self._messageReceived(event)
+                self._hold_if_full()
+            case MessageRefused():
+                self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
+                self._hold_if_full()
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
@@ -123,30 +135,45 @@ class ChatServer(Protocol):
                 self._goodbyeReceived()
 
     def _messageReceived(self, message: MessageReceived) -> None:
-        self._messages.add(len(message.text), self.factory.monotonic())
+        now = self.factory.monotonic()
+        self._messages.add(len(message.text), now)
+        self._note_activity()
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        self._session.ask(message, is_late=self._is_late)
+        self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
+
+    def _hold_if_full(self) -> None:
+        """Stop reading the client if too many refusals wait for their turn."""
         if self._outbox.has_too_many_refusals:
             self._is_held = self._is_late = True
+            self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)
 
     def _clientProved(self, event: ClientProved) -> None:
-        self._end_handshake()
-        self.user_key = event.user_key
         factory, settings = self.factory, self._settings
+        if factory.users.is_listed(event.user_key):
+            self.authorized_key = event.user_key
+        if not self.place.admit(self.authorized_key):
+            self._abort(Category.LIMIT)
+            return
         user = factory.users.name_of(event.user_key) if event.user_key else ""
-        user_id = factory.pseudonyms.of(event.user_key) if event.user_key else secrets.token_hex(16)
-        self._connection.admit(user, factory.robot.name, SOFTWARE)
+        lane = "" if self.authorized_key else self.place.source.lane
+        pseudonym = factory.pseudonyms.of(event.user_key, lane)
+        self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
-            train = Train(round(settings.tick * 1000), endless=settings.shaping is Shaping.CONSTANT)
-            self._pace = Ticking(self._connection, self._outbox, self._writer.write, factory.beat, train, 1)
+            train = Train(factory.tick, endless=settings.shaping is Shaping.CONSTANT)
+            self._pace = Ticking(
+                self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
+            )
         history = History(settings.history_turns, settings.history_bytes)
-        self._session = Session(factory.robot, user_id, history, self._outbox, self._pace, self._clock)
+        self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
+        self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
-        self._restart_timeout(MAX_AGE, self.leave, Reason.TOO_OLD)
+        self._too_old_at = self._clock.seconds() + MAX_AGE
+        self._note_activity()
+        self._look_at_age()
         log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
 
     def _readOnSoon(self, _fewer: None) -> None:
@@ -156,10 +183,26 @@ class ChatServer(Protocol):
     def _readOn(self) -> None:
         if self._is_held:
             self._is_held = False
+            self._deadlines.resume()
             self.transport.resumeProducing()
             self.dataReceived(b"")  # input that came before reading was paused
 
     # The end
+
+    def _note_activity(self) -> None:
+        self._idle_at = self._clock.seconds() + (self._settings.idle_timeout or math.inf)
+
+    def _look_at_age(self) -> None:
+        """End a session that is too old or idle, or look again when it may be. A message does not move the timer."""
+        now = self._clock.seconds()
+        if not self._outbox.is_empty:
+            self._note_activity()
+        if now >= self._too_old_at:
+            self.leave(Reason.TOO_OLD)
+        elif now >= self._idle_at:
+            self.leave(Reason.IDLE)
+        else:
+            self._restart_timeout(min(self._too_old_at, self._idle_at) - now, self._look_at_age)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -189,6 +232,10 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
+    def evict(self) -> None:
+        """The handshake has to make room for another."""
+        self._abort(Category.LIMIT)
+
     def _abort(self, category: Category) -> None:
         """The one way in which a connection fails: no byte to the client, one line with the category."""
         self._connection.close()
@@ -210,22 +257,18 @@ class ChatServer(Protocol):
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
                 call.cancel()
-        self._end_handshake()
+        self.place.release()
         self.factory.sessionEnded(self)
 
     def _stop_session(self) -> None:
         if self._is_admitted:
+            self._deadlines.stop()
             self._session.stop()
 
-    def _end_handshake(self) -> None:
-        if self._is_handshaking:
-            self._is_handshaking = False
-            self.factory.admission.handshake_done()
-
-    def _restart_timeout(self, seconds: float, do: Callable[..., object], argument: object) -> None:
+    def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
-        self._timeout = self._clock.callLater(seconds, do, argument)
+        self._timeout = self._clock.callLater(seconds, do, *arguments)
 
     # IPushProducer: the transport says whether the client reads
 
@@ -266,44 +309,47 @@ class ChatServerFactory(Factory):
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
         self.monotonic = monotonic
+        self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock)
-        self.admission = Admission(settings)
+        self.message_memory = MessageMemory(settings.max_buffered)
+        self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
-        self._log_at = -math.inf  # when the next client that is not let in may be logged
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
-        number = next(self._numbers)
-        if self._all_left is not None or not self.admission.enter(source_at(addr), self.monotonic()):
-            self._refused(number, addr)
+        session = ChatServer(self, next(self._numbers))
+        place = None
+        if self._all_left is None:
+            place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
+        if place is None:
+            log.warn(
+                _("client {number} from {peer}: not let in ({category})"),
+                number=session.number,
+                peer=place_of(addr),
+                category=Category.LIMIT.value,
+            )
             return None
-        session = ChatServer(self, number)
+        session.place = place
         self.sessions.add(session)
         return session
 
-    def _refused(self, number: int, address: IAddress) -> None:
-        """Log who was not let in, at most once a second: a flood of connections must not fill the disk."""
-        if self.monotonic() >= self._log_at:
-            self._log_at = self.monotonic() + LOG_INTERVAL
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=number,
-                peer=place_of(address),
-                category=Category.LIMIT.value,
-            )
+    def about(self, user: str) -> About:
+        """What a client of this user is told of the server."""
+        settings = self.settings
+        shaping = SHAPINGS.index(settings.shaping)
+        return About(user, self.robot.name, SOFTWARE, settings.max_message, False, shaping, self.tick, settings.width)
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
-        self.admission.leave(session.source)
         if self._all_left is not None and not self.sessions:
             self._all_left.callback(None)
 
     def drop_unauthorized(self) -> None:
-        """Say GOODBYE to those whose key is not authorized any more."""
+        """Send GOODBYE to users whose key is no longer authorized."""
         for session in list(self.sessions):
-            if session.user_key and not self.users.is_authorized(session.user_key):
+            if session.authorized_key and not self.users.is_listed(session.authorized_key):
                 session.leave(Reason.KEY_WITHDRAWN)
 
     def stop(self) -> Deferred[None]:
@@ -314,3 +360,8 @@ class ChatServerFactory(Factory):
         for session in list(self.sessions):
             session.leave(Reason.STOPPING)
         return self._all_left
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for session in list(self.sessions):
+            session.transport.abortConnection()

@@ -1,16 +1,27 @@
 """Names by which robots tell users apart."""
 
 import hmac
+import secrets
 from hashlib import sha256
+from typing import NamedTuple
 
 from securechat.ssh import keys
 
+SIZE = 16  # bytes
+
+
+class Pseudonym(NamedTuple):
+    """What robots are told of a user; both are 32 hexadecimal digits."""
+
+    user_id: str
+    queue_key: str  # users with the same one share a place in queues
+
 
 class Pseudonyms:
-    """Stable for a key and a server, and nothing that says whose they are.
+    """Stable for a key and a server, and meaningless to others.
 
-    The secret behind them comes from the host key (Ed25519 signatures are deterministic, and nobody else is given
-    one in this namespace), so that there is no further file to lose.
+    The secret is derived from the host key (Ed25519 signatures are deterministic, and nothing else is signed in this
+    namespace), so that there is no further file to lose.
     """
 
     NAMESPACE = b"securechat-v1-pseudonym"
@@ -18,6 +29,13 @@ class Pseudonyms:
     def __init__(self, host_key: keys.SigningKey) -> None:
         self._secret = sha256(host_key.sign(keys.signed_data(self.NAMESPACE, b""))).digest()
 
-    def of(self, blob: bytes) -> str:
-        """32 hexadecimal digits."""
-        return hmac.digest(self._secret, blob, "sha256").hex()[:32]
+    def of(self, user_key: bytes, lane: str) -> Pseudonym:
+        """The pseudonym of a user, whose key is empty if the user is anonymous; then it is a new one each time.
+
+        `lane` is the queue's lane of the user's source. It is empty for authorized users, who have their own.
+        """
+        user_id = self._digest(user_key) if user_key else secrets.token_hex(SIZE)
+        return Pseudonym(user_id, self._digest(lane.encode()) if lane else user_id)
+
+    def _digest(self, name: bytes) -> str:
+        return hmac.digest(self._secret, name, "sha256")[:SIZE].hex()

@@ -2,28 +2,35 @@
 
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
-from types import FrameType
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from twisted.application import strports
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
+from securechat.errors import ConfigurationError
 from securechat.i18n import _
+from securechat.server.haproxy import ProxiedFactory
+from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
+from securechat.server.signals import call_on_signal
+from securechat.server.startup import PublicEndpoint, raise_file_limit, warn_of_root
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 
 log = Logger()
 
 
-class IServerReactor(IReactorCore, IReactorTime, IReactorFromThreads):
+class IServerReactor(IReactorCore, ILogReactor):
     """The reactor's interfaces that the daemon uses."""
+
+    def close() -> None:
+        """Make none of the calls that are pending, and release the timer."""
 
 
 class StartError(SystemExit, Exception):
@@ -34,6 +41,13 @@ class StartError(SystemExit, Exception):
     """
 
 
+def _refusal(problem: str) -> StartError:
+    """The error to raise once logging has begun, printed."""
+    text = f"securechat: {problem}"
+    print(text, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
+    return StartError(text)
+
+
 class ChatService(MultiService):
     """Runs a ChatServerFactory on its endpoints, and closes its robot at the end."""
 
@@ -42,24 +56,41 @@ class ChatService(MultiService):
         super().__init__()
         self._factory = factory
         self._reactor = reactor
-        self._previous_handler: Callable[[int, FrameType | None], object] | int | None = None
         for endpoint in endpoints:
+            reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
-                strports.service(endpoint, factory, reactor).setServiceParent(self)
+                service = strports.service(endpoint, reached, reactor)
             except (ValueError, TypeError, LookupError, OSError) as error:
-                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=error)) from None
+                problem: object = error
+                if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
+                    problem = _("systemd passed no such socket; start the daemon by its socket unit")
+                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            if not factory.users.has_list:
+                service.endpoint = PublicEndpoint(service.endpoint)
+            service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
         except CannotListenError as error:
-            problem = f"securechat: {error}"
-            print(problem, file=sys.__stderr__)  # by now sys.stderr is the log, where the exception will go, too
-            raise StartError(problem) from None
+            raise _refusal(str(error)) from None
 
     def startService(self) -> None:
+        warn_of_root()
+        raise_file_limit(self._factory.settings)
+        users = self._factory.users
+        if isinstance(users, AuthorizedUsers):
+            try:
+                users.load()  # with --uid, it was read by another user before
+            except ConfigurationError as error:
+                raise _refusal(str(error)) from None
+        self._unlimit_log = limit_log(self._reactor)
         super().startService()
-        self._previous_handler = signal.signal(signal.SIGHUP, self._hangup)
+        call_on_signal(self._reactor, signal.SIGHUP, self.reload)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have said to ignore it
+            call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
+        # The reactor installs a handler for SIGTERM when it starts to run.
+        self._reactor.callWhenRunning(call_on_signal, self._reactor, signal.SIGTERM, self._stop_reactor, "SIGTERM")
         log.info(
             _("host key {fingerprint}, robot {robot}"),
             fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
@@ -68,18 +99,25 @@ class ChatService(MultiService):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        signal.signal(signal.SIGHUP, self._previous_handler)
         yield super().stopService()
         yield self._factory.stop()
         yield self._factory.robot.close()
+        self._unlimit_log()
+        self._reactor.close()
 
-    def _hangup(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self.reload)
+    def _stop_reactor(self, name: str) -> None:
+        """Stop the daemon on the signal of this name; on a second one, do not wait for clients to answer GOODBYE."""
+        try:
+            self._reactor.stop()
+            log.info(_("received {signal}, shutting down"), signal=name)
+        except ReactorNotRunning:
+            log.info(_("received {signal} again, closing all connections"), signal=name)
+            self._factory.abort()
 
     def reload(self) -> None:
         """Reload the authorized keys, and end the sessions of users whose key was removed."""
         users = self._factory.users
         if isinstance(users, AuthorizedUsers):
-            users.refresh()
-            # Even if the file is unchanged: a handshake may already have reloaded it.
+            users.reload()
+            # Even if the file is unchanged: a handshake may already have read it.
             self._factory.drop_unauthorized()

@@ -17,8 +17,9 @@ from securechat.robots.interface import IRobot
 from securechat.server.history import History
 from securechat.server.outbox import Outbox, Reply
 from securechat.server.pacing import Pace
+from securechat.server.pseudonyms import Pseudonym
 from securechat.wire.events import MessageReceived
-from securechat.wire.messages import MAX_MESSAGE, Reason
+from securechat.wire.messages import Reason
 
 log = Logger()
 
@@ -40,30 +41,30 @@ class Session:
     __slots__ = (
         "_clock",
         "_current",
+        "_has_answered",
         "_history",
         "_inbox",
         "_is_answering",
         "_is_stopped",
         "_outbox",
         "_pace",
+        "_pseudonym",
         "_robot",
         "_starts_afresh",
         "_task",
-        "_user_id",
     )
 
     def __init__(
         self,
         robot: IRobot,
-        user_id: str,
+        pseudonym: Pseudonym,
         history: History,
         outbox: Outbox,
         pace: Pace,
         clock: IReactorTime,
     ) -> None:
-        """`user_id` is the user's pseudonym."""
         self._robot = robot
-        self._user_id = user_id
+        self._pseudonym = pseudonym
         self._history = history
         self._outbox = outbox
         self._pace = pace
@@ -71,6 +72,7 @@ class Session:
         self._inbox: list[_Question] = []
         self._starts_afresh = False
         self._is_answering = False
+        self._has_answered = False  # one of the messages that were read together
         self._task: Deferred[None] | None = None  # that answers, while it waits for something
         self._current: Reply | None = None  # the reply that the robot is being asked for
         self._is_stopped = False
@@ -79,22 +81,28 @@ class Session:
         """Clear the history before the next message."""
         self._starts_afresh = True
 
-    def ask(self, message: MessageReceived, *, is_late: bool = False) -> None:
+    def ask(self, message: MessageReceived, *, refuse: bool = False, is_late: bool = False) -> None:
         """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
 
-        `is_late`: it was read later than it came.
+        `refuse`: it exceeds a limit of its sender. `is_late`: it was read later than it came.
         """
         if self._is_stopped:
             return
-        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
-        reply = self._outbox.open(message.id)
+        reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
-            self._outbox.refuse(message.id, Fault.TOO_MANY_MESSAGES)
+            self.refuse(message.id, Fault.TOO_MANY_MESSAGES, is_late=is_late)
             return
+        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
         self._inbox.append(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
         if not self._is_answering:
-            self._start_answering()
+            self._start_answering(in_turn=self._has_answered)
+
+    def refuse(self, message_id: int, fault: Fault, *, is_late: bool = False) -> None:
+        """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
+        if not self._is_stopped:
+            self._pace.message_received(is_late=is_late)
+            self._outbox.refuse(message_id, fault)
 
     def cancel(self, message_id: int) -> None:
         """Stop the reply to a message, now or when its turn comes; no error if it has ended."""
@@ -119,25 +127,32 @@ class Session:
         if self._task is not None:
             self._task.cancel()
 
-    def _start_answering(self) -> None:
+    def input_begins(self) -> None:
+        """Messages follow that were read together: at most one of them is answered in this turn of the reactor."""
+        self._has_answered = False
+
+    def _start_answering(self, *, in_turn: bool) -> None:
         self._is_answering = True
-        task = Deferred.fromCoroutine(self._answer_all())
+        task = Deferred.fromCoroutine(self._answer_all(in_turn))
         if not task.called:
             self._task = task
 
-    async def _answer_all(self) -> None:
+    async def _answer_all(self, in_turn: bool) -> None:
         """Answer the messages in the inbox, one after the other, until there are none or a reply is cancelled."""
         with suppress(CancelledError):
+            if in_turn:
+                await deferLater(self._clock, 0)
             while self._inbox:
                 if self._outbox.is_full:
                     await self._outbox.room()
+                self._has_answered = True
                 await self._answer(self._inbox.pop(0))
                 if self._inbox:
                     await deferLater(self._clock, 0)  # others get their turn
         self._is_answering = False
         self._task = self._current = None
         if self._inbox:
-            self._start_answering()
+            self._start_answering(in_turn=self._has_answered)
 
     async def _answer(self, question: _Question) -> None:
         """Put a whole reply into the outbox, or the fault that ended it."""
@@ -167,17 +182,14 @@ class Session:
     async def _ask_robot(self, text: str, reply: Reply) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
-        room = MAX_MESSAGE
-        async with aclosing(self._robot.reply(Conversation(self._user_id, [*self._history.turns, asked]))) as chunks:
+        user_id, queue_key = self._pseudonym
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key)
+        async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
-                data = chunk.encode(errors="replace")
-                if len(data) > room:
-                    self._outbox.add(reply, data[:room].decode(errors="ignore").encode())
-                    raise RobotError(Fault.TOO_LONG, _("the reply is longer than a message may be"))
-                room -= len(data)
+                if not self._outbox.add(reply, chunk.encode(errors="replace")):
+                    raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
-                self._outbox.add(reply, data)
                 self._pace.flush()
                 if self._outbox.is_full:
                     await self._outbox.room()

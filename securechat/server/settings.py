@@ -10,6 +10,7 @@ from msgspec import Meta, field
 from securechat.i18n import N_, _
 from securechat.settings import UNBOUNDED, Settings
 from securechat.wire.host_names import bracketed, canonical_host
+from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
 from securechat.wire.suites import SUITES
 
@@ -100,6 +101,26 @@ class ServerSettings(Settings, frozen=True):
         Meta(ge=MIN_TICK, le=MAX_TICK, description=N_("Time between records"), extra={"unit": N_("seconds")}),
     ] = 0.1
 
+    width: Annotated[Width, Meta(description=N_("Records per tick"))] = 1
+
+    max_message: Annotated[
+        MaxMessage, Meta(description=N_("Maximum size of a message"), extra={"unit": N_("bytes")})
+    ] = 1024 * 1024
+
+    max_buffered: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum size of all messages that have not been answered; one user or source may hold an eighth"
+            ),
+            extra={"unit": N_("bytes")},
+        ),
+    ] = 256 * 1024 * 1024
+
+    max_reply: Annotated[
+        Count, Meta(description=N_("Maximum size of a reply; the robot is stopped there"), extra={"unit": N_("bytes")})
+    ] = 1024 * 1024
+
     history_turns: Annotated[
         Count,
         Meta(description=N_("Maximum number of turns in a conversation's history; a message and its reply are two")),
@@ -112,11 +133,42 @@ class ServerSettings(Settings, frozen=True):
 
     max_sessions: Annotated[Count, Meta(description=N_("Maximum number of concurrent sessions"))] = 1000
 
-    max_sessions_per_source: Annotated[
-        Count, Meta(description=N_("Maximum number of concurrent sessions from one IPv4 address or IPv6 /64 network"))
+    max_sessions_per_user: Annotated[
+        Count, Meta(description=N_("Maximum number of concurrent sessions of one authorized user"))
     ] = 16
 
-    max_handshakes: Annotated[Count, Meta(description=N_("Maximum number of concurrent handshakes"))] = 64
+    max_sessions_per_source: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum number of concurrent sessions, other than those of authorized users, from one IPv4 address or "
+                "IPv6 /64 network"
+            )
+        ),
+    ] = 16
+
+    idle_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=UNBOUNDED,
+            description=N_("Time without a message after which a session is closed; 0 for no limit"),
+            extra={"unit": N_("seconds")},
+        ),
+    ] = 3600.0
+
+    max_handshakes: Annotated[
+        Count,
+        Meta(
+            description=N_(
+                "Maximum number of concurrent handshakes; further ones replace the oldest of the busiest source"
+            )
+        ),
+    ] = 64
+
+    max_handshakes_per_source: Annotated[
+        Count, Meta(description=N_("Maximum number of concurrent handshakes from one address or network"))
+    ] = 4
 
     handshake_rate: Annotated[
         float,
@@ -131,6 +183,18 @@ class ServerSettings(Settings, frozen=True):
     handshake_burst: Annotated[
         Count, Meta(description=N_("Handshakes from one address or network before the maximum rate applies"))
     ] = 10
+
+    message_rate: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=UNBOUNDED,
+            description=N_("Maximum rate of messages from an authorized user, or else from one address or network"),
+            extra={"unit": N_("per second")},
+        ),
+    ] = 1.0
+
+    message_burst: Annotated[Count, Meta(description=N_("Messages before the maximum rate applies"))] = 20
 
     hello_timeout: Annotated[Seconds, Meta(description=N_("Time allowed for a client to begin the handshake"))] = 5.0
 

@@ -1,11 +1,14 @@
-"""Who may talk to the robot, and by what name the server knows them."""
+"""Authorized users, and the names by which the server knows them."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.logger import Logger
 
 from securechat.errors import ConfigurationError
+from securechat.files import OTHERS_WRITE, read_bytes
 from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys
@@ -13,67 +16,106 @@ from securechat.wire.messages import MAX_ABOUT, ClientAuth
 
 log = Logger()
 
+REMINDER_INTERVAL: Final = 60.0  # seconds between two log lines about a file that remains unusable
+
 
 class Users(Protocol):
-    """What the server asks about a user's key, an SSH wire blob."""
+    """Decides about user keys, which are SSH wire blobs."""
 
     client_auth: ClientAuth
+    has_list: bool  # whether there are authorized users, rather than keys that anyone can make
 
-    def is_authorized(self, blob: bytes) -> bool: ...
+    def is_authorized(self, blob: bytes) -> bool:
+        """Whether a client with this key is admitted."""
+
+    def is_listed(self, blob: bytes) -> bool:
+        """Whether the key, which may be empty, is that of an authorized user, by what was read last."""
 
     def name_of(self, blob: bytes) -> str: ...
 
 
 class Anyone:
-    """Anyone may talk; a key is welcome, and then its fingerprint is the user's name."""
+    """Everyone is admitted. A key is optional, and its fingerprint is the user's name."""
 
     client_auth = ClientAuth.OPTIONAL
+    has_list = False
 
     def is_authorized(self, blob: bytes) -> bool:
         return True
+
+    def is_listed(self, blob: bytes) -> bool:
+        return False
 
     def name_of(self, blob: bytes) -> str:
         return keys.fingerprint(blob)
 
 
 class AuthorizedUsers:
-    """Only those whose key is in a file in the format of OpenSSH's authorized_keys.
+    """Only users are admitted whose key is in a file in the format of OpenSSH's authorized_keys.
 
-    The file is read again when it has changed, as sshd does: whoever is removed is out. If what it holds then is not
-    right, the keys that were right stay in force, and the log says why.
+    The file is read at each handshake, as sshd does. Its time and size are not relied upon, because a file can be
+    replaced by another with the same ones, or become readable without a change of either. While the file is unusable,
+    the keys of its last usable version stay in force, and the log says so repeatedly.
     """
 
     client_auth = ClientAuth.REQUIRED
+    has_list = True
 
-    def __init__(self, path: Path) -> None:
-        """ConfigurationError if the file cannot be read or a line of it is wrong."""
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """ConfigurationError if the file is unusable."""
         self._path = path
-        self._version = self._current_version()
-        self._keys = AuthorizedKeys.load(path, max_name=MAX_ABOUT)
+        self._clock = clock
+        self._data: bytes | None = None  # as read last
+        self._problem = ""  # with `_data`
+        self._keys = AuthorizedKeys({})
+        self._has_problem = False  # that was logged
+        self._remind_at = 0.0  # when to log it again
+        self.load()
 
     def is_authorized(self, blob: bytes) -> bool:
-        self.refresh()
+        try:
+            if self.load() or self._has_problem:
+                self._log_reload()
+        except ConfigurationError as error:
+            if not self._has_problem or self._clock() >= self._remind_at:
+                self._log_problem(error)
+        return self.is_listed(blob)
+
+    def is_listed(self, blob: bytes) -> bool:
         return self._keys.user_of(blob) is not None
 
     def name_of(self, blob: bytes) -> str:
         return self._keys.user_of(blob) or keys.fingerprint(blob)
 
-    def refresh(self) -> None:
-        """Read the file again if it has changed."""
-        version = self._current_version()
-        if version == self._version:
-            return
-        self._version = version
+    def reload(self) -> None:
+        """Read the file because the operator asked for it, and log the result."""
         try:
-            self._keys = AuthorizedKeys.load(self._path, max_name=MAX_ABOUT)
+            self.load()
         except ConfigurationError as error:
-            log.error(_("the keys stay as they were: {error}"), error=str(error))
+            self._log_problem(error)
         else:
-            log.info(_("{path} was read again"), path=str(self._path))
+            self._log_reload()
 
-    def _current_version(self) -> tuple[int, int, int] | None:
+    def load(self) -> bool:
+        """Read the file; whether it has changed. ConfigurationError if it is unusable: the keys remain the same."""
+        data = read_bytes(self._path, OTHERS_WRITE)
+        if data == self._data:
+            if self._problem:
+                raise ConfigurationError(self._problem)
+            return False
+        self._data, self._problem = data, ""
         try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+            self._keys = AuthorizedKeys.parse(data, self._path, max_name=MAX_ABOUT)
+        except ConfigurationError as error:
+            self._problem = str(error)
+            raise
+        return True
+
+    def _log_reload(self) -> None:
+        self._has_problem = False
+        log.info(_("reloaded {path}"), path=str(self._path))
+
+    def _log_problem(self, error: ConfigurationError) -> None:
+        self._has_problem = True
+        self._remind_at = self._clock() + REMINDER_INTERVAL
+        log.error(_("{error}; keeping the previous keys"), error=str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from securechat.errors import ConfigurationError
-from securechat.files import OTHERS_WRITE, read_lines
+from securechat.files import lines_of
 from securechat.i18n import _
 from securechat.ssh import keys
 
@@ -20,13 +20,13 @@ class AuthorizedKeys:
         self._users: Final = users
 
     @classmethod
-    def load(cls, path: Path, *, max_name: int) -> "AuthorizedKeys":
-        """Read a file; ConfigurationError, with path and line number, if any line is invalid.
+    def parse(cls, data: bytes, path: Path, *, max_name: int) -> "AuthorizedKeys":
+        """Parse the content of a file; ConfigurationError, with path and line number, if any line is invalid.
 
         A user name has at most `max_name` bytes of UTF-8.
         """
         users: dict[bytes, str] = {}
-        for number, line in read_lines(path, OTHERS_WRITE):
+        for number, line in lines_of(data, path):
             if not line or line.startswith("#"):
                 continue
             try:

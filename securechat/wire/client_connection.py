@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Callable
 
-from securechat.errors import Category, LocalProtocolError, RemoteProtocolError
+from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
 from securechat.wire.connection import MAX_CHUNK, Connection, State
 from securechat.wire.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved, WelcomeReceived
 from securechat.wire.handshake import ClientHandshake
@@ -12,13 +12,13 @@ from securechat.wire.messages import (
     CHUNK,
     FAULT_REPORT,
     MAX_ABOUT,
-    MAX_MESSAGE,
     Cancel,
     Chunk,
     decode,
     encode,
 )
 from securechat.wire.records import RecordType
+from securechat.wire.shaping import SHAPINGS, burst_size
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -29,16 +29,21 @@ class ClientConnection(Connection):
     The Hello is ready to be sent from the start. Call `prove` after ServerProved; `say` is allowed after Admitted.
     """
 
-    __slots__ = ("_decoder", "_handshake", "_reply_size", "next_reply_id", "next_say_id")
+    __slots__ = ("_decoder", "_handshake", "max_message", "next_reply_id", "next_say_id")
 
     def __init__(self, handshake: ClientHandshake, clock: Callable[[], float]) -> None:
         super().__init__(State.WELCOME, clock)
         self._handshake: ClientHandshake | None = handshake
         self._decoder = _Utf8Decoder()  # keeps the first bytes of a character that is split between chunks
-        self._reply_size = 0  # bytes so far of the incomplete reply
+        self.max_message = 0  # bytes of the longest message that the server accepts; known from ABOUT on
         self.next_say_id = 1
         self.next_reply_id = 1
         self._send_frame(handshake.hello())
+
+    @property
+    def pending(self) -> int:
+        """The number of messages whose reply has not ended."""
+        return self.next_say_id - self.next_reply_id
 
     # In
 
@@ -60,7 +65,13 @@ class ClientConnection(Connection):
             if max(len(field.encode()) for field in (about.user, about.robot, about.software)) > MAX_ABOUT:
                 raise RemoteProtocolError(Category.MALFORMED)
             self.state = State.OPEN
-            return Admitted(about.user, about.robot, about.software)
+            self.max_message = about.max_message
+            return Admitted(
+                *(about.user, about.robot, about.software, about.max_message, about.api),
+                shaping=SHAPINGS[about.shaping],
+                tick=about.tick,
+                width=about.width,
+            )
         raise RemoteProtocolError(Category.ORDER)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event:
@@ -70,14 +81,13 @@ class ClientConnection(Connection):
             report = decode(FAULT_REPORT, payload)
             self._check_next_reply(report.id)
             self._end_reply()
-            return FaultReceived(report.id, report.fault)
+            return FaultReceived(report.id, Fault(report.code) if report.code <= max(Fault) else Fault.INTERNAL)
         raise RemoteProtocolError(Category.ORDER)
 
     def _receive_reply(self, reply: Chunk) -> ReplyReceived:
         self._check_next_reply(reply.id)
-        self._reply_size += len(reply.chunk)
-        if self._reply_size > MAX_MESSAGE:
-            raise RemoteProtocolError(Category.MESSAGE)
+        if not reply.chunk and not reply.last:
+            raise RemoteProtocolError(Category.MALFORMED)
         try:
             text = self._decoder.decode(reply.chunk, reply.last)
         except UnicodeDecodeError:
@@ -92,7 +102,6 @@ class ClientConnection(Connection):
 
     def _end_reply(self) -> None:
         self._decoder.reset()
-        self._reply_size = 0
         self.next_reply_id += 1
 
     # Out
@@ -108,13 +117,14 @@ class ClientConnection(Connection):
         self.state = State.ABOUT
 
     def say(self, text: str) -> int:
-        """Send a message; its id. ValueError if it has more than MAX_MESSAGE bytes of UTF-8.
+        """Send a message; its id. ValueError if it has more than `max_message` bytes of UTF-8.
 
-        Its records are sent at once, padded to a power of two (section 10).
+        Its records are sent at once, in a burst of one of a few sizes (section 10).
         """
+        self._open_sealer()
         data = text.encode()
-        if len(data) > MAX_MESSAGE:
-            raise ValueError(f"a message has at most {MAX_MESSAGE} bytes")
+        if len(data) > self.max_message:
+            raise ValueError(f"a message has at most {self.max_message} bytes")
         message_id = self.next_say_id
         before = len(self._out)
         for start in range(0, max(1, len(data)), MAX_CHUNK):
@@ -122,7 +132,7 @@ class ClientConnection(Connection):
             self._send(RecordType.SAY, encode(Chunk(message_id, end >= len(data), data[start:end])))
         self.next_say_id += 1
         records = len(self._out) - before
-        for _record in range(records, 1 << (records - 1).bit_length()):
+        for _record in range(records, burst_size(records)):
             self.pad()
         return message_id
 

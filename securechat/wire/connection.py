@@ -85,6 +85,11 @@ class Connection(ABC):
             self._offset = 0
         return self._events()
 
+    @property
+    def has_partial_record(self) -> bool:
+        """Whether there is data that was received and not processed: after the last event, part of a record."""
+        return len(self._buffer) > self._offset
+
     def _events(self) -> Iterator[Event]:
         try:
             while (frame := self._next_frame()) is not None:

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from securechat.errors import Fault
 from securechat.wire.messages import Reason
+from securechat.wire.shaping import Shaping
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -40,6 +41,11 @@ class Admitted(Event, frozen=True):
     user: str
     robot: str
     software: str
+    max_message: int  # bytes of UTF-8 in the longest message that the server accepts
+    api: bool
+    shaping: Shaping
+    tick: int  # milliseconds
+    width: int  # records per tick
 
 
 class MessageReceived(Event, frozen=True):
@@ -47,6 +53,12 @@ class MessageReceived(Event, frozen=True):
 
     id: int
     text: str
+
+
+class MessageRefused(Event, frozen=True):
+    """To the server: a complete message that exceeded the client's quota. Its text was not kept."""
+
+    id: int
 
 
 class ReplyReceived(Event, frozen=True):

@@ -10,16 +10,18 @@ from typing import Annotated, TypeVar
 from msgspec import Meta, MsgspecError, Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
-from securechat.errors import Category, Fault, RemoteProtocolError
+from securechat.errors import Category, RemoteProtocolError
 
-MAX_MESSAGE = 32 * 1024  # bytes of UTF-8 in one message, either way
-MAX_ABOUT = 64  # bytes of UTF-8 in each field of About
+MAX_ABOUT = 64  # bytes of UTF-8 in each text of About
+MAX_MESSAGE = 2**26  # bytes of UTF-8 in a message, if the server accepts the longest messages that it may
 
 Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Mac = Annotated[bytes, Meta(min_length=32, max_length=32)]
 MessageId = Annotated[int, Meta(ge=0)]
+MaxMessage = Annotated[int, Meta(ge=2**12, le=MAX_MESSAGE)]  # bytes of UTF-8
+Width = Annotated[int, Meta(ge=1, le=64)]  # records per tick
 
 
 class ClientAuth(IntEnum):
@@ -104,7 +106,7 @@ class Goodbye(_Message, frozen=True):
 
 class FaultReport(_Message, frozen=True):
     id: MessageId
-    fault: Fault
+    code: Annotated[int, Meta(ge=1)]  # of a Fault, or one that is not known yet
 
 
 class Cancel(_Message, frozen=True):
@@ -112,11 +114,16 @@ class Cancel(_Message, frozen=True):
 
 
 class About(_Message, frozen=True):
-    """`user` is empty if the client is anonymous. Each field has at most MAX_ABOUT bytes of UTF-8."""
+    """`user` is empty if the client is anonymous. Each text has at most MAX_ABOUT bytes of UTF-8."""
 
     user: str
     robot: str
     software: str
+    max_message: MaxMessage
+    api: bool  # reserved
+    shaping: Annotated[int, Meta(ge=0, le=2)]  # an index of SHAPINGS
+    tick: Annotated[int, Meta(ge=1, le=60_000)]  # milliseconds
+    width: Width
 
 
 Message = TypeVar("Message", bound=_Message)

@@ -17,7 +17,8 @@ LABEL_PREFIX: Final = b"securechat/1 "
 REKEY_RECORDS: Final = 2**14  # that a sender seals with one key, the final REKEY included
 REKEY_SECONDS: Final = 15 * 60.0  # from the first record that a key seals to the last
 MAX_SEQ: Final = 2**16  # a receiver's limit, four times the sender's
-REKEY_BURST: Final = 8  # REKEYs that a receiver accepts at once: each costs three HKDF expansions
+EARLY_REKEY: Final = 2**13  # a REKEY with a lower number is early: too few records came before it to make it due
+REKEY_BURST: Final = 8  # early REKEYs that a receiver accepts at once: each costs three HKDF expansions
 REKEY_RATE: Final = 1 / 60  # … and per second after that
 
 _HEAD: Final = Struct(">BH")  # u8 type, u16 length of the payload
@@ -104,7 +105,7 @@ class Opener(_TrafficKey):
     def __init__(self, suite: Suite, traffic_secret: bytes) -> None:
         super().__init__(suite, traffic_secret)
         self.record_size = suite.record_size
-        self._rekeys: TokenBucket | None = None  # created at the first REKEY, which most sessions do not reach
+        self._rekeys: TokenBucket | None = None  # created at the first early REKEY, which most sessions do not reach
 
     def open(self, body: bytes) -> tuple[int, bytes]:
         """Type and payload of the next record; RemoteProtocolError (record, rekey).
@@ -122,9 +123,10 @@ class Opener(_TrafficKey):
         return record_type, plaintext[_HEAD.size : end]
 
     def rekey(self, now: float) -> None:
-        """Change to the next key, after a REKEY; RemoteProtocolError (rekey) if they come too often."""
-        if self._rekeys is None:
-            self._rekeys = TokenBucket(REKEY_BURST, REKEY_RATE, now)
-        if not self._rekeys.take(now):
-            raise RemoteProtocolError(Category.REKEY)
+        """Change to the next key, after a REKEY; RemoteProtocolError (rekey) if early ones come too often."""
+        if self._seq <= EARLY_REKEY:  # the REKEY was counted
+            if self._rekeys is None:
+                self._rekeys = TokenBucket(REKEY_BURST, REKEY_RATE, now)
+            if not self._rekeys.take(now):
+                raise RemoteProtocolError(Category.REKEY)
         self._ratchet()

@@ -1,14 +1,17 @@
-"""The schedule of the server's records: when each is sent, and when a train of them ends (protocol, section 10).
+"""The shape of what is sent: the sizes of a client's bursts, the schedule of a server's trains (protocol, section 10).
 
 The schedule does not depend on the text of replies: a train is told when a message is complete, when a tick has passed,
 and whether more of a reply is to come. Times are whole milliseconds of a monotonic clock.
 """
 
+import math
 from enum import StrEnum
 from typing import Final
 
 MIN_TICK: Final = 0.01  # seconds; below this, the overhead of a tick dominates
 MAX_TICK: Final = 0.25  # seconds; above this, text arrives in bursts
+
+_POWERS_OF_TWO: Final = 128  # records; larger bursts have twice as many sizes
 
 UNIT: Final = 50  # ticks of the shortest train
 _BUCKETS: Final = frozenset(int(UNIT * factor) for factor in (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24))
@@ -24,9 +27,27 @@ class Shaping(StrEnum):
     OFF = "off"  # its length and timing; for trusted networks and benchmarks
 
 
+SHAPINGS: Final = (Shaping.OFF, Shaping.REPLY, Shaping.CONSTANT)  # by their number in ABOUT
+
+
+def burst_size(records: int) -> int:
+    """The number of records to which a burst of so many is filled: a power of two up to 128, then ⌈√(2^k)⌉."""
+    if records <= _POWERS_OF_TWO:
+        return 1 << (records - 1).bit_length()
+    k = ((records - 1) ** 2).bit_length()  # the least with √(2^k) > records - 1
+    return math.isqrt((1 << k) - 1) + 1
+
+
 def is_bucket(ticks: int) -> bool:
     """Whether a train may end after this number of ticks."""
     return ticks in _BUCKETS or (ticks > _LAST and (ticks - _LAST) % _FURTHER == 0)
+
+
+def next_bucket(ticks: int) -> int:
+    """The first bucket that holds this number of ticks."""
+    while not is_bucket(ticks):
+        ticks += 1
+    return ticks
 
 
 class Train:

@@ -20,3 +20,11 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+    def spend(self, tokens: float) -> None:
+        """Take more tokens after a successful `take`, even if there are not that many: later ones pay for them."""
+        self._tokens -= tokens
+
+    def give_back(self) -> None:
+        """Return a token that was taken."""
+        self._tokens += 1

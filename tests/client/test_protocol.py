@@ -9,8 +9,17 @@ from twisted.internet.testing import StringTransport
 from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.exit_codes import exit_code
 from securechat.client.protocol import ChatClient, Signer
-from securechat.errors import AuthenticationError, Category, ConfigurationError, Fault, RobotError, SecureChatError
+from securechat.errors import (
+    AuthenticationError,
+    Category,
+    ConfigurationError,
+    Fault,
+    RemoteProtocolError,
+    RobotError,
+    SecureChatError,
+)
 from securechat.robots.interface import IRobot
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.settings import ServerSettings
@@ -186,59 +195,197 @@ class TalkTests(ClientTestCase):
         self.assertEqual(len(self.diary.ends), 1)
 
 
-class QuietLeavingTests(ClientTestCase):
-    """Leaving without revealing the length of the last reply."""
+class QuietTestCase(ClientTestCase):
+    """A train with a tick of 125 ms."""
 
     shaping = Shaping.REPLY
 
-    def talk(self, seconds: float) -> None:
-        """Send a message, answer it at once, call `leaveQuietly`, and pass time."""
-        self.open()
-        self.client.say("x")
+    def ask(self) -> int:
+        """Send a message whose reply has not ended; its id."""
+        message_id = self.client.say("x")
         self.pump.flush()
         self.robot.say("y")
+        return message_id
+
+    def talk(self) -> None:
+        """Open a session, and exchange a message for a reply of two records."""
+        self.open()
+        self.ask()
         self.robot.end()
         self.pass_time(0.25)
-        self.pump.flush()
-        self.assertTrue(self.diary.replies)
-        self.client.leaveQuietly()
-        self.pass_time(seconds - 0.25)
+        self.assertTrue(self.diary.replies[-1][2])
 
     def pass_time(self, seconds: float) -> None:
-        for _eighth in range(int(seconds * 8)):
+        for _tick in range(int(seconds * 8)):
             self.clock.advance(0.125)
             self.pump.flush()
 
-    def test_withTheTrain(self) -> None:
-        """The client leaves after the train's last record."""
-        self.talk(49 * 0.125)
-        self.assertEqual(self.diary.ends, [])
+
+class RoomTests(QuietTestCase):
+    """Waiting until messages can be sent without revealing the length of a reply."""
+
+    def test_first(self) -> None:
+        """The first messages of a session do not wait."""
+        self.open()
+        self.assertEqual(self.successResultOf(self.client.room()), 5)
+
+    def test_afterTheTrain(self) -> None:
+        """The next messages wait for the end of the train, and five ticks more."""
+        self.talk()
+        room = self.client.room()
+        self.pass_time(6.75 - 0.25)
+        self.assertNoResult(room)
         self.pass_time(0.125)
-        self.assertEqual(self.diary.ends, [None])
-        self.assertEqual(self.client._connection.records_received, 50 + 3)  # PROOF, ABOUT and GOODBYE
+        self.assertEqual(self.successResultOf(room), 5)
+
+    def test_afterAFault(self) -> None:
+        """A reply that fails ends as any other."""
+        self.open()
+        self.ask()
+        self.robot.fail(RobotError(Fault.BUSY, ""))
+        room = self.client.room()
+        self.pass_time(6.75)
+        self.assertNoResult(room)
+        self.pass_time(0.125)
+        self.successResultOf(room)
+
+    def test_inOneWrite(self) -> None:
+        """The records of a message are passed to the transport together."""
+        self.open()
+        writes: list[bytes] = []
+        self.patch(self.client_end, "write", writes.append)
+        self.client.say("x" * 5000)
+        self.assertEqual([len(data) for data in writes], [16 * (4 + PQ.record_size)])
+
+    def test_closed(self) -> None:
+        """Nobody is told to send when the session is over."""
+        self.talk()
+        room = self.client.room()
+        self.factory.stop()
+        self.pass_time(30)
+        self.assertNoResult(room)
+        self.assertNoResult(self.client.room())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_anEndlessTrain(self) -> None:
-        """With an endless train, the client leaves where a train could end."""
-        self.shaping = Shaping.CONSTANT
-        self.talk(52 * 0.125)
+
+class QuietLeavingTests(QuietTestCase):
+    """Leaving without revealing the length of the last reply."""
+
+    def test_afterTheTrain(self) -> None:
+        """The client leaves when the train has ended, and five ticks more have passed."""
+        self.talk()
+        left = self.client.leaveQuietly()
+        self.pass_time(6.75 - 0.25)
+        self.assertEqual((self.diary.ends, left.called), ([], False))
+        self.pass_time(0.125)
+        self.assertEqual((self.diary.ends, left.called), ([None], True))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_long(self) -> None:
+        """The client leaves at once if the last train ended long ago."""
+        self.talk()
+        self.pass_time(10)
+        self.successResultOf(self.client.leaveQuietly())
+        self.pump.flush()
         self.assertEqual(self.diary.ends, [None])
 
-    def test_noTrain(self) -> None:
-        """Without a train, the client leaves after half a second without a record."""
-        self.shaping = Shaping.OFF
-        self.talk(0.625)
-        self.assertEqual(self.diary.ends, [])
-        self.pass_time(0.125)
+    def test_nothingSent(self) -> None:
+        """The client leaves at once if it has sent no message."""
+        self.open()
+        self.successResultOf(self.client.leaveQuietly())
+        self.pump.flush()
         self.assertEqual(self.diary.ends, [None])
+
+    def test_notAdmitted(self) -> None:
+        """Before admission, the connection is closed."""
+        self.connect()
+        self.successResultOf(self.client.leaveQuietly())
+        self.pump.flush()
+        self.assertEqual(self.diary.ends, [None])
+
+    def test_endlessTrain(self) -> None:
+        """With an endless train, the client leaves where a train could end."""
+        self.shaping = Shaping.CONSTANT
+        self.talk()
+        self.client.leaveQuietly()
+        self.pass_time(5.75)
+        self.assertEqual(self.diary.ends, [])
+        self.pass_time(0.5)
+        self.assertEqual(self.diary.ends, [None])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_noTrain(self) -> None:
+        """Without trains, the client leaves at once."""
+        self.shaping = Shaping.OFF
+        self.talk()
+        self.successResultOf(self.client.leaveQuietly())
+
+    def test_incompleteReplies(self) -> None:
+        """Replies that are not complete are cancelled at once."""
+        self.open()
+        self.ask()
+        self.client.say("z")
+        self.client.leaveQuietly()
+        self.pump.flush()
+        self.assertEqual(self.robot.cancelled, 1)
+        self.pass_time(10)
+        self.assertEqual(self.diary.faults, [(1, Fault.CANCELLED), (2, Fault.CANCELLED)])
+        self.assertEqual(self.diary.ends, [None])
+
+    def test_leavesAtOnce(self) -> None:
+        """The wait can be ended."""
+        self.talk()
+        self.client.leaveQuietly()
+        self.client.leave()
+        self.successResultOf(self.client.leaveQuietly())
+        self.pass_time(0.375)
+        self.assertEqual(self.diary.ends, [None])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_theServerIsFaster(self) -> None:
         """The server's GOODBYE ends the wait."""
-        self.talk(1)
+        self.talk()
+        self.client.leaveQuietly()
+        self.pass_time(1)
         self.factory.stop()
         self.pass_time(0.375)
         self.assertEqual(self.diary.ends, [GoodbyeReceived(Reason.STOPPING, 1)])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class DeadLineTests(QuietTestCase):
+    """Connections through which nothing arrives any more."""
+
+    def test_unanswered(self) -> None:
+        """The session ends with an error if nothing arrives for 30 seconds while a message is unanswered."""
+        self.open()
+        self.client.say("x")
+        self.clock.advance(29.875)
+        self.assertFalse(self.client_end.disconnecting)
+        self.clock.advance(0.25)
+        self.pump.flush()
+        [end] = self.diary.ends
+        assert isinstance(end, SecureChatError)
+        self.assertEqual(str(end), "timed out: the server has sent nothing for 30 seconds")
+        self.assertEqual(exit_code(end, admitted=True), exit_code(RemoteProtocolError(Category.CUT), admitted=True))
+
+    def test_answered(self) -> None:
+        """A session without an unanswered message may be silent."""
+        self.talk()
+        self.pass_time(600)
+        self.assertEqual(self.diary.ends, [])
+
+    def test_longMessage(self) -> None:
+        """The 30 seconds begin when the transport has written the message."""
+        self.open()
+        self.client.say("x")
+        self.client.pauseProducing()
+        self.clock.advance(100)
+        self.client.resumeProducing()
+        self.clock.advance(29.875)
+        self.assertFalse(self.client_end.disconnecting)
+        self.clock.advance(0.25)
+        self.assertTrue(self.client_end.disconnecting)
 
 
 class SigningTests(ClientTestCase):
@@ -270,7 +417,7 @@ class SigningTests(ClientTestCase):
         """A signer's error ends the session and is reported."""
         signature: Deferred[bytes] = Deferred()
         self.connect(Signer(USER_KEY.blob, lambda data: signature)).flush()
-        signature.errback(ConfigurationError("refused"))
+        signature.errback(ConfigurationError("declined"))
         self.pump.flush()
         [end] = self.diary.ends
         self.assertIsInstance(end, ConfigurationError)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from securechat.client.destination import Destination
 from securechat.client.protocol import ChatClient, Signer, connect
@@ -21,16 +23,26 @@ from securechat.wire.suites import DEFAULT_SUITE
 
 reactor: Any = installed
 
+MANY = (  # options for many clients that dial from one address and say much
+    *("--handshake-burst", "1000", "--max-sessions-per-source", "1000"),
+    *("--max-handshakes", "1000", "--max-handshakes-per-source", "1000", "--message-burst", "1000"),
+)
 START_TIMEOUT = 20.0  # seconds, on a busy machine
-ENVIRON = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PYTHONPATH": str(Path(__file__).parents[2])}
+STOP_TIMEOUT = 20.0
+ENVIRON = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+    "LC_ALL": "C.UTF-8",
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+}
 
 
 class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
-    twistd = ("-c", "from twisted.scripts.twistd import run; run()")  # what Python is to run
+    program = ("-c", "from twisted.scripts.twistd import run; run()")  # what Python is to run
 
-    def __init__(self, directory: str, *options: str, **environ: str) -> None:
+    def __init__(self, directory: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
+        """`twistd` are options of its own, `environ` additional environment variables."""
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.state = self.directory / "state"
@@ -41,8 +53,8 @@ class Daemon:
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, *self.twistd),
-                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", "securechat"),
+                    *(sys.executable, *self.program),
+                    *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", *twistd, "securechat"),
                     *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
                 ],
                 cwd="/",
@@ -54,6 +66,10 @@ class Daemon:
     def text(self) -> str:
         """The log so far."""
         return self.log.read_text() if self.log.exists() else ""
+
+    def log_size(self) -> int:
+        """The size of the log in bytes. Twisted begins a new file when one has a megabyte."""
+        return sum(path.stat().st_size for path in self.directory.glob("log*"))
 
     async def started(self) -> "Daemon":
         """Wait until it listens."""
@@ -88,11 +104,14 @@ class Daemon:
     def hang_up(self) -> None:
         self.process.send_signal(signal.SIGHUP)
 
-    def stop(self) -> None:
-        """End it, if it still runs."""
+    async def stop(self) -> None:
+        """Stop the daemon if it runs, without blocking the clients in this process."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(START_TIMEOUT)
+            try:
+                await deferToThread(self.process.wait, STOP_TIMEOUT)
+            finally:
+                self.process.kill()
 
 
 class Talk:

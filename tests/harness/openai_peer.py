@@ -1,9 +1,9 @@
-"""A server that speaks the OpenAI-compatible API as the real ones do, and misspeaks it on request.
+"""A server with the OpenAI-compatible API that behaves like real ones, or misbehaves on request.
 
-The tests run it on a real port. By hand: ``python -m tests.harness.openai_peer 11434`` and, in another window,
-``twistd -n securechat --robot openai``. It answers a message that is the name of a script below (``ollama``, ``vllm``,
-``hang``, ``cut``, ``status 503``, …) as that script says, and repeats any other. It is written without a web framework,
-because the bytes and the moments at which they are sent matter.
+The tests run it on a real port. To use it by hand, run ``python -m tests.harness.openai_peer 11434`` and, in another
+terminal, ``twistd -n securechat --robot openai``. If a message is the name of a script below (``ollama``, ``vllm``,
+``hang``, ``cut``, ``status 503``, …), the script determines the response. Any other message is repeated. There is no
+web framework, because the scripts control the exact bytes and when they are sent.
 """
 
 import gzip
@@ -18,13 +18,13 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 KEY: Final = "sk-peer-0123456789abcdef"
-TICK: Final = 0.001  # seconds between two writes that have to arrive apart
+TICK: Final = 0.001  # seconds between two writes that must arrive separately
 HANG: Final = "hang"
 CLOSE: Final = "close"
 RESET: Final = "reset"
 SSE: Final = {"Content-Type": "text/event-stream"}
 
-Step = bytes | float | str  # bytes to send, seconds to wait, or what to do
+Step = bytes | float | str  # bytes to send, seconds to wait, or an action
 Script = Iterator[Step]
 
 
@@ -56,7 +56,7 @@ def head(status: int, headers: dict[str, str]) -> bytes:
 
 
 def whole(body: bytes | Any, status: int = 200, **headers: str) -> Script:
-    """An answer with a length."""
+    """A response with a Content-Length."""
     if not isinstance(body, bytes):
         body = json.dumps(body).encode()
     given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -64,7 +64,7 @@ def whole(body: bytes | Any, status: int = 200, **headers: str) -> Script:
 
 
 def stream(*steps: Step, end: bool = True, headers: dict[str, str] = SSE) -> Script:
-    """A stream in HTTP chunks, one for each bytes; without `end` it ends as the last step says."""
+    """A chunked response with one chunk for each step of bytes; without `end`, the last step ends it."""
     yield head(200, {**headers, "Transfer-Encoding": "chunked"})
     for step in steps:
         yield b"%x\r\n%b\r\n" % (len(step), step) if isinstance(step, bytes) else step
@@ -77,12 +77,12 @@ def says(*contents: str) -> list[Step]:
 
 
 def good(*contents: str) -> list[Step]:
-    """A reply that is all right."""
+    """A correct reply."""
     return [*says(*contents), data(chunk(finish="stop")), DONE]
 
 
 def flat(*contents: str) -> bytes:
-    """The bytes of a good reply."""
+    """The bytes of a correct reply."""
     return b"".join(step for step in good(*contents) if isinstance(step, bytes))
 
 
@@ -96,7 +96,7 @@ def completion(content: Any, finish: Any = "stop", **more: Any) -> dict[str, Any
 
 
 def apart(text: bytes, size: int = 1) -> list[Step]:
-    """The same bytes in segments of their own."""
+    """The same bytes in separate segments."""
     steps: list[Step] = []
     for start in range(0, len(text), size):
         steps += [text[start : start + size], TICK]
@@ -104,7 +104,7 @@ def apart(text: bytes, size: int = 1) -> list[Step]:
 
 
 def bomb() -> bytes:
-    """200 MiB of comments in some 200 KB."""
+    """200 MiB of comments, compressed to some 200 KB."""
     return gzip.compress((b":" + b" " * 998 + b"\n") * (200 * 1024), 1)
 
 
@@ -116,14 +116,14 @@ def endless(first: bytes, step: bytes) -> Script:
 
 
 def flood(count: int) -> Script:
-    """Tokens as fast as they are taken; more than any buffer on the way holds."""
+    """Tokens as fast as they are read, and more than fit into all buffers."""
     for _ in range(count):
         yield data(chunk("x" * 1000))
     yield from good()
 
 
 SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
-    # As the real ones do.
+    # Real servers
     "ollama": lambda: stream(
         *(data({**chunk(text, role="assistant"), "system_fingerprint": "fp_ollama"}) for text in ("Hel", "lo")),
         data(chunk("", "stop", role="assistant")),
@@ -146,10 +146,10 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
         DONE,
     ),
     "openrouter": lambda: stream(b": OPENROUTER PROCESSING\n\n", *good("Hel", "lo"), b": trailer\n\n"),
-    # 1
+    # Comments
     "comments": lambda: stream(b": ping\n\n", *says("Hello"), *PINGS),
     "comments only": lambda: stream(*PINGS),
-    # 2
+    # Line ends and fields of events
     "cr": lambda: stream(flat("Hello").replace(b"\n", b"\r")),
     "crlf": lambda: stream(*apart(flat("Hello").replace(b"\n", b"\r\n"), 7)),
     "fields": lambda: stream(
@@ -158,7 +158,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
         b'data: {"content": "Hello"},\ndata:"finish_reason":"stop"}]}\n\n',
         b"data: [DONE]",
     ),
-    # 3
+    # Characters in pieces
     "bytes": lambda: stream(*apart(flat("汉字😀"))),
     "surrogates": lambda: stream(
         b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\n\n',
@@ -166,7 +166,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
         b'data: {"choices":[{"delta":{"content":"c\\ud83d"},"finish_reason":"stop"}]}\n\n',
         DONE,
     ),
-    # 4
+    # Missing and empty fields
     "nulls": lambda: stream(
         data({"choices": None}),
         data({"object": "chat.completion.chunk"}),
@@ -178,7 +178,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
         DONE,
     ),
     "empty finish": lambda: stream(*says("Hel"), data(chunk("", "")), DONE),
-    # 5
+    # Several choices
     "choices": lambda: stream(
         data({"choices": [{"index": 1, "delta": {"content": "other"}, "finish_reason": "abort"}]}),
         data({"choices": [{"index": 1, "delta": {"content": "x"}}, {"index": 0, "delta": {"content": "Hello"}}]}),
@@ -186,7 +186,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
         data(USAGE),
         DONE,
     ),
-    # 6
+    # Errors in a stream
     "error text": lambda: stream(*says("Hel"), data({"error": "the user said something"})),
     "error object": lambda: stream(
         *says("Hel"), data({"error": {"message": "the user said", "type": "server_error", "code": 500}}), DONE
@@ -202,7 +202,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "error long": lambda: stream(
         data({"error": {"message": "the request exceeds the available context size", "code": 400}})
     ),
-    # 7
+    # Truncated replies, and complete ones without an end
     "cut": lambda: stream(*says("Hel", "lo"), CLOSE, end=False),
     "cut clean": lambda: stream(*says("Hel", "lo")),
     "cut ollama": lambda: stream(*says("Hel"), data({"choices": [{"delta": {"content": ""}, "finish_reason": ""}]})),
@@ -212,22 +212,22 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "no done": lambda: stream(*says("Hello"), data(chunk(finish="stop"))),
     "no end": lambda: stream(*says("Hello"), data(chunk(finish="stop")), HANG),
     "cut after": lambda: stream(*good("Hello"), 0.02, RESET, end=False),
-    # 8
+    # Aborted replies
     "abort": lambda: stream(*says("Hel"), DONE),
     "abort finish": lambda: stream(*says("Hel"), data(chunk(finish="abort")), DONE),
-    # 9
+    # Not streamed, or with another content type
     "whole": lambda: whole(completion("Hello")),
     "whole parts": lambda: whole(
         completion([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}])
     ),
     "whole as stream": lambda: whole(completion("Hello"), Content_Type="text/event-stream"),
     "stream as whole": lambda: stream(*good("Hello"), headers={"Content-Type": "application/json"}),
-    # 10
+    # Pages of proxies
     "html": lambda: whole(HTML, Content_Type="text/html"),
     "html 502": lambda: whole(HTML, 502, Content_Type="text/html"),
     "html 404": lambda: whole(HTML, 404, Content_Type="text/html"),
     "html untold": lambda: whole(b"\n " + HTML),
-    # 11
+    # Delays
     "hang": lambda: iter([HANG]),
     "hang after head": lambda: stream(HANG),
     "hang after role": lambda: stream(data(chunk("", role="assistant")), HANG),
@@ -235,14 +235,14 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "hang in token": lambda: stream(*says("Hel"), data(chunk("lo"))[:20], HANG),
     "late": lambda: stream(0.4, *says("Hel"), *good("lo")),
     "slow": lambda: stream(*(step for text in ("H", "e", "l", "l", "o") for step in (*says(text), 0.1)), *good()),
-    # 12
+    # Reasoning
     "reasoning": lambda: stream(
         data(chunk(reasoning="let me ")), data(chunk(None, reasoning_content="think")), *good("Hello")
     ),
     "think": lambda: stream(*good("<th", "ink>no <b>", "</", "thin", "k>\n", "\nHel", "lo <think>")),
     "think only": lambda: stream(*good("<think>hm")),
     "slow thought": lambda: stream(*THOUGHTS, *PARTS, *good("Hello")),
-    # 14
+    # Statuses
     "busy": lambda: whole({"error": {"message": "wait", "type": "rate_limit_exceeded"}}, 429, Retry_After="7"),
     "busy date": lambda: whole({"error": "wait"}, 503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT"),
     "loading": lambda: error(503, "Loading model", type="unavailable_error", code=503),
@@ -253,7 +253,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "too long vllm": lambda: whole(
         {"object": "error", "message": "This model's maximum context length is 4096 tokens.", "code": 400}, 400
     ),
-    # 17
+    # Sizes, compression and garbage
     "line": lambda: stream(*list_of(b"data: ", b"x" * 65536, 40)),
     "event": lambda: stream(*list_of(b"", b"data: " + b"x" * 65536 + b"\n", 80)),
     "huge": lambda: stream(*list_of(b"", b":" + b" " * 65534 + b"\n", 1200)),
@@ -278,11 +278,12 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "garbage in stream": lambda: stream(b"data: {]\n\n", *good()),
     "binary in stream": lambda: stream(bytes(range(256)) * 8, *good()),
     "array": lambda: stream(data([1]), *good()),
-    # 18
+    # Back-pressure
     "flood": lambda: stream(*flood(30000)),
-    # 19
+    # Redirects and cookies
     "redirect": lambda: whole(b"", 307, Location="http://127.0.0.1:1/elsewhere"),
-    # How it ends.
+    "cookie": lambda: whole(completion("Hello"), Set_Cookie="user=1; Path=/"),
+    # Ends
     "length": lambda: stream(*says("Hel"), data(chunk(finish="length")), DONE),
     "length only": lambda: stream(data(chunk(reasoning="hm")), data(chunk(finish="length")), DONE),
     "filter": lambda: stream(*says("Hel"), data(chunk(finish="content_filter")), DONE),
@@ -298,7 +299,7 @@ def list_of(first: bytes, step: bytes, count: int) -> list[Step]:
 
 
 class OpenAIPeer(Factory):
-    """The server. `asked` is what came; `lost` has the times at which clients hung up while it was at work."""
+    """The server. `asked` are the requests; `lost` are the times at which clients disconnected during a response."""
 
     noisy = False
 
@@ -306,7 +307,7 @@ class OpenAIPeer(Factory):
         self.reactor = reactor
         self.models = ["peer-model"] if models is None else models
         self.key = key
-        self.models_script: Callable[[], Script] | None = None  # in the place of the list of models
+        self.models_script: Callable[[], Script] | None = None  # instead of the list of models
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -315,12 +316,20 @@ class OpenAIPeer(Factory):
         self.lost: list[float] = []
         self.sent = 0  # bytes
 
+    async def stopped_sending(self) -> int:
+        """Wait until no more bytes are sent, because the client does not read them; how many were sent."""
+        sent = -1
+        while sent < self.sent:
+            sent = self.sent
+            await deferLater(self.reactor, 0.1)
+        return sent
+
     def buildProtocol(self, addr: object) -> "_Connection":
         self.connections += 1
         return _Connection(self)
 
     def script(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Script:
-        """What to answer a request."""
+        """The response to a request."""
         self.paths.append(path)
         self.headers.append(headers)
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
@@ -344,13 +353,13 @@ class OpenAIPeer(Factory):
 
 
 class _Connection(Protocol):
-    """One client: a request, its answer, and the next."""
+    """One connection, with one request after another."""
 
     def __init__(self, peer: OpenAIPeer) -> None:
         self._peer = peer
         self._received = b""
         self._answer: Deferred[None] | None = None
-        self._resumed: Deferred[None] | None = None  # there while the client takes no more
+        self._resumed: Deferred[None] | None = None  # set while the client does not read
 
     @property
     def _wire(self) -> Any:

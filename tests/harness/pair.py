@@ -6,18 +6,21 @@ from functools import cache
 
 from twisted.internet.task import Clock
 
+from securechat.server.admission import Holder
+from securechat.server.message_memory import SHARES, MessageMemory
 from securechat.ssh import keys
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
 from securechat.wire.events import Admitted, ClientProved, Event, ServerProved
 from securechat.wire.handshake import ClientHandshake, ServerHandshake, ServerIdentity
-from securechat.wire.messages import ClientAuth
+from securechat.wire.messages import About, ClientAuth
 from securechat.wire.server_connection import ServerConnection
 from securechat.wire.suites import MLKEM768X25519, SUITES, EphemeralKey, RSA2048Fernet, Suite
 
 PQ = SUITES[MLKEM768X25519.name]
 RSA = SUITES[RSA2048Fernet.name]
 NAME = "[localhost]:8080"
+ABOUT = About("", "echo", "test", max_message=64 * 1024, api=False, shaping=1, tick=100, width=1)
 
 HOST_KEY = keys.SigningKey.generate()
 USER_KEY = keys.SigningKey.generate()
@@ -57,8 +60,13 @@ class Pair:
         name: str = NAME,
         names: frozenset[str] = frozenset({NAME}),
         check_host_key: Callable[[bytes], None] = accept,
+        about: About = ABOUT,
+        quota: int = 2**27,
     ) -> None:
+        """`quota` is the number of bytes that the client's messages may take."""
         self.clock = Clock()
+        self.about = about
+        self.quota = MessageMemory(SHARES * quota).quota(Holder("pair"))
         self.user_key = user_key
         self.server_handshake = ServerHandshake(server_identity or identity(), names)
         self.server = ServerConnection(self.server_handshake, self.clock.seconds)
@@ -84,7 +92,7 @@ class Pair:
         for event in self.server.receive_data(data):
             events.append(event)
             if isinstance(event, ClientProved):
-                self.server.admit("", "echo", "test")
+                self.server.admit(self.about, self.quota)
         self.server_events += events
         return events
 

@@ -1,17 +1,21 @@
-"""A robot whose chunks a test gives out one by one."""
+"""A robot under the test's control, and a user that talks to robots."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from securechat.conversation import Conversation
+from securechat.conversation import Conversation, Speaker, Turn
+from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
 
 
 @implementer(IRobot)
 class PuppetRobot:
-    """Answers what a test tells it to, when a test tells it to; or echoes at once, if `echo`."""
+    """Sends the chunks that a test passes to `say`; or repeats each message, if `echo`."""
 
     name = "puppet"
 
@@ -51,17 +55,44 @@ class PuppetRobot:
         return self._next is not None and not self._next.called
 
     def say(self, *chunks: str) -> None:
-        """Let the reply go on."""
+        """Send chunks of the reply."""
         for chunk in chunks:
             assert self._next is not None
             self._next.callback(chunk)
 
     def end(self) -> None:
-        """Let the reply end well."""
+        """End the reply."""
         assert self._next is not None
         self._next.callback(None)
 
     def fail(self, error: Exception) -> None:
-        """Let the reply end in an error."""
+        """End the reply with an error."""
         assert self._next is not None
         self._next.errback(error)
+
+
+def conversation(user: str = "ann", text: str = "x", queue_key: str = "") -> Conversation:
+    return Conversation(user, [Turn(Speaker.USER, text)], queue_key)
+
+
+class Listener:
+    """A request to a robot. `heard` are the chunks so far; `done` fires at the end of the reply."""
+
+    def __init__(self, robot: object, user: str = "ann", text: str = "x", *, queue_key: str = "") -> None:
+        self.heard: list[str] = []
+        chunks = cast(IRobot, robot).reply(conversation(user, text, queue_key))
+        self.done = Deferred.fromCoroutine(self._listen(chunks))
+
+    async def _listen(self, chunks: AsyncGenerator[str, None]) -> None:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                self.heard.append(chunk)
+
+
+class ListenerTestCase(SynchronousTestCase):
+    def fault_of(self, listener: Listener) -> Fault:
+        return cast(RobotError, self.failureResultOf(listener.done, RobotError).value).fault
+
+    def abandon(self, listener: Listener) -> None:
+        listener.done.cancel()
+        self.failureResultOf(listener.done, CancelledError)

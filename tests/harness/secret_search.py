@@ -13,15 +13,17 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.logger import ILogObserver, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
 from securechat.conversation import Conversation, Turn
-from securechat.server.protocol import ChatServer
+from securechat.server.session import Session
 from securechat.ssh.keys import SigningKey
 from securechat.wire import handshake as keyexchange
 from securechat.wire import records
 from securechat.wire.connection import Connection
+from securechat.wire.events import MessageReceived
 from securechat.wire.handshake import ClientHandshake, HandshakeKeys, ServerHandshake, SessionKeys
 from securechat.wire.records import Opener, Sealer
 
@@ -62,23 +64,23 @@ class Notebook:
             self._note_results(patch, module, "expand")
         self._note_results(patch, keyexchange, "extract")
         made = SigningKey.__init__
-        heard = ChatServer._messageReceived
+        asked = Session.ask
         raised = Failure.__init__
 
-        def make(key: Any, *arguments: Any, **options: Any) -> None:
-            made(key, *arguments, **options)
-            self.secrets.add(key._key.private_bytes_raw())
+        def make(signing_key: SigningKey, key: Ed25519PrivateKey) -> None:
+            made(signing_key, key)
+            self.secrets.add(key.private_bytes_raw())
 
-        def hear(session: Any, message: Any) -> None:
+        def ask(session: Session, message: MessageReceived, **options: Any) -> None:
             self.prompts.add(message.text)
-            heard(session, message)
+            asked(session, message, **options)
 
         def fail(failure: Any, *arguments: Any, **options: Any) -> None:
             raised(failure, *arguments, **options)
             self.said |= {str(failure.value), repr(failure.value)}
 
         patch(SigningKey, "__init__", make)
-        patch(ChatServer, "_messageReceived", hear)
+        patch(Session, "ask", ask)
         patch(Failure, "__init__", fail)
 
     def close(self) -> None:
@@ -136,11 +138,11 @@ def main() -> None:
     cast(Any, test_secrets.SecretTests).skip = "it is this"
     stop = Daemon.stop
 
-    def read_log(daemon: Daemon) -> None:
-        stop(daemon)
+    async def stop_and_read(daemon: Daemon) -> None:
+        await stop(daemon)
         notebook.said.add(daemon.text() + daemon.output.read_text())
 
-    cast(Any, Daemon).stop = read_log
+    cast(Any, Daemon).stop = stop_and_read
     notebook.open(setattr)
     sys.argv = ["trial", "--reporter=summary", "tests"]
     try:

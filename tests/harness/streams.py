@@ -1,4 +1,4 @@
-"""What comes of a body that comes in pieces: its events, and the reply in it."""
+"""Parses bodies that arrive in pieces."""
 
 from itertools import pairwise
 
@@ -6,36 +6,36 @@ from securechat.errors import RobotError
 from securechat.robots.openai.messages import Reply
 from securechat.robots.openai.sse import EventStream
 
-Found = list[tuple[str, str, str] | str]
+Found = list[tuple[str, str] | str]
 
 
 def events(*pieces: bytes) -> Found:
-    """The events of a stream that comes in these pieces; its fault, if it has one, is the last."""
+    """The events of a stream in these pieces; the last one is the fault, if there is one."""
     stream = EventStream()
     found: Found = []
     try:
         for piece in pieces:
             for event in stream.feed(piece):
-                found.append((event.type, event.data, event.id))
-        found += [(event.type, event.data, event.id) for event in stream.end()]
+                found.append((event.type, event.data))
+        found += [(event.type, event.data) for event in stream.end()]
     except RobotError as error:
         found.append(error.fault.name)
     return found
 
 
 def texts(*pieces: bytes) -> list[str]:
-    """The data of the events."""
+    """The data of the events of a stream."""
     return [event if isinstance(event, str) else event[1] for event in events(*pieces)]
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """The data in pieces."""
+    """`data`, cut at these places."""
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return [data[start:end] for start, end in pairwise(edges)]
 
 
 def read(*pieces: bytes) -> tuple[str, str]:
-    """The text of a body that comes in these pieces, and how it ends."""
+    """The text of a reply whose body arrives in these pieces, and its fault or "well"."""
     reply = Reply()
     text = ""
     try:

@@ -1,11 +1,11 @@
-"""A server that speaks the Turing API v2, and misspeaks it on request.
+"""A server with the Turing robot's API, version 2, which misbehaves on request.
 
-The tests run it on a real port. By hand: ``python -m tests.harness.turing_peer 8081`` and, in another window,
-``SECURECHAT_ROBOT_KEY=00000000000000000000000000000000 twistd -n securechat --robot turing
--R url=http://127.0.0.1:8081/openapi/api/v2``. It answers a message with what the message names: ``4003``, ``slow``,
-``hang``, ``huge``, ``broken``, ``cut``, ``reset``, ``html``, ``status``, ``redirect``, ``links``, ``news``, ``bom``,
-``once`` (an error of the service's own, once), ``new user`` (the first user id is not taken); anything else is
-repeated.
+The tests run it on a real port. To use it by hand, run ``python -m tests.harness.turing_peer 8081`` and, in another
+terminal, ``SECURECHAT_ROBOT_KEY=00000000000000000000000000000000 twistd -n securechat --robot turing
+-R url=http://127.0.0.1:8081/openapi/api/v2``. These messages have special responses: error codes such as ``4003``,
+``slow``, ``hang``, ``huge``, ``broken``, ``cut``, ``reset``, ``html``, ``status``, ``redirect``, ``links``, ``news``,
+``bom``, ``empty``, ``weather``, ``once`` (an internal error, but only once) and ``new user`` (the first user id is
+rejected). Any other message is repeated.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 KEY = "0" * 32
 SECRET = "0123456789abcdef"
 PATH = "/openapi/api/v2"
-MAX_SKEW = 300  # seconds between the clocks of the two; how many the service allows is not documented
+MAX_SKEW = 300  # seconds between both clocks; the service's limit is not documented
 
 
 def text_result(text: str, group: int = 0) -> dict[str, Any]:
@@ -57,7 +57,7 @@ NEWS = answer(
 
 
 def decrypt(outer: dict[str, str]) -> dict[str, Any]:
-    """Undo the service's encryption; it is written here from its description, not with the robot's code."""
+    """The service's decryption, written from its description without the robot's code."""
     inner = hashlib.md5((SECRET + outer["timestamp"] + outer["key"]).encode()).hexdigest()
     cipher = Cipher(algorithms.AES128(hashlib.md5(inner.encode()).digest()), modes.CBC(bytes(16))).decryptor()
     padded = cipher.update(b64decode(outer["data"])) + cipher.finalize()
@@ -67,8 +67,9 @@ def decrypt(outer: dict[str, str]) -> dict[str, Any]:
 
 
 class TuringPeer(Resource):
-    """The API's one address. `asked` is what came, decoded; `hosts` are the names by which it was asked; `lost` counts
-    clients that hung up while they waited.
+    """The API's only resource.
+
+    `asked` are the decoded requests, `hosts` their Host headers; `lost` counts clients that disconnected early.
     """
 
     isLeaf = True
@@ -101,19 +102,19 @@ class TuringPeer(Resource):
                 "results": [text_result("晴")],
             },
             "once": self._fail_once,
-            "new user": self._know_user,
+            "new user": self._reject_first_user,
         }
 
     def render_POST(self, request: Request) -> Any:
-        request.notifyFinish().addErrback(self._hung_up)
+        request.notifyFinish().addErrback(self._disconnected)
         self.hosts.append(request.getRequestHostname().decode())
         made = self._make(json.loads(cast(Any, request).content.read()), request)
         if isinstance(made, dict):
-            request.setHeader("Content-Type", "text/plain;charset=UTF-8")  # as the service does
+            request.setHeader("Content-Type", "text/plain;charset=UTF-8")  # as the service
             return json.dumps(made, ensure_ascii=False).encode()
         return made
 
-    def _hung_up(self, reason: object) -> None:
+    def _disconnected(self, reason: object) -> None:
         self.lost += 1
 
     def _make(self, body: dict[str, Any], request: Request) -> Any:
@@ -178,8 +179,8 @@ class TuringPeer(Resource):
             return self._error(8008)
         return answer(10004, text_result("better now"))
 
-    def _know_user(self, request: Request) -> Any:
-        """Take any user id but the first that ever came."""
+    def _reject_first_user(self, request: Request) -> Any:
+        """Reject the first user id that was ever sent."""
         users = [asked["userInfo"]["userId"] for asked in self.asked]
         return self._error(4100) if users[-1] == users[0] else answer(10004, text_result("nice to meet you"))
 

@@ -12,6 +12,7 @@ from tests.independent.schedule import lp
 
 STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)  # a key that neither side knows
 GARBAGE = b"\xaa" * 32
+GOOD_ABOUT: tuple[Value, ...] = ("", "robot", "software", 4096, False, 1, 100, 1)
 
 
 def put(index: int, value: Value) -> Hook:

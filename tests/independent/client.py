@@ -13,6 +13,7 @@ from tests.independent.messages import (
     CLIENT_KEY_REQUIRED,
     NO_CLIENT_KEY,
     VERSION,
+    About,
     ServerProof,
     read_server_proof,
     read_welcome,
@@ -22,6 +23,16 @@ from tests.independent.peer import CHUNK, HANDSHAKE_FRAME, Hook, Peer
 from tests.independent.records import FAULT, GOODBYE, PAD, SAY
 from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
 from tests.independent.suites import PQ, KeyPair, make_key_pair, open_sealed
+
+
+def is_burst(records: int) -> bool:
+    """Section 10: 1, 2, 4, … 128, then the square roots of powers of two, rounded up."""
+    if records <= 128:
+        return records.bit_count() == 1
+    power = 1
+    while power <= (records - 1) ** 2:
+        power *= 2
+    return power <= records**2
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,6 @@ class Client(Peer):
         super().__init__(sock, randomness, hooks)
         self.settings = settings
         self.suite = settings.suite
-        self.robot: tuple[Value, ...] = ()  # ABOUT
 
     def handshake(self) -> None:
         self.send_hello()
@@ -118,21 +128,28 @@ class Client(Peer):
 
     def read_about(self) -> None:
         """Only ABOUT can come first: see ``Conversation``."""
-        self.robot = self.receive().fields
+        about = self.receive().fields
+        assert isinstance(about, About)
+        self.about = about
 
     def say(self, text: str) -> int:
-        """Send one burst, padded to a power of two (section 10). Returns the id of the message."""
-        number = self.conversation.said + 1
-        data = text.encode()
-        chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
-        before = len(self.trace.records)
-        burst = b""
-        for at, chunk in enumerate(chunks):
-            burst += self.seal(SAY, number, at == len(chunks) - 1, chunk)
-        while (len(self.trace.records) - before).bit_count() != 1:
-            burst += self.seal(PAD)
-        self.sock.sendall(burst)
-        return number
+        """Send one burst. Returns the id of the message."""
+        self.sock.sendall(self.burst_of(text))
+        return self.conversation.said
+
+    def burst_of(self, *texts: str) -> bytes:
+        """The records of some messages, those of each filled as section 10 says."""
+        records = b""
+        for text in texts:
+            number = self.conversation.said + 1
+            data = text.encode()
+            chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
+            before = len(self.trace.records)
+            for at, chunk in enumerate(chunks):
+                records += self.seal(SAY, number, at == len(chunks) - 1, chunk)
+            while not is_burst(len(self.trace.records) - before):
+                records += self.seal(PAD)
+        return records
 
     def wait_for_reply(self) -> str | int | None:
         """The text of the next reply, the code of the FAULT that ends it, or None at GOODBYE."""

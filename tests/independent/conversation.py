@@ -4,14 +4,13 @@ from tests.independent.abort import AbortError
 from tests.independent.pack import Value
 from tests.independent.records import ABOUT, CANCEL, FAULT, GOODBYE, NEW, PAD, REKEY, REPLY, SAY
 
-LONGEST_MESSAGE = 32 * 1024  # bytes
-
 
 class Message:
-    """The chunks of one message so far."""
+    """The chunks of one message or reply so far; ``longest`` is its greatest length in bytes, None if it has none."""
 
     def __init__(self) -> None:
         self.begun = False
+        self.longest: int | None = None
         self._chunks = bytearray()
 
     def add(self, last: Value, chunk: Value) -> str | None:
@@ -19,7 +18,7 @@ class Message:
         assert isinstance(chunk, bytes)
         self.begun = True
         self._chunks += chunk
-        if len(self._chunks) > LONGEST_MESSAGE:
+        if self.longest is not None and len(self._chunks) > self.longest:
             raise AbortError("message", "too long")
         if not last:
             return None
@@ -73,7 +72,7 @@ class Conversation:
         if kind == CANCEL:
             (number,) = fields
             if number not in range(1, self.said + 1):
-                raise AbortError("order", "unknown id")
+                raise AbortError("order", "not the id of a complete message")
             return None
         if kind == NEW:
             if self._say.begun:
@@ -83,7 +82,10 @@ class Conversation:
 
     def _from_server(self, kind: int, fields: tuple[Value, ...]) -> str | None:
         if kind == ABOUT:
+            _, _, _, max_message, *_ = fields
+            assert isinstance(max_message, int)
             self._introduced = True
+            self._say.longest = max_message
             return None
         if kind not in (REPLY, FAULT):
             raise AbortError("order", "not a server's record")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tests.independent.abort import AbortError
 from tests.independent.conversation import Message
 from tests.independent.messages import (
+    About,
     ClientProof,
     Hello,
     ServerProof,
@@ -17,7 +18,7 @@ from tests.independent.messages import (
     read_welcome,
 )
 from tests.independent.pack import Value
-from tests.independent.records import FAULT, PROOF, REKEY, REPLY, SAY, Half, read_plaintext
+from tests.independent.records import ABOUT, FAULT, PROOF, REKEY, REPLY, SAY, Half, read_plaintext
 from tests.independent.schedule import Transcript, handshake_keys, lp, seal_info, session_keys
 from tests.independent.suites import KeyPair, open_sealed
 from tests.independent.trace import Record
@@ -35,6 +36,12 @@ class Session:
     client_proof: ClientProof
     client_records: list[Record]
     server_records: list[Record]
+
+    def about(self) -> About:
+        record = self.server_records[1]  # after PROOF
+        if record.kind != ABOUT:
+            raise AbortError("order", "ABOUT expected")
+        return About(*payload_fields(record))  # type: ignore[arg-type]
 
     def said(self) -> list[str]:
         return list(_texts(self.client_records, SAY))

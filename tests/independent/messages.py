@@ -15,8 +15,12 @@ from tests.independent.suites import SUITES, check_pub, check_sealed
 VERSION = 1
 NO_CLIENT_KEY, CLIENT_KEY_OPTIONAL, CLIENT_KEY_REQUIRED = range(3)
 REASONS = range(6)
-CODES = range(1, 10)
+CODES = range(1, 2**64)  # from 12 on they are unknown, and mean what 9 means
 LONGEST_ABOUT = 64  # bytes of UTF-8
+MAX_MESSAGES = range(4096, 2**26 + 1)  # bytes
+SHAPINGS = SHAPING_OFF, SHAPING_REPLY, SHAPING_CONSTANT = range(3)
+TICKS = range(1, 60_001)  # milliseconds
+WIDTHS = range(1, 65)  # records
 
 
 class Hello(NamedTuple):
@@ -28,6 +32,17 @@ class Hello(NamedTuple):
 class Welcome(NamedTuple):
     nonce: bytes
     sealed: bytes
+
+
+class About(NamedTuple):
+    user: str
+    robot: str
+    software: str
+    max_message: int
+    api: bool
+    shaping: int
+    tick: int
+    width: int
 
 
 class ServerProof(NamedTuple):
@@ -101,21 +116,34 @@ def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
         return ()
     if kind == PROOF:
         return _array(unpack(payload), 3)
-    arity = {SAY: 3, REPLY: 3, GOODBYE: 2, FAULT: 2, CANCEL: 1, ABOUT: 3}[kind]
+    arity = {SAY: 3, REPLY: 3, GOODBYE: 2, FAULT: 2, CANCEL: 1, ABOUT: 8}[kind]
     values = _array(unpack(payload), arity)
     if kind in (SAY, REPLY):
         number, last, chunk = values
         if not isinstance(last, bool):
             raise AbortError("malformed", "last")
+        if not _bin(chunk) and not last:
+            raise AbortError("malformed", "an empty chunk that is not the last")
         return _int(number), last, _bin(chunk)
     if kind == ABOUT:
-        if any(len(_str(value).encode()) > LONGEST_ABOUT for value in values):
-            raise AbortError("malformed", "too long")
-        return values
+        return _about(values)
     numbers = tuple(_int(value) for value in values)
     if (kind == GOODBYE and numbers[0] not in REASONS) or (kind == FAULT and numbers[1] not in CODES):
         raise AbortError("malformed", "unknown number")
     return numbers
+
+
+def _about(values: tuple[Value, ...]) -> About:
+    user, robot, software, max_message, api, *shape = values
+    if not isinstance(api, bool):
+        raise AbortError("malformed", "api")
+    shaping, tick, width = map(_int, shape)
+    about = About(_str(user), _str(robot), _str(software), _int(max_message), api, shaping, tick, width)
+    if any(len(text.encode()) > LONGEST_ABOUT for text in (about.user, about.robot, about.software)):
+        raise AbortError("malformed", "too long")
+    if about.max_message not in MAX_MESSAGES or shaping not in SHAPINGS or tick not in TICKS or width not in WIDTHS:
+        raise AbortError("malformed", "out of range")
+    return about
 
 
 def _check_kind_and_version(kind: Value, expected: str, version: Value) -> None:

@@ -5,12 +5,23 @@ from functools import partial
 
 from tests.independent import sshsig
 from tests.independent.bad_signatures import bad_macs, bad_signatures
-from tests.independent.bending import GARBAGE, STRANGER, announce, flip, put, raw_record, recode, record, use
+from tests.independent.bending import (
+    GARBAGE,
+    GOOD_ABOUT,
+    STRANGER,
+    announce,
+    flip,
+    put,
+    raw_record,
+    recode,
+    record,
+    use,
+)
 from tests.independent.faults import CLIENT_KEY_REQUIRED, HOST_KEY_REVOKED, HOST_KEY_UNKNOWN, Fault
 from tests.independent.messages import CLIENT_KEY_OPTIONAL
 from tests.independent.pack import Value, pack
 from tests.independent.peer import Hook, Peer
-from tests.independent.records import ABOUT, HEAD, LONGEST_PAYLOAD, PAD, PROOF, REKEY, REPLY, SAY, plaintext
+from tests.independent.records import ABOUT, GOODBYE, HEAD, LONGEST_PAYLOAD, PAD, PROOF, REKEY, REPLY, SAY, plaintext
 from tests.independent.schedule import lp
 from tests.independent.server import Server
 from tests.independent.suites import RECORD_FRAME
@@ -52,6 +63,12 @@ def server_proof_faults() -> Iterator[Fault]:
         "order",
         "The first record is REPLY",
         act=partial(_app_record, REPLY, pack((1, True, b"x"))),
+    )
+    yield later(
+        "server-goodbye-before-about",
+        "order",
+        "The first record is GOODBYE",
+        act=partial(_app_record, GOODBYE, pack((1, 0))),
     )
     yield later("server-rekey-before-about", "order", "The first record is REKEY", act=partial(_app_record, REKEY, b""))
     yield later("server-proof-twice", "record", "The same PROOF again", act=_replay_proof)
@@ -183,4 +200,4 @@ def _second_proof(peer: Peer) -> None:
 def _about_under_handshake_keys(server: Server) -> None:
     half = server.half(server.handshake_keys.hs_server)
     half.seq = 1
-    server.sock.sendall(raw_record(half, plaintext(ABOUT, pack(("", "echo", "x")))))
+    server.sock.sendall(raw_record(half, plaintext(ABOUT, pack(GOOD_ABOUT))))

@@ -9,7 +9,7 @@ from tests.independent.bending import flip, foreign_half, raw_record, record
 from tests.independent.faults import Fault
 from tests.independent.pack import pack
 from tests.independent.peer import Peer
-from tests.independent.records import GOODBYE, NEW, PAD, RECEIVER_LIMIT, REKEY, Half, fernet_seal, plaintext
+from tests.independent.records import EARLY, GOODBYE, NEW, PAD, RECEIVER_LIMIT, REKEY, Half, fernet_seal, plaintext
 from tests.independent.schedule import lp, next_traffic_secret, traffic_key
 from tests.independent.suites import PQ, RECORD_FRAME, RSA
 
@@ -43,6 +43,13 @@ def record_faults(role: str) -> Iterator[Fault]:
     act = partial(_send_record, GOODBYE, pack((6, 0)))
     yield fault(f"{role}-goodbye-reason-6", "malformed", "GOODBYE with an unknown reason", act=act, or_else=("order",))
     yield fault(f"{role}-rekey-flood", "rekey", "REKEY nine times in a row", act=_rekey_flood)
+    yield fault(
+        f"{role}-rekey-flood-late",
+        "rekey",
+        "REKEY nine times in a row, after two due ones",
+        act=_late_flood,
+        slow=True,
+    )
     yield fault(f"{role}-rekey-never", "rekey", "65,537 records under one key", act=_never_rekey, slow=True)
     for name, kind, payload in (("goodbye", GOODBYE, pack((0, 0))), ("pad", PAD, b"")):
         act = partial(_after_goodbye, kind, payload)
@@ -176,6 +183,15 @@ def _send_record(kind: int, payload: bytes, peer: Peer) -> None:
 
 def _rekey_flood(peer: Peer) -> None:
     for _ in range(_FLOOD):
+        _send_record(REKEY, b"", peer)
+        peer.sending.step()
+
+
+def _late_flood(peer: Peer) -> None:
+    """REKEYs of seq 2^13 take nothing from the bucket; nine with a lower seq are too many."""
+    for seq in (EARLY, EARLY, *_FLOOD * [0]):
+        while peer.sending.seq < seq:
+            _send_record(PAD, b"", peer)
         _send_record(REKEY, b"", peer)
         peer.sending.step()
 

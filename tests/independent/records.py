@@ -23,6 +23,7 @@ HEAD = 3  # u8 type, u16 n
 LONGEST_PAYLOAD = PLAINTEXT - HEAD
 SENDER_LIMIT = 2**14  # a REKEY's seq is below this
 RECEIVER_LIMIT = 2**16
+EARLY = 2**13  # a REKEY with a lower seq takes from the bucket
 KEY_LIFETIME = 15 * 60.0  # seconds
 BUCKET = 8.0
 REFILL_PERIOD = 60.0  # seconds for one REKEY
@@ -67,6 +68,9 @@ class Half:
         self._first_sealed = None
 
     def count_rekey(self) -> None:
+        """After opening a REKEY, before ``step``."""
+        if self.seq - 1 >= EARLY:
+            return
         now = time.monotonic()
         self._tokens = min(BUCKET, self._tokens + (now - self._filled) / REFILL_PERIOD)
         self._filled = now

@@ -13,7 +13,9 @@ from tests.independent.abort import AbortError
 from tests.independent.messages import (
     CLIENT_KEY_OPTIONAL,
     CLIENT_KEY_REQUIRED,
+    SHAPING_OFF,
     VERSION,
+    About,
     ClientProof,
     read_client_proof,
     read_hello,
@@ -36,6 +38,10 @@ class ServerSettings:
     suites: tuple[str, ...] = SUITES
     hello_timeout: float = 5.0
     proof_timeout: float = 30.0
+    max_message: int = 2**20  # bytes
+    shaping: int = SHAPING_OFF
+    tick: int = 100  # milliseconds
+    width: int = 1
     sealed: bytes | None = None  # injected to replay a vector; ``randomness`` then provides the secret
 
 
@@ -119,7 +125,9 @@ class Server(Peer):
         self.user = self.settings.authorized.get(proof.user_key, "")
 
     def send_about(self) -> None:
-        self.send(ABOUT, self.user, "echo", "independent")
+        settings = self.settings
+        shape = (settings.shaping, settings.tick, settings.width)
+        self.send(ABOUT, *About(self.user, "echo", "independent", settings.max_message, False, *shape))
 
     def reply(self, number: int, text: str) -> None:
         data = text.encode()

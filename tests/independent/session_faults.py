@@ -3,14 +3,26 @@
 from collections.abc import Iterator
 from functools import partial
 
-from tests.independent.bending import record
-from tests.independent.conversation import LONGEST_MESSAGE
+from tests.independent.bending import GOOD_ABOUT, record
+from tests.independent.client import Client
 from tests.independent.faults import Fault
 from tests.independent.pack import Value, pack
 from tests.independent.peer import CHUNK, Peer
 from tests.independent.records import ABOUT, CANCEL, FAULT, NEW, REPLY, SAY
 
 Row = tuple[tuple[int, bytes], ...]  # type and payload of each record
+
+_BAD_TEXTS: dict[str, Value] = {"bin": b"", "nil": None, "65-bytes": "x" * 65, "33-characters-66-bytes": "é" * 33}
+_BAD_FIELDS: tuple[tuple[int, str, dict[str, Value]], ...] = (
+    (0, "user", _BAD_TEXTS),
+    (1, "robot", _BAD_TEXTS),
+    (2, "software", _BAD_TEXTS),
+    (3, "max-message", {"4095": 4095, "2-26-plus-1": 2**26 + 1, "0": 0, "nil": None, "true": True}),
+    (4, "api", {"0": 0, "1": 1, "nil": None}),
+    (5, "shaping", {"3": 3, "2-64-minus-1": 2**64 - 1, "true": True, "text": "off"}),
+    (6, "tick", {"0": 0, "60001": 60_001, "nil": None, "text": "100"}),
+    (7, "width", {"0": 0, "65": 65, "nil": None, "true": True}),
+)
 
 _NOT_UTF8 = {
     "byte": b"a\xffb",
@@ -22,6 +34,14 @@ _NOT_UTF8 = {
 }
 
 
+def _row(kind: int, *payloads: Value) -> Row:
+    return tuple((kind, pack(payload)) for payload in payloads)
+
+
+_HALF = _row(SAY, (1, False, b"x"))
+_HALF_REPLY = _row(REPLY, (1, False, b"x"))
+
+
 def client_session_faults() -> Iterator[Fault]:
     fault = partial(Fault, role="client", step="session")
     yield from _bad_messages("client", SAY, 0)
@@ -30,17 +50,22 @@ def client_session_faults() -> Iterator[Fault]:
         ("say-id-2", "order", "The first SAY has id 2", _row(SAY, (2, True, b"x"))),
         ("say-id-2-64", "order", "The first SAY has the largest id", _row(SAY, (2**64 - 1, True, b"x"))),
         ("say-mixed", "order", "Chunks of two messages mixed", _row(SAY, (1, False, b"x"), (2, True, b"y"))),
-        ("new-within-say", "order", "NEW within a message", (*_row(SAY, (1, False, b"x")), (NEW, b""))),
+        ("new-within-say", "order", "NEW within a message", (*_HALF, (NEW, b""))),
         ("cancel-never-said", "order", "CANCEL of an unknown id", _row(CANCEL, (1,))),
+        ("cancel-half-sent", "order", "CANCEL of a half-sent message", (*_HALF, *_row(CANCEL, (1,)))),
+        ("reply-within-say", "order", "REPLY within a message", (*_HALF, *_row(REPLY, (1, True, b"x")))),
         ("cancel-0", "order", "CANCEL of id 0", _row(CANCEL, (0,))),
         ("cancel-two-fields", "malformed", "CANCEL with two ids", _row(CANCEL, (1, 2))),
         ("cancel-empty", "malformed", "CANCEL without payload", ((CANCEL, b""),)),
         ("cancel-text", "malformed", "CANCEL with a text id", _row(CANCEL, ("1",))),
         ("sends-reply", "order", "REPLY by a client", _row(REPLY, (1, True, b"x"))),
         ("sends-fault", "order", "FAULT by a client", _row(FAULT, (1, 1))),
-        ("sends-about", "order", "ABOUT by a client", _row(ABOUT, ("", "", ""))),
+        ("sends-about", "order", "ABOUT by a client", _row(ABOUT, GOOD_ABOUT)),
     ):
         yield fault(f"client-{name}", category, sentence, act=partial(_send, row))
+    for name, last in (("whole", True), ("endless", False)):
+        what = "A message of max_message and one byte"
+        yield fault(f"client-say-too-long-{name}", "message", what, act=partial(_send_too_long, last))
     twice = _row(SAY, (1, True, b"x"), (1, True, b"y"))
     yield fault("client-say-id-twice", "order", "Two messages with id 1", act=partial(_send, twice), answered=True)
     skipped = _row(SAY, (1, True, b"x"), (3, True, b"y"))
@@ -67,6 +92,20 @@ def server_session_faults() -> Iterator[Fault]:
         (1, "fault-twice", "order", "FAULT twice", _row(FAULT, (1, 9), (1, 9))),
         (2, "reply-out-of-order", "order", "Replies in the wrong order", _row(REPLY, (2, True, b"x"))),
         (2, "reply-mixed", "order", "Chunks of two replies mixed", _row(REPLY, (1, False, b"x"), (2, False, b"y"))),
+        (
+            2,
+            "fault-within-reply",
+            "order",
+            "FAULT of another reply",
+            (*_HALF_REPLY, *_row(FAULT, (2, 9))),
+        ),
+        (
+            1,
+            "about-within-reply",
+            "order",
+            "ABOUT within a reply",
+            (*_HALF_REPLY, *_row(ABOUT, GOOD_ABOUT)),
+        ),
         (1, "fault-two-fields-more", "malformed", "FAULT with four fields", _row(FAULT, (1, 1, 1, 1))),
         (1, "fault-one-field", "malformed", "FAULT without a code", _row(FAULT, (1,))),
         (1, "fault-text", "malformed", "FAULT with a text code", _row(FAULT, (1, "down"))),
@@ -74,23 +113,27 @@ def server_session_faults() -> Iterator[Fault]:
         (0, "sends-cancel", "order", "CANCEL by a server", _row(CANCEL, (1,))),
         (1, "sends-cancel-said", "order", "CANCEL by a server after a message", _row(CANCEL, (1,))),
         (0, "sends-new", "order", "NEW by a server", ((NEW, b""),)),
-        (0, "about-twice", "order", "ABOUT again", _row(ABOUT, ("", "", ""))),
+        (0, "about-twice", "order", "ABOUT again", _row(ABOUT, GOOD_ABOUT)),
     ):
         yield fault(f"server-{name}", category, sentence, act=partial(_send, row), says=says)
-    for code in (0, 10, 2**32):
-        act = partial(_send, _row(FAULT, (1, code)))
-        what = f"FAULT with code {code}"
-        yield fault(f"server-fault-code-{code}", "malformed", what, act=act, says=1, or_else=("order",))
+    act = partial(_send, _row(FAULT, (1, 0)))
+    yield fault("server-fault-code-0", "malformed", "FAULT with code 0", act=act, says=1)
+    act = partial(_send, ((FAULT, b"\x92\x01\xcc\x0c"),))
+    yield fault("server-fault-code-uint8", "malformed", "FAULT with an unknown code as uint 8", act=act, says=1)
     first = partial(Fault, role="server", step="client proof", category="malformed")
     for name, sentence, payload in (
-        ("long", "A string of 65 bytes", pack(("", "r" * 65, ""))),
-        ("long-utf8", "A string of 33 characters and 66 bytes", pack(("", "é" * 33, ""))),
-        ("two-fields", "Two fields", pack(("", ""))),
-        ("four-fields", "Four fields", pack(("", "", "", ""))),
-        ("bin", "A field that is not str", pack((b"", "", ""))),
-        ("not-utf8", "A string that is not UTF-8", b"\x93\xa1\xff\xa0\xa0"),
-        ("str8", "A field as str 8", b"\x93\xd9\x00\xa0\xa0"),
+        ("seven-fields", "Seven fields", pack(GOOD_ABOUT[:-1])),
+        ("nine-fields", "Nine fields", pack((*GOOD_ABOUT, 1))),
+        ("three-fields", "Three fields", pack(GOOD_ABOUT[:3])),
+        ("user-not-utf8", "A user that is not UTF-8", b"\x98\xa1\xff" + pack(GOOD_ABOUT)[2:]),
+        ("user-str8", "A user as str 8", b"\x98\xd9\x00" + pack(GOOD_ABOUT)[2:]),
+        ("tick-uint16", "A tick as uint 16", pack(GOOD_ABOUT)[:-2] + b"\xcd\x00" + pack(GOOD_ABOUT)[-2:]),
         ("empty", "No payload", b""),
+        *(
+            (f"{field}-{name}", f"{field} is {name}", pack((*GOOD_ABOUT[:index], value, *GOOD_ABOUT[index + 1 :])))
+            for index, field, values in _BAD_FIELDS
+            for name, value in values.items()
+        ),
     ):
         act = partial(_send, ((ABOUT, payload),))
         yield first(f"server-about-{name}", sentence=f"Invalid ABOUT: {sentence}", act=act)
@@ -132,19 +175,22 @@ def _bad_messages(role: str, kind: int, says: int) -> Iterator[Fault]:
         yield fault(f"{role}-{word}-not-utf8-{name}", "message", f"A message is not UTF-8: {name}", act=act)
     split = partial(_send, _row(kind, (1, False, b"\xe4\xbd"), (1, True, b"x")))
     yield fault(f"{role}-{word}-not-utf8-split", "message", "A chunk ends in an incomplete character", act=split)
-    full = LONGEST_MESSAGE // CHUNK * ((1, False, b"x" * CHUNK),)
-    left = LONGEST_MESSAGE % CHUNK + 1
-    for name, last in (("whole", True), ("endless", False)):
-        act = partial(_send, _row(kind, *full, (1, last, b"x" * left)))
-        yield fault(f"{role}-{word}-too-long-{name}", "message", "A message of 32 KiB and one byte", act=act)
-
-
-def _row(kind: int, *payloads: Value) -> Row:
-    return tuple((kind, pack(payload)) for payload in payloads)
+    for name, row in (
+        ("alone", _row(kind, (1, False, b""))),
+        ("later", _row(kind, (1, False, b"x"), (1, False, b""), (1, True, b"y"))),
+    ):
+        what = "An empty chunk that is not the last"
+        yield fault(f"{role}-{word}-empty-chunk-{name}", "malformed", what, act=partial(_send, row))
 
 
 def _send(row: Row, peer: Peer) -> None:
     peer.sock.sendall(b"".join(record(peer, kind, payload) for kind, payload in row))
+
+
+def _send_too_long(last: bool, client: Client) -> None:
+    """The server may abort while we are sending."""
+    full, left = divmod(client.about.max_message, CHUNK)
+    _send(_row(SAY, *full * ((1, False, b"x" * CHUNK),), (1, last, b"x" * (left + 1))), client)
 
 
 def _send_and_end(row: Row, peer: Peer) -> None:

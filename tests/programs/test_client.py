@@ -1,17 +1,10 @@
 """``python -m securechat.client`` as a process, with real daemons, pipes and a pseudo-terminal."""
 
-import fcntl
-import os
-import pty
-import select
-import signal
 import socket
-import struct
 import subprocess
 import sys
-import termios
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +14,11 @@ from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
 from securechat.ssh import keys
-from tests.harness.daemon import ENVIRON, Daemon, reactor
+from tests.harness.daemon import ENVIRON, MANY, Daemon, reactor
 from tests.harness.openai_peer import OpenAIPeer
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
+from tests.harness.terminal import READY, Terminal
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
 TIMEOUT = 30  # seconds for a run of the client
@@ -49,7 +43,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
     ("filter", "Hel\n", CUT + REFUSED),
     ("too long", "", TOO_LONG),
     ("length only", "", TOO_LONG),
-    ("length", "Hel\n[The reply ends here: it may not be longer. You can ask to go on.]\n", ""),
+    ("length", "Hel\n[The reply has reached its maximum length. You can ask the robot to continue.]\n", ""),
     ("garbage in stream", "", BROKEN),
     ("line", "", BROKEN),
     ("hello", "hello \n", ""),
@@ -60,6 +54,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
 )
 CTRL_C = "\x03"
 CTRL_D = "\x04"
+Step = tuple[str, str | Callable[[], object]]  # words to wait for, and then keys to type or a function to call
 
 
 class ProgramTestCase(TestCase):
@@ -68,7 +63,7 @@ class ProgramTestCase(TestCase):
     timeout = 90
 
     async def start(self, *options: str, **environ: str) -> Daemon:
-        daemon = Daemon(self.mktemp(), *(options or ("--robot", "echo")), "--handshake-burst", "1000", **environ)
+        daemon = Daemon(self.mktemp(), *(options or ("--robot", "echo")), *MANY, **environ)
         self.addCleanup(daemon.stop)
         self.known_hosts = Path(self.mktemp()).absolute()
         return await daemon.started()
@@ -113,7 +108,7 @@ class BatchTests(ProgramTestCase):
 
     async def test_pipe(self) -> None:
         """Each line of a pipe is a message; empty lines are skipped, and the last line needs no newline."""
-        daemon = await self.start()
+        daemon = await self.start("--robot", "echo", "--shaping", "off")
         lines = b"".join(b"line %d\n" % number for number in range(100))
         status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
         self.assertEqual((status, output), (0, lines.decode() + "last\n"))
@@ -128,11 +123,18 @@ class BatchTests(ProgramTestCase):
 
     async def test_lines(self) -> None:
         """An invalid line is reported with its number, after the earlier lines were answered."""
-        daemon = await self.start()
-        for line, words in ((b"x" * 33_000, "line 2: message exceeds"), (b"\xff", "line 2: not valid UTF-8")):
+        daemon = await self.start("--robot", "echo", "--max-message", "4096")
+        for line, words in ((b"x" * 4097, "line 2: message exceeds 4096 bytes"), (b"\xff", "line 2: not valid UTF-8")):
             status, output, errors = await self.run_client(*self.to(daemon), stdin=b"ok\n" + line + b"\nnever\n")
             self.assertEqual((status, output), (2, "ok\n"))
             self.assertIn(words, errors)
+
+    async def test_tooLong(self) -> None:
+        """A message beyond the server's limit is not sent, and those before it are answered."""
+        daemon = await self.start("--robot", "echo", "--max-message", "4096")
+        status, output, errors = await self.run_client(*self.to(daemon), "-m", "ok", "-m", "长" * 1366)
+        self.assertEqual((status, output), (2, "ok\n"))
+        self.assertIn("message exceeds 4096 bytes", errors)
 
     async def test_controlCharacters(self) -> None:
         """Control characters in a reply are replaced."""
@@ -216,6 +218,7 @@ class ConnectionTests(ProgramTestCase):
             (b"", "during the handshake"),
         ):
             listener = socket.create_server(("127.0.0.1", 0))
+            listener.settimeout(TIMEOUT)
             self.addCleanup(listener.close)
 
             def serve(answer: bytes = answer, listener: socket.socket = listener) -> None:
@@ -310,46 +313,21 @@ class TrustTests(ProgramTestCase):
 class TerminalTests(ProgramTestCase):
     """The client on a terminal."""
 
-    def talk(self, command: list[str], script: list[tuple[str, str]], environ: dict[str, str]) -> tuple[str, int]:
-        """Run a command on a pty; for each (words, keys), wait for the words, type the keys. Screen and exit code."""
-        child, terminal = pty.fork()
-        if child == 0:  # pragma: no cover - another process
-            os.chdir("/")
-            os.execve(command[0], command, environ)
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        screen = ""
-        position = 0  # of the first character that was not searched
-        leaving = b""
-        end = time.monotonic() + TIMEOUT
+    def talk(self, command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
+        """Run a command on a terminal, step by step; the screen and the exit code."""
+        terminal = Terminal(command, environ, TIMEOUT)
+        try:
+            for words, act in script:
+                terminal.wait_for(words)
+                if isinstance(act, str):
+                    terminal.type(act)
+                else:
+                    act()
+        finally:
+            status = terminal.close()
+        return terminal.screen, status
 
-        def read() -> bool:
-            nonlocal screen
-            while not select.select([terminal], [], [], 1.0)[0]:
-                if time.monotonic() > end:
-                    return False
-                if leaving:  # a key typed between two prompts is lost
-                    os.write(terminal, leaving)
-            try:
-                screen += os.read(terminal, 65536).decode(errors="replace")
-            except OSError:  # the other end was closed
-                return False
-            return True
-
-        for words, typed in script:
-            while words not in screen[position:] and read():
-                pass
-            position = screen.find(words, position) + len(words)
-            os.write(terminal, typed.encode())
-        leaving = script[-1][1].encode() if script[-1][1] in (CTRL_C, CTRL_D) else b""
-        while read():
-            pass
-        if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-        _child, status = os.waitpid(child, 0)
-        os.close(terminal)
-        return screen, os.waitstatus_to_exitcode(status)
-
-    def run_on_terminal(self, arguments: list[str], *script: tuple[str, str], term: str = "xterm") -> Deferred[Any]:
+    def run_on_terminal(self, arguments: list[str], *script: Step, term: str = "xterm") -> Deferred[Any]:
         command = [sys.executable, "-m", "securechat.client", *arguments]
         return deferToThread(self.talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
 
@@ -357,10 +335,10 @@ class TerminalTests(ProgramTestCase):
         """An unknown host is confirmed once and then known; the user chats at a prompt and leaves with Ctrl-D."""
         daemon = await self.start()
         there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
-        for first in ([("(yes/no/", "maybe\r"), ("Please type", "yes\r")], []):
-            screen, status = await self.run_on_terminal(
-                there, *first, ("/help for", "hello there\r"), ("hello there", "/new\r"), ("Started", ""), (">", CTRL_D)
-            )
+        asked: list[Step] = [("(yes/no/", "maybe\r"), ("Please type", "yes\r")]
+        talking: list[Step] = [("/help for", "hello there\r"), ("hello there", "/new\r"), ("Started", "")]
+        for first in (asked, []):
+            screen, status = await self.run_on_terminal(there, *first, *talking, (READY, CTRL_D))
             self.assertEqual(status, 0, screen)
             self.assertIn("Started a new conversation.", screen)
         self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
@@ -381,23 +359,38 @@ class TerminalTests(ProgramTestCase):
         )
         self.assertEqual(status, 0, screen)
 
+    async def test_leavesWithTheTrain(self) -> None:
+        """After a reply, the session ends with the train, and the user is told so."""
+        daemon = await self.start()
+        screen, status = await self.run_on_terminal(
+            self.to(daemon), ("/help for", "hello\r"), ("> hello", ""), ("hello", "/quit\r"), ("Ctrl-C leaves", "")
+        )
+        self.assertEqual(status, 0, screen)
+
+    async def test_interruptsLeaving(self) -> None:
+        """Ctrl-C ends the session although the train has not ended."""
+        daemon = await self.start("--robot", "echo", "--tick", "0.25")
+        screen, status = await self.run_on_terminal(
+            *(self.to(daemon), ("/help for", "hello\r"), ("> hello", "")),
+            *(("hello", ""), (READY, CTRL_D), ("Ctrl-C leaves", CTRL_C)),
+        )
+        self.assertEqual(status, 130, screen)
+
     async def test_interrupt(self) -> None:
         """Ctrl-C without a pending reply exits with 130."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
-            self.to(daemon), ("/help for", "/new\r"), ("Started", ""), (">", CTRL_C)
+            self.to(daemon), ("/help for", "/new\r"), ("Started", ""), (READY, CTRL_C)
         )
         self.assertEqual(status, 130)
 
     async def test_serverStops(self) -> None:
         """The reason why the session ended is displayed, and the terminal is restored."""
         daemon = await self.start()
-
-        def stop() -> None:
-            time.sleep(2)
-            daemon.process.send_signal(signal.SIGTERM)
-
-        threading.Thread(target=stop, daemon=True).start()
-        screen, status = await self.run_on_terminal(self.to(daemon), ("/help for", "half a line"))
-        self.assertIn("the server is shutting down", screen)
+        _screen, status = await self.run_on_terminal(
+            self.to(daemon),
+            ("/help for", "half a line"),
+            ("half a line", daemon.process.terminate),
+            ("the server is shutting down", ""),
+        )
         self.assertEqual(status, 0)

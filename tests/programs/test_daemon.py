@@ -1,29 +1,36 @@
 """``twistd securechat`` as an operator runs it: a process of its own, real sockets, real files."""
 
+import contextlib
 import gc
+import os
+import re
+import resource
 import signal
+import socket
 import stat
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.server import Site
 
 from securechat.client.protocol import Signer
 from securechat.errors import AuthenticationError
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
+from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import Reason
 from securechat.wire.suites import SUITES
-from tests.harness.daemon import Daemon, Talk, reactor
+from tests.harness.daemon import MANY, Daemon, Talk, reactor
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key, ssh_keygen
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
-
-MANY = ("--handshake-burst", "1000", "--max-sessions-per-source", "1000", "--max-handshakes", "1000")
 
 
 class DaemonTestCase(TestCase):
@@ -31,8 +38,8 @@ class DaemonTestCase(TestCase):
 
     timeout = 60
 
-    def run_daemon(self, *options: str, **environ: str) -> Daemon:
-        daemon = Daemon(self.mktemp(), *options, **environ)
+    def run_daemon(self, *options: str, twistd: Sequence[str] = (), **environ: str) -> Daemon:
+        daemon = Daemon(self.mktemp(), *options, twistd=twistd, **environ)
         self.addCleanup(daemon.stop)
         return daemon
 
@@ -68,7 +75,7 @@ class TalkTests(DaemonTestCase):
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(daemon.state.stat().st_mode), 0o700)
         self.assertEqual(daemon.fingerprint, ssh_keygen("-lf", path).split()[1])
-        daemon.stop()
+        await daemon.stop()
         again = await self.run_daemon("--robot", "echo", "--host-key", str(path.absolute())).started()
         self.assertEqual(again.fingerprint, daemon.fingerprint)
 
@@ -82,13 +89,13 @@ class TalkTests(DaemonTestCase):
         self.assertIn("aborted (name)", named.text())
 
     async def test_messages(self) -> None:
-        """Messages of 32 KiB come whole, and several at once in order."""
-        daemon = await self.run_daemon("--robot", "echo").started()
+        """Messages of 1 MiB come whole, and several at once in order; the sixth of them is refused."""
+        daemon = await self.run_daemon("--robot", "echo", *MANY).started()
         talk = await Talk().start(daemon.port)
-        long = "长" * (32 * 1024 // 3)
+        long = "长" * (1024 * 1024 // 3)
         self.assertEqual(await talk.ask(long), long)
-        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(20)]
-        self.assertEqual(await gatherResults(asked), [str(number) for number in range(20)])
+        asked = [Deferred.fromCoroutine(talk.ask(str(number))) for number in range(6)]
+        self.assertEqual(await gatherResults(asked), ["0", "1", "2", "3", "4", "[TOO_MANY_MESSAGES]"])
         await talk.leave()
 
     async def test_twoHundredAtOnce(self) -> None:
@@ -133,7 +140,7 @@ class TalkTests(DaemonTestCase):
             await Talk().start(daemon.port)
         Path(path).write_text("nonsense\n")
         daemon.hang_up()
-        await daemon.logged("the keys stay as they were")
+        await daemon.logged("keeping the previous keys")
         self.assertEqual(await talk.ask("still here"), "still here")
         Path(path).write_text("# nobody\n")
         with self.assertRaises(AuthenticationError):  # for which the daemon reads the file
@@ -141,13 +148,69 @@ class TalkTests(DaemonTestCase):
         daemon.hang_up()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 1))
 
+    async def test_revocation(self) -> None:
+        """SIGHUP ends the session of a removed key within a second, once the file that lacks it is usable."""
+        removed = keys.SigningKey.generate()
+        signer = Signer(removed.blob, removed.sign)
+        alice = keys.public_line(USER_KEY.blob, "alice") + "\n"
+        path = Path(self.file(alice + keys.public_line(removed.blob, "mallory") + "\n"))
+        daemon = await self.run_daemon("--robot", "echo", "--authorized-keys", str(path)).started()
+        talk = await Talk().start(daemon.port, signer=signer)
+        Path(self.file(alice, 0o664)).rename(path)
+        daemon.hang_up()
+        await daemon.logged("; keeping the previous keys")
+        path.chmod(0o600)
+        daemon.hang_up()
+        sent = reactor.seconds()
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 0))
+        self.assertLess(reactor.seconds() - sent, 1)
+        with self.assertRaises(AuthenticationError):
+            await Talk().start(daemon.port, signer=signer)
+
+    async def test_relativePaths(self) -> None:
+        """Relative paths are relative to the directory in which twistd was started, whatever its --rundir."""
+        path = Path(self.file(keys.public_line(USER_KEY.blob, "alice") + "\n"))
+        daemon = await self.run_daemon(
+            *("--robot", "echo", "--authorized-keys", str(path.relative_to("/"))),
+            twistd=("--rundir", str(path.parent)),
+        ).started()
+        daemon.hang_up()
+        await daemon.logged(f"reloaded {path}")
+
     async def test_stops(self) -> None:
         """A daemon that is told to stop says goodbye first."""
         daemon = await self.run_daemon("--robot", "echo").started()
         talk = await Talk().start(daemon.port)
         daemon.process.terminate()
         self.assertEqual(await talk.end, GoodbyeReceived(Reason.STOPPING, 0))
-        self.assertEqual(daemon.process.wait(10), -signal.SIGTERM)  # as twistd tells its parent why it ended
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.assertIn("received SIGTERM, shutting down", daemon.text())
+
+    async def test_interrupted(self) -> None:
+        """Ctrl-C stops it, too, unless the shell that started it has said to ignore that."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        daemon.process.send_signal(signal.SIGINT)
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
+        ignores = await self.run_daemon("--robot", "echo").started()
+        ignores.process.send_signal(signal.SIGINT)
+        self.assertEqual(await (await Talk().start(ignores.port)).ask("still here"), "still here")
+
+    async def test_stopsAtOnce(self) -> None:
+        """At a second signal it does not wait for clients that do not answer."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        talk = await Talk().start(daemon.port)
+        talk.client.transport.pauseProducing()
+        started = time.monotonic()
+        daemon.process.terminate()
+        await daemon.logged("received SIGTERM, shutting down")
+        daemon.process.terminate()
+        self.assertEqual(daemon.process.wait(10), 0)
+        self.assertLess(time.monotonic() - started, GOODBYE_TIMEOUT - 1)
+        self.assertIn("received SIGTERM again", daemon.text())
+        self.assertNotIn("Traceback", daemon.text())
+        talk.client.transport.resumeProducing()
+        await talk.end
 
     async def test_suites(self) -> None:
         """A suite that the operator did not allow is refused."""
@@ -173,7 +236,7 @@ class TalkTests(DaemonTestCase):
         self.assertEqual(await talk.ask("4003"), "[BUSY]")
         self.assertEqual(await talk.ask("hello"), "[BUSY]")  # it is not asked until tomorrow
         await talk.leave()
-        self.assertIn("no calls are left", daemon.text())
+        self.assertIn("the daily quota is used up", daemon.text())
         self.assertNotIn(KEY, daemon.text())
         self.assertNotIn("你好", daemon.text())
 
@@ -184,7 +247,7 @@ class TalkTests(DaemonTestCase):
             SECURECHAT_TURING_KEY=KEY,
         ).started()
         talk = await Talk().start(daemon.port)
-        self.assertEqual(await talk.ask("你好"), "[turing cannot be reached; echo answers]\n你好")
+        self.assertEqual(await talk.ask("你好"), "[turing cannot be reached; echo answers instead]\n你好")
         await talk.leave()
         self.assertIn("robot turing: UNREACHABLE", daemon.text())
 
@@ -193,19 +256,101 @@ class TalkTests(DaemonTestCase):
         for shaping in ("reply", "constant", "off"):
             daemon = await self.run_daemon("--robot", "echo", "--shaping", shaping, "--tick", "0.01").started()
             talk = await Talk().start(daemon.port)
-            await deferLater(reactor, 0.3)
-            received = talk.client._connection.records_received
-            self.assertEqual(received > 10, shaping == "constant")
+            connection = talk.client._connection
+            if shaping == "constant":
+                while connection.records_received < 10:
+                    await deferLater(reactor, 0.01)
+            else:
+                await deferLater(reactor, 0.3)
+                self.assertLess(connection.records_received, 10)
             self.assertEqual(await talk.ask("你好"), "你好")
             await talk.leave()
             self.assertIsNone(await talk.end)
 
 
+class FloodTests(DaemonTestCase):
+    """Clients that try to fill the disk with the log."""
+
+    if sys.platform != "linux":
+        skip = "needs all of 127.0.0.0/8"
+
+    def flood(self, daemon: Daemon, data: bytes, connections: int, sources: int = 200) -> int:
+        """Connect from so many addresses, send `data` and wait for the end; the bytes that are logged meanwhile."""
+        port, before = daemon.port, daemon.log_size()
+        for number in range(connections):
+            source = (f"127.0.0.{number % sources + 1}", 0)
+            with (
+                contextlib.suppress(ConnectionError),
+                socket.create_connection(("127.0.0.1", port), 5, source) as client,
+            ):
+                client.sendall(data)
+                client.recv(1)
+        return daemon.log_size() - before
+
+    async def test_clients(self) -> None:
+        """Thousands of connections that are refused or aborted log a few kilobytes, and how many were left out."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
+        await daemon.stop()
+        for line in ("client … connected from …", "client …: aborted (…)", "client … from …: not let in (…)"):
+            self.assertRegex(daemon.text(), f'… and [0-9]+ more like "{re.escape(line)}" in the last [0-9]+ s')
+        self.assertNotIn("Traceback", daemon.text())
+
+    async def test_haproxy(self) -> None:
+        """Behind `haproxy:`, refused clients log no traceback, and headers that Twisted cannot parse only a few."""
+        options = (
+            "--listen",
+            "haproxy:tcp:0:interface=127.0.0.1",
+            "--max-handshakes-per-source",
+            "1",
+            "--hello-timeout",
+            "60",
+        )
+        daemon = await self.run_daemon("--robot", "echo", *options).started()
+        with socket.create_connection(("127.0.0.1", daemon.port)):
+            await daemon.logged("client 1 connected")
+            self.assertLess(self.flood(daemon, b"", 1000, sources=1), 40_000)
+        self.assertNotIn("Traceback", daemon.text())
+        await daemon.logged("client 1: ended")
+        self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
+
+
+class StartupTests(DaemonTestCase):
+    """What a daemon does and says before it has clients."""
+
+    async def test_warnings(self) -> None:
+        """The log warns of root and of too few descriptors, in a line each."""
+        daemon = await self.run_daemon("--max-sessions", "900000000").started()
+        lines = [line for line in daemon.text().splitlines() if "#warn" in line]
+        words = ["running as root"] if os.geteuid() == 0 else []
+        words.append("--max-sessions 900000000 needs 900000128")
+        for line, expected in zip(lines, words, strict=True):
+            self.assertIn(expected, line)
+
+    async def test_noWarnings(self) -> None:
+        """The daemon raises the limit on open files if it can."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 1128:
+            raise SkipTest("the hard limit is too low")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        daemon = await self.run_daemon().started()
+        lines = [line for line in daemon.text().splitlines() if "#warn" in line and "root" not in line]
+        self.assertEqual(lines, [])
+        if sys.platform == "linux":
+            self.assertEqual(resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE), (1128, hard))
+
+    async def test_privateLog(self) -> None:
+        """The log that the daemon creates is not readable by others."""
+        daemon = await self.run_daemon().started()
+        self.assertEqual(stat.S_IMODE(daemon.log.stat().st_mode), 0o600)
+
+
 class RefusalTests(DaemonTestCase):
     """A daemon that cannot start says why in one line, and with its status."""
 
-    def assertRefused(self, words: str, *options: str, **environ: str) -> None:
-        daemon = self.run_daemon(*options, **environ)
+    def assertRefused(self, words: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
+        daemon = self.run_daemon(*options, twistd=twistd, **environ)
         status, output = daemon.failed()
         self.assertEqual(status, 1, output)
         last = output.splitlines()[-1]
@@ -217,6 +362,7 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--listen nonsense:1", "--listen", "nonsense:1")
         self.assertRefused("--listen tcp:x", "--listen", "tcp:x")
         self.assertRefused("use --name [HOST]:PORT", "--listen", "unix:/tmp/socket")
+        self.assertRefused("systemd passed no such socket", "--listen", "systemd:domain=INET:index=0")
 
     def test_portInUse(self) -> None:
         """A port that is taken."""
@@ -232,11 +378,18 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused(f"{path}:2: ", "--authorized-keys", path)
         self.assertRefused("No such file", "--authorized-keys", "/nonexistent")
 
+    def test_privileges(self) -> None:
+        """Authorized keys that cannot be read after twistd has dropped privileges."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can drop privileges")
+        path = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        self.assertRefused(f"{path}: Permission denied", "--authorized-keys", path, twistd=("--uid", "65534"))
+
     def test_robots(self) -> None:
         """A robot or option that does not exist, a key that is missing or in the wrong place."""
         self.assertRefused("unknown robot marvin; expected one of", "--robot", "marvin")
         self.assertRefused("no option colour", "--robot", "turing", "-R", "colour=red")
-        self.assertRefused("needs a key", "--robot", "turing")
+        self.assertRefused("needs an API key", "--robot", "turing")
         self.assertRefused("key-file=FILE", "--robot", "turing", "-R", "key=0123")
 
     def test_options(self) -> None:

@@ -1,5 +1,7 @@
 """What is packed and installed: twistd finds its plugin, and Twisted's own files are left alone."""
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +23,8 @@ NOT_SOURCE = shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__", "*.egg-
 
 def run(*command: str | Path) -> str:
     """The output of a program that is run where the checkout cannot be found by accident."""
-    done = subprocess.run(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd="/", env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise AssertionError(f"{command} failed:\n{done.stdout}")
     return done.stdout
@@ -41,13 +44,24 @@ def checkout() -> Path:
     return copy
 
 
+def trial_directory() -> Path:
+    """Trial's own directory, in which its worker processes have numbered directories."""
+    here = Path.cwd()
+    return here.parent if here.name.isdigit() else here
+
+
 @cache
 def distributions() -> tuple[Path, Path]:
-    """The sdist, and the wheel that is built from it."""
-    built = working_directory()
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, checkout())
-    (sdist,) = built.glob("*.tar.gz")
-    (wheel,) = built.glob("*.whl")
+    """The sdist, and the wheel that is built from it, by one of the worker processes."""
+    directory = trial_directory() / "dist"
+    with (trial_directory() / "dist.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not directory.exists():
+            built = working_directory()
+            run(sys.executable, "-m", "build", "--no-isolation", "--outdir", built, checkout())
+            built.rename(directory)
+    (sdist,) = directory.glob("*.tar.gz")
+    (wheel,) = directory.glob("*.whl")
     return sdist, wheel
 
 

@@ -9,13 +9,15 @@ from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, ReplyReceived
 from tests.harness.pair import Pair, frames
 
+MAX_REPLY = 32 * 1024  # bytes
+
 
 class OutboxTests(SynchronousTestCase):
     """An Outbox before a real connection."""
 
     def setUp(self) -> None:
         self.pair = Pair().open()
-        self.outbox = Outbox(self.pair.server)
+        self.outbox = Outbox(self.pair.server, MAX_REPLY)
         for text in ("a", "b"):
             self.pair.client.say(text)
         self.pair.pump()

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from securechat.errors import Fault, RobotError
 from securechat.server.protocol import ChatServerFactory
+from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason
 from securechat.wire.records import REKEY_SECONDS
@@ -156,6 +157,17 @@ class ReplyTests(PaceTestCase):
         session.pump()
         self.assertEqual([event.id for event in session.events], [1, 2, 3])  # type: ignore[attr-defined]
 
+    def test_refusedForMemory(self) -> None:
+        """A message that was refused has a train, as one that is answered."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = self.open()
+        self.factory.message_memory.free = 0
+        session.say("x")
+        self.run_until(60)
+        self.assertEqual(self.wire.record, grid(50))
+        session.pump()
+        self.assertEqual(session.events, [FaultReceived(1, Fault.BUSY)])
+
     def test_missedTicks(self) -> None:
         """A reactor that was busy makes up for its ticks at once: the count is that of the time."""
         session = self.open()
@@ -210,6 +222,37 @@ class ReplyTests(PaceTestCase):
         session.pump()
         text = "".join(event.text for event in session.events)  # type: ignore[attr-defined]
         self.assertEqual(text, "y" * 16_384 + "z")
+
+
+class WidthTests(PaceTestCase):
+    """``--width``: several records at each tick."""
+
+    def make_factory(self, **options: Any) -> ChatServerFactory:
+        return super().make_factory(width=3, **options)
+
+    def test_train(self) -> None:
+        """Each tick's records leave in one write, and text fills as many of them as it needs."""
+        session = self.open()
+        session.say("x")
+        self.robot.say("y" * 4 * MAX_CHUNK)
+        self.run_until(START + TICK)
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "y" * MAX_CHUNK, False)] * 3)
+        self.robot.end()
+        self.run_until(100)
+        self.assertEqual(self.wire.record, [(when, 3 * size) for when, size in grid(50)])
+        session.pump()
+        self.assertEqual(session.events[3:], [ReplyReceived(1, "y" * MAX_CHUNK, True)])
+
+    def test_goodbye(self) -> None:
+        """GOODBYE is the last record of its tick."""
+        session = self.open()
+        session.say("x")
+        session.server.leave(Reason.STOPPING)
+        self.run_until(100)
+        self.assertEqual(self.wire.record, [(START + TICK, 3 * FRAME)])
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
 
 
 class GoodbyeTests(PaceTestCase):
@@ -353,7 +396,6 @@ class SameTests(PaceTestCase):
         self.doCleanups()
         return self.wire.record
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
     @given(plays(longest=48 * TICK, largest=20_000), plays(longest=48 * TICK, largest=20_000))
     def test_pairs(self, one: Play, other: Play) -> None:
         """Any two replies that fit fifty ticks give the same writes at the same times; faults and cancels included."""
@@ -361,7 +403,6 @@ class SameTests(PaceTestCase):
         self.assertEqual(first, self.writes(other))
         self.assertEqual(first, grid(50))
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
     @given(plays(longest=1500 * TICK, largest=32_000))
     def test_anyReply(self, play: Play) -> None:
         """Whatever the reply, the writes are those of a bucket."""

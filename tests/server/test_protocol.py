@@ -1,17 +1,19 @@
 """The server's Protocol and Factory, with a real client connection at the other end of a transport in memory."""
 
 import re
+import socket
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ISystemHandle
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
@@ -102,6 +104,18 @@ class Session:
         self.server.connectionLost(Failure(ConnectionLost()))
 
 
+class Listed(Anyone):
+    """Some are authorized users; everybody else is admitted, too."""
+
+    has_list = True
+
+    def __init__(self, *authorized: keys.SigningKey) -> None:
+        self.authorized = {key.blob for key in authorized or (USER_KEY,)}
+
+    def is_listed(self, blob: bytes) -> bool:
+        return blob in self.authorized
+
+
 class ServerTestCase(SynchronousTestCase):
     """A factory with a puppet for a robot, and what it logged."""
 
@@ -127,7 +141,7 @@ class ServerTestCase(SynchronousTestCase):
         **settings: Any,
     ) -> ChatServerFactory:
         return ChatServerFactory(
-            ServerSettings(**{"shaping": Shaping.OFF, **settings}),
+            ServerSettings(**{"shaping": Shaping.OFF, "message_burst": 10_000, **settings}),
             identity(client_auth),
             users or Anyone(),
             cast(IRobot, robot or self.robot),
@@ -287,6 +301,32 @@ class SessionTests(ServerTestCase):
         for user_id in seen:
             self.assertRegex(user_id, "^[0-9a-f]{32}$")
 
+    def test_queueKeys(self) -> None:
+        """In a robot's queue, authorized users have a place of their own; all others share that of their source."""
+        seen: list[tuple[str, str]] = []
+
+        class Curious(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                seen.append((conversation.queue_key, conversation.user_id))
+                yield "hello"
+
+        self.factory = self.make_factory(robot=Curious(), users=Listed())
+        own = keys.SigningKey.generate()
+        elsewhere = IPv4Address("TCP", "192.0.2.8", 1)
+        for key, peer in ((None, CLIENT), (None, CLIENT), (own, CLIENT), (USER_KEY, CLIENT), (USER_KEY, elsewhere)):
+            Session(self.factory, user_key=key, wire=Wire(peer)).open().say("x")
+        Session(self.factory, wire=Wire(elsewhere)).open().say("x")
+        for number in range(16):
+            peer6 = IPv6Address("TCP", f"2001:db8:0:{number}::1", 1)
+            Session(self.factory, wire=Wire(peer6)).open().say("x")
+        queue_keys, user_ids = zip(*seen, strict=True)
+        self.assertEqual(len(set(queue_keys[:3])), 1)
+        self.assertEqual(set(queue_keys[3:5]), {user_ids[3]})
+        self.assertEqual(len(set(queue_keys[:6])), 3)
+        self.assertEqual(len(set(queue_keys[6:])), 4)
+        for queue_key in queue_keys:
+            self.assertRegex(queue_key, "^[0-9a-f]{32}$")
+
     def test_goodbye(self) -> None:
         """A client that leaves is answered, its robot stopped, the connection closed."""
         session = Session(self.factory).open()
@@ -377,14 +417,21 @@ class RobotFailureTests(ServerTestCase):
         self.assertNotIn("secret", "".join(self.log_lines()))
 
     def test_tooLong(self) -> None:
-        """A reply is cut at 32 KiB, between characters, and ends in a fault."""
+        """A reply is cut between characters at the server's limit, says whose limit that is, and ends in a fault."""
+        self.factory = self.make_factory(max_reply=1000)
         session = Session(self.factory).open()
         session.say("one")
-        self.robot.say("你" * 20_000)
+        self.robot.say("x" * 500, "你" * 300)
         session.pump()
         self.assertEqual(session.events[-1], FaultReceived(1, Fault.TOO_LONG))
         text = "".join(event.text for event in session.events if isinstance(event, ReplyReceived))
-        self.assertEqual(text, "你" * (32 * 1024 // 3))
+        self.assertEqual(text, "x" * 500 + "你" * 166 + "\n[the reply exceeds this server's limit of 1000 bytes]\n")
+        self.assertLogged("puppet: TOO_LONG: the reply exceeds --max-reply")
+        session.say("two")
+        self.robot.say("y" * 1000)
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events[-1], ReplyReceived(2, "", True))
 
     def test_halfACharacter(self) -> None:
         """A lone surrogate, which has no UTF-8, becomes a question mark."""
@@ -437,20 +484,68 @@ class PressureTests(ServerTestCase):
         self.assertEqual(self.robot.asked, ["0", "1", "2", "3", "4", "69"])
         self.assertTrue(session.wire.disconnecting)
 
+    def test_messageRate(self) -> None:
+        """Messages over the rate are refused, each in its turn and whatever became of the earlier ones."""
+        self.factory = self.make_factory(message_burst=4, message_rate=0.5)
+        session = Session(self.factory).open()
+        session.say("1")
+        session.say("2")
+        session.client.cancel(2)
+        session.client.cancel(1)
+        session.pump()
+        for number in range(3, 7):
+            session.say(str(number))
+        for _ in range(2):
+            self.robot.end()
+            session.pump()
+        self.assertEqual(self.robot.asked, ["1", "3", "4"])
+        self.assertEqual(
+            session.events[-4:],
+            [
+                *(ReplyReceived(number, "", True) for number in (3, 4)),
+                *(FaultReceived(number, Fault.TOO_MANY_MESSAGES) for number in (5, 6)),
+            ],
+        )
+        self.clock.advance(2)
+        session.say("7")
+        session.say("8")
+        self.assertEqual(self.robot.asked[3:], ["7"])
+
+    def test_messageRateOfOneSource(self) -> None:
+        """Anonymous clients and keys that anyone can make share the rate of their source."""
+        self.robot.echo = True
+        self.factory = self.make_factory(message_burst=2)
+        for key in (None, USER_KEY, None):
+            Session(self.factory, user_key=key).open().say("x")
+        self.assertEqual(len(self.robot.asked), 2)
+        Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 1))).open().say("x")
+        self.assertEqual(len(self.robot.asked), 3)
+
+    def test_messageRateOfOneUser(self) -> None:
+        """An authorized user has a rate of their own, the same in all sessions."""
+        self.robot.echo = True
+        self.factory = self.make_factory(users=Listed(), message_burst=2)
+        for _ in range(3):
+            Session(self.factory).open().say("x")
+        self.assertEqual(len(self.robot.asked), 2)
+        for peer in (CLIENT, IPv4Address("TCP", "192.0.2.8", 1), CLIENT):
+            Session(self.factory, user_key=USER_KEY, wire=Wire(peer)).open().say("x")
+        self.assertEqual(len(self.robot.asked), 4)
+
     def test_aPlaceIsFreeWhenItsReplyHasEnded(self) -> None:
         """A cancelled message frees its place once its fault has left, and not while an earlier reply holds it up."""
         session = Session(self.factory).open()
         for number in range(5):
             session.say(str(number))
         session.client.cancel(3)
-        session.say("refused")
+        session.say("the sixth of five")
         session.client.cancel(1)
         session.pump()
-        session.say("taken")
+        session.say("the next of five")
         for _ in range(4):
             self.robot.end()
             session.pump()
-        self.assertEqual(self.robot.asked, ["0", "1", "3", "4", "taken"])
+        self.assertEqual(self.robot.asked, ["0", "1", "3", "4", "the next of five"])
         self.assertIn(FaultReceived(6, Fault.TOO_MANY_MESSAGES), session.events)
 
     def test_repliesAtOnce(self) -> None:
@@ -464,6 +559,83 @@ class PressureTests(ServerTestCase):
         replies = [event for event in session.events if isinstance(event, ReplyReceived)]
         self.assertEqual("".join(event.text for event in replies), "".join(texts))
         self.assertEqual([event.id for event in replies if event.last], list(range(1, 6)))
+
+    def test_memoryIsBounded(self) -> None:
+        """A message beyond its source's part of the memory is refused in its turn, and others' messages are not."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session, sibling = Session(self.factory).open(), Session(self.factory).open()
+        stranger = Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 5555))).open()
+        session.say("a" * 4000)
+        session.say("b" * 100)
+        for other in (sibling, stranger):
+            other.say("c" * 100)
+        self.assertEqual(sibling.events, [FaultReceived(1, Fault.BUSY)])
+        self.assertEqual(self.robot.asked, ["a" * 4000, "c" * 100])
+        self.assertEqual(session.events, [])
+
+    def test_refusedForMemoryInTurn(self) -> None:
+        """The refusal waits for the replies before it, takes no place, and can be cancelled."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        session.say("a" * 4000)
+        session.say("b" * 100)
+        session.say("c" * 100)
+        session.client.cancel(3)
+        for text in "defgh":
+            session.say(text)
+        self.assertEqual(session.events, [])
+        for _ in range(5):
+            self.robot.end()
+            session.pump()
+        self.assertEqual(self.robot.asked, ["a" * 4000, "d", "e", "f", "g"])
+        faults = [event for event in session.events if isinstance(event, FaultReceived)]
+        self.assertEqual(
+            faults,
+            [
+                FaultReceived(2, Fault.BUSY),
+                FaultReceived(3, Fault.CANCELLED),
+                FaultReceived(8, Fault.TOO_MANY_MESSAGES),
+            ],
+        )
+        session.say("i" * 4096)
+        self.assertEqual(self.robot.asked[-1], "i" * 4096)
+
+    def test_memoryBeforePlaces(self) -> None:
+        """A message for which there is neither memory nor a place is refused because of the memory."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        for text in ("a" * 4000, "b", "c", "d", "e", "f" * 100):
+            session.say(text)
+        for _ in range(5):
+            self.robot.end()
+            session.pump()
+        self.assertEqual(session.events[-1], FaultReceived(6, Fault.BUSY))
+
+    def test_refusalsForMemoryAreBounded(self) -> None:
+        """They are counted with the other refusals that wait."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        session = Session(self.factory).open()
+        session.say("a" * 4096)
+        for _ in range(64):
+            self.assertEqual(session.wire.producerState, "producing")
+            session.say("b")
+        self.assertEqual(session.wire.producerState, "paused")
+
+    def test_memoryOfThoseWhoLeave(self) -> None:
+        """A session that ends gives its memory back, whatever its messages were doing."""
+        self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
+        for end in (
+            lambda session: session.lose(),
+            lambda session: session.server.dataReceived(b"garbage"),
+            lambda session: session.server.leave(Reason.STOPPING) or session.lose(),
+        ):
+            session = Session(self.factory).open()
+            session.say("a" * 4000)
+            session.say("b" * 96)
+            end(session)
+        session = Session(self.factory).open()
+        session.say("c" * 4096)
+        self.assertEqual(self.robot.asked[-1], "c" * 4096)
 
     def test_aClientThatDoesNotRead(self) -> None:
         """Its robot is not read either; after 30 seconds it is aborted."""
@@ -482,6 +654,22 @@ class PressureTests(ServerTestCase):
         self.assertLogged(r"client 1: aborted \(timeout\)")
         session.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sendBuffer(self) -> None:
+        """The kernel buffers 64 KiB for a client that does not read, and not some megabytes."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+
+        @implementer(ISystemHandle)
+        class SocketWire(Wire):
+            def getHandle(self) -> socket.socket:
+                return near
+
+        server = self.factory.buildProtocol(CLIENT)
+        assert server is not None
+        server.makeConnection(SocketWire())
+        self.assertLessEqual(near.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), 2 * 64 * 1024)  # Linux doubles it
 
     def test_pausedBeforeAnythingWasSaid(self) -> None:
         """A transport may pause a session that has no conversation yet."""
@@ -617,12 +805,43 @@ class HostilePeerTests(ServerTestCase):
         for _ in range(3):
             self.assertIsNone(self.factory.buildProtocol(CLIENT))
         self.assertLogged(r"client 2 from \[192\.0\.2\.7\]:5555: not let in \(limit\)")
-        self.assertEqual(len([line for line in self.log_lines() if "not let in" in line]), 1)
-        self.clock.advance(1)
-        self.assertIsNone(self.factory.buildProtocol(CLIENT))
-        self.assertEqual(len([line for line in self.log_lines() if "not let in" in line]), 2)
         session.lose()
         Session(self.factory).open()
+
+    def test_makingRoom(self) -> None:
+        """When all handshakes are taken, the oldest of the busiest source is aborted, without a byte."""
+        self.factory = self.make_factory(max_handshakes=2)
+        oldest, other = Session(self.factory), Session(self.factory)
+        newcomer = Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 1)))
+        self.assertEqual([session.wire.aborted for session in (oldest, other, newcomer)], [True, False, False])
+        self.assertEqual(oldest.wire.value(), b"")
+        self.assertLogged(r"client 1: aborted \(limit\)")
+        oldest.lose()
+        newcomer.open()
+        other.open()
+
+    def test_noSessionLeft(self) -> None:
+        """A client for which there is no session is aborted once it has proved who it is, and told nothing."""
+        self.factory = self.make_factory(max_sessions_per_source=1)
+        late = Session(self.factory)
+        first = Session(self.factory).open()
+        late.pump()
+        self.assertTrue(late.wire.aborted)
+        self.assertFalse([event for event in late.events if isinstance(event, Admitted)])
+        self.assertLogged(r"client 1: aborted \(limit\)")
+        late.lose()
+        first.say("x")
+        self.assertEqual(self.robot.asked, ["x"])
+
+    def test_usersAreNotCountedByAddress(self) -> None:
+        """Authorized users behind one address have sessions of their own; each may have so many."""
+        bob = keys.SigningKey.generate()
+        users = Listed(USER_KEY, bob)
+        self.factory = self.make_factory(users=users, max_sessions_per_source=1, max_sessions_per_user=2)
+        for key in (None, USER_KEY, USER_KEY, bob, bob):
+            Session(self.factory, user_key=key).open()
+        for key in (None, USER_KEY, bob, keys.SigningKey.generate()):
+            self.assertRaises(AssertionError, Session(self.factory, user_key=key).open)
 
     def test_otherTransports(self) -> None:
         """IPv6 has its names; a UNIX socket has only those that were given."""
@@ -639,13 +858,69 @@ class EndOfSessionTests(ServerTestCase):
 
     def test_tooOld(self) -> None:
         """After a day the server says so, and closes if the client does not answer."""
+        self.robot.echo = True
         session = Session(self.factory).open()
-        self.clock.advance(24 * 60 * 60)
+        for _ in range(24 * 2 - 1):
+            self.clock.advance(30 * 60)
+            session.say("x")
+        session.events.clear()
+        self.clock.advance(30 * 60)
         down = session.wire.value()
         [goodbye] = list(session.client.receive_data(down))
-        self.assertEqual(goodbye, GoodbyeReceived(Reason.TOO_OLD, 0))
+        self.assertEqual(goodbye, GoodbyeReceived(Reason.TOO_OLD, 47))
         self.clock.advance(5)
         self.assertTrue(session.wire.aborted)
+
+    def test_idle(self) -> None:
+        """A session without a message for an hour is closed; PADs, CANCELs and NEWs do not count."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        self.clock.advance(3599)
+        session.say("x")
+        self.clock.advance(3599)
+        session.client.pad()
+        session.client.cancel(1)
+        session.client.start_afresh()
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "x", True)])
+        self.clock.advance(1)
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 1))
+        self.clock.advance(5)
+        self.assertTrue(session.wire.aborted)
+
+    def test_notIdle(self) -> None:
+        """A session whose message is not answered is not idle, however long the robot takes."""
+        self.factory = self.make_factory(idle_timeout=10)
+        session = Session(self.factory).open()
+        session.say("x")
+        self.clock.pump([9.0] * 5)
+        self.robot.say("1")
+        self.robot.end()
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "1", False), ReplyReceived(1, "", True)])
+        self.clock.pump([10.0] * 2)
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 1))
+
+    def test_neverIdle(self) -> None:
+        """With a timeout of 0, a session may be idle as long as it may last."""
+        self.factory = self.make_factory(idle_timeout=0)
+        session = Session(self.factory).open()
+        self.clock.advance(24 * 60 * 60)
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.TOO_OLD, 0)])
+
+    def test_oneTimer(self) -> None:
+        """Messages, however many, do not move the timer that looks for idle sessions."""
+        self.robot.echo = True
+        session = Session(self.factory).open()
+        [call] = self.clock.getDelayedCalls()
+        for _ in range(9):
+            self.clock.advance(1)
+            session.say("x")
+            self.assertEqual(self.clock.getDelayedCalls(), [call])
+        self.assertEqual(call.getTime(), 3600)
 
     def test_doesNotWaitForever(self) -> None:
         """A client that said goodbye and does not read the answer is aborted after 5 seconds."""
@@ -683,18 +958,13 @@ class EndOfSessionTests(ServerTestCase):
 
     def test_withdraw(self) -> None:
         """Those whose key is not authorized any more are sent away, and nobody else."""
-        allowed = {USER_KEY.blob}
-
-        class Some(Anyone):
-            def is_authorized(self, blob: bytes) -> bool:
-                return blob in allowed
-
-        self.factory = self.make_factory(users=Some())
+        users = Listed()
+        self.factory = self.make_factory(users=users)
         session, anonymous = Session(self.factory, user_key=USER_KEY).open(), Session(self.factory).open()
         self.factory.drop_unauthorized()
         session.pump()
         self.assertEqual(session.events, [])
-        allowed.clear()
+        users.authorized.clear()
         self.factory.drop_unauthorized()
         session.pump()
         anonymous.pump()

@@ -29,6 +29,23 @@ class TaskTests(ServerTestCase):
             session.pump()
         self.assertEqual(self.robot.turns, [["a"], ["a", "0", "b"], ["c"], ["c", "2", "d"]])
 
+    def test_oneReplyInATurn(self) -> None:
+        """Of messages that are read together, only one is answered at once, also if each of them is cancelled."""
+        for cancel in (False, True):
+            self.robot = PuppetRobot(echo=not cancel)
+            self.factory = self.make_factory()
+            session = Session(self.factory).open()
+            for _ in range(2):
+                self.robot.asked.clear()
+                for number in range(4):
+                    message_id = session.client.say(str(number))
+                    if cancel:
+                        session.client.cancel(message_id)
+                session.server.dataReceived(session.client.data_to_send())
+                self.assertEqual(self.robot.asked, ["0"])
+                session.pump()
+                self.assertEqual(session.client.next_reply_id, message_id + 1)
+
     def test_newTakesNoPlace(self) -> None:
         """Any number of NEWs takes no room in the inbox."""
         session = Session(self.factory).open()

@@ -1,5 +1,6 @@
 """The daemon's options: how they become its settings, and what the daemon makes of them."""
 
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import StartError
 from securechat.server.settings import ServerSettings
+from securechat.server.startup import PublicEndpoint
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.settings import options_of
 from securechat.ssh import keys
@@ -30,13 +32,22 @@ DEFAULTS = {
     "suites": (MLKEM768X25519.name, RSA2048Fernet.name),
     "shaping": Shaping.REPLY,
     "tick": 0.1,
+    "width": 1,
+    "max_message": 1024 * 1024,
+    "max_buffered": 256 * 1024 * 1024,
+    "max_reply": 1024 * 1024,
     "history_turns": 40,
     "history_bytes": 65536,
     "max_sessions": 1000,
+    "max_sessions_per_user": 16,
     "max_sessions_per_source": 16,
+    "idle_timeout": 3600.0,
     "max_handshakes": 64,
+    "max_handshakes_per_source": 4,
     "handshake_rate": 2.0,
     "handshake_burst": 10,
+    "message_rate": 1.0,
+    "message_burst": 20,
     "hello_timeout": 5.0,
     "proof_timeout": 30.0,
     "log_text": False,
@@ -52,13 +63,22 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "suites": ("--suites=rsa2048-fernet", (RSA2048Fernet.name,)),
     "shaping": ("--shaping=off", Shaping.OFF),
     "tick": ("--tick=0.25", 0.25),
+    "width": ("--width=64", 64),
+    "max_message": ("--max-message=4096", 4096),
+    "max_buffered": ("--max-buffered=8388608", 8388608),
+    "max_reply": ("--max-reply=1", 1),
     "history_turns": ("--history-turns=2", 2),
     "history_bytes": ("--history-bytes=3", 3),
     "max_sessions": ("--max-sessions=4", 4),
+    "max_sessions_per_user": ("--max-sessions-per-user=3", 3),
     "max_sessions_per_source": ("--max-sessions-per-source=5", 5),
+    "idle_timeout": ("--idle-timeout=0", 0.0),
     "max_handshakes": ("--max-handshakes=6", 6),
+    "max_handshakes_per_source": ("--max-handshakes-per-source=7", 7),
     "handshake_rate": ("--handshake-rate=0.7", 0.7),
     "handshake_burst": ("--handshake-burst=8", 8),
+    "message_rate": ("--message-rate=0.5", 0.5),
+    "message_burst": ("--message-burst=11", 11),
     "hello_timeout": ("--hello-timeout=9.5", 9.5),
     "proof_timeout": ("--proof-timeout=0.1", 0.1),
     "log_text": ("--log-text", True),
@@ -122,6 +142,10 @@ class CommandLineTests(SynchronousTestCase):
                 for name in ("chat.example.org", "[a]:0", "[a]:65536", "[a b]:80", "[a]:", "a:80", "")
             ),
             ("a UNIX socket has no host name: use --name [HOST]:PORT", "--listen", "unix:/tmp/socket"),
+            (
+                "--max-message 4097: expected at most an eighth of --max-buffered, 4096",
+                *("--max-message", "4097", "--max-buffered", "32775"),
+            ),
         ):
             self.assertEqual(str(self.assertRaises(UsageError, parse, *arguments)), words)
 
@@ -136,6 +160,7 @@ class ServiceTests(SynchronousTestCase):
     def make(self, *arguments: str) -> ChatServerFactory:
         """The factory of a daemon's service; nothing listens."""
         self.state_dir = Path(self.mktemp())
+        self.addCleanup(os.umask, os.umask(0o022))
         self.options = parse("--state-dir", str(self.state_dir), *arguments)
         self.service = cast(MultiService, makeService(self.options))
         return cast(ChatServerFactory, cast(Any, self.service.services[0]).factory)
@@ -148,6 +173,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(factory.identity.host_key.blob, host_key.blob)
         self.assertEqual(tuple(factory.identity.suites), DEFAULTS["suites"])
         self.assertIsInstance(factory.users, Anyone)
+        self.assertIsInstance(cast(Any, self.service.services[0]).endpoint, PublicEndpoint)
         self.assertEqual((factory.robot.name, len(self.service.services)), ("eliza", 1))
 
     def test_files(self) -> None:
@@ -160,6 +186,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertIsInstance(factory.users, AuthorizedUsers)
         self.assertEqual(factory.users.name_of(USER_KEY.blob), "alice")
         self.assertTrue(factory.identity.is_authorized(USER_KEY.blob))
+        self.assertNotIsInstance(cast(Any, self.service.services[0]).endpoint, PublicEndpoint)
 
     def test_rest(self) -> None:
         """Suites that were not named are not allowed; each endpoint has its service; robots are made."""
@@ -171,6 +198,11 @@ class ServiceTests(SynchronousTestCase):
         """What cannot be used is named in one line."""
         for words, *arguments in (
             ("securechat: --listen nonsense: ", "--listen", "nonsense"),
+            *(
+                (f"--listen systemd:domain=INET:{which}: systemd passed no such socket", "--listen", endpoint)
+                for which in ("index=0", "name=chat")
+                for endpoint in (f"systemd:domain=INET:{which}",)
+            ),
             ("securechat: /nonexistent", "--authorized-keys", "/nonexistent"),
             ("securechat: unknown robot marvin; expected one of echo, ", "--robot", "marvin"),
         ):

@@ -1,8 +1,11 @@
-"""Who may talk, and a file of keys that changes while the daemon runs."""
+"""Authorized users, and a file of keys that changes while the daemon runs."""
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
@@ -11,7 +14,12 @@ from securechat.ssh import keys
 from securechat.wire.messages import ClientAuth
 from tests.harness.pair import USER_KEY
 
+REMOVED = keys.SigningKey.generate()
 STRANGER = keys.SigningKey.generate()
+ALICE, REMOVED_BOB, BOB = (
+    keys.public_line(key.blob, name) + "\n" for key, name in ((USER_KEY, "alice"), (REMOVED, "bob"), (STRANGER, "bob"))
+)
+BOTH = ALICE + REMOVED_BOB
 
 
 class AnyoneTests(SynchronousTestCase):
@@ -23,44 +31,141 @@ class AnyoneTests(SynchronousTestCase):
         self.assertIs(users.client_auth, ClientAuth.OPTIONAL)
         self.assertTrue(users.is_authorized(USER_KEY.blob))
         self.assertEqual(users.name_of(USER_KEY.blob), keys.fingerprint(USER_KEY.blob))
+        self.assertFalse(users.has_list or users.is_listed(USER_KEY.blob))
 
 
 class AuthorizedUsersTests(SynchronousTestCase):
     """With a file."""
 
     def setUp(self) -> None:
+        self.clock = Clock()
+        self.logged: list[dict[str, Any]] = []
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.path = Path(self.mktemp())
-        self.changes = 0
-        self.write(keys.public_line(USER_KEY.blob, "alice"))
-        self.users = AuthorizedUsers(self.path)
+        self.write(BOTH)
+        self.users = AuthorizedUsers(self.path, self.clock.seconds)
 
-    def write(self, text: str) -> None:
-        """Replace the file; its time is made to differ, whatever the clock's grain."""
-        self.path.write_text(text + "\n")
-        self.path.chmod(0o600)
-        self.changes += 1
-        os.utime(self.path, (self.changes, self.changes))
+    def write(self, text: str, mode: int = 0o600) -> None:
+        """Write the file in place."""
+        self.path.write_text(text)
+        self.path.chmod(mode)
+
+    def rename_over(self, text: str, mode: int = 0o600) -> None:
+        """Replace the file by another."""
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.chmod(mode)
+        new.rename(self.path)
+
+    def assertAuthorized(self, *authorized: keys.SigningKey) -> None:
+        for key in (USER_KEY, REMOVED, STRANGER):
+            self.assertEqual(self.users.is_authorized(key.blob), key in authorized)
+
+    def log_lines(self, level: LogLevel) -> list[str]:
+        """The lines of this level since the last call."""
+        lines = [event["log_format"].format(**event) for event in self.logged if event["log_level"] is level]
+        self.logged.clear()
+        return lines
 
     def test_onlyThose(self) -> None:
-        """Only the keys of the file may talk, and the comment is the user's name."""
+        """Only the keys in the file are authorized, and the comment is the user's name."""
         self.assertIs(self.users.client_auth, ClientAuth.REQUIRED)
-        self.assertTrue(self.users.is_authorized(USER_KEY.blob))
+        self.assertAuthorized(USER_KEY, REMOVED)
+        self.assertTrue(self.users.has_list and self.users.is_listed(USER_KEY.blob))
+        self.assertFalse(self.users.is_listed(STRANGER.blob) or self.users.is_listed(b""))
         self.assertEqual(self.users.name_of(USER_KEY.blob), "alice")
-        self.assertFalse(self.users.is_authorized(STRANGER.blob))
         self.assertEqual(self.users.name_of(STRANGER.blob), keys.fingerprint(STRANGER.blob))
 
     def test_changes(self) -> None:
-        """Who is removed is out, and who is added is in, from the next handshake on."""
-        self.write(keys.public_line(STRANGER.blob, "bob"))
-        self.assertTrue(self.users.is_authorized(STRANGER.blob))
-        self.assertFalse(self.users.is_authorized(USER_KEY.blob))
+        """A key that is removed or added is refused or admitted from the next handshake on."""
+        for change in (self.write, self.rename_over):
+            change(ALICE + BOB)
+            self.assertAuthorized(USER_KEY, STRANGER)
+            self.assertEqual(self.log_lines(LogLevel.info), [f"reloaded {self.path}"])
+            change(BOTH)
+            self.assertAuthorized(USER_KEY, REMOVED)
+            self.logged.clear()
+
+    def test_kubernetes(self) -> None:
+        """A file behind a symbolic link to a directory that is swapped, as in a Kubernetes volume, is followed."""
+        volume = Path(self.mktemp())
+        for version, text in (("1", BOTH), ("2", ALICE)):
+            (volume / version).mkdir(parents=True)
+            (volume / version / "keys").write_text(text)
+        (volume / "..data").symlink_to("1")
+        (volume / "keys").symlink_to("..data/keys")
+        self.users = AuthorizedUsers(volume / "keys")
+        self.assertAuthorized(USER_KEY, REMOVED)
+        (volume / "new").symlink_to("2")
+        (volume / "new").rename(volume / "..data")
+        self.assertAuthorized(USER_KEY)
+
+    def test_sameTimeAndSize(self) -> None:
+        """A change is noticed also if the file's time, size and inode remain the same."""
+        before = self.path.stat()
+        self.write(ALICE + BOB)
+        os.utime(self.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        after = self.path.stat()
+        self.assertEqual((after.st_size, after.st_mtime_ns), (before.st_size, before.st_mtime_ns))
+        self.assertAuthorized(USER_KEY, STRANGER)
 
     def test_badChange(self) -> None:
-        """A file that is wrong, or gone, leaves the keys as they were."""
-        self.write("ssh-ed25519 nonsense")
-        self.assertTrue(self.users.is_authorized(USER_KEY.blob))
+        """While the file is wrong, or gone, the previous keys stay in force, and no other key is admitted."""
+        self.write(BOB + "ssh-ed25519 nonsense\n")
+        self.assertAuthorized(USER_KEY, REMOVED)
         self.path.unlink()
-        self.assertTrue(self.users.is_authorized(USER_KEY.blob))
+        self.assertAuthorized(USER_KEY, REMOVED)
+
+    def test_repairedPermissions(self) -> None:
+        """A key that was removed is refused as soon as permissions that made the file unusable are repaired."""
+        self.rename_over(ALICE, 0o664)
+        self.assertAuthorized(USER_KEY, REMOVED)
+        self.path.chmod(0o600)
+        self.assertAuthorized(USER_KEY)
+
+    def test_unreadable(self) -> None:
+        """Nor does a removed key come back because the file is unusable later, or is moved away for a moment."""
+        self.write(ALICE)
+        self.assertAuthorized(USER_KEY)
+        away = self.path.with_suffix(".away")
+        self.path.rename(away)
+        self.assertAuthorized(USER_KEY)
+        away.rename(self.path)
+        self.assertAuthorized(USER_KEY)
+
+    def test_reminders(self) -> None:
+        """The log names the problem at once, then once a minute and at each SIGHUP, and says when it is over."""
+        for text, words in ((ALICE + "ssh-ed25519 nonsense\n", ":2: "), (None, "No such file")):
+            if text is None:
+                self.path.unlink()
+            else:
+                self.write(text)
+            self.clock.advance(60)
+            for _ in range(10):
+                self.users.is_authorized(USER_KEY.blob)
+            [line] = self.log_lines(LogLevel.error)
+            self.assertIn(f"{self.path}{words}" if text else words, line)
+            self.assertIn("; keeping the previous keys", line)
+            self.clock.advance(59)
+            self.users.is_authorized(USER_KEY.blob)
+            self.assertEqual(self.log_lines(LogLevel.error), [])
+            self.clock.advance(1)
+            self.users.is_authorized(USER_KEY.blob)
+            self.users.reload()
+            self.assertEqual(len(self.log_lines(LogLevel.error)), 2)
+        self.write(ALICE + "ssh-ed25519 nonsense\n")
+        self.users.reload()
+        self.write(BOTH)
+        self.users.is_authorized(USER_KEY.blob)
+        self.users.is_authorized(USER_KEY.blob)
+        self.assertEqual(self.log_lines(LogLevel.info), [f"reloaded {self.path}"])
+
+    def test_reload(self) -> None:
+        """A reload that the operator asks for is confirmed also if nothing changed."""
+        self.users.reload()
+        self.assertEqual(self.log_lines(LogLevel.info), [f"reloaded {self.path}"])
 
     def test_badStart(self) -> None:
         """A file that is wrong from the start is refused, with its line."""

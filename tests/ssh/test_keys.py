@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -132,7 +132,6 @@ class BlobTests(SynchronousTestCase):
         line = f"\t ssh-ed25519 \t{b64encode(blob).decode()}\t alice  at home \r\n"
         self.assertEqual(keys.parse_public_line(line), (blob, "alice  at home"))
 
-    @settings(max_examples=2000, deadline=None)
     @given(st.text(max_size=200) | st.binary(max_size=90).map(lambda b: "ssh-ed25519 " + b64encode(b).decode()))
     def test_anyLine(self, line: str) -> None:
         """Any line is a public key or a ValueError."""

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -188,7 +188,6 @@ class KnownHostsTests(SynchronousTestCase):
             error = self.assertRaises(ConfigurationError, self.load, "# first", bad)
             self.assertTrue(str(error).startswith(f"{self.path}:2: "), error)
 
-    @settings(max_examples=2000, deadline=None)
     @given(
         st.text(max_size=200)
         | st.sampled_from(["|1|", "@revoked ", "a,b ", "ssh-ed25519 "]).flatmap(
@@ -204,7 +203,6 @@ class KnownHostsTests(SynchronousTestCase):
         if entry is not None:
             entry.matches(NAME)
 
-    @settings(max_examples=2000, deadline=None)
     @given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=9).map(b"".join))
     def test_anyBytes(self, data: bytes) -> None:
         """Any content is valid or a ConfigurationError with a message of one line."""

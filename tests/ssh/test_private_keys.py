@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -148,7 +148,6 @@ class LoadPrivateKeyTests(KeyFileTests):
                 refused += 1
         self.assertGreater(refused, len(whole))
 
-    @settings(max_examples=2000, deadline=None)
     @given(
         st.binary(max_size=200)
         | st.binary(max_size=200).map(lambda body: PRIVATE[:36] + b64encode(b"openssh-key-v1\0" + body) + PRIVATE[-36:])

@@ -1,15 +1,22 @@
 """Every bit of the handshake and of one record of each type is authenticated; a cut handshake yields nothing."""
 
+import copy
+import copyreg
 from collections.abc import Callable, Iterator
 
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
+from securechat.wire.events import Admitted
 from securechat.wire.messages import Reason
 from securechat.wire.suites import Suite
 from tests.harness.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
+
+# Copies of a connection can share this cipher, which has no state, and which `copy` cannot copy.
+copyreg.pickle(ChaCha20Poly1305, lambda cipher: (lambda: cipher, ()))
 
 LENGTH_BITS = 32  # the first bits of a frame are its length
 
@@ -83,22 +90,28 @@ class FlipTests(SynchronousTestCase):
         self.check(lambda: (same_client(first), welcome))
 
     def check_proofs(self, suite: Suite) -> None:
-        def to_client() -> tuple[Connection, bytes]:
-            first.client = same_client(first)
-            list(first.client.receive_data(welcome))
-            return first.client, proof
+        pair = Pair(suite, user_key=USER_KEY)
+        pair.to_server(pair.client.data_to_send())
+        welcome, server_proof = frames(pair.server.data_to_send())
+        pair.to_client(welcome)
+        self.check(lambda: (copy.deepcopy(pair.client), server_proof))
+        pair.to_client(server_proof)
+        client_proof = pair.client.data_to_send()
+        self.check(lambda: (copy.deepcopy(pair.server), client_proof))
 
-        def to_server() -> tuple[Connection, bytes]:
-            pair = Pair(suite, user_key=USER_KEY)
-            pair.to_server(pair.client.data_to_send())
-            pair.to_client(pair.server.data_to_send())
-            return pair.server, pair.client.data_to_send()
-
-        first = Pair(suite, user_key=USER_KEY)
-        first.to_server(first.client.data_to_send())
-        welcome, proof = frames(first.server.data_to_send())
-        self.check(to_client)
-        self.check(to_server)
+    def check_about(self, suite: Suite) -> None:
+        """A record that does not open does not change the client, which accepts the right one after all."""
+        pair = Pair(suite)
+        pair.to_server(pair.client.data_to_send())
+        pair.to_client(pair.server.data_to_send())
+        pair.to_server(pair.client.data_to_send())
+        about = pair.server.data_to_send()
+        opener = pair.client._opener
+        assert opener is not None
+        for _bit, changed in flips(about[4:]):
+            error = self.assertRaises(RemoteProtocolError, opener.open, changed)
+            self.assertEqual(error.category, Category.RECORD)
+        self.assertIsInstance(pair.to_client(about)[0], Admitted)
 
     def check_records(self, suite: Suite) -> None:
         """A record that does not open does not change the receiver, so one session serves for all bits."""
@@ -152,6 +165,14 @@ class FlipTests(SynchronousTestCase):
     def test_proofsRsa(self) -> None:
         """Every bit of both proofs, suite RSA."""
         self.check_proofs(RSA)
+
+    def test_aboutPq(self) -> None:
+        """Every bit of ABOUT, suite PQ."""
+        self.check_about(PQ)
+
+    def test_aboutRsa(self) -> None:
+        """Every bit of ABOUT, suite RSA."""
+        self.check_about(RSA)
 
     def test_recordsPq(self) -> None:
         """Every bit of a record of each type, suite PQ."""

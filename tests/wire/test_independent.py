@@ -72,7 +72,8 @@ class SessionTests(SynchronousTestCase):
 
         for suite in SUITES:
             client, server, session = self.converse(talk, replace(CLIENT_SETTINGS, suite=suite))
-            self.assertEqual(client.robot[0], "alice")
+            self.assertEqual(client.about, ("alice", "echo", "independent", 2**20, False, 0, 100, 1))
+            self.assertEqual(session.about(), client.about)
             self.assertEqual(session.said(), texts)
             self.assertEqual(session.replied(), [text.upper() for text in texts])
             self.assertEqual(session.client_proof.name, ENVIRONMENT.name)
@@ -87,7 +88,7 @@ class SessionTests(SynchronousTestCase):
                     replace(CLIENT_SETTINGS, suite=suite, user_key=user_key),
                     replace(SERVER_SETTINGS, client_auth=client_auth),
                 )
-                self.assertEqual(client.robot[0], "")
+                self.assertEqual(client.about.user, "")
                 self.assertEqual((session.client_proof.name, session.client_proof.user_key), (ENVIRONMENT.name, b""))
 
     def test_anonymousWithoutName(self) -> None:
@@ -117,7 +118,7 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(json.dumps(again.trace.as_json()), json.dumps(client.trace.as_json()))
 
     def test_burst(self) -> None:
-        """The records of a message are a power of two, REKEY included."""
+        """A message is filled to the size of a burst, REKEY included."""
 
         def talk(client: Client) -> None:
             client.say("x" * 1000)
@@ -126,11 +127,15 @@ class SessionTests(SynchronousTestCase):
                 client.send(PAD)
             client.say("x" * 1000)
             client.wait_for_reply()
+            before = len(client.trace.records)
+            client.say("x" * 70_000)
+            self.assertEqual(len(client.trace.records) - before, 182)
+            client.wait_for_reply()
 
         _, _, session = self.converse(talk)
         kinds = [record.kind for record in session.client_records]
         self.assertEqual(kinds[1:5], [SAY, SAY, SAY, PAD])
-        self.assertEqual(kinds[-5:-1], [SAY, REKEY, SAY, SAY])
+        self.assertEqual(kinds[-187:-183], [SAY, REKEY, SAY, SAY])
         rekey = next(record for record in session.client_records if record.kind == REKEY)
         self.assertEqual(rekey.seq, SENDER_LIMIT - 1)
 
@@ -179,6 +184,39 @@ class SessionTests(SynchronousTestCase):
 
         _, _, session = self.converse(talk, work=work)
         self.assertEqual(session.replied(), ["SECOND"])
+
+    def test_about(self) -> None:
+        """Every value that ABOUT may have arrives as it was sent."""
+        for max_message, shaping, tick, width in ((4096, 0, 1, 1), (2**26, 1, 60_000, 64), (2**20, 2, 128, 7)):
+            settings = replace(SERVER_SETTINGS, max_message=max_message, shaping=shaping, tick=tick, width=width)
+            client, _, session = self.converse(nothing, server_settings=settings)
+            self.assertEqual(client.about[3:], (max_message, False, shaping, tick, width))
+            self.assertEqual(session.about(), client.about)
+
+    def test_lengths(self) -> None:
+        """A message is as long as ABOUT allows, and a reply as long as it likes."""
+
+        def talk(client: Client) -> None:
+            client.say("x" * 4096)
+            self.assertEqual(client.wait_for_reply(), "x" * 4096 * 20)
+
+        settings = replace(SERVER_SETTINGS, max_message=4096)
+        self.converse(talk, server_settings=settings, work=lambda server: server.serve(lambda text: text * 20))
+
+    def test_unknownFault(self) -> None:
+        """A FAULT with a code of a later version ends its reply."""
+
+        def talk(client: Client) -> None:
+            for text in ("first", "second"):
+                client.say(text)
+            self.assertEqual([client.wait_for_reply(), client.wait_for_reply()], [2**64 - 1, "SECOND"])
+
+        def work(server: Server) -> None:
+            server.receive()
+            server.send(FAULT, 1, 2**64 - 1)
+            shout(server)
+
+        self.converse(talk, work=work)
 
     def test_truncatedCapture(self) -> None:
         """A capture that ends within the handshake or within a frame is an error."""

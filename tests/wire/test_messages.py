@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.msgpack import Decoder
 from twisted.trial.unittest import SynchronousTestCase
@@ -81,7 +81,6 @@ class MessageTests(SynchronousTestCase):
         """An undefined reason, fault or client_auth is malformed."""
         self.assertMalformed(messages.GOODBYE, b"\x92\x06\x01")
         self.assertMalformed(messages.FAULT_REPORT, b"\x92\x01\x00")
-        self.assertMalformed(messages.FAULT_REPORT, b"\x92\x01\x0a")
         self.assertMalformed(messages.SERVER_BODY, encode(ServerBody(b"k", 3)))  # type: ignore[arg-type]
 
     def test_invalidUtf8(self) -> None:
@@ -92,7 +91,6 @@ class MessageTests(SynchronousTestCase):
         """The repr of a message does not contain its fields."""
         self.assertEqual(repr(Chunk(1, True, b"secret")), "<Chunk>")
 
-    @settings(max_examples=2000, deadline=None)
     @given(st.binary(max_size=600), st.sampled_from(DECODERS))
     def test_anyBytes(self, data: bytes, decoder: Decoder[Any]) -> None:
         """Any bytes are a message in its one encoding, or malformed."""

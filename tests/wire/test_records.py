@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, LocalProtocolError, RemoteProtocolError
-from securechat.wire.records import MAX_PAYLOAD, MAX_SEQ, REKEY_RECORDS, Opener, RecordType, Sealer, expand
+from securechat.wire.records import EARLY_REKEY, MAX_PAYLOAD, MAX_SEQ, REKEY_RECORDS, Opener, RecordType, Sealer, expand
 from tests.harness.pair import PQ, RSA
 
 SECRET = bytes(range(32))
@@ -103,6 +103,18 @@ class RecordTests(SynchronousTestCase):
         error = self.assertRaises(RemoteProtocolError, self.opener.rekey, 64.0)
         self.assertEqual(error.category, Category.REKEY)
         self.opener.rekey(65.1)
+
+    def test_rekeysByNumberAreFree(self) -> None:
+        """Any number of REKEYs that come after at least 2^13 records are accepted; one record earlier they count."""
+        for seq, accepted in ((EARLY_REKEY, 100), (EARLY_REKEY - 1, 8)):
+            opener = Opener(PQ, SECRET)
+            for _ in range(accepted):
+                opener._seq = seq + 1  # of the record after the REKEY
+                opener.rekey(5.0)
+            if seq < EARLY_REKEY:
+                opener._seq = seq + 1
+                error = self.assertRaises(RemoteProtocolError, opener.rekey, 5.0)
+                self.assertEqual(error.category, Category.REKEY)
 
     def test_receiverBoundsAKey(self) -> None:
         """Record number 2^16 is rejected."""

@@ -1,10 +1,14 @@
 """The schedule of records: ticks and buckets."""
 
+import math
+from decimal import ROUND_CEILING, Decimal, localcontext
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.wire.shaping import Train, is_bucket
+from securechat.wire.shaping import Train, burst_size, is_bucket, next_bucket
 
 TICK = 100  # milliseconds
 NAMED = [50, 75, 100, 150, 200, 300, 400, 600, 800, 1200]
@@ -32,6 +36,8 @@ class BucketTests(SynchronousTestCase):
             train = Train(TICK)
             train.start(0)
             self.assertEqual(run(train, needed), bucket)
+            self.assertEqual(next_bucket(needed), bucket)
+        self.assertEqual(next_bucket(0), 50)
 
     def test_endless(self) -> None:
         """An endless train continues when no reply is to come."""
@@ -40,6 +46,29 @@ class BucketTests(SynchronousTestCase):
         for _tick in range(5000):
             train.pass_tick(more=False)
         self.assertTrue(train.is_running)
+
+
+class BurstTests(SynchronousTestCase):
+    """How many records a client sends at once."""
+
+    def test_sizes(self) -> None:
+        """They are the specification's: powers of two, then steps of the square root of two, rounded up."""
+        sizes = sorted({burst_size(records) for records in range(1, 30_000)})
+        self.assertEqual(sizes[:16], [1, 2, 4, 8, 16, 32, 64, 128, 182, 256, 363, 512, 725, 1024, 1449, 2048])
+        self.assertEqual(sizes[-4:], [11586, 16384, 23171, 32768])
+
+    def test_smallestThatHolds(self) -> None:
+        """A burst is filled to the smallest size that holds it, whatever its length."""
+        sizes = [2**n for n in range(8)] + [math.isqrt(2**k - 1) + 1 for k in range(15, 80)]
+        for size, larger in pairwise(sizes):
+            self.assertEqual([burst_size(size), burst_size(size + 1), burst_size(larger)], [size, larger, larger])
+
+    def test_exact(self) -> None:
+        """The sizes have no rounding errors, however large they are."""
+        with localcontext(prec=80):
+            for k in range(15, 200):
+                size = int(Decimal(2**k).sqrt().to_integral(ROUND_CEILING))
+                self.assertEqual((burst_size(size - 1), burst_size(size)), (size, size))
 
 
 class GridTests(SynchronousTestCase):

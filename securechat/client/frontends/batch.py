@@ -1,8 +1,8 @@
 """The frontend without a terminal: messages from the command line or a pipe, replies to standard output."""
 
-from typing import Final, Protocol, TextIO
+from typing import Protocol, TextIO
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault
@@ -13,14 +13,12 @@ from securechat.errors import ConfigurationError, Fault, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import Admitted, GoodbyeReceived
 
-MAX_OPEN: Final = 4  # messages without a complete reply
-
 
 class Source(Protocol):
     """A source of messages."""
 
-    def next(self) -> "Deferred[str | None]":
-        """The next message; None at the end."""
+    def next(self, limit: int) -> "Deferred[str | None]":
+        """The next message; None at the end. ConfigurationError if it has more than `limit` bytes of UTF-8."""
 
 
 class FixedMessages:
@@ -29,14 +27,18 @@ class FixedMessages:
     def __init__(self, messages: tuple[str, ...]) -> None:
         self._messages = iter(messages)
 
-    def next(self) -> "Deferred[str | None]":
-        return succeed(next(self._messages, None))
+    def next(self, limit: int) -> "Deferred[str | None]":
+        text = next(self._messages, None)
+        if text is not None and len(text.encode()) > limit:
+            return fail(ConfigurationError(_("message exceeds {size} bytes").format(size=limit)))
+        return succeed(text)
 
 
 class Batch:
     """A frontend that sends the messages of a source, writes the replies, and leaves."""
 
     _client: ChatClient  # from `admitted` on
+    _max_message: int  # bytes, as well
 
     def __init__(self, source: Source, output: TextIO) -> None:
         self.exit = ExitCode.ANSWERED
@@ -46,6 +48,8 @@ class Batch:
         self._open = 0
         self._reply = ""  # the last character written of the incomplete reply
         self._progress: Deferred[None] | None = None
+        self._talking: Deferred[object] = succeed(None)
+        self._can_write = True
 
     # ChatUser
 
@@ -54,8 +58,9 @@ class Batch:
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
+        self._max_message = about.max_message
         note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
-        Deferred.fromCoroutine(self._talk())
+        self._talking = Deferred.fromCoroutine(self._talk()).addErrback(lambda failure: failure.trap(CancelledError))
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
         self._write(sanitize(text))
@@ -67,11 +72,13 @@ class Batch:
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         has_begun = bool(self._reply)
         self._break_off()
-        complain(of_fault(fault, has_begun=has_begun))
+        if self._can_write:
+            complain(of_fault(fault, has_begun=has_begun))
         self.exit = ExitCode.FAULT
         self._done()
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        self._talking.cancel()
         if self._reply:
             self._break_off()
             complain(_("the reply is incomplete"))
@@ -87,19 +94,22 @@ class Batch:
 
     async def _talk(self) -> None:
         """Send all messages, and leave when all replies are complete. Stop at a line that is not a valid message."""
+        room = 0
         try:
-            while (text := await self._source.next()) is not None and not self.ended.called:
+            upcoming = self._source.next(self._max_message)
+            while (text := await upcoming) is not None:
+                room = room or await self._client.room()
                 self._client.say(text)
                 self._open += 1
-                while self._open >= MAX_OPEN:
-                    await self._reply_done()
+                upcoming = self._source.next(self._max_message)
+                room = room - 1 if upcoming.called else 0  # only messages that are ready now are sent together
         except ConfigurationError as error:
             complain(str(error))
             self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
-        note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
-        self._client.leaveQuietly()
+        if not self._client.leaveQuietly().called:
+            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()
@@ -119,12 +129,16 @@ class Batch:
         self._reply = ""
 
     def _write(self, text: str) -> None:
+        if not self._can_write:
+            return
         try:
             self._output.write(text)
             self._output.flush()
         except OSError as error:  # the reader has gone, or the disk is full
             if not isinstance(error, BrokenPipeError):
                 complain(_("standard output: {problem}").format(problem=error.strerror))
+            self._can_write = False
             self.exit = ExitCode.FAULT
-            self._client.leave()
+            self._talking.cancel()
+            self._client.leaveQuietly()
         self._reply = (self._reply + text)[-1:]

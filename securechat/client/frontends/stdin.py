@@ -26,13 +26,18 @@ class StdinLines:
         self._descriptor = descriptor
         self._reactor = reactor
         self._room = threading.Semaphore(AHEAD)
-        self._ready: deque[str | ConfigurationError | None] = deque()
+        self._ready: deque[tuple[int, str] | ConfigurationError | None] = deque()  # lines with their numbers
         self._wanted: Deferred[str | None] | None = None
+        self._limit = MAX_MESSAGE
         threading.Thread(target=self._read, daemon=True).start()
 
-    def next(self) -> "Deferred[str | None]":
-        """The next line that is not empty; None at the end. ConfigurationError if it is not a valid message."""
+    def next(self, limit: int) -> "Deferred[str | None]":
+        """The next line that is not empty; None at the end.
+
+        ConfigurationError if it is not valid UTF-8, or has more than `limit` bytes.
+        """
         self._wanted = Deferred()
+        self._limit = limit
         wanted = self._wanted
         self._deliver()
         return wanted
@@ -42,21 +47,25 @@ class StdinLines:
             return
         wanted, self._wanted = self._wanted, None
         line = self._ready[0]
-        if line is not None and not isinstance(line, ConfigurationError):
+        if line is None:
+            wanted.callback(None)
+        elif isinstance(line, ConfigurationError):
+            wanted.errback(line)
+        elif len(line[1].encode()) > self._limit:
+            wanted.errback(_too_long(line[0], self._limit))
+        else:
             self._ready.popleft()
             self._room.release()
-        if isinstance(line, ConfigurationError):
-            wanted.errback(line)
-        else:
-            wanted.callback(line)
+            wanted.callback(line[1])
 
-    def _put(self, line: str | ConfigurationError | None) -> None:
+    def _put(self, line: tuple[int, str] | ConfigurationError | None) -> None:
         self._ready.append(line)
         self._deliver()
 
     def _read(self) -> None:
-        rest = b""
-        number = 0
+        pieces: list[bytes] = []  # of the incomplete line
+        size = 0  # their bytes
+        number = 1  # of the incomplete line
         while True:
             try:
                 data = os.read(self._descriptor, READ_SIZE)
@@ -64,37 +73,36 @@ class StdinLines:
                 problem = _("standard input: {problem}").format(problem=error.strerror)
                 self._reactor.callFromThread(self._put, ConfigurationError(problem))
                 return
-            *lines, rest = (rest + data).split(b"\n")
-            if not data and rest:
-                lines.append(rest)
-            for line in lines:
-                number += 1
-                if not self._take(number, line):
-                    return
-            if len(rest) > MAX_MESSAGE:
-                self._take(number + 1, rest)
+            first, *lines = data.split(b"\n")
+            pieces.append(first)
+            size += len(first)
+            if lines or not data:
+                *complete, rest = (b"".join(pieces), *lines) if lines else (b"".join(pieces), b"")
+                for line in complete:
+                    if not self._take(number, line):
+                        return
+                    number += 1
+                pieces, size = [rest], len(rest)
+            if size > MAX_MESSAGE:
+                self._reactor.callFromThread(self._put, _too_long(number, MAX_MESSAGE))
                 return
             if not data:
                 self._reactor.callFromThread(self._put, None)
                 return
 
     def _take(self, number: int, line: bytes) -> bool:
-        """Pass a line to the reactor; False if it is invalid, which ends the reading."""
-        line = line.strip()
+        """Pass a line to the reactor; False if it is not valid UTF-8, which ends the reading."""
         try:
-            text = line.decode()
-            if len(line) > MAX_MESSAGE:
-                raise ConfigurationError(
-                    _("line {line}: message exceeds {size} bytes").format(line=number, size=MAX_MESSAGE)
-                )
+            text = line.strip().decode()
         except UnicodeDecodeError:
             error = ConfigurationError(_("line {line}: not valid UTF-8").format(line=number))
             self._reactor.callFromThread(self._put, error)
             return False
-        except ConfigurationError as error:
-            self._reactor.callFromThread(self._put, error)
-            return False
         if text:
             self._room.acquire()
-            self._reactor.callFromThread(self._put, text)
+            self._reactor.callFromThread(self._put, (number, text))
         return True
+
+
+def _too_long(number: int, limit: int) -> ConfigurationError:
+    return ConfigurationError(_("line {line}: message exceeds {size} bytes").format(line=number, size=limit))

@@ -1,7 +1,7 @@
-"""Eliza: the offline robot, after Weizenbaum's of 1966. It matches phrases, remembers a little and promises nothing.
+"""Eliza: the offline robot, after Weizenbaum's program of 1966. It matches phrases and remembers a few facts.
 
-What it says stands in `en.txt` and `zh.txt`. It has no state: what it remembers it finds in the
-conversation, and what it says depends on that alone, and on the clock if it is asked for the time.
+Its answers are in `en.txt` and `zh.txt`. It is stateless: an answer depends on the conversation only, and on the clock
+if the user asks for the time.
 """
 
 import re
@@ -19,8 +19,8 @@ from securechat.robots.eliza.script import Script
 from securechat.robots.interface import IRobot, RobotMaker
 from securechat.settings import Settings
 
-MAX_READ: Final = 250  # characters of a message that are looked at: phrases come early
-MAX_TURNS: Final = 40  # of a conversation, the last ones; with MAX_READ it bounds the time that an answer takes
+MAX_READ: Final = 250  # characters at the beginning of a message; the rest is ignored
+MAX_TURNS: Final = 40  # at the end of a conversation; with MAX_READ it limits the time that an answer takes
 
 _CHINESE: Final = re.compile("[\u3400-\u9fff]")
 _WORD: Final = re.compile("[A-Za-z]+")
@@ -28,18 +28,18 @@ _WEEKDAYS: Final = "一二三四五六日"
 
 
 def load_script(language: str, *, words: bool) -> Script:
-    """A script that comes with the robot."""
+    """One of the robot's own scripts; `words` as in `Script`."""
     return Script(files(__package__).joinpath(f"{language}.txt").read_text("utf-8"), words=words)
 
 
 @implementer(IRobot)
 class ElizaRobot:
-    """Answers in the language of what was said."""
+    """Answers in the language of the message, English or Chinese."""
 
     name = "eliza"
 
     def __init__(self, now: Callable[[], datetime] = datetime.now) -> None:
-        """`now` tells the local time, which it can be asked for."""
+        """`now` returns the local time."""
         self._english = load_script("en", words=True)
         self._chinese = load_script("zh", words=False)
         self._now = now
@@ -57,7 +57,7 @@ class ElizaRobot:
         yield script.answer(said[script], heard, {**other.remembered(said[other]), **clock})
 
     def _script_for(self, text: str, before: Script) -> Script:
-        """The language with more words in the text; a Chinese character is one. Without any it goes on as before."""
+        """By the number of words, of which a Chinese character is one. Without words, the script before."""
         chinese, english = len(_CHINESE.findall(text)), len(_WORD.findall(text))
         if chinese or english:
             return self._chinese if chinese >= english else self._english
@@ -68,7 +68,7 @@ class ElizaRobot:
 
 
 def _clock(now: datetime, *, chinese: bool) -> dict[str, str]:
-    """The time as facts."""
+    """The facts `time` and `date`."""
     if chinese:
         return {"time": f"{now:%H:%M}", "date": f"{now.month}月{now.day}日，星期{_WEEKDAYS[now.weekday()]}"}
     return {"time": f"{now:%H:%M}", "date": f"{now:%A, %Y-%m-%d}"}

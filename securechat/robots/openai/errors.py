@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible server means by an error: what the user hears, and what the operator may read of it."""
+"""The errors of OpenAI-compatible servers as faults, with a text for the operator."""
 
 import re
 import time
@@ -9,9 +9,9 @@ from typing import Any, Final
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 
-MAX_RETRY_AFTER: Final = 3600.0  # seconds; whoever says more does not know, either
+MAX_RETRY_AFTER: Final = 3600.0  # seconds; longer times are estimates that need not be believed
 
-# Servers say what happened in a code, a type, or a message only; so these are looked for in all of it.
+# Servers put the kind of an error into a code, a type or only its message, so all of these are searched.
 _MEANINGS: Final = (
     (
         Fault.TOO_LONG,
@@ -31,29 +31,30 @@ _MEANINGS: Final = (
     (Fault.REFUSED, re.compile(r"invalid_api_key|authentication_error|permission|not_found", re.IGNORECASE)),
 )
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MAX_LOOKED_AT: Final = 2000  # characters of a message: enough to know what it is about
+_MAX_SEARCHED: Final = 2000  # characters of a message
 
 
 def error_in(value: Any, status: int | None = None, retry_after: float | None = None) -> RobotError:
-    """What an error object means, which may be of any shape or missing; `status` is the answer's, if not 200.
+    """The meaning of an error object of any shape. `status` is that of the response, unless it was a success.
 
-    Of what the server wrote the operator gets no more than its codes: the rest may quote the conversation.
+    The text for the operator contains the codes of the error but not its message, which may quote the conversation.
     """
     fields = _fields(value)
     fault = _fault(_status_in(fields) if status is None else status, " ".join(_words(fields)))
     codes = [text for name in ("code", "type", "status") if _TOKEN.fullmatch(text := str(fields.get(name) or ""))]
-    detail = _("the server reports an error") if status is None else _("HTTP status {code}").format(code=status)
+    detail = _("the server reported an error") if status is None else _("HTTP status {code}").format(code=status)
     if status in (401, 403):
-        detail += ": " + _("the key was not accepted")
+        detail = _("{error}: the API key was rejected").format(error=detail)
     elif status is not None and 300 <= status < 400:
-        detail += ": " + _("a redirect, which is not followed, because it would take the key along")
+        text = _("{error}: redirects are not followed, because the API key is for this server only")
+        detail = text.format(error=detail)
     if codes:
         detail += f" ({', '.join(dict.fromkeys(codes))})"
     return RobotError(fault, detail, retry_after if fault is Fault.BUSY else None)
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """The object in ``{"error": {…}}``, or the outer one, or one with just a message."""
+    """The fields of an error: of ``{"error": {…}}``, ``{"error": "message"}``, ``{…}`` or just a message."""
     if isinstance(value, dict):
         inner = value.get("error")
         if isinstance(inner, dict):
@@ -66,11 +67,11 @@ def _words(fields: dict[str, Any]) -> Iterator[str]:
     for name in ("code", "type", "status", "message", "detail"):
         value = fields.get(name)
         if isinstance(value, str | int):
-            yield str(value)[:_MAX_LOOKED_AT]
+            yield str(value)[:_MAX_SEARCHED]
 
 
 def _status_in(fields: dict[str, Any]) -> int | None:
-    """An HTTP status that came within the body."""
+    """The HTTP status in the body of an error."""
     for name in ("code", "status"):
         code = fields.get(name)
         if isinstance(code, int | str) and re.fullmatch("[45][0-9][0-9]", str(code), re.ASCII):
@@ -94,7 +95,7 @@ def _fault(status: int | None, words: str) -> Fault:
 
 
 def retry_after(value: bytes) -> float | None:
-    """Seconds, from a ``Retry-After`` header: they come as a number or as a date."""
+    """Seconds, from the number or the date in a Retry-After header."""
     text = value.decode("latin-1").strip()
     if re.fullmatch("[0-9]{1,9}", text, re.ASCII):
         seconds = float(text)

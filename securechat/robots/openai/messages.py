@@ -1,7 +1,7 @@
-"""What an OpenAI-compatible server is asked, and what it says: chunks, whole answers and errors.
+"""Requests to OpenAI-compatible servers, and their responses: streams of chunks, whole replies and lists of models.
 
-Every server has its own idea of the format. So of what comes only the shape of what is used is looked at, and whatever
-else is there, missing or null does not matter.
+The formats of servers differ in many ways. Only those fields that are used are checked; everything else may be present,
+missing or null.
 """
 
 import json
@@ -17,14 +17,14 @@ from securechat.robots.openai.errors import error_in
 from securechat.robots.openai.sse import DONE, ERROR, Event, EventStream
 from securechat.robots.openai.visible_text import VisibleText
 
-MAX_WHOLE: Final = 4 * 1024 * 1024  # bytes of an answer that is no stream
+MAX_WHOLE: Final = 4 * 1024 * 1024  # bytes of a response that is not streamed
 
-ABORTED: Final = frozenset({"abort", "aborted", "cancelled", "canceled", "error"})  # ends that are no success
-LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})  # some gateways pass their upstream's words on
+ABORTED: Final = frozenset({"abort", "aborted", "cancelled", "canceled", "error"})  # finish reasons that are failures
+LENGTH: Final = frozenset({"length", "max_tokens", "model_length"})  # the latter two from gateways
 
-# Where there may be something that is no text: that the model is at work is all that matters of it.
-_THOUGHTS: Final = ("content", "reasoning", "reasoning_content", "reasoning_details", "tool_calls")
-_BEFORE: Final = b" \t\r\n\xef\xbb\xbf"  # what may stand before a body's first character
+# Fields other than visible text, whose values do not matter: they show that the model is working.
+_PROGRESS: Final = ("content", "reasoning", "reasoning_content", "reasoning_details", "tool_calls")
+_LEADING: Final = b" \t\r\n\xef\xbb\xbf"  # white space and byte order mark before a body
 
 
 def request(
@@ -36,7 +36,7 @@ def request(
     max_tokens: int | None = None,
     stream: bool = True,
 ) -> bytes:
-    """The JSON of a question. Only what was configured is in it: strict servers refuse what they do not know."""
+    """The JSON of a request. Optional fields are left out unless configured: strict servers reject unknown fields."""
     messages = [{"role": "system", "content": system}] if system else []
     messages += [
         {"role": "user" if turn.speaker is Speaker.USER else "assistant", "content": turn.text} for turn in turns
@@ -52,53 +52,58 @@ def request(
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Any JSON; RobotError (broken answer) if it is none."""
+    """Any JSON. RobotError (broken answer) if it is invalid."""
     try:
         try:
             return msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            # Slower, but it takes halves of surrogate pairs, whose other half is in the next chunk, and NaN.
+            # Slower, but accepts NaN, and one half of a surrogate pair, whose other half is in the next chunk.
             return json.loads(data)
     except (ValueError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is no JSON")) from None
+        raise RobotError(Fault.BROKEN_ANSWER, _("the response is not valid JSON")) from None
 
 
 def model_names(data: bytes) -> list[str]:
-    """The models that a server lists; RobotError (broken answer) if it is no list of models."""
+    """The names in a list of models. RobotError (broken answer) if it is invalid."""
     found = parse_json(data)
     models = found.get("data") if isinstance(found, dict) else None
     if not isinstance(models, list):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is no list of models"))
+        raise RobotError(Fault.BROKEN_ANSWER, _("the response is not a list of models"))
     names = [model.get("id") for model in models if isinstance(model, dict)]
     return [name for name in names if isinstance(name, str) and name]
 
 
 class Reply:
-    """The reply of one answer, be it a stream of events or one JSON object, whichever the server chose to send.
+    """Parses the body of a response: an event stream or one JSON object, whichever the server sends.
 
-    `feed` and `end` give text for the user; they raise RobotError, also after they gave some.
+    `feed` and `end` return text for the user, and raise RobotError, possibly after some text.
     """
 
     def __init__(self) -> None:
-        self.tokens = 0  # chunks that had something, also thoughts: they tell that the model is at work
-        self.is_over = False  # the server said that all is said
-        self.finish: str | None = None  # how the model's turn ended
+        self.tokens = 0  # chunks with text or reasoning, which show that the model is working
+        self.finish_reason: str | None = None
+        self._done = False  # [DONE] has arrived
         self._visible = VisibleText()
         self._has_text = False
         self._events: EventStream | None = None
         self._whole: bytearray | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether only the end of the body is missing."""
+        return self._done or self.finish_reason is not None
+
     def feed(self, data: bytes) -> Iterator[str]:
-        """The texts in the next bytes of the body. Take them all: what is not taken is not read."""
-        if self.is_over:
+        """The text in the next bytes of the body. They are parsed as the iterator is advanced: exhaust it."""
+        if self._done:
             return
         if self._events is None and self._whole is None:
-            data = data.lstrip(_BEFORE)
+            data = data.lstrip(_LEADING)
             if not data:
                 return
-            # The first character tells more than the content type does: servers and proxies get that wrong.
+            # Servers and proxies send wrong content types; the first character is more reliable.
             if data[:1] == b"<":
-                raise RobotError(Fault.BROKEN_ANSWER, _("the answer is a page in HTML"))
+                raise RobotError(Fault.BROKEN_ANSWER, _("the response is an HTML page"))
             if data[:1] == b"{":
                 self._whole = bytearray()
             else:
@@ -106,17 +111,17 @@ class Reply:
         if self._whole is not None:
             self._whole += data
             if len(self._whole) > MAX_WHOLE:
-                raise RobotError(Fault.BROKEN_ANSWER, _("the answer is too large"))
+                raise RobotError(Fault.BROKEN_ANSWER, _("the response is too large"))
         elif self._events is not None:
             for event in self._events.feed(data):
                 yield from self._event(event)
-                if self.is_over:
+                if self._done:
                     return
 
     def end(self) -> Iterator[str]:
-        """The body is over, or was left: the last text, and what the user should know of the end.
+        """The end of the body: the rest of the text, and a notice if the reply reached its maximum length.
 
-        RobotError if there is no reply, or not all of it.
+        RobotError if there is no reply, or if it is incomplete.
         """
         if self._whole is not None:
             yield from self._object(parse_json(bytes(self._whole)))
@@ -124,55 +129,54 @@ class Reply:
             for event in self._events.end():
                 yield from self._event(event)
         yield from self._text(self._visible.end())
-        yield from self._judge()
+        yield from self._check_end()
 
-    def _judge(self) -> Iterator[str]:
-        if self.finish is None:
+    def _check_end(self) -> Iterator[str]:
+        if self.finish_reason is None:
             raise RobotError(
-                Fault.BROKEN_ANSWER, _("the reply was aborted") if self.is_over else _("the reply was cut")
+                Fault.BROKEN_ANSWER, _("the server aborted the reply") if self._done else _("the reply was truncated")
             )
-        if self.finish in ABORTED:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the reply was aborted"))
-        if self.finish == "content_filter":
-            raise RobotError(Fault.REFUSED, _("a content filter ended the reply"))
-        if self.finish in LENGTH:
+        if self.finish_reason in ABORTED:
+            raise RobotError(Fault.BROKEN_ANSWER, _("the server aborted the reply"))
+        if self.finish_reason == "content_filter":
+            raise RobotError(Fault.REFUSED, _("a content filter stopped the reply"))
+        if self.finish_reason in LENGTH:
             if not self._has_text:
-                raise RobotError(Fault.TOO_LONG, _("no room was left for the reply"))
-            # What there is is worth remembering, so that the user can ask to go on: no fault.
-            yield Notice("\n" + _("[The reply ends here: it may not be longer. You can ask to go on.]"))
+                raise RobotError(Fault.TOO_LONG, _("the maximum length was reached before the reply began"))
+            # Not a fault: the conversation has to remember the reply, so that the user can ask for the rest.
+            yield Notice("\n" + _("[The reply has reached its maximum length. You can ask the robot to continue.]"))
         elif not self._has_text:
-            thoughts = self.tokens > 1
+            only_reasoning = self.tokens > 1
             raise RobotError(
-                Fault.BROKEN_ANSWER, _("the reply is nothing but thoughts") if thoughts else _("the reply is empty")
+                Fault.BROKEN_ANSWER,
+                _("the reply contains only reasoning") if only_reasoning else _("the reply is empty"),
             )
 
     def _event(self, event: Event) -> Iterator[str]:
-        if self.is_over:
-            return
         if event.type == ERROR:
-            raise error_in(_lenient(event.data))
+            raise error_in(_json_or_none(event.data))
         if event.data.strip() == DONE:
-            self.is_over = True
+            self._done = True
         elif event.data.strip():
             yield from self._object(parse_json(event.data))
 
     def _object(self, value: Any) -> Iterator[str]:
-        """A chunk, a whole answer, or an error."""
+        """A chunk, a whole reply or an error."""
         if not isinstance(value, dict):
-            raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not the API's JSON"))
+            raise RobotError(Fault.BROKEN_ANSWER, _("unexpected JSON in the response"))
         if value.get("error") or ("choices" not in value and _is_error(value)):
             raise error_in(value)
         for choice in _choices(value):
             message = choice.get("delta") or choice.get("message")
             message = message if isinstance(message, dict) else {}
             text = _content(message.get("content")) or _content(message.get("refusal")) or _content(choice.get("text"))
-            thought = any(message.get(name) for name in _THOUGHTS)
+            progress = any(message.get(name) for name in _PROGRESS)
             finish = choice.get("finish_reason")
-            self.tokens += bool(text or thought or finish)
+            self.tokens += bool(text or progress or finish)
             if text:
                 yield from self._text(self._visible.feed(text))
-            if isinstance(finish, str) and finish:  # an empty one means nothing
-                self.finish = finish
+            if isinstance(finish, str) and finish:  # some servers send an empty one in each chunk
+                self.finish_reason = finish
 
     def _text(self, text: str) -> Iterator[str]:
         if text:
@@ -181,14 +185,14 @@ class Reply:
 
 
 def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """The first choice, as one element or none: others were not asked for."""
+    """The choice with index 0, if there is one; the request does not ask for more."""
     choices = value.get("choices")
     found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     return [choice for choice in found if not choice.get("index")][:1]
 
 
 def _content(content: Any) -> str:
-    """Text, or a list of parts of which some are text."""
+    """Text, or the parts of a list that are text."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -201,7 +205,7 @@ def _is_error(value: dict[str, Any]) -> bool:
     return value.get("object") == "error" or bool(value.get("detail") or value.get("message"))
 
 
-def _lenient(data: str) -> Any:
+def _json_or_none(data: str) -> Any:
     try:
         return parse_json(data)
     except RobotError:

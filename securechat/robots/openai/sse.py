@@ -1,7 +1,8 @@
-"""Server-Sent Events: bytes in, in whatever pieces, and events out; section 9.2 of the WHATWG's HTML standard.
+"""Server-Sent Events: bytes in, events out; section 9.2 of the WHATWG HTML standard.
 
-Three things are ours: the bounds; an end without the blank line that should be there, if what it ends is
-``data: [DONE]``; and lines ``error: {…}``, a field that the standard does not know, which old llama.cpp servers send.
+There are three differences from the standard: lines and events have a maximum size; ``data: [DONE]`` at the end of a
+stream is an event without a blank line after it; and a line ``error: {…}``, which old llama.cpp servers send, is an
+event of type "error". The fields ``id`` and ``retry`` are ignored, because a reply is never resumed.
 """
 
 import re
@@ -12,10 +13,10 @@ from typing import Final
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 
-MAX_LINE: Final = 1024 * 1024  # bytes; a token has a few hundred
-MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of the lines of one event
+MAX_LINE: Final = 1024 * 1024  # bytes; the line of a token has a few hundred
+MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of all data lines of an event
 DONE: Final = "[DONE]"
-MESSAGE: Final = "message"  # the type of events that name none
+MESSAGE: Final = "message"  # the type of an event that does not name one
 ERROR: Final = "error"
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
@@ -24,48 +25,52 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """One event: its type, its data, and the last id that the stream gave."""
+    """One event."""
 
     type: str
     data: str
-    id: str = ""
 
 
 class EventStream:
-    """The events of one stream. Comments are not among them."""
+    """The parser of one stream."""
 
     def __init__(self) -> None:
-        self.retry: int | None = None  # milliseconds before connecting again, as the stream wishes
-        self._line = bytearray()  # what there is of the line that has begun
-        self._after_cr = False  # a LF that comes now belongs to the CR before it
+        self._line = bytearray()  # the beginning of the current line
+        self._after_cr = False  # if a LF follows, it belongs to the CR before it
         self._first = True
         self._type = ""
-        self._id = ""
         self._data: list[str] = []
         self._event_size = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that end in these bytes. Take them all: what is not taken is not parsed.
+        """The events that are complete with these bytes. `data` is parsed as the iterator is advanced: exhaust it.
 
-        RobotError (broken answer) after a line or an event that is too large.
+        RobotError (broken answer) if a line or an event is too large.
         """
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
         if data:
             self._after_cr = data.endswith(b"\r")
-        *ended, rest = _LINE_END.split(data)
-        for part in ended:
-            yield from self._ended(self._complete(part))
+        *ends, rest = _LINE_END.split(data)
+        for end in ends:
+            yield from self._line_received(self._complete_line(end))
         self._add(rest)
+
+    def end(self) -> Iterator[Event]:
+        """The end of the stream. An event that no blank line completes is discarded, except ``[DONE]``."""
+        if line := self._complete_line(b""):
+            list(self._field_received(line))
+        if self._data == [DONE]:
+            yield Event(self._type or MESSAGE, DONE)
 
     def _add(self, part: bytes) -> None:
         self._line += part
         if len(self._line) > MAX_LINE:
-            raise RobotError(Fault.BROKEN_ANSWER, _("a line of the answer is too long"))
+            raise RobotError(Fault.BROKEN_ANSWER, _("a line of the event stream is too long"))
 
-    def _complete(self, part: bytes) -> bytes:
-        self._add(part)
+    def _complete_line(self, end: bytes) -> bytes:
+        self._add(end)
         line = bytes(self._line)
         self._line.clear()
         if self._first:
@@ -73,38 +78,26 @@ class EventStream:
             line = line.removeprefix(_BOM)
         return line
 
-    def end(self) -> Iterator[Event]:
-        """The stream is over. What has no blank line after it is no event, but for the one that says all is said."""
-        if line := self._complete(b""):
-            list(self._take(line))
-        if self._data == [DONE]:
-            yield Event(self._type or MESSAGE, DONE, self._id)
-
-    def _ended(self, line: bytes) -> Iterator[Event]:
+    def _line_received(self, line: bytes) -> Iterator[Event]:
         if line:
-            yield from self._take(line)
+            yield from self._field_received(line)
             return
         data, self._data, self._event_size = self._data, [], 0
         kind, self._type = self._type, ""
         if data:
-            yield Event(kind or MESSAGE, "\n".join(data), self._id)
+            yield Event(kind or MESSAGE, "\n".join(data))
 
-    def _take(self, line: bytes) -> Iterator[Event]:
-        """One line that is not blank."""
+    def _field_received(self, line: bytes) -> Iterator[Event]:
         name, _colon, rest = line.partition(b":")
-        # A character never has a byte of a line's end in it, so each line can be decoded by itself.
+        # No character contains the bytes of a line end, so lines can be decoded one by one.
         value = rest.removeprefix(b" ").decode(errors="replace")
         match name:
             case b"data":
                 self._event_size += len(line)
                 if self._event_size > MAX_EVENT:
-                    raise RobotError(Fault.BROKEN_ANSWER, _("an event of the answer is too large"))
+                    raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
                 self._data.append(value)
             case b"event":
                 self._type = value
-            case b"id" if "\0" not in value:
-                self._id = value
-            case b"retry" if re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
-                self.retry = int(value)
             case b"error":
-                yield Event(ERROR, value, self._id)
+                yield Event(ERROR, value)

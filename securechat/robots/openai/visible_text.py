@@ -1,4 +1,4 @@
-"""Of what a model says, what the user is to see: whole characters, and no thoughts."""
+"""The visible part of a model's text: whole characters, without the reasoning at its beginning."""
 
 import re
 from typing import Final
@@ -11,20 +11,20 @@ _HIGH: Final = re.compile("[\ud800-\udbff]")
 
 
 class VisibleText:
-    """Text in pieces, as they come.
+    """Filters text that arrives in pieces.
 
-    A model's thoughts are left out if they stand at the beginning, where models put them: further on, a tag is a word
-    like any other, in a reply about tags. Blanks before the first word go with them.
+    ``<think>…</think>`` is removed at the beginning only, where models put it: later, it is part of a reply about such
+    tags. White space before the visible text is removed as well.
     """
 
     def __init__(self) -> None:
-        self._half = ""  # the first half of a surrogate pair, whose other half is in the next piece
-        self._held = ""  # what may be the beginning of a tag
+        self._half = ""  # the first half of a surrogate pair, if the second is in the next piece
+        self._held = ""  # possibly the beginning of a tag
         self._is_thinking = False
         self._has_begun = False
 
     def feed(self, text: str) -> str:
-        """What can be shown now."""
+        """The text that can be shown now."""
         text = self._whole_characters(text)
         if self._has_begun:
             return text
@@ -32,7 +32,7 @@ class VisibleText:
         return self._take_held()
 
     def end(self) -> str:
-        """What is left: it is no tag, after all."""
+        """The rest of the text, which is not the beginning of a tag after all."""
         text = self._held + ("\ufffd" if self._half else "")
         self._held = self._half = ""
         return "" if self._is_thinking else text
@@ -42,7 +42,7 @@ class VisibleText:
             text, self._half = self._half + text, ""
             if _HIGH.match(text[-1:]):
                 text, self._half = text[:-1], text[-1:]
-            # Pairs become characters; halves that stand alone cannot be sent, nor shown.
+            # Joins the halves of pairs, and replaces single halves, which UTF-8 cannot encode.
             text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return text
 

@@ -1,7 +1,7 @@
-"""What the Turing robot's API v2 is asked and what it answers.
+"""Requests and responses of the Turing robot's API, version 2.
 
-Its rules are those of the service's public documentation and of clients that were in use; what could not be confirmed
-against the service is said in docs/robots.md.
+They follow the public documentation of the service and the code of other clients. docs/robots.md says what could not be
+confirmed against the service.
 """
 
 import hashlib
@@ -18,43 +18,43 @@ from securechat.conversation import Notice
 from securechat.errors import Fault, RobotError
 from securechat.i18n import N_, _
 
-FIRST_SUCCESS: Final = 10000  # intent codes from here on are kinds of answers
+FIRST_SUCCESS: Final = 10000  # intent codes from here on are successes
 NO_RESULT: Final = frozenset({5000, 6000})
 NO_CALLS_LEFT: Final = 4003
 TOO_FAST: Final = 4300
 BAD_USER_ID: Final = frozenset({4100, 4400})
-TRY_AGAIN: Final = 8008  # the service's own error
+TRY_AGAIN: Final = 8008  # internal error of the service
 
-# What the service means by a code that is no answer: what the user hears, and a sentence for the operator.
+# Error codes: the fault that is shown to the user, and the text for the operator.
 ERRORS: Final[dict[int, tuple[Fault, str]]] = {
-    4000: (Fault.INTERNAL, N_("the request was not understood; please report it, securechat asked wrongly")),
-    4001: (Fault.REFUSED, N_("the encryption does not fit: compare the secret, and whether the service expects one")),
-    4002: (Fault.REFUSED, N_("the key may not use this function: look at its rights in the service's console")),
-    NO_CALLS_LEFT: (Fault.BUSY, N_("no calls are left for today: wait until midnight in China, or buy more")),
-    4005: (Fault.REFUSED, N_("the key may not use this interface: look at its rights in the service's console")),
-    4007: (Fault.REFUSED, N_("the API key is not valid: compare it with the service's console")),
-    4100: (Fault.REFUSED, N_("the service took neither of two user ids")),
-    4200: (Fault.INTERNAL, N_("an upload's format is wrong, although nothing was uploaded")),
-    TOO_FAST: (Fault.BUSY, N_("too many requests at once")),
-    4400: (Fault.REFUSED, N_("the service found neither of two user ids legal")),
-    4500: (Fault.REFUSED, N_("the key has too many users: let in fewer, or buy more")),
-    4600: (Fault.INTERNAL, N_("the input is empty; please report it, securechat asked wrongly")),
-    4602: (Fault.TOO_LONG, N_("the text is too long for the service")),
-    7002: (Fault.INTERNAL, N_("an upload failed, although nothing was uploaded")),
-    TRY_AGAIN: (Fault.BROKEN_ANSWER, N_("the service had an error of its own, twice")),
+    4000: (Fault.INTERNAL, N_("malformed request; please report this bug in securechat")),
+    4001: (Fault.REFUSED, N_("encryption error; check the secret, and in the console whether encryption is on")),
+    4002: (Fault.REFUSED, N_("no permission for this function; check the key in the service's console")),
+    NO_CALLS_LEFT: (Fault.BUSY, N_("the daily quota is used up; wait until midnight in China, or buy more calls")),
+    4005: (Fault.REFUSED, N_("no permission for this API; check the key in the service's console")),
+    4007: (Fault.REFUSED, N_("invalid API key; compare it with the service's console")),
+    4100: (Fault.REFUSED, N_("the service accepted neither of two user ids")),
+    4200: (Fault.INTERNAL, N_("wrong format of an upload, although nothing was uploaded")),
+    TOO_FAST: (Fault.BUSY, N_("too many requests")),
+    4400: (Fault.REFUSED, N_("the service rejected two user ids as illegal")),
+    4500: (Fault.REFUSED, N_("too many users for this key; authorize fewer users, or buy more")),
+    4600: (Fault.INTERNAL, N_("empty message; please report this bug in securechat")),
+    4602: (Fault.TOO_LONG, N_("the message is too long")),
+    7002: (Fault.INTERNAL, N_("failed upload, although nothing was uploaded")),
+    TRY_AGAIN: (Fault.BROKEN_ANSWER, N_("internal error of the service, twice")),
 }
 
-# The order in which the results of one group are shown; what else there is comes last.
+# The order of the results within a group; other types come last.
 ORDER: Final = ("text", "url", "news", "image", "voice", "video")
 
 MAX_GROUP_ID: Final = 64  # characters
 
 
 class TuringError(RobotError):
-    """The service answered with a code that is no answer."""
+    """The service answered with an error code."""
 
     def __init__(self, code: int) -> None:
-        fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, N_("an unknown code")))
+        fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, N_("unknown code")))
         super().__init__(fault, _("code {code}: {meaning}").format(code=code, meaning=_(meaning)))
         self.code = code
 
@@ -65,39 +65,39 @@ class _Intent(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     intent: _Intent
-    results: Any = None  # read with patience: a result that makes no sense does not spoil the others
+    results: Any = None  # not typed: an invalid result must not invalidate the others
 
 
-_ANSWER: Final = msgspec.json.Decoder(_Answer, strict=False)  # codes are said to come as text, too
+_ANSWER: Final = msgspec.json.Decoder(_Answer, strict=False)  # a code may be a string
 
 
 def parse_answer(body: bytes) -> str:
-    """What the service says, in readable lines; the body's type is not looked at, it is said to be text/plain.
+    """The text of a response. Its content type is not checked: the service sends text/plain.
 
-    The intent's code decides, for errors come with a text, too. TuringError if it is one; RobotError (broken answer)
-    if the body is no answer.
+    TuringError if the code is that of an error, which has a text as well; RobotError (broken answer) if the response
+    cannot be parsed.
     """
     try:
         answer = _ANSWER.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the answer is not the API's JSON")) from None
+        raise RobotError(Fault.BROKEN_ANSWER, _("unexpected JSON in the response")) from None
     code = answer.intent.code
     text = "\n".join(line for result in _in_order(answer.results) for line in _lines(result))
     if code in NO_RESULT or (code >= FIRST_SUCCESS and not text):
-        return Notice(_("I found nothing on that."))
-    if code >= FIRST_SUCCESS or (code == 0 and text):  # 0: the weather, for one
+        return Notice(_("I found no results."))
+    if code >= FIRST_SUCCESS or (code == 0 and text):  # 0: the weather, for example
         return text
     raise TuringError(code)
 
 
 def _in_order(results: object) -> list[dict[str, Any]]:
-    """The results of a group together, where its first one is, and its text first: a link often comes before it."""
+    """Each group at the place of its first result, with its text first: the service often sends a link before it."""
     found = [result for result in results if isinstance(result, dict)] if isinstance(results, list) else []
     first: dict[str, int] = {}
     ranked = []
     for place, result in enumerate(found):
         group = _text(result.get("groupType"))
-        if group not in ("", "0"):  # those stand alone
+        if group not in ("", "0"):  # results without a group
             place = first.setdefault(group, place)
         kind = result.get("resultType")
         ranked.append((place, ORDER.index(kind) if kind in ORDER else len(ORDER), result))
@@ -115,7 +115,7 @@ def _lines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def _news(item: object) -> Iterator[str]:
-    """A title, and where more of it is: the article, else the picture."""
+    """A title, and the address of the article or else of the picture."""
     if not isinstance(item, dict):
         return
     if title := " – ".join(filter(None, (_text(item.get("name")), _text(item.get("info"))))):
@@ -125,18 +125,18 @@ def _news(item: object) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
-    """A text or number as text; nothing of what is neither."""
+    """A string or number as text; empty for anything else."""
     return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _with_scheme(address: str) -> str:
-    """Addresses come without a scheme, too."""
+    """Some addresses have no scheme."""
     return f"http:{address}" if address.startswith("//") else address
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where questions come from; nowhere, without a city: the service wants one in every place."""
+    """The location of the users. Without a city it is not sent, because the service requires one."""
 
     city: str = ""
     province: str = ""
@@ -148,7 +148,7 @@ class Place:
 
 
 def request(text: str, api_key: str, user_id: str, place: Place, group: str = "") -> bytes:
-    """The JSON of a question."""
+    """The JSON of a request."""
     perception: dict[str, Any] = {"inputText": {"text": text}}
     if location := place.as_json():
         perception["selfInfo"] = {"location": location}
@@ -159,9 +159,9 @@ def request(text: str, api_key: str, user_id: str, place: Place, group: str = ""
 
 
 def encrypted(body: bytes, api_key: str, secret: str, timestamp: int) -> bytes:
-    """A request as the service takes it when encryption is switched on; `timestamp` in milliseconds.
+    """A request with the service's own encryption; `timestamp` is in milliseconds.
 
-    MD5, an IV of zeros and no MAC: it hides from a glance, it does not protect. The rule is the service's.
+    It obscures a request but does not protect it: MD5, an IV of zeros, no MAC.
     """
     stamp = str(timestamp)
     inner = hashlib.md5((secret + stamp + api_key).encode(), usedforsecurity=False).hexdigest()

@@ -1,51 +1,33 @@
-"""The offline robot: what it says, in two languages, and what it remembers."""
+"""The offline robot: its answers in two languages, and what it remembers."""
 
-import sys
 import time
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.conversation import Conversation, Speaker, Turn
-from securechat.robots.eliza.robot import ELIZA, MAX_READ, MAX_TURNS, ElizaRobot, load_script
-from securechat.robots.eliza.script import Script, names_in
+from securechat.robots.eliza.robot import ELIZA, MAX_READ, MAX_TURNS, ElizaRobot
 from securechat.settings import Settings
-
-SAY = "say =\n  "
-RULE = f"""
-[reflect]
-me = you
-[memory]
-{SAY}{{thing}}?
-[wordless]
-{SAY}Eh?
-[numbers]
-{SAY}One.
-[nothing]
-{SAY}Go on.
-"""
-SCRIPTS = {"en": load_script("en", words=True), "zh": load_script("zh", words=False)}
-MAX_SECONDS = 0.005 if sys.gettrace() is None else 0.05  # for an answer, whatever was said; tracing takes its time
 
 
 class ElizaTests(SynchronousTestCase):
-    """Conversations with the robot as it comes."""
+    """Conversations with the robot and its own scripts."""
 
     def setUp(self) -> None:
         self.robot = ElizaRobot(lambda: datetime(2026, 11, 23, 21, 5))
 
     def answer(self, turns: list[Turn]) -> str:
-        """What the robot says to the last turn; it does not wait for anything."""
+        """The answer to the last turn, which is there at once."""
         with self.assertRaises(StopIteration) as stopped:
             self.robot.reply(Conversation("u", turns)).asend(None).send(None)
         return str(stopped.exception.value)
 
     def talk(self, *said: str) -> list[str]:
-        """Say one thing after the other; what the robot answers each."""
+        """Send messages one after the other; the answers."""
         turns: list[Turn] = []
         for text in said:
             turns.append(Turn(Speaker.USER, text))
@@ -53,20 +35,20 @@ class ElizaTests(SynchronousTestCase):
         return [turn.text for turn in turns if turn.speaker is Speaker.ROBOT]
 
     def test_greets(self) -> None:
-        """It answers a greeting in the language of the greeting."""
+        """A greeting is answered in its language."""
         self.assertEqual(self.talk("Hello!"), ["Hello! I am the offline robot. What is your name?"])
         self.assertEqual(self.talk("你好"), ["你好！我是离线机器人。怎么称呼你？"])
         self.assertEqual(self.talk("My name is Ada", "hi")[1], "Hello again, Ada.")
 
     def test_made(self) -> None:
-        """As the daemon makes it, it tells the machine's own time."""
+        """As the daemon creates it, it knows the machine's time."""
         robot = ELIZA.makeRobot(None, Settings(), None)
         assert isinstance(robot, ElizaRobot)
         self.robot = robot
         self.assertRegex(self.talk("What time is it?")[0], r"It is \d\d:\d\d where I run")
 
     def test_remembers(self) -> None:
-        """It remembers a name and what one likes, also from one language to the other; what was said last counts."""
+        """It remembers the user's name and likings across languages; the last one counts."""
         answers = self.talk("My name is Ada, hello", "I like my old computers", "What's my name?", "我叫什么？")
         self.assertIn("Ada", answers[0])
         self.assertIn("your old computers", answers[1])
@@ -78,14 +60,14 @@ class ElizaTests(SynchronousTestCase):
         self.assertIn("tea", self.talk("I like tea", "What do I like?")[1])
         self.assertIn("喜欢茶", self.talk("我喜欢茶。", "我喜欢什么？")[1])
 
-    def test_comesBackToWhatWasSaid(self) -> None:
-        """Now and then, when it has nothing else to say, it comes back to what it was told; to each thing once."""
+    def test_recalls(self) -> None:
+        """Some messages without a known phrase are answered with a remembered fact, once for each."""
         for like, blank in (("I like tea", "Quux."), ("我喜欢茶", "呜啦")):
             answers = self.talk(like, *[blank] * 30)
             self.assertEqual(sum("Earlier you said" in text or "你说过" in text for text in answers), 1)
 
     def test_isHonest(self) -> None:
-        """Asked what it is, whether it can do something, or for facts, it says what it is, and how to get better."""
+        """Asked what it is or for facts, it says that it is the offline robot, and what an operator can do."""
         for question in (
             *("Who are you?", "are you human", "What is the capital of France?", "Can you translate this?"),
             *("How many people live in China?", "Are you ChatGPT?", "What's the weather like?", "where is Wuhan"),
@@ -104,20 +86,20 @@ class ElizaTests(SynchronousTestCase):
             self.assertTrue(any("offline" in text.lower() or "离线" in text for text in answers), (question, answers))
             self.assertNotEqual(*answers)
 
-    def test_promisesNoMoreThanThereIs(self) -> None:
-        """Asked whether this is private, it says that the server's operator could read it."""
+    def test_privacy(self) -> None:
+        """Asked about privacy, it says that the operator can read the conversation."""
         for question in ("Is this encrypted?", "Is it safe?", "这里加密吗？", "能保密吗"):
             for text in self.talk(question, question):
                 self.assertRegex(text, "operator|runs the server|管理员")
 
-    def test_sendsToPeople(self) -> None:
-        """Who wants to die is not asked how that makes them feel, but sent to people who can help, at once."""
+    def test_crisis(self) -> None:
+        """A user in a crisis is told at once where to find help."""
         for text in ("I want to kill myself", "haha I want to die, thanks", "我不想活了", "想自杀"):
             for answer in self.talk(text, text):
                 self.assertRegex(answer, "crisis line|热线")
 
     def test_smallTalk(self) -> None:
-        """It knows what newcomers say."""
+        """It answers common small talk."""
         for said, words in (
             ("Tell me a joke", "TCP"),
             ("讲个笑话", "10 种"),
@@ -152,130 +134,87 @@ class ElizaTests(SynchronousTestCase):
             self.assertRegex(self.talk(said)[0], words, said)
 
     def test_language(self) -> None:
-        """The language with more words is answered; what has no words is answered in the language before."""
+        """It answers in the language with more words; without words, in the language before."""
         self.assertIn("继续", self.talk("好 ok")[0])
         chinese = [text > "\u3000" for text in self.talk("你好 hello", "OK", "🙂", "好", "?!", "I use 微信 every day")]
         self.assertEqual(chinese, [True, False, False, True, True, False])
 
     def test_wordless(self) -> None:
-        """A message without a letter is answered, too, and each time in other words."""
+        """Messages without letters have answers, too, which differ."""
         answers = self.talk("", "🙂", "...")
         self.assertEqual(len(set(answers)), 3)
         self.assertRegex(answers[0], "Which words")
 
     def test_doesNotRepeatItself(self) -> None:
-        """The same again has another answer, however long this goes; the same conversation has the same answers."""
+        """A repeated message has another answer each time; the same conversation has the same answers."""
         for text in ("hmm", "你好", "joke", "Who am I?", "为什么", "thanks", "🙂", "Is it safe?", "I like tea"):
             answers = self.talk("I like tea", "I feel fine", "my name is Ada", *[text] * 60)[3:]
             self.assertTrue(all(one != other for one, other in pairwise(answers)), text)
         self.assertEqual(len(set(self.talk(*["hmm"] * 6))), 6)
         self.assertEqual(self.talk(*["hmm"] * 60), self.talk(*["hmm"] * 60))
 
-    def test_saysAllThatItHas(self) -> None:
-        """It does not come back to one answer while there are others, also where memories come between."""
+    def test_usesAllAnswers(self) -> None:
+        """It uses all of its answers before it repeats one, also with remembered facts in between."""
         answers = Counter(self.talk("I like tea", "I feel fine", *["hmm"] * 24)[2:])
         self.assertLessEqual(max(answers.values()), 4)
 
     def test_wholeWords(self) -> None:
-        """ "hi" is a greeting, "this" is not."""
+        """Phrases match whole words: "hi" is a greeting, "this" is not."""
         self.assertNotIn("Hello", self.talk("this which chip")[0])
         self.assertIn("Hello", self.talk("this hi")[0])
 
     def test_isQuick(self) -> None:
-        """The longest messages are answered in no time, and a long conversation takes no longer."""
+        """The longest messages and conversations take hardly longer than what is read of them."""
         longest = 32768
+
+        def seconds(text: str, turns: int) -> float:
+            asked = [Turn(Speaker.USER, text), Turn(Speaker.ROBOT, text)] * turns
+            times = []
+            for _ in range(7):  # the best time counts, because the machine may be busy
+                start = time.thread_time()
+                for _ in range(10):
+                    self.assertTrue(self.answer(asked[:-1]))
+                times.append(time.thread_time() - start)
+            return min(times)
+
         for text in (
             *("", "a" * longest, "我" * longest, "I like " + "x" * longest, "hi" * longest, "hmm " * longest),
             *("😀" * longest, "你 i " * longest, "\u0130 like it, hi" * longest, ", " * longest, "the cats" * longest),
         ):
-            turns = [Turn(Speaker.USER, text[:longest]), Turn(Speaker.ROBOT, text[:longest])] * 500
-            times = []
-            for _ in range(7):  # the machine may be busy: its best time counts
-                start = time.perf_counter()
-                self.assertTrue(self.answer(turns[:-1]))
-                times.append(time.perf_counter() - start)
-            self.assertLess(min(times), MAX_SECONDS, text[:20])
+            read = seconds(text[:MAX_READ], MAX_TURNS // 2)
+            self.assertLess(seconds(text[:longest], 500), 10 * read + 0.001, text[:20])
 
-    def test_readsAnEnd(self) -> None:
-        """It reads the beginning of a message and the end of a conversation."""
+    def test_limits(self) -> None:
+        """It reads only the beginning of a message and the end of a conversation."""
         self.assertNotIn("Hello", self.talk("x " * MAX_READ + "hello")[0])
         answers = self.talk("my name is Ada", *["hmm"] * (MAX_TURNS // 2), "who am I?")
         self.assertRegex(answers[-1], "have not told me your name, or it was too long ago")
 
-    @settings(max_examples=2000, deadline=None)
     @given(said=st.lists(st.text() | st.text("我你是喜欢叫iI am not,. '{}0", max_size=30), min_size=1, max_size=4))
     def test_anyText(self, said: list[str]) -> None:
-        """Any text has an answer, which is not empty and not without end; and never the same twice in a row."""
+        """Any text has a short answer that is not empty, and never the same one twice in a row."""
         answers = self.talk(*said, said[-1])
         for answer in answers:
             self.assertTrue(answer.strip())
             self.assertLess(len(answer), 400)
         self.assertNotEqual(answers[-1], answers[-2])
 
-    def test_lettersThatGrow(self) -> None:
-        """A letter that takes more room in lower case does not move what is said back."""
+    def test_growingLetters(self) -> None:
+        """Letters that become two in lower case do not shift the repeated words."""
         self.assertIn("about teapots", self.talk("\u0130\u0130\u0130: i like teapots")[0])
 
     def test_braces(self) -> None:
-        """What looks like a format in the user's words is only text."""
+        """Braces in a message are text."""
         self.assertIn("{0}", self.talk("I like {0}")[0])
         self.assertIn("{name}", self.talk("I like {name}")[0])
 
-    def test_saysBackLittle(self) -> None:
-        """Of many words it says back few, whole ones, without the particles at their end."""
+    def test_repeatsLittle(self) -> None:
+        """It repeats only a few words, without the particles at their end."""
         answer = self.talk("I like " + "rainy days " * 30)[0]
         self.assertIn("about rainy days", answer)
         self.assertRegex(answer, "days…")
         self.assertIn("做学生是什么感觉", self.talk("我是学生啦啦啦")[0])
 
     def test_close(self) -> None:
-        """There is nothing to let go."""
+        """It can be closed."""
         self.successResultOf(self.robot.close())
-
-
-class ScriptTests(SynchronousTestCase):
-    """The format of the scripts."""
-
-    def test_whatIsKnownDecides(self) -> None:
-        """An answer that names what is not known is not given."""
-        script = Script(RULE + "[a]\nwhen =\n  take\nremember = thing\nsay =\n  {rest} and {other}\n", words=True)
-        self.assertEqual(script.answer(["x"]), "Go on.")
-        self.assertEqual(script.answer(["take me", "x", "x", "x"]), "you?")
-        self.assertEqual(script.answer(["take me", "x", "x", "x"], ["you?"]), "Go on.")
-        self.assertEqual(script.answer(["take me"]), "Go on.")
-        self.assertEqual(script.answer(["take me"], known={"other": "all"}), "you and all")
-        self.assertEqual(script.answer(["?"]), "Eh?")
-        self.assertEqual(script.answer(["1+1=?"]), "One.")
-
-    def test_badScripts(self) -> None:
-        """A rule without an answer, and a script without its sections, are refused."""
-        self.assertRaises(ValueError, Script, RULE + "[a]\nwhen =\n  b\n", words=True)
-        self.assertRaises(KeyError, Script, "[reflect]\n", words=True)
-
-    def test_oursAreWhole(self) -> None:
-        """Every answer names what is remembered somewhere, and a rule has two for each thing that it may know."""
-        for script in SCRIPTS.values():
-            rules = [
-                *{rule for _phrase, rule in script._phrases},
-                script._memory,
-                script._wordless,
-                script._numbers,
-                script._nothing,
-            ]
-            known = {"rest", "time", "date"} | {rule.remember for rule in rules if rule.remember}
-            for rule in rules:
-                counts = Counter(len(names_in(answer) - {"rest"}) for answer in rule.answers)
-                self.assertGreater(min(counts.values()), 1, rule.answers)
-                self.assertLessEqual(set().union(*map(names_in, rule.answers)), known, rule.answers)
-                self.assertEqual(len(set(rule.answers)), len(rule.answers), rule.answers)
-
-    def test_everyPhraseIsFound(self) -> None:
-        """No phrase hides behind one of a rule before it."""
-        for script in SCRIPTS.values():
-            hidden = [phrase for phrase, rule in script._phrases if script._match(phrase)[0] is not rule]
-            self.assertEqual(hidden, [])
-
-    def test_bothLanguagesHaveTheSameRules(self) -> None:
-        """What is remembered in one language can be recalled in the other."""
-        english, chinese = ({rule.remember for _phrase, rule in script._phrases} for script in SCRIPTS.values())
-        self.assertEqual(english, chinese)

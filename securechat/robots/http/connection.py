@@ -1,0 +1,102 @@
+"""A connection to an HTTP server, between the transport and twisted.web's protocol."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+MAX_HEAD: Final = 128 * 1024  # bytes of a response's head and of the part of the body that arrives with it
+
+
+@implementer(IHandshakeListener)
+class Connection(ProtocolWrapper):
+    """Acts as the transport of an HTTP protocol.
+
+    It aborts the connection when the reader of a body calls `stopProducing`, and when the head of a response exceeds
+    MAX_HEAD: twisted.web limits the length of header lines, but not their number.
+    """
+
+    transport: Any
+    wrappedProtocol: Any  # twisted.web's HTTP11ClientProtocol, which is in a private module
+
+    def __init__(self, factory: "WrappingFactory[Connection]", wrappedProtocol: IProtocol) -> None:
+        super().__init__(factory, wrappedProtocol)
+        self.ready: Deferred[IProtocol] = Deferred()  # fires with the protocol, after the TLS handshake if there is one
+        self.is_aborted = False
+        self._head_left: int | None = None  # bytes; None while a body is being read
+        self._waiters: list[Deferred[None]] = []  # for the end of the connection
+
+    def abort(self) -> None:
+        """Close at once. `loseConnection` would send what is unsent and wait for a TLS peer's close_notify."""
+        self.abortConnection()
+
+    def abortConnection(self) -> None:
+        """As `abort`, by which name twisted.web knows it."""
+        self.is_aborted = True
+        self.transport.abortConnection()
+
+    def closed(self) -> "Deferred[None]":
+        """Fires when the connection is closed, which after `abort` takes a turn of the reactor."""
+        waiter: Deferred[None] = Deferred(self._waiters.remove)
+        self._waiters.append(waiter)
+        return waiter
+
+    def makeConnection(self, transport: Any) -> None:
+        super().makeConnection(transport)
+        if not ISSLTransport.providedBy(transport):
+            self.ready.callback(self.wrappedProtocol)
+
+    def handshakeCompleted(self) -> None:
+        if not self.ready.called:
+            self.ready.callback(self.wrappedProtocol)
+
+    def write(self, data: bytes) -> None:
+        self._head_left = MAX_HEAD  # a request, whose response begins with a head
+        super().write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self._head_left = MAX_HEAD
+        super().writeSequence(data)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._head_left is not None:
+            self._head_left -= len(data)
+            if self._head_left < 0:
+                self.abort()
+                return
+        self.wrappedProtocol.dataReceived(data)
+
+    def resumeProducing(self) -> None:
+        """The protocol pauses after the head, and resumes when the body has a reader."""
+        self._head_left = None
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Abort, because the rest of a body is not needed. An aborted protocol does not return to the pool."""
+        self.wrappedProtocol.abort()
+        self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.ready.called:
+            self.ready.errback(reason)
+        super().connectionLost(reason)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+
+class ConnectionFactory(WrappingFactory):
+    """Wraps the protocols of a factory in connections. `open_connections` has those that are connected as its keys."""
+
+    noisy = False
+    protocol = Connection
+
+    def __init__(self, factory: Any, open_connections: dict[Connection, int]) -> None:
+        super().__init__(factory)
+        factory.noisy = False  # or it would log each connection
+        self.protocols = open_connections

@@ -1,0 +1,70 @@
+"""What the daemon warns of when it starts."""
+
+import os
+import resource
+from ipaddress import ip_address
+from typing import Final
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from securechat.i18n import _
+from securechat.server.addresses import place_of
+from securechat.server.settings import ServerSettings
+
+log = Logger()
+
+SPARE_FILES: Final = 64  # open files besides those of clients: the log, listening sockets, connections of robots
+
+
+def warn_of_root() -> None:
+    """Warn if the daemon keeps the privileges of root."""
+    if os.geteuid() == 0:
+        log.warn(_("running as root; run it as another user, for example with twistd --uid and --gid"))
+
+
+def raise_file_limit(settings: ServerSettings) -> None:
+    """Allow as many open files as the sessions need; warn if the hard limit is lower."""
+    needed = settings.max_sessions + settings.max_handshakes + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit < needed:
+        log.warn(
+            _("at most {limit} files can be open (RLIMIT_NOFILE), but --max-sessions {sessions} needs {needed}"),
+            limit=limit,
+            sessions=settings.max_sessions,
+            needed=needed,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an IP address, of the form that Twisted gives it, is reachable from this machine only."""
+    return ip_address(host.partition("%")[0]).is_loopback
+
+
+@implementer(IStreamServerEndpoint)
+class PublicEndpoint:
+    """An endpoint for everyone, with a warning if its address is reachable from other machines."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        return self._endpoint.listen(protocolFactory).addCallback(self._warn)
+
+    @staticmethod
+    def _warn(port: IListeningPort) -> IListeningPort:
+        address = port.getHost()
+        is_public = isinstance(address, IPv4Address | IPv6Address) and not is_loopback(address.host)
+        if is_public:
+            log.warn(
+                _("{address} is open to everyone who can reach it; to restrict it, use --authorized-keys"),
+                address=place_of(address),
+            )
+        return port

@@ -1,0 +1,56 @@
+"""Libraries that are loaded only where they are needed."""
+
+import socket
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.test_layers import MODULES, folder_of
+
+TWISTED = {"twisted", "treq", "zope"}
+
+
+def modules_loaded_by(program: str) -> set[str]:
+    """The modules that a fresh Python interpreter has loaded after it ran `program`."""
+    command = [sys.executable, "-c", f"{program}; import sys; print(*sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return set(done.stdout.split())
+
+
+def packages(modules: set[str]) -> set[str]:
+    """The top-level packages of these modules."""
+    return {module.partition(".")[0] for module in modules}
+
+
+class LoadTests(SynchronousTestCase):
+    """Modules that an import loads, directly or not."""
+
+    def test_wireAndSsh(self) -> None:
+        """`wire` and `ssh` do not load Twisted."""
+        chosen = [module for module in MODULES if folder_of(module) in ("wire", "ssh")]
+        loaded = modules_loaded_by(f"import {', '.join(chosen)}")
+        self.assertIn("securechat.wire.handshake", loaded)
+        self.assertEqual(packages(loaded) & TWISTED, set())
+
+    def test_history(self) -> None:
+        """The server's history loads no robot and no HTTP client."""
+        loaded = modules_loaded_by("import securechat.server.history")
+        self.assertEqual({module for module in loaded if module.startswith("securechat.robots")}, set())
+        self.assertEqual(packages(loaded) & {"treq", "OpenSSL"}, set())
+
+    def test_settings(self) -> None:
+        """The settings and the client's command line do not load Twisted: `--help` and errors come at once."""
+        loaded = modules_loaded_by("import securechat.server.settings, securechat.client.options")
+        self.assertEqual(packages(loaded) & TWISTED, set())
+
+    def test_messagesWithoutATerminal(self) -> None:
+        """`securechat -m` does not load prompt_toolkit."""
+        with socket.socket() as closed:  # bound but not listening: connections are refused
+            closed.bind(("127.0.0.1", 0))
+            arguments = [f"127.0.0.1:{closed.getsockname()[1]}", "--known-hosts", self.mktemp(), "-m", "hello"]
+            loaded = modules_loaded_by(f"from securechat.client.__main__ import main; assert main({arguments}) == 3")
+        self.assertIn("securechat.client.frontends.batch", loaded)
+        self.assertEqual(packages(loaded) & {"prompt_toolkit"}, set())

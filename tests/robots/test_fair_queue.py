@@ -1,0 +1,85 @@
+"""The limit on concurrent requests to a robot, and its queue."""
+
+from collections import defaultdict
+from typing import cast
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from securechat.errors import Fault, RobotError
+from securechat.robots.fair_queue import FairQueue
+from tests.harness.robot import ListenerTestCase
+
+
+class FairQueueTests(ListenerTestCase):
+    """A queue with two slots."""
+
+    def setUp(self) -> None:
+        self.queue = FairQueue(2)
+        self.leaving: dict[str, list[Deferred[None]]] = defaultdict(list)
+        self.inside: list[str] = []
+        self.stays: list[Deferred[None]] = []
+
+    def tearDown(self) -> None:
+        for stay in self.stays:
+            stay.addErrback(lambda failure: failure.trap(CancelledError))
+            stay.cancel()
+
+    def take(self, user: str) -> "Deferred[None]":
+        async def stay() -> None:
+            async with self.queue.slot(user):
+                self.inside.append(user)
+                leaving: Deferred[None] = Deferred()
+                self.leaving[user].append(leaving)
+                await leaving
+            self.inside.remove(user)
+
+        self.stays.append(Deferred.fromCoroutine(stay()))
+        return self.stays[-1]
+
+    def leave(self, user: str) -> None:
+        self.leaving[user].pop().callback(None)
+
+    def test_bounded(self) -> None:
+        """A third request waits until one of the first two is over."""
+        for user in ("ann", "bob", "cy"):
+            self.take(user)
+        self.assertEqual(self.inside, ["ann", "bob"])
+        self.leave("ann")
+        self.assertEqual(self.inside, ["cy", "bob"][::-1])
+
+    def test_fair(self) -> None:
+        """Only one request of each user can wait, so no user can delay the others with many requests."""
+        self.take("ann")
+        self.take("ann")
+        waiting = self.take("ann")
+        busy = self.take("ann")
+        self.assertEqual(cast(RobotError, self.failureResultOf(busy, RobotError).value).fault, Fault.BUSY)
+        self.take("bob")
+        self.leave("ann")
+        self.assertNoResult(waiting)
+        self.leave("ann")
+        self.assertIn("bob", self.inside)
+
+    def test_cancelledWhileWaiting(self) -> None:
+        """A request that is cancelled while it waits leaves the queue."""
+        for user in ("ann", "bob"):
+            self.take(user)
+        waiting = self.take("cy")
+        self.take("dan")
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.leave("ann")
+        self.leave("bob")
+        self.assertEqual(self.inside, ["dan"])
+        self.take("eve")
+        self.take("cy")
+        self.assertEqual(self.inside, ["dan", "eve"])
+
+    def test_cancelledWhileRunning(self) -> None:
+        """A request that is cancelled while it runs gives its slot to the next one."""
+        first = self.take("ann")
+        self.take("bob")
+        self.take("cy")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertIn("cy", self.inside)

@@ -1,0 +1,95 @@
+"""A robot behind a queue and a circuit breaker."""
+
+from typing import cast
+
+from twisted.internet.task import Clock
+from zope.interface.verify import verifyObject
+
+from securechat.errors import Fault, RobotError
+from securechat.robots.circuit_breaker import CircuitBreaker
+from securechat.robots.fair_queue import FairQueue
+from securechat.robots.guard import GuardedRobot
+from securechat.robots.interface import IRobot
+from tests.harness.robot import Listener, ListenerTestCase, PuppetRobot
+
+
+class GuardTests(ListenerTestCase):
+    """A robot behind a queue and a circuit breaker."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.puppet = PuppetRobot()
+        self.robot = GuardedRobot(
+            cast(IRobot, self.puppet), FairQueue(1), CircuitBreaker(self.clock.seconds, jitter=lambda: 0.0)
+        )
+
+    def test_isARobot(self) -> None:
+        """It has the interface and the name of a robot, and closes the one behind it."""
+        verifyObject(IRobot, self.robot)
+        self.assertEqual(self.robot.name, "puppet")
+        self.successResultOf(self.robot.close())
+        self.assertEqual(self.puppet.closed, 1)
+
+    def test_passesOn(self) -> None:
+        """Chunks are passed on as they arrive."""
+        listener = Listener(self.robot)
+        self.puppet.say("a")
+        self.assertEqual(listener.heard, ["a"])
+        self.puppet.end()
+        self.successResultOf(listener.done)
+
+    def test_waitsForSlot(self) -> None:
+        """With one slot, the second user's message is sent after the reply to the first."""
+        first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")
+        self.assertEqual(len(self.puppet.asked), 1)
+        self.puppet.end()
+        self.successResultOf(first.done)
+        self.assertEqual(len(self.puppet.asked), 2)
+        self.puppet.say("b")
+        self.assertEqual(second.heard, ["b"])
+        self.abandon(second)
+
+    def test_aRobotThatIsDown(self) -> None:
+        """A robot that is down is tried once; other requests, also those in the queue, fail at once."""
+        first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")
+        self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
+        self.assertEqual([self.fault_of(listener) for listener in (first, second)], [Fault.UNREACHABLE] * 2)
+        self.assertEqual(len(self.puppet.asked), 1)
+        self.clock.advance(1)
+        third = Listener(self.robot)
+        self.puppet.end()
+        self.successResultOf(third.done)
+
+    def test_manyWait(self) -> None:
+        """However many requests wait for a robot that is down, each fails, and the slot is free."""
+        listeners = [Listener(self.robot, str(number)) for number in range(2000)]
+        self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
+        self.assertEqual({self.fault_of(listener) for listener in listeners}, {Fault.UNREACHABLE})
+        self.clock.advance(1)
+        last = Listener(self.robot)
+        self.puppet.end()
+        self.successResultOf(last.done)
+
+    def test_queueKey(self) -> None:
+        """Users with the same queue key can have one request in the queue."""
+        first = Listener(self.robot, "ann")
+        waiting, busy = (Listener(self.robot, user, queue_key="network") for user in ("bob", "cy"))
+        other = Listener(self.robot, "dan", queue_key="another")
+        self.assertEqual(self.fault_of(busy), Fault.BUSY)
+        for listener in (first, waiting, other):
+            self.puppet.end()
+            self.successResultOf(listener.done)
+
+    def test_cancel(self) -> None:
+        """A request that is cancelled stops the robot and does not count as a failure."""
+        first, second = Listener(self.robot, "ann"), Listener(self.robot, "bob")
+        self.abandon(first)
+        self.assertEqual((self.puppet.cancelled, len(self.puppet.asked)), (1, 2))
+        self.abandon(second)
+
+    def test_aBug(self) -> None:
+        """Any exception of a robot is a fault, without the exception's text."""
+        listener = Listener(self.robot)
+        self.puppet.fail(KeyError("secret"))
+        failure = self.failureResultOf(listener.done, RobotError)
+        self.assertNotIn("secret", str(failure.value))

@@ -1,0 +1,125 @@
+"""The Beat: steps at moments, in their order, with one pending call."""
+
+from functools import partial
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat.server.beat import GRID, LEAD, Beat
+
+
+class BeatTests(SynchronousTestCase):
+    """Steps of several trains. Moments are milliseconds of the clock."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.beat = Beat(self.clock)
+        self.steps: list[str] = []
+
+    def step(self, name: str) -> partial[None]:
+        """A step that notes its name."""
+        return partial(self.steps.append, name)
+
+    def advance_to(self, moment: int) -> None:
+        self.clock.advance(moment / 1000 - self.clock.seconds())
+
+    def test_atTheirMoments(self) -> None:
+        """A step that writes is called at its moment, one that seals in time before."""
+        self.beat.write_at(100, self.step("write"))
+        self.beat.seal_for(100, self.step("seal"))
+        self.advance_to(100 - LEAD - 1)
+        self.assertEqual(self.steps, [])
+        self.advance_to(100 - LEAD)
+        self.assertEqual(self.steps, ["seal"])
+        self.advance_to(99)
+        self.assertEqual(self.steps, ["seal"])
+        self.advance_to(100)
+        self.assertEqual(self.steps, ["seal", "write"])
+
+    def test_writesComeFirst(self) -> None:
+        """At one moment, all steps that write come before all that seal, each in the order they were added in."""
+        self.beat.seal_for(100 + LEAD, self.step("seal 1"))
+        self.beat.write_at(100, self.step("write 1"))
+        self.beat.seal_for(100 + LEAD, self.step("seal 2"))
+        self.beat.write_at(100, self.step("write 2"))
+        self.advance_to(100)
+        self.assertEqual(self.steps, ["write 1", "write 2", "seal 1", "seal 2"])
+
+    def test_missed(self) -> None:
+        """Moments that were missed are made up for, the oldest first, with all that their steps add."""
+        self.beat.write_at(300, self.step("write 300"))
+        self.beat.write_at(100, self.step("write 100"))
+        self.beat.seal_for(200 + LEAD, self.step("seal 200"))
+        self.beat.write_at(100, lambda: self.beat.write_at(200, self.step("write 200")))
+        self.beat.write_at(100, lambda: self.beat.write_at(400, self.step("write 400")))
+        self.advance_to(350)
+        self.assertEqual(self.steps, ["write 100", "write 200", "seal 200", "write 300"])
+        self.advance_to(400)
+        self.assertEqual(self.steps[4:], ["write 400"])
+
+    def test_onePendingCall(self) -> None:
+        """Whatever the number of steps, one call is pending, for the first of them; without steps there is none."""
+        for moment in (300, 100, 200, 100):
+            self.beat.write_at(moment, self.step(str(moment)))
+            self.beat.seal_for(moment + LEAD, self.step(str(moment)))
+        [call] = self.clock.getDelayedCalls()
+        self.assertAlmostEqual(call.getTime(), 0.1)
+        self.advance_to(100)
+        [call] = self.clock.getDelayedCalls()
+        self.assertAlmostEqual(call.getTime(), 0.2)
+        self.advance_to(300)
+        self.assertEqual(len(self.steps), 8)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_forget(self) -> None:
+        """A step that is forgotten is not called, and the others are; after the last one no call is pending."""
+        steps = [self.step(str(number)) for number in range(4)]
+        self.beat.write_at(100, steps[0])
+        self.beat.write_at(100, steps[1])
+        self.beat.seal_for(200, steps[2])
+        self.beat.forget(100, steps[0])
+        self.beat.forget(200, steps[2])
+        self.beat.forget(100, steps[3])  # was never added
+        self.beat.forget(300, steps[1])  # was added for another moment
+        self.advance_to(300)
+        self.assertEqual(self.steps, ["1"])
+        self.beat.write_at(400, steps[3])
+        self.beat.forget(400, steps[3])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.beat.write_at(500, steps[3])
+        self.advance_to(500)
+        self.assertEqual(self.steps, ["1", "3"])
+
+    def test_forgetDuringAStep(self) -> None:
+        """A step may make the beat forget one of a later moment."""
+        later = self.step("later")
+        self.beat.write_at(200, later)
+        self.beat.write_at(100, partial(self.beat.forget, 200, later))
+        self.advance_to(300)
+        self.assertEqual(self.steps, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_exceptions(self) -> None:
+        """A step that raises is logged; those of the same and of later moments are called."""
+
+        def fail(error: BaseException) -> None:
+            raise error
+
+        self.beat.write_at(100, partial(fail, ValueError()))
+        self.beat.write_at(100, partial(fail, SystemExit()))
+        self.beat.write_at(100, self.step("same moment"))
+        self.beat.write_at(200, self.step("later"))
+        self.advance_to(100)
+        self.advance_to(200)
+        self.assertEqual(self.steps, ["same moment", "later"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError, SystemExit)), 2)
+
+    def test_base(self) -> None:
+        """Trains begin on a grid, at its next moment or now."""
+        self.assertEqual(self.beat.base(), 0)
+        self.clock.advance(0.0001)
+        self.assertEqual(self.beat.base(), GRID)
+        self.clock.advance(GRID / 1000 - 0.0001)
+        self.assertEqual(self.beat.base(), GRID)
+        self.clock.advance(0.0123)
+        self.assertEqual(self.beat.base() % GRID, 0)
