@@ -140,8 +140,8 @@ class ChatServer(Protocol):
         self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
 
     def _hold_if_full(self) -> None:
-        """Stop reading the client if too many refusals wait for their turn."""
-        if self._outbox.has_too_many_refusals:
+        """Stop reading the client if too many refusals wait for their turn, unless only its GOODBYE is awaited."""
+        if self._outbox.has_too_many_refusals and self._leaving is None:
             self._is_held = self._is_late = True
             self._deadlines.pause()
             self.transport.pauseProducing()

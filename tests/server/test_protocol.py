@@ -705,6 +705,18 @@ class PressureTests(ServerTestCase):
         session.pump()
         self.assertTrue(session.wire.disconnecting)
 
+    def test_leavingWithMessagesThatWereNotRead(self) -> None:
+        """Messages between the refused ones and the client's goodbye do not keep the goodbye from being read."""
+        session = Session(self.factory).open()
+        for _ in range(5 + 64 + 1):
+            session.client.say("more")
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        session.server.leave(Reason.STOPPING)
+        session.pump()
+        self.assertTrue(session.wire.disconnecting)
+
     def test_repliesThatWaitAreCounted(self) -> None:
         """Faults that leave one each tick do not pile up without end."""
         self.factory = self.make_factory(shaping=Shaping.REPLY)
