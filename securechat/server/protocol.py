@@ -104,7 +104,7 @@ class ChatServer(Protocol):
                 if self._is_held:
                     break
             else:
-                self._is_late = self._is_late and len(data) >= READ_SIZE
+                self._is_late = self._is_late and (not data or len(data) >= READ_SIZE)
         except RemoteProtocolError as error:
             self._abort(error.category)
         if self._is_admitted:
