@@ -107,7 +107,7 @@ class ChatServer(Protocol):
                 if self._is_held:
                     break
             else:
-                self._is_late = self._is_late and len(data) >= READ_SIZE
+                self._is_late = self._is_late and (not data or len(data) >= READ_SIZE)
         except RemoteProtocolError as error:
             self._abort(error.category)
         if self._is_admitted:
@@ -145,7 +145,7 @@ class ChatServer(Protocol):
         self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
 
     def _hold_if_full(self) -> None:
-        """Stop reading the client if too many refusals wait for their turn, unless its GOODBYE is awaited."""
+        """Stop reading the client if too many refusals wait for their turn, unless only its GOODBYE is awaited."""
         if self._outbox.has_too_many_refusals and self._leaving is None:
             self._is_held = self._is_late = True
             self._deadlines.pause()

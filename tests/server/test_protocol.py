@@ -737,6 +737,34 @@ class PressureTests(ServerTestCase):
         session.pump()
         self.assertTrue(session.wire.disconnecting)
 
+    def test_leavingWithMessagesThatWereNotRead(self) -> None:
+        """Messages between the refused ones and the client's goodbye do not keep the goodbye from being read."""
+        session = Session(self.factory).open()
+        for _ in range(5 + 64 + 1):
+            session.client.say("more")
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.assertEqual(session.wire.producerState, "paused")
+        session.server.leave(Reason.STOPPING)
+        session.pump()
+        self.assertTrue(session.wire.disconnecting)
+
+    def test_lateMessages(self) -> None:
+        """A message that came while the client was not read does not move the end of the train."""
+        self.robot.echo = True
+        self.factory = self.make_factory(shaping=Shaping.REPLY)
+        session = Session(self.factory).open()
+        before = session.client.records_received
+        for _ in range(5 + 64):
+            session.say("x")
+        self.assertEqual(session.wire.producerState, "paused")
+        session.say("read after five replies and a refusal, and answered at tick 70")
+        for _ in range(200):
+            self.clock.advance(0.05)
+            session.pump()
+        self.assertEqual(session.client.next_reply_id, 71)
+        self.assertEqual(session.client.records_received - before, 75)
+
     def test_repliesThatWaitAreCounted(self) -> None:
         """Faults that leave one each tick do not pile up without end."""
         self.factory = self.make_factory(shaping=Shaping.REPLY)
