@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.admission import Holder
+from securechat.server.admission import Holder, source_of
 from securechat.server.message_memory import SHARES, MessageMemory
 
 
@@ -33,6 +33,18 @@ class MemoryTests(SynchronousTestCase):
         self.assertFalse(quotas[8].take(8))
         self.assertTrue(quotas[8].take(7))
         self.assertFalse(quotas[8].take(1))
+
+    def test_site(self) -> None:
+        """An IPv6 /48 network has four times the allowance of a /64, however many of those its sessions come from."""
+        first, *others, last = [self.memory.quota(source_of(f"2001:db8:7:{number}::1")) for number in range(6)]
+        self.assertTrue(first.take(60))
+        self.assertFalse(first.take(41))
+        self.assertTrue(all(quota.take(80) for quota in others))
+        self.assertFalse(last.take(21))
+        self.assertTrue(last.take(20))
+        first.give_back(60)
+        self.assertTrue(last.take(60))
+        self.assertTrue(self.memory.quota(source_of("2001:db8:8::1")).take(100))
 
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 120), st.booleans()), max_size=60))
     def test_anyOrder(self, steps: list[tuple[int, int, bool]]) -> None:
