@@ -118,6 +118,7 @@ class ChatServer(Protocol):
                 self._messageReceived(event)
                 self._hold_if_full()
             case MessageRefused():
+                self._note_activity()
                 self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
                 self._hold_if_full()
             case NewReceived():
