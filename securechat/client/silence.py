@@ -38,6 +38,7 @@ class Silence:
     def watch(self) -> None:
         """Call the function once, when nothing has been heard for the number of seconds."""
         if self._call is None:
+            self._has_looked = False
             self._look_in(self._left)
 
     def stop(self) -> None:
@@ -61,5 +62,4 @@ class Silence:
             self._has_looked = True
             self._look_in(0)
         else:
-            self._has_looked = False
             self._do()

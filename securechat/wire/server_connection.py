@@ -93,6 +93,8 @@ class ServerConnection(Connection):
         assert self._handshake is not None
         handshake, self._handshake = self._handshake, None
         keys = handshake.receive_client_proof(payload)
+        if self.has_partial_record:  # the client has to wait for ABOUT
+            raise RemoteProtocolError(Category.ORDER)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)
         self.state = State.OPEN
         return ClientProved(handshake.user_key)

@@ -88,3 +88,14 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(self.ended, [])
         self.clock.advance(1)
         self.assertEqual(self.ended, [110])
+
+    def test_pausedProcessAfterAStop(self) -> None:
+        """The same holds if the watch was stopped just before the silence was declared over, and resumed."""
+        self.silence.watch()
+        self.clock.callLater(10, self.silence.stop)
+        self.clock.advance(10)
+        self.silence.heard()
+        self.silence.watch()
+        self.clock.callLater(10, self.silence.heard)
+        self.clock.advance(100)
+        self.assertEqual(self.ended, [])

@@ -945,6 +945,16 @@ class EndOfSessionTests(ServerTestCase):
         session.pump()
         self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 1))
 
+    def test_refusedForMemoryIsNotIdle(self) -> None:
+        """A session whose messages find no memory is not idle either."""
+        self.factory = self.make_factory(idle_timeout=10)
+        session = Session(self.factory).open()
+        self.assertTrue(self.factory.message_memory.all.take(256 * 1024 * 1024))
+        for _ in range(3):
+            self.clock.advance(9)
+            session.say("x")
+        self.assertEqual(session.events, [FaultReceived(number, Fault.BUSY) for number in (1, 2, 3)])
+
     def test_neverIdle(self) -> None:
         """With a timeout of 0, a session may be idle as long as it may last."""
         self.factory = self.make_factory(idle_timeout=0)

@@ -69,6 +69,14 @@ class TaskTests(ServerTestCase):
         self.assertEqual(session.events[0], FaultReceived(1, Fault.CANCELLED))
         self.assertEqual(session.events[-1], ReplyReceived(2, "", True))
 
+    def test_aRobotThatCancelsTheOnlyReply(self) -> None:
+        """The end of a reply that is cancelled by the robot itself is sent at once, without a further message."""
+        session = Session(self.factory).open()
+        session.say("one")
+        self.robot.fail(CancelledError())
+        session.pump()
+        self.assertEqual(session.events, [FaultReceived(1, Fault.CANCELLED)])
+
     def test_cancelledAgainAndAgain(self) -> None:
         """CANCELs for one reply, however many, cancel its robot once, and the robot may take its time to stop."""
         stopped: Deferred[None] = Deferred()

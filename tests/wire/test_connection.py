@@ -169,6 +169,13 @@ class HandshakeTests(ConnectionTests):
         self.assertIs(pair.client.state, State.SIGNING)
         self.assertAborts(pair.client, b"\0", Category.ORDER)
 
+    def test_nothingBeforeAbout(self) -> None:
+        """The server aborts if the client sends anything together with its PROOF: it has to wait for ABOUT."""
+        pair = Pair()
+        pair.to_server(pair.client.data_to_send())
+        pair.to_client(pair.server.data_to_send())
+        self.assertAborts(pair.server, pair.client.data_to_send() + b"\0", Category.ORDER)
+
     def test_firstRecords(self) -> None:
         """The first record of each end is its PROOF, and the server's second is ABOUT."""
         pair = Pair()
