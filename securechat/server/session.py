@@ -167,7 +167,8 @@ class Session:
             await self._ask_robot(question.text, reply)
         except CancelledError:
             reply.end(Fault.CANCELLED)  # also if nobody here cancelled it: the robot did
-            self._pace.flush()
+            if not self._is_stopped:
+                self._pace.flush()
             raise
         except Exception as error:
             failure = robot_error(error)
