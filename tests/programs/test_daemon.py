@@ -289,7 +289,7 @@ class FloodTests(DaemonTestCase):
 
     async def test_clients(self) -> None:
         """Thousands of connections that are refused or aborted log a few kilobytes, and how many were left out."""
-        daemon = await self.run_daemon("--robot", "echo").started()
+        daemon = await self.run_daemon("--robot", "echo", "--handshake-rate", "0.001").started()
         self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
         await daemon.stop()
         for line in ("client … connected from …", "client …: aborted (…)", "client … from …: not let in (…)"):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -13,6 +13,7 @@ from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason
 from securechat.wire.records import REKEY_SECONDS
 from securechat.wire.shaping import Shaping, is_bucket
+from tests import EXAMPLES
 from tests.harness.pair import PQ
 from tests.server.test_protocol import ServerTestCase, Session, Wire
 
@@ -403,6 +404,7 @@ class SameTests(PaceTestCase):
         self.assertEqual(first, self.writes(other))
         self.assertEqual(first, grid(50))
 
+    @settings(max_examples=EXAMPLES * 2 // 5)  # each is a long train
     @given(plays(longest=1500 * TICK, largest=32_000))
     def test_anyReply(self, play: Play) -> None:
         """Whatever the reply, the writes are those of a bucket."""
