@@ -1,5 +1,6 @@
 """Descriptions of failures for the user: the cause, and what to do about it."""
 
+import os
 from typing import Final
 
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, NoRouteError, TimeoutError
@@ -60,5 +61,6 @@ def of_failed_connection(error: Exception, destination: Destination) -> str:
             text = _("{name}: no route to host; check the address and the network")
         case _:
             text = _("{name}: {problem}; check the address and the network")
-    problem = getattr(error, "osError", None) or error
+    number = getattr(error, "osError", None) or getattr(error, "errno", None)
+    problem = os.strerror(number) if isinstance(number, int) else error
     return text.format(name=destination.name, problem=problem)
