@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -347,5 +348,8 @@ async def connect(
     user.step(_("generated a key pair ({suite})").format(suite=suite.decode()))
     handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
     client = ChatClient(handshake, signer, user, reactor)
-    await connectProtocol(HostnameEndpoint(reactor, destination.host, destination.port), client)
+    try:
+        await connectProtocol(HostnameEndpoint(reactor, destination.host, destination.port), client)
+    except ValueError as error:  # a name that IDNA 2008 excludes; Twisted does not look it up
+        raise DNSLookupError(str(error)) from None
     return client
