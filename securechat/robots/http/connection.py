@@ -12,6 +12,8 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from securechat.robots.http.chunk_sizes import ChunkSizes
+
 MAX_HEAD: Final = 128 * 1024  # bytes of a response's head and of the part of the body that arrives with it
 
 
@@ -41,11 +43,13 @@ class Connection(ProtocolWrapper):
         self.requests = 0  # including the present one
         self._is_unanswered = False  # no byte of the response to the present request has arrived
         self._head_left: int | None = None  # bytes; None while a body is being read
+        self._chunk_sizes: ChunkSizes | None = None  # while the response has to be filtered
 
     def begin_request(self) -> None:
         """A request is about to be sent."""
         self.requests += 1
         self._is_unanswered = True
+        self._chunk_sizes = ChunkSizes()
 
     def is_readable(self) -> bool:
         """Whether the server has closed the connection or sent bytes that have not been read."""
@@ -81,6 +85,10 @@ class Connection(ProtocolWrapper):
             if self._head_left < 0:
                 self.abort()
                 return
+        if self._chunk_sizes is not None:
+            data = self._chunk_sizes.feed(data)
+            if not self._chunk_sizes.is_needed:
+                self._chunk_sizes = None
         self.wrappedProtocol.dataReceived(data)
 
     def resumeProducing(self) -> None:
