@@ -16,7 +16,7 @@ What is done outside treq, and why:
 
 from collections.abc import Mapping
 from random import SystemRandom
-from typing import Any
+from typing import Any, Final
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,11 +33,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from securechat import __version__
 from securechat.errors import Fault, RobotError
 from securechat.robots.http.connection import StaleConnectionError
 from securechat.robots.http.endpoint import EndpointFactory, RandomDelay
 from securechat.robots.http.pool import ConnectionPool
 from securechat.robots.http.response import CONTENT_CODING, Response
+
+# Sites behind Cloudflare and others answer requests without a User-Agent with 403.
+USER_AGENT: Final = f"securechat/{__version__}"
 
 
 class IHttpReactor(IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
@@ -78,7 +82,7 @@ class HttpClient:
             return treq.request(
                 method,
                 _EncodedURL.from_text(url),
-                headers=Headers({name: [value] for name, value in headers.items()}),
+                headers=Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()}),
                 data=body,
                 allow_redirects=False,
                 unbuffered=True,
