@@ -139,7 +139,9 @@ def _read_settings(maker: IRobotMaker, texts: Sequence[str]) -> Settings:
                     robot=maker.name, name=name, names=names
                 )
             )
-        given[options[name].attribute] = options[name].read(value, "-R {name}={value}")
+        option = options[name]
+        read = option.read(value, "-R {name}={value}")
+        given[option.attribute] = (*given.get(option.attribute, ()), read) if option.is_repeatable else read
     settings: Settings = maker.settings(**given)
     return settings
 

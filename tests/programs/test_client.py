@@ -30,7 +30,8 @@ BUSY = "the robot is overloaded, or its quota is exhausted; try again later"
 CUT = "the reply is incomplete: "
 FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the reply, and the error
     ("cut", "Hello\n", CUT + BROKEN),
-    ("abort", "Hel\n", CUT + BROKEN),
+    ("abort", "Hel\n[The reply may be incomplete: the server did not say why it ended.]\n", ""),
+    ("abort finish", "Hel\n", CUT + BROKEN),
     ("hello", "hello \n", ""),
     ("error object", "Hel\n", CUT + BROKEN),
     ("html 502", "", BROKEN),

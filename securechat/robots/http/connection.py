@@ -1,16 +1,28 @@
 """A connection to an HTTP server, between the transport and twisted.web's protocol."""
 
+import select
 from collections.abc import Iterable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from securechat.robots.http.chunk_sizes import ChunkSizes
+
 MAX_HEAD: Final = 128 * 1024  # bytes of a response's head and of the part of the body that arrives with it
+
+
+class StaleConnectionError(Exception):
+    """A connection that had been used before was closed before the first byte of a response.
+
+    The server has most likely closed it while it was idle, so that the request may be sent again (RFC 9112, section
+    9.3.1).
+    """
 
 
 @implementer(IHandshakeListener)
@@ -18,7 +30,8 @@ class Connection(ProtocolWrapper):
     """Acts as the transport of an HTTP protocol.
 
     It aborts the connection when the reader of a body calls `stopProducing`, and when the head of a response exceeds
-    MAX_HEAD: twisted.web limits the length of header lines, but not their number.
+    MAX_HEAD: twisted.web limits the length of header lines, but not their number. The protocol of a stale connection
+    loses it with a StaleConnectionError.
     """
 
     transport: Any
@@ -28,8 +41,23 @@ class Connection(ProtocolWrapper):
         super().__init__(factory, wrappedProtocol)
         self.ready: Deferred[IProtocol] = Deferred()  # fires with the protocol, after the TLS handshake if there is one
         self.is_aborted = False
+        self.requests = 0  # including the present one
+        self._is_unanswered = False  # no byte of the response to the present request has arrived
         self._head_left: int | None = None  # bytes; None while a body is being read
+        self._chunk_sizes: ChunkSizes | None = None  # while the response has to be filtered
         self._waiters: list[Deferred[None]] = []  # for the end of the connection
+
+    def begin_request(self) -> None:
+        """A request is about to be sent."""
+        self.requests += 1
+        self._is_unanswered = True
+        self._chunk_sizes = ChunkSizes()
+
+    def is_readable(self) -> bool:
+        """Whether the server has closed the connection or sent bytes that have not been read."""
+        poll = select.poll()
+        poll.register(self.transport.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def abort(self) -> None:
         """Close at once. `loseConnection` would send what is unsent and wait for a TLS peer's close_notify."""
@@ -65,10 +93,15 @@ class Connection(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         if self._head_left is not None:
+            self._is_unanswered = False
             self._head_left -= len(data)
             if self._head_left < 0:
                 self.abort()
                 return
+        if self._chunk_sizes is not None:
+            data = self._chunk_sizes.feed(data)
+            if not self._chunk_sizes.is_needed:
+                self._chunk_sizes = None
         self.wrappedProtocol.dataReceived(data)
 
     def resumeProducing(self) -> None:
@@ -84,6 +117,8 @@ class Connection(ProtocolWrapper):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.ready.called:
             self.ready.errback(reason)
+        if self.requests > 1 and self._is_unanswered and not reason.check(ConnectionAborted):
+            reason = Failure(StaleConnectionError())
         super().connectionLost(reason)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:

@@ -1,8 +1,14 @@
 """Server-Sent Events: bytes in, events out; section 9.2 of the WHATWG HTML standard.
 
-There are three differences from the standard: lines and events have a maximum size; ``data: [DONE]`` at the end of a
-stream is an event without a blank line after it; and a line ``error: {…}``, which old llama.cpp servers send, is an
-event of type "error". The fields ``id`` and ``retry`` are ignored, because a reply is never resumed.
+Servers do not all keep to the standard, so there are these differences from it:
+
+- Lines and events have a maximum size.
+- Events whose data is a JSON object need no blank line after them: a line of data that begins an object is the next
+  event if the data before it ends one. The same holds for ``[DONE]``, and at the end of a stream.
+- A line ``error: {…}``, which old llama.cpp servers send, is an event of type "error".
+- A line that is a JSON object itself is an event, ``data: data: …`` is the same as ``data: …``, and the names of fields
+  may be in upper case and have spaces around them.
+- The fields ``id`` and ``retry`` are ignored, because a reply is never resumed.
 """
 
 import re
@@ -19,6 +25,7 @@ DONE: Final = "[DONE]"
 MESSAGE: Final = "message"  # the type of an event that does not name one
 ERROR: Final = "error"
 
+_REPEATED_NAME: Final = re.compile(r"(?:data:\s*)+")
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -58,11 +65,11 @@ class EventStream:
         self._add(rest)
 
     def end(self) -> Iterator[Event]:
-        """The end of the stream. An event that no blank line completes is discarded, except ``[DONE]``."""
+        """The end of the stream. An event that no blank line completes is discarded, unless it looks complete."""
         if line := self._complete_line(b""):
-            list(self._field_received(line))
-        if self._data == [DONE]:
-            yield Event(self._type or MESSAGE, DONE)
+            yield from self._field_received(line)
+        if self._data == [DONE] or self._is_object():
+            yield from self._take_event()
 
     def _add(self, part: bytes) -> None:
         self._line += part
@@ -82,17 +89,30 @@ class EventStream:
         if line:
             yield from self._field_received(line)
             return
+        yield from self._take_event()
+
+    def _take_event(self) -> Iterator[Event]:
         data, self._data, self._event_size = self._data, [], 0
         kind, self._type = self._type, ""
         if data:
             yield Event(kind or MESSAGE, "\n".join(data))
 
+    def _is_object(self) -> bool:
+        """Whether the data begins and ends like a JSON object."""
+        return bool(self._data) and self._data[0].startswith("{") and self._data[-1].endswith("}")
+
     def _field_received(self, line: bytes) -> Iterator[Event]:
         name, _colon, rest = line.partition(b":")
+        if name != b"data":
+            name = name.strip().lower()
         # No character contains the bytes of a line end, so lines can be decoded one by one.
         value = rest.removeprefix(b" ").decode(errors="replace")
         match name:
             case b"data":
+                if value.startswith("data:"):
+                    value = _REPEATED_NAME.sub("", value, 1)
+                if self._data and value.startswith(("{", DONE)) and self._is_object():
+                    yield from self._take_event()
                 self._event_size += len(line)
                 if self._event_size > MAX_EVENT:
                     raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
@@ -101,3 +121,5 @@ class EventStream:
                 self._type = value
             case b"error":
                 yield Event(ERROR, value)
+            case _ if line.startswith(b"{"):
+                yield Event(MESSAGE, line.decode(errors="replace"))
