@@ -20,7 +20,7 @@ QUICK_TESTS = $(subst /,.,$(basename $(sort $(shell find tests -name "test_*.py"
 # Worker processes, two for each core, because many tests wait
 JOBS = $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 # Ends a run that hangs; tests/__init__.py has a limit for each test
-LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 600)
+LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 900)
 # Options of Python that run the tests; .ci/run measures their coverage
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)

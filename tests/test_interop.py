@@ -73,7 +73,7 @@ class CountingRobot(EchoRobot):
 class InteropTestCase(TestCase):
     """Servers of ours on real ports, and what they logged."""
 
-    timeout = 60
+    timeout = 240
 
     def setUp(self) -> None:
         self.lines: list[str] = []

@@ -25,8 +25,12 @@ class Pace(ABC):
         self._write = write
 
     @abstractmethod
-    def message_received(self, *, is_late: bool = False) -> None:
-        """A message is whole. `is_late`: it was read later than it came, so its bucket began with the one before it."""
+    def message_received(self) -> None:
+        """A message is complete."""
+
+    @abstractmethod
+    def fix_bucket(self) -> None:
+        """The client is not read for now. When it is read again depends on the replies, so the bucket must not."""
 
     @abstractmethod
     def flush(self) -> None:
@@ -49,7 +53,10 @@ class Unshaped(Pace):
 
     __slots__ = ()
 
-    def message_received(self, *, is_late: bool = False) -> None:
+    def message_received(self) -> None:
+        pass
+
+    def fix_bucket(self) -> None:
         pass
 
     def flush(self) -> None:
@@ -99,13 +106,15 @@ class Ticking(Pace):
         if train.is_endless:
             self.message_received()
 
-    def message_received(self, *, is_late: bool = False) -> None:
+    def message_received(self) -> None:
         if self._train.is_running:
-            if not is_late:
-                self._train.extend()
+            self._train.extend()
             return
         self._train.start(self._beat.base())
         self._wait()
+
+    def fix_bucket(self) -> None:
+        self._train.fix_bucket()
 
     def flush(self) -> None:
         """Nothing to do: the next tick takes it."""

@@ -57,7 +57,6 @@ SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
 LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a client that is not read has gone
 SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
-READ_SIZE: Final = 64 * 1024  # bytes that Twisted reads at a time: a shorter read has emptied the socket
 
 
 @implementer(IPushProducer)
@@ -77,7 +76,6 @@ class ChatServer(Protocol):
         self._clock = factory.clock
         self._is_admitted = False
         self._is_held = False  # not read, because too many messages were refused
-        self._is_late = False  # what is read now may have come long ago
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
@@ -106,8 +104,6 @@ class ChatServer(Protocol):
                 self._eventReceived(event)
                 if self._is_held:
                     break
-            else:
-                self._is_late = self._is_late and (not data or len(data) >= READ_SIZE)
         except RemoteProtocolError as error:
             self._abort(error.category)
         if self._is_admitted:
@@ -123,7 +119,7 @@ class ChatServer(Protocol):
             case MessageRefused():
                 self._note_activity()
                 self.place.take_message(self.factory.monotonic())
-                self._session.refuse(event.id, Fault.BUSY, is_late=self._is_late)
+                self._session.refuse(event.id, Fault.BUSY)
                 self._hold_if_full()
             case NewReceived():
                 self._session.start_afresh()
@@ -142,12 +138,13 @@ class ChatServer(Protocol):
         self._note_activity()
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
-        self._session.ask(message, refuse=not self.place.take_message(now), is_late=self._is_late)
+        self._session.ask(message, refuse=not self.place.take_message(now))
 
     def _hold_if_full(self) -> None:
         """Stop reading the client if too many refusals wait for their turn, unless only its GOODBYE is awaited."""
         if self._outbox.has_too_many_refusals and self._leaving is None:
-            self._is_held = self._is_late = True
+            self._is_held = True
+            self._pace.fix_bucket()
             self._deadlines.pause()
             self.transport.pauseProducing()
             self._outbox.fewer_refusals().addCallback(self._readOnSoon)

@@ -81,27 +81,27 @@ class Session:
         """Clear the history before the next message."""
         self._starts_afresh = True
 
-    def ask(self, message: MessageReceived, *, refuse: bool = False, is_late: bool = False) -> None:
+    def ask(self, message: MessageReceived, *, refuse: bool = False) -> None:
         """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
 
-        `refuse`: it exceeds a limit of its sender. `is_late`: it was read later than it came.
+        `refuse`: it exceeds a limit of its sender.
         """
         if self._is_stopped:
             return
         reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
-            self.refuse(message.id, Fault.TOO_MANY_MESSAGES, is_late=is_late)
+            self.refuse(message.id, Fault.TOO_MANY_MESSAGES)
             return
-        self._pace.message_received(is_late=is_late)  # before the robot is asked: its work must not move the ticks
+        self._pace.message_received()  # before the robot is asked: its work must not move the ticks
         self._inbox.append(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
         if not self._is_answering:
             self._start_answering(in_turn=self._has_answered)
 
-    def refuse(self, message_id: int, fault: Fault, *, is_late: bool = False) -> None:
+    def refuse(self, message_id: int, fault: Fault) -> None:
         """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
         if not self._is_stopped:
-            self._pace.message_received(is_late=is_late)
+            self._pace.message_received()
             self._outbox.refuse(message_id, fault)
 
     def cancel(self, message_id: int) -> None:

@@ -53,7 +53,7 @@ def next_bucket(ticks: int) -> int:
 class Train:
     """The ticks of one session: tick k is at t0 + k·tick. Times are whole milliseconds."""
 
-    __slots__ = ("_in_bucket", "_start", "_tick", "_ticks", "is_endless", "is_running")
+    __slots__ = ("_in_bucket", "_is_fixed", "_start", "_tick", "_ticks", "is_endless", "is_running")
 
     def __init__(self, tick: int, *, endless: bool = False) -> None:
         self.is_endless = endless
@@ -62,6 +62,7 @@ class Train:
         self._start = 0  # t0
         self._ticks = 0  # since t0
         self._in_bucket = 0  # ticks since the last message was complete
+        self._is_fixed = False  # further messages do not move the bucket
 
     def start(self, now: int) -> None:
         """A message is complete and no train is running: t0 is now."""
@@ -69,10 +70,16 @@ class Train:
         self._start = now
         self._ticks = 0
         self._in_bucket = 0
+        self._is_fixed = False
 
     def extend(self) -> None:
-        """A message is complete while the train is running: its bucket is counted from here."""
-        self._in_bucket = 0
+        """A message is complete while the train is running: its bucket is counted from here, unless it is fixed."""
+        if not self._is_fixed:
+            self._in_bucket = 0
+
+    def fix_bucket(self) -> None:
+        """Until the train ends, its bucket is counted from the last message so far."""
+        self._is_fixed = True
 
     @property
     def next_tick(self) -> int:

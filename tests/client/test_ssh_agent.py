@@ -72,7 +72,7 @@ class RealAgentTests(AgentTestCase):
 
     def add(self, kind: str = "ed25519") -> Path:
         key = make_key(Path(self.mktemp()), kind=kind)
-        subprocess.run(["ssh-add", "-q", key], env={**os.environ, **self.environ}, check=True, timeout=10)
+        subprocess.run(["ssh-add", "-q", key], env={**os.environ, **self.environ}, check=True, timeout=60)
         return key
 
     async def test_keysAndSignature(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def ssh_keygen(*arguments: str | Path, data: bytes = b"") -> str:
     """Run ssh-keygen; what it prints. CalledProcessError if it fails."""
-    done = subprocess.run(["ssh-keygen", *map(str, arguments)], input=data, capture_output=True, check=True, timeout=20)
+    done = subprocess.run(["ssh-keygen", *map(str, arguments)], input=data, capture_output=True, check=True, timeout=60)
     return done.stdout.decode()
 
 

@@ -21,7 +21,7 @@ from tests.harness.ssh import make_key
 from tests.harness.terminal import READY, Terminal
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
 
-TIMEOUT = 30  # seconds for a run of the client
+TIMEOUT = 120  # seconds for a run of the client
 BROKEN = "invalid response from the robot; try again, or contact the server's operator"
 LATE = "the robot timed out; try again"
 TOO_LONG = "the reply or the conversation is too long for the robot; shorten the message, or start a new conversation"
@@ -61,7 +61,7 @@ Step = tuple[str, str | Callable[[], object]]  # words to wait for, and then key
 class ProgramTestCase(TestCase):
     """A daemon with a robot, and runs of the client."""
 
-    timeout = 90
+    timeout = 240
 
     async def start(self, *options: str, **environ: str) -> Daemon:
         daemon = Daemon(self.mktemp(), *(options or ("--robot", "echo")), *MANY, **environ)

@@ -23,7 +23,7 @@ SLACK = 15  # records that may arrive while the client reads the last ones of a 
 class MomentTests(TestCase):
     """Seven lines in a pipe: a reply of any length, and six short ones."""
 
-    timeout = 90
+    timeout = 240
 
     async def observe(self, size: int, *options: str) -> list[int]:
         """The number of the server's records before each burst of the client but the first."""

@@ -46,7 +46,7 @@ class SignalTests(SynchronousTestCase):
                     process.send_signal(signal.SIGTERM)
                     time.sleep(0.001)
                 process.send_signal(signal.SIGINT)
-                self.assertEqual(process.wait(10), 0)
+                self.assertEqual(process.wait(60), 0)
             finally:
                 process.kill()
         text = "".join(path.read_text() for path in log.parent.glob(f"{log.name}*"))

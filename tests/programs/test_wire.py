@@ -43,7 +43,7 @@ def at_once(*work: Coroutine[Any, Any, None]) -> "Deferred[list[None]]":
 class WireTests(TestCase):
     """A daemon, an observer and a client, all over real sockets."""
 
-    timeout = 60
+    timeout = 240
 
     async def observe(self, suite: bytes, *options: str, **environ: str) -> str:
         """Talk to a robot; what it said. Fails if its frames say more than that there were some."""

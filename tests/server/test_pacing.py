@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -13,12 +13,14 @@ from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason
 from securechat.wire.records import REKEY_SECONDS
 from securechat.wire.shaping import Shaping, is_bucket
+from tests import EXAMPLES
 from tests.harness.pair import PQ
 from tests.server.test_protocol import ServerTestCase, Session, Wire
 
 TICK = 0.125  # has an exact binary form, so that times can be compared
 FRAME = 4 + PQ.record_size
 START = 8.0
+READ_SIZE = 64 * 1024  # bytes that Twisted reads from a socket at a time
 
 
 class TimedWire(Wire):
@@ -47,7 +49,7 @@ class PaceTestCase(ServerTestCase):
         return super().make_factory(shaping=self.shaping, tick=TICK, **options)
 
     def open(self) -> Session:
-        self.clock.advance(START - self.clock.seconds())
+        self.clock.advance(max(0.0, START - self.clock.seconds()))
         self.wire = TimedWire(self.clock)
         session = Session(self.factory, wire=self.wire).open()
         self.wire.record.clear()
@@ -167,6 +169,25 @@ class ReplyTests(PaceTestCase):
         self.assertEqual(self.wire.record, grid(50))
         session.pump()
         self.assertEqual(session.events, [FaultReceived(1, Fault.BUSY)])
+
+    def test_messagesReadLate(self) -> None:
+        """When a client that sends too much is read again, and how often, does not show in the length of its train."""
+        for ticks in (3, 40):
+            self.factory = self.make_factory(message_burst=1, message_rate=0.001)
+            session = self.open()
+            for number in range(200):
+                session.client.say(str(number))
+            in_socket = session.client.data_to_send()
+            start = self.clock.seconds()
+            for tick in range(400):
+                if tick == ticks:
+                    self.robot.end()
+                while in_socket and session.wire.producerState == "producing":
+                    session.server.dataReceived(in_socket[:READ_SIZE])
+                    in_socket = in_socket[READ_SIZE:]
+                    self.clock.advance(0)
+                self.run_until(self.clock.seconds() + TICK)
+            self.assertEqual(self.wire.record, grid(300, start))
 
     def test_missedTicks(self) -> None:
         """A reactor that was busy makes up for its ticks at once: the count is that of the time."""
@@ -403,6 +424,7 @@ class SameTests(PaceTestCase):
         self.assertEqual(first, self.writes(other))
         self.assertEqual(first, grid(50))
 
+    @settings(max_examples=EXAMPLES * 2 // 5)  # each is a long train
     @given(plays(longest=1500 * TICK, largest=32_000))
     def test_anyReply(self, play: Play) -> None:
         """Whatever the reply, the writes are those of a bucket."""

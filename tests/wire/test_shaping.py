@@ -94,6 +94,20 @@ class GridTests(SynchronousTestCase):
         self.assertEqual(train.next_tick, 7000 + 21 * TICK)
         self.assertEqual(run(train, 1), 50)
 
+    def test_fixedBucket(self) -> None:
+        """Once the bucket of a train is fixed, a message does not move it; that of the next train is not fixed."""
+        train = Train(TICK)
+        for start in (0, 100_000):
+            train.start(start)
+            for _tick in range(20):
+                train.pass_tick(more=False)
+            train.extend()
+            for _tick in range(20):
+                train.pass_tick(more=False)
+            train.fix_bucket()
+            train.extend()
+            self.assertEqual(run(train, 1), 30)
+
     def test_anotherTrain(self) -> None:
         """A message after the end of a train starts a new train at its own time."""
         train = Train(TICK)
