@@ -139,7 +139,7 @@ class OpenAIRobot:
         self._found_model = models.choose(listed, self._unsuitable_models)
         if self._found_model is None:
             problem = _("the server lists no models that chat") if listed else _("the server lists no models")
-            raise RobotError(Fault.REFUSED, problem + "; " + _("set one with -R model=NAME"))
+            raise RobotError(Fault.REFUSED, problem + _("; ") + _("set one with -R model=NAME"))
         return self._found_model
 
     async def _list_models(self, budget: TimeBudget) -> list[Model]:
@@ -165,7 +165,7 @@ class OpenAIRobot:
         """The error of a response, with the available models if it is about the model."""
         if not error.is_about_model:
             return error
-        hint = _("no such model or URL") + "; " if response.code == 404 else ""
+        hint = _("no such model or URL") + _("; ") if response.code == 404 else ""
         return RobotError(error.fault, f"{error}: {hint}{await self._available_models()}", error.retry_after)
 
     async def _available_models(self) -> str:
