@@ -166,7 +166,8 @@ class BatchTests(ProgramTestCase):
         self.assertEqual((status, output), (5, "".join(said for _text, said, _sentence in FAULTS)))
         complaints = [line.removeprefix("securechat: ") for line in errors.splitlines() if "securechat: " in line]
         self.assertEqual(complaints, [sentence for _text, _said, sentence in FAULTS if sentence])
-        self.assertEqual(len(peer.asked), len(FAULTS))
+        # On a connection that had been used before, "reset at once" looks stale, and the request is sent again.
+        self.assertEqual(len(peer.asked), len(FAULTS) + 1)
         await port.stopListening()
         status, output, errors = await self.run_client(*self.to(await self.start(*robot)), "-m", "anything")
         self.assertEqual((status, output), (5, ""))
