@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,38 @@ def _unusable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(_("{path}: {problem}").format(path=path, problem=problem))
 
 
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    """The error of a file that cannot be opened or read."""
+    if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+        return _not_regular(path)
+    if error.errno != errno.EACCES:
+        return _unusable(path, error)
+    problem = os.strerror(errno.EACCES)
+    if _is_own(path):
+        text = _("{path}: {problem}; run: chmod u+r {path}")
+        return ConfigurationError(text.format(path=path, problem=problem))
+    text = _("{path}: {problem}; user {user} must be able to read it, for example through its group or an ACL")
+    return ConfigurationError(text.format(path=path, problem=problem, user=_user_name()))
+
+
+def _not_regular(path: Path) -> ConfigurationError:
+    return ConfigurationError(_("{path}: not a regular file").format(path=path))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file exists in a directory that can be searched, and belongs to the user of this process."""
+    with suppress(OSError):
+        return path.stat().st_uid == os.geteuid()
+    return False
+
+
+def _user_name() -> str:
+    """The name of the user of this process; its number if it has none, as in many containers."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return str(os.geteuid())
+
+
 def _open_nonblocking(path: str, flags: int) -> int:
     """An opener that does not block on a FIFO without a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
@@ -30,27 +64,42 @@ def _open_nonblocking(path: str, flags: int) -> int:
 def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
     """The content of a regular file.
 
-    ConfigurationError if it cannot be read, is larger than MAX_SIZE or has a bit of `forbidden_mode` set.
+    `forbidden_mode` is 0, OTHERS for a secret, or OTHERS_WRITE for a list of keys. ConfigurationError if the file
+    cannot be read, is larger than MAX_SIZE or has permissions that are too open.
     """
     try:
         with open(path, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ConfigurationError(_("{path}: not a regular file").format(path=path))
-            if status.st_mode & forbidden_mode:
-                raise _too_open(path, status.st_mode, forbidden_mode)
+                raise _not_regular(path)
+            _check_mode(path, status, forbidden_mode)
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
-        raise _unusable(path, error) from None
+        raise _unreadable(path, error) from None
     if len(data) > MAX_SIZE:
         raise ConfigurationError(_("{path}: larger than {size} bytes").format(path=path, size=MAX_SIZE))
     return data
 
 
-def _too_open(path: Path, mode: int, forbidden: int) -> ConfigurationError:
+def _check_mode(path: Path, status: os.stat_result, forbidden: int) -> None:
+    """ConfigurationError if the permissions of a file are too open.
+
+    As in OpenSSH, the mode of a secret is checked only if it belongs to the user of this process. Another user's secret
+    has been shared with this process on purpose, through its group or an ACL, or the process is root's. Another user's
+    list of keys must not be writable by everyone.
+    """
+    is_own = status.st_uid == os.geteuid()
+    if not is_own:
+        forbidden = stat.S_IWOTH if forbidden == OTHERS_WRITE else 0
+    if not status.st_mode & forbidden:
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if not is_own:
+        text = _("{path}: permissions {mode:04o} are too open; its owner must run: chmod o-w {path}")
+        raise ConfigurationError(text.format(path=path, mode=mode))
     command = "chmod 600" if forbidden == OTHERS else "chmod go-w"
     text = _("{path}: permissions {mode:04o} are too open; run: {command} {path}")
-    return ConfigurationError(text.format(path=path, mode=stat.S_IMODE(mode), command=command))
+    raise ConfigurationError(text.format(path=path, mode=mode, command=command))
 
 
 def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]:

@@ -1,8 +1,10 @@
 """Reading, writing and appending to small files."""
 
+import errno
 import fcntl
 import os
 import resource
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,9 +81,11 @@ class ReadBytesTests(FileTests):
         self.assertEqual(os.listdir("/proc/self/fd"), before)
 
     def test_notRegular(self) -> None:
-        """A device, and a FIFO without a writer, are rejected without blocking."""
+        """A device, a socket, and a FIFO without a writer are rejected without blocking."""
         os.mkfifo(self.path)
-        for path in (Path("/dev/zero"), self.path):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self.directory / "socket"))
+        for path in (Path("/dev/zero"), self.directory / "socket", self.path):
             self.assertRefused("not a regular file", lambda path=path: read_bytes(path))  # type: ignore[misc]
 
     def test_accessibleByOthers(self) -> None:
@@ -96,6 +100,36 @@ class ReadBytesTests(FileTests):
         for bit in (0o020, 0o002):
             self.write(b"", 0o644 | bit)
             self.assertRefused(f"chmod go-w {self.path}", lambda: read_bytes(self.path, OTHERS_WRITE))
+
+    def test_ofAnotherUser(self) -> None:
+        """A private file of another user is accepted with any mode, as in OpenSSH: a container cannot change it."""
+        self.patch(os, "geteuid", lambda: self.path.stat().st_uid + 1)
+        for mode in (0o400, 0o440, 0o444, 0o640, 0o644, 0o660, 0o777):
+            self.assertEqual(read_bytes(self.write(b"x", mode | 0o400), OTHERS), b"x")
+
+    def test_listOfAnotherUser(self) -> None:
+        """A list of keys of another user may be writable by its group, but not by everyone."""
+        self.patch(os, "geteuid", lambda: self.path.stat().st_uid + 1)
+        self.assertEqual(read_bytes(self.write(b"x", 0o664), OTHERS_WRITE), b"x")
+        self.write(b"x", 0o666)
+        self.assertRefused(
+            f"0666 are too open; its owner must run: chmod o-w {self.path}",
+            lambda: read_bytes(self.path, OTHERS_WRITE),
+        )
+
+    def test_permissionDenied(self) -> None:
+        """A file that cannot be read is an error that says who has to be able to read it, or how to correct that."""
+
+        def deny(*arguments: object) -> int:
+            raise PermissionError(errno.EACCES, "in words that depend on the language")
+
+        self.write(b"x")
+        self.patch(os, "open", deny)
+        self.assertRefused(f"Permission denied; run: chmod u+r {self.path}", lambda: read_bytes(self.path))
+        for uid, name in ((0, "root"), (2**31 - 5, str(2**31 - 5))):
+            self.patch(os, "geteuid", lambda uid=uid: uid)
+            self.patch(Path, "stat", lambda path: os.stat_result([0] * 4 + [7] + [0] * 5))
+            self.assertRefused(f"Permission denied; user {name} must be able to read it", lambda: read_bytes(self.path))
 
     def test_privateFile(self) -> None:
         """A file that only its owner can access is accepted."""
