@@ -1,5 +1,6 @@
 """Reading and writing small files: with a size limit, checks of permissions, and atomic replacement."""
 
+import codecs
 import errno
 import fcntl
 import os
@@ -108,15 +109,24 @@ def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]
 
 
 def lines_of(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
-    """The lines in the content of a text file, as for `read_lines`; ConfigurationError, which names the path."""
-    for number, line in enumerate(data.split(b"\n"), 1):
+    """The lines in the content of a text file, as for `read_lines`; ConfigurationError, which names the path.
+
+    Lines end in LF or CR LF. Any other line break is an error, because a line behind it would seem to be part of the
+    one before it, for instance of a comment. A byte order mark, with which some editors begin a file, is removed.
+    """
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         try:
             text = line.decode()
             if "\0" in text:
                 raise ValueError
         except ValueError:
             raise _not_utf8(path, number) from None
-        yield number, text.strip()
+        text = text.strip()
+        if len(text.splitlines()) > 1:
+            raise ConfigurationError(
+                _("{path}:{line}: a line break other than LF or CR LF").format(path=path, line=number)
+            )
+        yield number, text
 
 
 def read_text(path: Path) -> str:
@@ -138,7 +148,7 @@ def read_secret(path: Path) -> str:
     ConfigurationError if the file is accessible by others, or is not one line of printable ASCII.
     """
     try:
-        secret = read_bytes(path, OTHERS).decode("ascii").strip()
+        secret = read_bytes(path, OTHERS).removeprefix(codecs.BOM_UTF8).decode("ascii").strip()
     except UnicodeDecodeError:
         secret = ""
     if not secret.isprintable() or not secret:

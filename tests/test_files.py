@@ -145,6 +145,17 @@ class ReadLinesTests(FileTests):
         self.write("a\r\n\n \tß \n".encode())
         self.assertEqual(list(read_lines(self.path)), [(1, "a"), (2, ""), (3, "ß"), (4, "")])
 
+    def test_byteOrderMark(self) -> None:
+        """A byte order mark at the beginning of a file is not part of its first line."""
+        self.write(b"\xef\xbb\xbf# a\nb")
+        self.assertEqual(list(read_lines(self.path)), [(1, "# a"), (2, "b")])
+
+    def test_otherLineBreaks(self) -> None:
+        """A line break that does not end a line is rejected: what follows it could be hidden by a comment."""
+        for line_break in ("\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"):
+            self.write(f"fine\r\n# comment{line_break}line\n".encode())
+            self.assertRefused(f"{self.path}:2: a line break other than LF", lambda: list(read_lines(self.path)))
+
     def test_notText(self) -> None:
         """Invalid UTF-8 and NUL are rejected, with the line number."""
         for line in (b"\xff", b"a\0b", b"\xed\xa0\x80"):
@@ -163,6 +174,10 @@ class ReadSecretTests(FileTests):
     def test_content(self) -> None:
         """White space around the secret is removed."""
         self.assertEqual(read_secret(self.write(b" s3cret\r\n")), "s3cret")
+
+    def test_byteOrderMark(self) -> None:
+        """A byte order mark is not part of the secret."""
+        self.assertEqual(read_secret(self.write(b"\xef\xbb\xbfs3cret\r\n")), "s3cret")
 
     def test_invalid(self) -> None:
         """An empty file, several lines and other characters are rejected; the message does not contain the content."""
