@@ -15,7 +15,8 @@ from typing import Final
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 
-MAX_SIZE: Final = 1024 * 1024  # bytes; key files are far smaller
+MAX_SIZE: Final = 1024 * 1024  # bytes; far more than a key, a password or a system prompt has
+MAX_LIST_SIZE: Final = 4 * MAX_SIZE  # of a list of keys: some 40,000, which are parsed in a tenth of a second
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -62,11 +63,11 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
+def read_bytes(path: Path, forbidden_mode: int = 0, *, max_size: int = MAX_SIZE) -> bytes:
     """The content of a regular file.
 
     `forbidden_mode` is 0, OTHERS for a secret, or OTHERS_WRITE for a list of keys. ConfigurationError if the file
-    cannot be read, is larger than MAX_SIZE or has permissions that are too open.
+    cannot be read, is larger than `max_size`, a multiple of 1 MiB, or has permissions that are too open.
     """
     try:
         with open(path, "rb", opener=_open_nonblocking) as file:
@@ -74,11 +75,12 @@ def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise _not_regular(path)
             _check_mode(path, status, forbidden_mode)
-            data = file.read(MAX_SIZE + 1)
+            data = file.read(max_size + 1)
     except OSError as error:
         raise _unreadable(path, error) from None
-    if len(data) > MAX_SIZE:
-        raise ConfigurationError(_("{path}: larger than {size} bytes").format(path=path, size=MAX_SIZE))
+    if len(data) > max_size:
+        text = _("{path}: larger than the limit of {size} MiB")
+        raise ConfigurationError(text.format(path=path, size=max_size // 2**20))
     return data
 
 
@@ -103,9 +105,9 @@ def _check_mode(path: Path, status: os.stat_result, forbidden: int) -> None:
     raise ConfigurationError(text.format(path=path, mode=mode, command=command))
 
 
-def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, forbidden_mode: int = 0, *, max_size: int = MAX_SIZE) -> Iterator[tuple[int, str]]:
     """The lines of a text file, stripped, with their numbers; ConfigurationError as for `read_bytes`."""
-    return lines_of(read_bytes(path, forbidden_mode), path)
+    return lines_of(read_bytes(path, forbidden_mode, max_size=max_size), path)
 
 
 def lines_of(data: bytes, path: Path) -> Iterator[tuple[int, str]]:

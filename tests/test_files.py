@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
 from securechat.files import (
+    MAX_LIST_SIZE,
     MAX_SIZE,
     OTHERS,
     OTHERS_WRITE,
@@ -68,7 +69,14 @@ class ReadBytesTests(FileTests):
     def test_tooLarge(self) -> None:
         """A file that is one byte larger than MAX_SIZE is rejected."""
         self.write(bytes(MAX_SIZE + 1))
-        self.assertRefused("larger than 1048576 bytes", lambda: read_bytes(self.path))
+        self.assertRefused(f"{self.path}: larger than the limit of 1 MiB", lambda: read_bytes(self.path))
+
+    def test_largeList(self) -> None:
+        """A list of keys may be larger; the message names the limit that applies."""
+        self.write(bytes(MAX_LIST_SIZE))
+        self.assertEqual(len(read_bytes(self.path, max_size=MAX_LIST_SIZE)), MAX_LIST_SIZE)
+        self.write(bytes(MAX_LIST_SIZE + 1))
+        self.assertRefused("larger than the limit of 4 MiB", lambda: read_bytes(self.path, max_size=MAX_LIST_SIZE))
 
     def test_missing(self) -> None:
         """A missing file is an error with its path."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from securechat.errors import ConfigurationError
-from securechat.files import append_line, read_lines
+from securechat.files import MAX_LIST_SIZE, append_line, read_lines
 from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.ssh.encoding import Reader
@@ -111,7 +111,7 @@ class KnownHosts:
     def load(cls, path: Path) -> "KnownHosts":
         """Read a file; a missing one is empty. ConfigurationError, with path and line number, if a line is invalid."""
         entries = []
-        for number, line in [] if _is_missing(path) else read_lines(path):
+        for number, line in [] if _is_missing(path) else read_lines(path, max_size=MAX_LIST_SIZE):
             if not line or line.startswith("#"):
                 continue
             try:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
-from securechat.files import MAX_SIZE, OTHERS_WRITE, read_bytes
+from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, parse_line
 from securechat.wire.messages import MAX_ABOUT
@@ -22,7 +22,7 @@ PIECES = [b"\n", b"\0", b"\xff", b"\r", b" ", b"\t", b"#", b"ssh-ed25519", LINE.
 
 def load(path: Path) -> AuthorizedKeys:
     """Load a file as the server does."""
-    data = read_bytes(path, OTHERS_WRITE)
+    data = read_bytes(path, OTHERS_WRITE, max_size=MAX_LIST_SIZE)
     return AuthorizedKeys.parse(data, path, max_name=MAX_ABOUT)
 
 
@@ -91,7 +91,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
             (Path("/dev/zero"), "not a regular file"),
         ):
             self.assertIn(words, str(self.assertRaises(ConfigurationError, load, path)))
-        self.assertRefused("larger than", "#" * (MAX_SIZE + 1))
+        self.assertRefused("larger than", "#" * (MAX_LIST_SIZE + 1))
         self.assertRefused(":2: not valid UTF-8", f"{LINE}\n{LINE}\0")
 
     def test_tabs(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
-from securechat.files import MAX_SIZE
+from securechat.files import MAX_LIST_SIZE
 from securechat.ssh import keys
 from securechat.ssh.encoding import string
 from securechat.ssh.known_hosts import KnownHosts, Standing, parse_line
@@ -212,6 +212,11 @@ class KnownHostsTests(SynchronousTestCase):
                 self.assertIn(f":2: unexpected character U+{ord(odd):04X}; correct or remove", str(error))
             self.assertEqual(self.standing(self.load(f"{NAME} {LINE} a{odd}b")), (Standing.KNOWN, 1))
 
+    def test_many(self) -> None:
+        """A file with 10,000 hosts is accepted."""
+        others = [f"[host{number}.example.org]:8080 {LINE} with a long comment of the user" for number in range(10_000)]
+        self.assertEqual(self.standing(self.load(*others, f"{NAME} {LINE}")), (Standing.KNOWN, 10_001))
+
     def test_textEndings(self) -> None:
         """Lines may end in CR LF, and the last line needs no end."""
         self.path.parent.mkdir()
@@ -226,7 +231,7 @@ class KnownHostsTests(SynchronousTestCase):
         loop, plain, huge = (self.path.parent / name for name in ("loop", "plain", "huge"))
         loop.symlink_to("loop")
         plain.write_text("")
-        huge.write_bytes(b"#" * (MAX_SIZE + 1))
+        huge.write_bytes(b"#" * (MAX_LIST_SIZE + 1))
         for path in (self.path.parent, loop, plain / "below", self.path.parent / ("x" * 300), huge, Path("/dev/zero")):
             error = self.assertRaises(ConfigurationError, KnownHosts.load, path)
             self.assertTrue(str(error).startswith(f"{path}: "), error)
