@@ -21,6 +21,7 @@ from securechat.server.message_memory import SHARES
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import ChatService, IServerReactor, StartError
 from securechat.server.settings import ServerSettings
+from securechat.server.stale_files import remove_stale_pid_file
 from securechat.server.startup import is_unix
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.settings import Option, options_of
@@ -148,6 +149,7 @@ class Options(usage.Options):
             )
         if self.parent is not None:
             _check_user(self.parent)
+            _prepare_pid_file(self.parent)
 
 
 def _check_user(twistd: usage.Options) -> None:
@@ -158,6 +160,16 @@ def _check_user(twistd: usage.Options) -> None:
             pwd.getpwuid(uid)
     except KeyError:
         raise usage.UsageError(_("--uid {uid}: no such user").format(uid=uid)) from None
+
+
+def _prepare_pid_file(twistd: usage.Options) -> None:
+    """Remove a PID file that keeps twistd from starting; do without one in the foreground if it cannot be written."""
+    if not twistd.get("pidfile"):
+        return
+    path = Path(twistd["pidfile"])
+    remove_stale_pid_file(path)
+    if twistd["nodaemon"] and not os.access(path if path.exists() else path.parent, os.W_OK):
+        twistd["pidfile"] = ""
 
 
 def makeService(options: Options) -> IService:

@@ -414,6 +414,24 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--tick 5: expected a number from 0.01 to 0.25", "--tick", "5")
 
 
+class KilledDaemon(Daemon):
+    """A daemon that finds what one with the same number left behind that was killed, in its current directory."""
+
+    program = (
+        "-c",
+        """
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[sys.argv.index("--logfile") + 1]))
+with open("pid", "w") as file:
+    file.write(str(os.getpid()))
+socket.socket(socket.AF_UNIX).bind("socket")
+os.symlink(str(os.getpid()), "socket.lock")
+from twisted.scripts.twistd import run
+run()
+""",
+    )
+
+
 class AdoptingDaemon(Daemon):
     """A daemon with a UNIX socket that it has got from systemd."""
 
@@ -438,19 +456,37 @@ class ServiceTests(DaemonTestCase):
 
     name = ("--robot", "echo", "--name", "[chat.example.org]:8080")
 
-    async def connect(self, path: Path) -> None:
+    def connect(self, path: Path) -> None:
         """Connect to a UNIX socket of a daemon, whose path may be too long for an address."""
-        self.addCleanup(os.chdir, Path.cwd())
-        os.chdir(path.parent)
-        with socket.socket(socket.AF_UNIX) as client:
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as client:
             client.connect(path.name)
+
+    async def test_killed(self) -> None:
+        """A daemon that was killed starts again, although it has the same number as before, as PID 1 of a container."""
+        daemon = KilledDaemon(self.mktemp(), *self.name, "--listen", "unix:socket", twistd=("--pidfile", "pid"))
+        self.addCleanup(daemon.stop)
+        await daemon.started()
+        self.assertEqual((daemon.directory / "pid").read_text(), str(daemon.process.pid))
+        self.connect(daemon.directory.absolute() / "socket")
+        await daemon.logged("client 1 connected from")
+        await daemon.stop()
+        self.assertEqual({path.name for path in daemon.directory.iterdir()}, {"log", "output", "state"})
+
+    async def test_running(self) -> None:
+        """A PID file of a daemon that runs is respected."""
+        path = self.mktemp()
+        twistd = ("--pidfile", str(Path(path).absolute()))
+        await self.run_daemon(twistd=twistd).started()
+        status, output = self.run_daemon(twistd=twistd).failed()
+        self.assertEqual(status, 1)
+        self.assertIn("Another twistd server is running", output)
 
     async def test_systemd(self) -> None:
         """A daemon that gets a UNIX socket from systemd accepts its clients."""
         daemon = AdoptingDaemon(self.mktemp(), *self.name, "--listen", "systemd:domain=UNIX:index=0")
         self.addCleanup(daemon.stop)
         await daemon.started()
-        await self.connect(daemon.directory.absolute() / "socket")
+        self.connect(daemon.directory.absolute() / "socket")
         await daemon.logged("client 1 connected from")
 
     async def test_keyOfAnotherUser(self) -> None:
