@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application import strports
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
@@ -19,7 +19,7 @@ from securechat.server.haproxy import ProxiedFactory
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.signals import call_on_signal
-from securechat.server.startup import PublicEndpoint, raise_file_limit, warn_of_root
+from securechat.server.startup import CheckedEndpoint, PublicEndpoint, describe, raise_file_limit, warn_of_root
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 
@@ -60,11 +60,12 @@ class ChatService(MultiService):
             reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
                 service = strports.service(endpoint, reached, reactor)
-            except (ValueError, TypeError, LookupError, OSError) as error:
-                problem: object = error
+            except Exception as error:  # whatever the parser of this kind of endpoint raises
+                problem = describe(error)
                 if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
                     problem = _("systemd passed no such socket; start the daemon by its socket unit")
                 raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            service.endpoint = CheckedEndpoint(service.endpoint, endpoint)
             if not factory.users.has_list:
                 service.endpoint = PublicEndpoint(service.endpoint)
             service.setServiceParent(self)
@@ -72,7 +73,7 @@ class ChatService(MultiService):
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
+        except ConfigurationError as error:
             raise _refusal(str(error)) from None
 
     def startService(self) -> None:

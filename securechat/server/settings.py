@@ -25,12 +25,12 @@ def _default_state_dir() -> Path:
 
 
 def _canonical_name(text: str) -> str:
-    """``[host]:port`` with the host in its canonical form."""
+    """``[host]:port`` with the host in its canonical form, and without a zone, as clients name the server."""
     host, colon, port = text.rpartition(":")
     try:
         if not (host.startswith("[") and host.endswith("]") and colon and 0 < int(port) < 2**16):
             raise ValueError
-        return bracketed(canonical_host(host[1:-1]), int(port))
+        return bracketed(canonical_host(host[1:-1].partition("%")[0]), int(port))
     except ValueError:
         raise ValueError(_("expected [HOST]:PORT, for example [chat.example.org]:8080")) from None
 

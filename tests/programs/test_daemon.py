@@ -362,13 +362,28 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--listen nonsense:1", "--listen", "nonsense:1")
         self.assertRefused("--listen tcp:x", "--listen", "tcp:x")
         self.assertRefused("use --name [HOST]:PORT", "--listen", "unix:/tmp/socket")
+        self.assertRefused("use --name [HOST]:PORT", "--listen", "systemd:domain=UNIX:index=0")
         self.assertRefused("systemd passed no such socket", "--listen", "systemd:domain=INET:index=0")
 
     def test_portInUse(self) -> None:
         """A port that is taken."""
         port = reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        self.assertRefused("Address already in use", "--listen", f"tcp:{port.getHost().port}:interface=127.0.0.1")
+        endpoint = f"tcp:{port.getHost().port}:interface=127.0.0.1"
+        self.assertRefused(f"--listen {endpoint}: Address already in use", "--listen", endpoint)
+
+    def test_addresses(self) -> None:
+        """An address that does not exist, or that the system does not give, is named in words."""
+        unix = ("--name", "[chat.example.org]:8080", "--listen")
+        for problem, *options in (
+            ("unix:/nonexistent/chat: No such file or directory", *unix),
+            ("tcp:0:interface=192.0.2.1: Cannot assign requested address", "--listen"),
+            ("tcp:99999: bind(): port must be 0-65535.", "--listen"),
+            ("tcp6:0:interface=fe80\\:\\:1%nonexistent: Name or service not known", "--listen"),
+            ("ssl:0:privateKey=/nonexistent: No such file or directory", "--listen"),
+            ("tcp6:0:interface=fe80::1%eth0: too many, too few or unknown parts", "--listen"),
+        ):
+            self.assertRefused(f"--listen {problem}", *options, problem.partition(": ")[0])
 
     def test_files(self) -> None:
         """A host key that others can read, one that is none, and authorized keys with a bad line."""
@@ -397,3 +412,91 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--name x: expected [HOST]:PORT", "--name", "x")
         self.assertRefused("--suites rot13: expected ", "--suites", "rot13")
         self.assertRefused("--tick 5: expected a number from 0.01 to 0.25", "--tick", "5")
+
+
+class KilledDaemon(Daemon):
+    """A daemon that finds what one with the same number left behind that was killed, in its current directory."""
+
+    program = (
+        "-c",
+        """
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[sys.argv.index("--logfile") + 1]))
+with open("pid", "w") as file:
+    file.write(str(os.getpid()))
+socket.socket(socket.AF_UNIX).bind("socket")
+os.symlink(str(os.getpid()), "socket.lock")
+from twisted.scripts.twistd import run
+run()
+""",
+    )
+
+
+class AdoptingDaemon(Daemon):
+    """A daemon with a UNIX socket that it has got from systemd."""
+
+    program = (
+        "-c",
+        """
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[sys.argv.index("--logfile") + 1]))
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("socket")
+listening.listen()
+os.dup2(listening.fileno(), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="chat", LISTEN_PID=str(os.getpid()))
+from twisted.scripts.twistd import run
+run()
+""",
+    )
+
+
+class ServiceTests(DaemonTestCase):
+    """A daemon in a container, or started by a service manager."""
+
+    name = ("--robot", "echo", "--name", "[chat.example.org]:8080")
+
+    def connect(self, path: Path) -> None:
+        """Connect to a UNIX socket of a daemon, whose path may be too long for an address."""
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as client:
+            client.connect(path.name)
+
+    async def test_killed(self) -> None:
+        """A daemon that was killed starts again, although it has the same number as before, as PID 1 of a container."""
+        daemon = KilledDaemon(self.mktemp(), *self.name, "--listen", "unix:socket", twistd=("--pidfile", "pid"))
+        self.addCleanup(daemon.stop)
+        await daemon.started()
+        self.assertEqual((daemon.directory / "pid").read_text(), str(daemon.process.pid))
+        self.connect(daemon.directory.absolute() / "socket")
+        await daemon.logged("client 1 connected from")
+        await daemon.stop()
+        self.assertEqual({path.name for path in daemon.directory.iterdir()}, {"log", "output", "state"})
+
+    async def test_running(self) -> None:
+        """A PID file of a daemon that runs is respected."""
+        path = self.mktemp()
+        twistd = ("--pidfile", str(Path(path).absolute()))
+        await self.run_daemon(twistd=twistd).started()
+        status, output = self.run_daemon(twistd=twistd).failed()
+        self.assertEqual(status, 1)
+        self.assertIn("Another twistd server is running", output)
+
+    async def test_systemd(self) -> None:
+        """A daemon that gets a UNIX socket from systemd accepts its clients."""
+        daemon = AdoptingDaemon(self.mktemp(), *self.name, "--listen", "systemd:domain=UNIX:index=0")
+        self.addCleanup(daemon.stop)
+        await daemon.started()
+        self.connect(daemon.directory.absolute() / "socket")
+        await daemon.logged("client 1 connected from")
+
+    async def test_keyOfAnotherUser(self) -> None:
+        """A host key and authorized keys of another user are accepted if they can be read, as in a container."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files to another user")
+        key = make_key(Path(self.mktemp()))
+        users = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n", 0o664)
+        for path in (str(key), users):
+            os.chown(path, 65534, -1)
+        key.chmod(0o440)
+        daemon = await self.run_daemon("--host-key", str(key.absolute()), "--authorized-keys", users).started()
+        self.assertEqual(daemon.fingerprint, ssh_keygen("-lf", key.with_suffix(".pub")).split()[1])

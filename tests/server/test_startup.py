@@ -1,16 +1,20 @@
 """Warnings at startup. Those that need a process are in tests.programs.test_daemon."""
 
+import errno
+import socket
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from securechat.server.startup import PublicEndpoint
+from securechat.server.startup import PublicEndpoint, describe, is_unix
+from securechat.tap import Options
 
 
 @implementer(IStreamServerEndpoint)
@@ -25,6 +29,46 @@ class FakeEndpoint:
 
     def getHost(self) -> IAddress:
         return self._address
+
+
+class DescribeTests(SynchronousTestCase):
+    """Why an endpoint does not listen."""
+
+    def test_words(self) -> None:
+        """Errors of the system are described in its words, without their numbers."""
+        in_use = OSError(errno.EADDRINUSE, "in words that depend on the language")
+        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        for error, words in (
+            (CannotListenError(None, 8080, in_use), "Address already in use"),
+            (CannotListenError(None, "/run/chat", "Cannot acquire lock"), "Address already in use"),
+            (CannotListenError("eth0", 1, unknown), "Name or service not known"),
+            (PermissionError(errno.EACCES, "", "/run/chat.lock"), "Permission denied"),
+            (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
+            (
+                TypeError("_parseTCP() got multiple values for argument 'interface'"),
+                "too many, too few or unknown parts between colons; a colon within a part is written as \\:",
+            ),
+            (OverflowError("bind(): port must be 0-65535."), "bind(): port must be 0-65535."),
+        ):
+            self.assertEqual(describe(error), words)
+
+    def test_unix(self) -> None:
+        """Endpoints that need --name are those at whose address there is no host name."""
+        for endpoint in ("unix:/run/chat", "unix:address=/x", "systemd:domain=UNIX:index=0", "systemd:UNIX:name=chat"):
+            self.assertTrue(is_unix(endpoint), endpoint)
+            self.assertFalse(is_unix(f"haproxy:{endpoint}"))
+        for endpoint in ("tcp:8080", "systemd:domain=INET6:index=0", "tcp:8080:interface=UNIX", ""):
+            self.assertFalse(is_unix(endpoint), endpoint)
+
+
+class NameTests(SynchronousTestCase):
+    """Names of the server."""
+
+    def test_zone(self) -> None:
+        """A link-local address in --name loses its zone, which clients do not send."""
+        options = Options()
+        options.parseOptions(["--name", "[FE80:0::1%eth0]:80"])
+        self.assertEqual(options.settings.names, ("[fe80::1]:80",))
 
 
 class PublicEndpointTests(SynchronousTestCase):

@@ -19,6 +19,8 @@ class NameTests(SynchronousTestCase):
             ("192.0.2.1", "192.0.2.1"),
             ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
             ("::1", "::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::FFFF:c000:201", "192.0.2.1"),
         ):
             self.assertEqual(canonical_host(written), canonical)
 
