@@ -19,6 +19,7 @@ Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Mac = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Version = Annotated[int, Meta(ge=0)]
 MessageId = Annotated[int, Meta(ge=0)]
 MaxMessage = Annotated[int, Meta(ge=2**12, le=MAX_MESSAGE)]  # bytes of UTF-8
 Width = Annotated[int, Meta(ge=1, le=64)]  # records per tick
@@ -52,7 +53,7 @@ class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    version: int
+    version: Version
     suite: bytes
     nonce: Nonce
     public_key: bytes
@@ -60,7 +61,7 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class Welcome(_Message, frozen=True, tag="welcome"):
-    version: int
+    version: Version
     suite: bytes
     nonce: Nonce
     sealed: bytes

@@ -83,10 +83,12 @@ class HelloTests(Handshakes):
         self.assertEqual(str(error), "the key was tampered with")
 
     def test_version(self) -> None:
-        """Another version is rejected, before any other check."""
+        """Another version is rejected, before any other check; a negative number is none."""
         for version in (0, 2):
             other = encode(replace(self.hello, version=version, suite=b"?", digest=bytes(32)))
             self.assertRefused(Category.VERSION, self.server.receive_hello, other)
+        negative = encode(replace(self.hello, version=-1))
+        self.assertRefused(Category.MALFORMED, self.server.receive_hello, negative)
 
     def test_suite(self) -> None:
         """A suite that is unknown or not enabled is rejected."""
@@ -128,10 +130,12 @@ class WelcomeTests(Handshakes):
         self.assertEqual(str(error), "the key was tampered with")
 
     def test_version(self) -> None:
-        """Another version is rejected."""
+        """Another version is rejected; a negative number is none."""
         for version in (0, 2):
             other = encode(replace(self.welcome, version=version))
             self.assertRefused(Category.VERSION, self.client.receive_welcome, other)
+        negative = encode(replace(self.welcome, version=-1))
+        self.assertRefused(Category.MALFORMED, self.client.receive_welcome, negative)
 
     def test_suite(self) -> None:
         """A suite other than the client's is rejected."""
