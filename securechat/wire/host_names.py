@@ -18,10 +18,9 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-
 
 def canonical_host(host: str) -> str:
     """The canonical form of a host name or address; ValueError if it is neither."""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        if "%" not in host:  # a zone means nothing to the other side
+            return str(ipaddress.ip_address(host))
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode("ascii")
     host = host.lower().removesuffix(".")
