@@ -50,7 +50,7 @@ async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping
             if not confirm_host_key(name, unknown.blob):
                 complain(_("Host key verification failed."))
                 return ExitCode.NOT_TRUSTED
-            host_key_check.remember(unknown.blob)
+            host_key_check.accept(unknown.blob)
             return await _talk(reactor, options, signer, host_key_check)
     except SecureChatError as error:
         complain(str(error))
