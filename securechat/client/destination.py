@@ -27,6 +27,11 @@ class Destination:
         return f"{self.host}%{self.zone}" if self.zone else self.host
 
     @property
+    def lacks_zone(self) -> bool:
+        """Whether this is a link-local address without a zone, which many systems cannot reach."""
+        return not self.zone and self.host.startswith("fe80:")
+
+    @property
     def name(self) -> str:
         """``[host]:port``, by which the server knows itself. A zone means nothing outside of this machine."""
         return bracketed(self.host, self.port)

@@ -59,12 +59,12 @@ class ClientSettings(Settings, frozen=True):
     identity: Annotated[
         Path | None,
         Meta(
-            description=N_("your private Ed25519 key; with --agent, the public key to use"),
+            description=N_("your private Ed25519 key, or the public key of one in ssh-agent"),
             extra={"letter": "i", "metavar": N_("FILE")},
         ),
     ] = None
 
-    agent: Annotated[bool, Meta(description=N_("authenticate with a key from ssh-agent"))] = False
+    agent: Annotated[bool, Meta(description=N_("authenticate with the keys in ssh-agent"))] = False
 
     known_hosts: Annotated[
         Path,
