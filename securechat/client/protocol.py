@@ -158,6 +158,16 @@ class ChatClient(protocol.Protocol):
         self.leave()
         return succeed(None)
 
+    def holdReading(self, hold: bool) -> None:
+        """Receive nothing while `hold` is true, because the user cannot take more text."""
+        if self._connection.state is not State.OPEN:
+            return
+        self._quiet.reading(not hold)
+        if hold:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
     # Received from the server
 
     def connectionMade(self) -> None:

@@ -1,5 +1,6 @@
 """The client's Protocol with the server's, over a pair of transports in memory."""
 
+from functools import partial
 from typing import Any, cast
 from weakref import ref
 
@@ -486,6 +487,35 @@ class KeyTests(ClientTestCase):
         self.client_auth = ClientAuth.NONE
         self.connect(Signer(USER_KEY.blob, USER_KEY.sign)).flush()
         self.assertEqual(self.diary.steps[-2:], ["the server does not accept user keys", "continuing anonymously"])
+
+
+class HoldTests(QuietTestCase):
+    """A user whose output is not read."""
+
+    def test_hold(self) -> None:
+        """Nothing is read from the transport while the user cannot take it, and the server is not considered dead."""
+        self.open()
+        self.ask()
+        calls: list[str] = []
+        for name in ("pauseProducing", "resumeProducing"):  # those of FakeTransport do nothing
+            setattr(self.client_end, name, partial(calls.append, name))
+        self.client.holdReading(True)
+        self.assertEqual(calls, ["pauseProducing"])
+        self.clock.advance(100)
+        self.assertFalse(self.client_end.disconnecting)
+        self.client.holdReading(False)
+        self.assertEqual(calls, ["pauseProducing", "resumeProducing"])
+        self.pump.flush()
+        self.assertEqual(self.diary.replies, [(1, "y", False)])
+
+    def test_closed(self) -> None:
+        """A transport that is closed is left alone."""
+        self.client = ChatClient(ClientHandshake(PQ, ephemeral_key(PQ), NAME, accept), None, self.diary, self.clock)
+        transport = StringTransport()
+        self.client.makeConnection(transport)
+        self.client.connectionLost()
+        self.client.holdReading(True)
+        self.assertEqual(transport.producerState, "producing")
 
 
 class TroubleTests(ClientTestCase):

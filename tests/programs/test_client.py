@@ -54,7 +54,7 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
 )
 CTRL_C = "\x03"
 CTRL_D = "\x04"
-Step = tuple[str, str | Callable[[], object]]  # words to wait for, and then keys to type or a function to call
+Step = tuple[str, str | bytes | Callable[[], object]]  # words to wait for, then keys to type or a function to call
 
 
 class ProgramTestCase(TestCase):
@@ -79,6 +79,7 @@ class ProgramTestCase(TestCase):
                 cwd="/",
                 env={**ENVIRON, **environ},
                 timeout=TIMEOUT,
+                start_new_session=True,  # without a terminal to ask
             )
 
         done = await deferToThread(run)
@@ -319,7 +320,7 @@ class TerminalTests(ProgramTestCase):
         try:
             for words, act in script:
                 terminal.wait_for(words)
-                if isinstance(act, str):
+                if isinstance(act, str | bytes):
                     terminal.type(act)
                 else:
                     act()
