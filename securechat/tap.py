@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
 from typing import Any, Final, cast
 
 from twisted.application.service import IService
@@ -81,6 +82,8 @@ class Options(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a locale may lack characters of the help, the errors and the log
         self.robots: list[tuple[str, list[str]]] = []  # (name, ["option=value", …])
 
     def opt_robot(self, name: str) -> None:

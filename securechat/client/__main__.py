@@ -24,7 +24,6 @@ from securechat.client.stderr import complain
 from securechat.clock import MonotonicReactor
 from securechat.i18n import _
 
-
 SIGNALLED: Final = 128  # is added to the number of the signal that ended the program
 LAST_OUTPUT: Final = 1.0  # seconds for output that is waiting when a signal ends the program
 
@@ -46,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reactor = AsyncioSelectorReactor(loop)
     installReactor(reactor)
     exit_code: int = ExitCode.FAULT
-
     done: Deferred[ExitCode] | Deferred[None]
 
     def start() -> None:

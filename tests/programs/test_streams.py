@@ -17,7 +17,7 @@ from twisted.trial.unittest import SkipTest
 
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
-from tests.harness.daemon import ENVIRON, reactor
+from tests.harness.daemon import ENVIRON, Daemon, reactor
 from tests.harness.ssh import make_key
 from tests.harness.terminal import READY
 from tests.programs import test_client
@@ -262,6 +262,20 @@ class LocaleTests(StreamTestCase):
         output, _errors = await deferToThread(process.communicate, None, TIMEOUT)
         self.assertEqual(process.returncode, 0)
         self.assertIn(b"--host-key SHA256:?", output)
+
+
+    async def test_daemon(self) -> None:
+        """So can the help of the daemon, and its errors."""
+        command = [sys.executable, *Daemon.program, "securechat"]
+        for arguments, words in ((["--help"], b"--state-dir="), (["--help-robots"], b"openai"), (["--tick", "9"], b"--tick 9")):
+
+            def run(arguments: list[str] = arguments) -> "subprocess.CompletedProcess[bytes]":
+                environ = {**ENVIRON, **ASCII, "LANGUAGE": "zh_CN"}
+                return subprocess.run([*command, *arguments], env=environ, capture_output=True, timeout=TIMEOUT)
+
+            done = await deferToThread(run)
+            self.assertIn(words, done.stdout)
+            self.assertEqual(done.stderr, b"")
 
 
 class IgnoredSignalTests(StreamTestCase):

@@ -88,7 +88,7 @@ class Terminal:
         self.restore_terminal().addCallback(lambda _nothing: self.ended.callback(reason))
 
     def outputFailed(self, error: OSError) -> None:
-        """The terminal is gone: what it types ends as well."""
+        """The terminal is gone, and so is its input, which ends the prompt."""
 
     def restore_terminal(self) -> "Deferred[None]":
         """Remove the prompt; fires when the terminal has been restored."""
