@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from babel.messages.extract import extract_from_dir
-from msgspec import Meta, field
+from msgspec import Meta, convert, field
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -214,7 +214,7 @@ class HomeTests(SynchronousTestCase):
             error = self.assertRaises(ConfigurationError, settings)
             option = name.replace("_", "-")
             self.assertEqual(str(error), f"cannot determine the home directory; set HOME, or use --{option}")
-            settings(**{name: Path("/x")})
+            convert({option: "/x"}, settings, dec_hook=lambda kind, text: kind(text))
             [text] = [option.help for option in options_of(settings) if option.attribute == name]
             self.assertIn("~/.local/", text)
 

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failure.check(CancelledError):
             return
         if failure.check(KeyboardInterrupt):  # at a prompt
-            [number] = failure.value.args or [signal.SIGINT]
+            [number] = getattr(failure.value, "args", ()) or [signal.SIGINT]
             exit_code = SIGNALLED + number
             return
         exit_code = ExitCode.FAULT

@@ -37,9 +37,7 @@ class Frontend(ChatUser, Protocol):
         """Stop all output; fires when the terminal has been restored."""
 
 
-async def run(
-    reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str], output: Output
-) -> ExitCode:
+async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str], output: Output) -> ExitCode:
     """Run a session; the exit code. Errors are reported in one line."""
     try:
         signers = await _signers(reactor, options, environ)

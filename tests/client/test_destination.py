@@ -36,5 +36,13 @@ class DestinationTests(SynchronousTestCase):
 
     def test_invalid(self) -> None:
         """A zone belongs to an IPv6 address and has the characters of an interface's name."""
-        for text in ("fe80::1%", "fe80::1%a b", "[fe80::1%a]b]", "fe80::1%é", "example.org%eth0", "127.0.0.1%lo", "a:b:c"):
+        for text in (
+            "fe80::1%",
+            "fe80::1%a b",
+            "[fe80::1%a]b]",
+            "fe80::1%é",
+            "example.org%eth0",
+            "127.0.0.1%lo",
+            "a:b:c",
+        ):
             self.assertRaises(ValueError, parse_destination, text)

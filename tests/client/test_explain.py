@@ -39,7 +39,9 @@ class ConnectionTests(SynchronousTestCase):
     def test_zone(self) -> None:
         """The address is shown as it was dialled; without a zone, the user is told to add one."""
         error = ConnectError(errno.EINVAL)
-        self.assertIn("Invalid argument; add the network interface", of_failed_connection(error, Destination("fe80::1", 80)))
+        self.assertIn(
+            "Invalid argument; add the network interface", of_failed_connection(error, Destination("fe80::1", 80))
+        )
         self.assertIn("[fe80::1%eth0]:80: ", of_failed_connection(error, Destination("fe80::1", 80, "eth0")))
 
 

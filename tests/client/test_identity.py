@@ -24,10 +24,10 @@ class Agent(Protocol):
     """An agent that lists its keys and signs nothing."""
 
     def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None and isinstance(self.factory, Factory)
-        listed = b"".join(string(blob) + string(b"comment") for blob in cast(Any, self.factory).blobs)
-        count = len(cast(Any, self.factory).blobs)
-        self.transport.write(string(b"\x0c" + count.to_bytes(4, "big") + listed))
+        assert self.transport is not None
+        blobs: list[bytes] = cast(Any, self.factory).blobs
+        listed = b"".join(string(blob) + string(b"comment") for blob in blobs)
+        self.transport.write(string(b"\x0c" + len(blobs).to_bytes(4, "big") + listed))
 
 
 class IdentityTests(TestCase):

@@ -25,12 +25,16 @@ class OutputTestCase(TestCase):
     def setUp(self) -> None:
         self.reader, self.writer = os.pipe()
         self.open = {self.reader, self.writer}
-        self.addCleanup(lambda: [self.close(end) for end in [*self.open]])
+        self.addCleanup(self.close_all)
         self.output = Output()
         self.output.start(reactor)
         self.addCleanup(self.output.stop)
         self.failures: list[OSError] = []
         self.output.failed = self.failures.append
+
+    def close_all(self) -> None:
+        for end in [*self.open]:
+            self.close(end)
 
     def close(self, end: int) -> None:
         self.open.remove(end)
@@ -148,8 +152,7 @@ class StreamTests(SynchronousTestCase):
 
     def install(self, descriptor: int, encoding: str) -> Any:
         """The stream that takes the place of standard output, which writes to a descriptor in an encoding."""
-        before = open(os.dup(descriptor), "w", encoding=encoding)
-        self.addCleanup(before.close)
+        before = self.enterContext(open(os.dup(descriptor), "w", encoding=encoding))
         self.patch(sys, "stdout", before)
         self.patch(sys, "stderr", sys.stderr)
         self.patch(output_module, "STANDARD_OUTPUT", descriptor)
