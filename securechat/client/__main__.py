@@ -19,7 +19,7 @@ from securechat.client.options import parse
 from securechat.client.output import Output
 from securechat.client.reactor import IClientReactor
 from securechat.client.run import run
-from securechat.client.signals import ending_signals
+from securechat.client.signals import ENDING_SIGNALS, is_ignored
 from securechat.client.stderr import complain
 from securechat.clock import MonotonicReactor
 from securechat.i18n import _
@@ -35,7 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         complain(_("standard output is closed"))
         return ExitCode.USAGE
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit:
+        if output.error is not None:  # argparse ignores it when it prints the help
+            complain(_("standard output: {problem}").format(problem=output.error.strerror))
+            return ExitCode.FAULT
+        raise
     observers = [textFileLogObserver(sys.stderr)] if options.verbose else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
 
@@ -49,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def start() -> None:
         monotonic = cast(IClientReactor, MonotonicReactor(reactor))
-        for number in ending_signals():
-            loop.add_signal_handler(number, interrupted, number)
+        for number in ENDING_SIGNALS:
+            if not is_ignored(number):
+                loop.add_signal_handler(number, interrupted, number)
         output.start(monotonic)
         nonlocal done
         done = Deferred.fromCoroutine(run(monotonic, options, os.environ, output))

@@ -82,7 +82,7 @@ class Output:
         self._queue: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()  # None is the end
         self._lock = threading.Lock()
         self._size = 0  # bytes that have not been written
-        self._broken: set[int] = set()  # descriptors that could not be written
+        self._broken: dict[int, OSError] = {}  # descriptors that could not be written
         self._drained: list[Deferred[None]] = []
         self._hold: Callable[[bool], object] = lambda is_full: None
         self._is_full = False
@@ -115,6 +115,11 @@ class Output:
         self._hold = hold
         self._is_full = False
 
+    @property
+    def error(self) -> OSError | None:
+        """Why standard output could not be written, if it could not."""
+        return self._broken.get(STANDARD_OUTPUT)
+
     def drained(self) -> Deferred[None]:
         """Fires when all has been written, or could not be; it can be cancelled."""
         if not self._size:
@@ -139,8 +144,8 @@ class Output:
             return
         try:
             write_all(descriptor, data)
-        except OSError:
-            self._broken.add(descriptor)
+        except OSError as error:
+            self._broken[descriptor] = error
             raise
 
     def _run(self, reactor: IReactorFromThreads) -> None:

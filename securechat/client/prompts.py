@@ -6,7 +6,7 @@ They block the reactor, so they are asked while no connection is open. Answers a
 import os
 import signal
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,7 @@ from typing import Final
 
 from securechat.client.output import write_all
 from securechat.client.sanitize import sanitize_line
-from securechat.client.signals import ending_signals
+from securechat.client.signals import ENDING_SIGNALS, is_ignored
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.ssh import keys
@@ -48,38 +48,54 @@ class _Tty:
             line += data
         return line
 
-    @contextmanager
-    def without_echo(self) -> Iterator[None]:
-        """Do not display what is typed, and forget what was typed before."""
+    def ask_silently(self, question: str) -> bytes:
+        """As `ask`, but what is typed is not displayed, and what was typed before is dropped."""
         before = termios.tcgetattr(self._descriptor)
         silent = [*before]
         silent[_LFLAG] &= ~termios.ECHO
-        termios.tcsetattr(self._descriptor, termios.TCSAFLUSH, silent)
-        try:
-            yield
-        finally:
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            """Stop, as at Ctrl-Z, with the terminal as it was."""
             termios.tcsetattr(self._descriptor, termios.TCSAFLUSH, before)
-            self.write("\n")  # the one that was not displayed
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            signal.signal(number, stop)
+
+        def resume(_number: int, _frame: FrameType | None) -> None:
+            """The shell has set the terminal in the meantime."""
+            termios.tcsetattr(self._descriptor, termios.TCSAFLUSH, silent)
+            self.write(sanitize_line(question))
+
+        with _handled({signal.SIGTSTP: stop, signal.SIGCONT: resume}):
+            termios.tcsetattr(self._descriptor, termios.TCSAFLUSH, silent)
+            try:
+                return self.ask(question)
+            finally:
+                termios.tcsetattr(self._descriptor, termios.TCSAFLUSH, before)
+                self.write("\n")  # the one that was not displayed
 
 
 @contextmanager
 def _open_tty() -> Iterator[_Tty]:
     descriptor = os.open(_TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        with _interruptible():
+        # The reactor does not receive signals meanwhile.
+        with _handled(dict.fromkeys(ENDING_SIGNALS, _interrupt)):
             yield _Tty(descriptor)
     finally:
         os.close(descriptor)
 
 
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn signals into KeyboardInterrupt, because the reactor does not receive them meanwhile."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(number)
-
-    previous = {number: signal.signal(number, interrupt) for number in ending_signals()}
+def _handled(handlers: Mapping[int, Callable[[int, FrameType | None], None]]) -> Iterator[None]:
+    """Handle these signals, except for those that are ignored."""
+    previous = {
+        number: signal.signal(number, handler) for number, handler in handlers.items() if not is_ignored(number)
+    }
     try:
         yield
     finally:
@@ -99,8 +115,8 @@ def can_ask() -> bool:
 def ask_passphrase(path: Path) -> bytes:
     """The passphrase of a key file; ConfigurationError if there is no terminal."""
     try:
-        with _open_tty() as tty, tty.without_echo():
-            line = tty.ask(_("Enter passphrase for key '{path}': ").format(path=path))
+        with _open_tty() as tty:
+            line = tty.ask_silently(_("Enter passphrase for key '{path}': ").format(path=path))
     except (OSError, termios.error):
         text = _("{path}: no terminal to ask for the passphrase; use --agent")
         raise ConfigurationError(text.format(path=path)) from None

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,14 @@ class LocaleTests(StreamTestCase):
         self.assertEqual(process.returncode, 0)
         self.assertIn(b"--host-key SHA256:?", output)
 
+    async def test_helpToFullDisk(self) -> None:
+        """A help text that cannot be written is an error, as a reply is."""
+        for option in ("--help", "--version"):
+            process = self.open_client([option], 'exec "$@" > /dev/full', stderr=subprocess.PIPE)
+            _output, errors = await deferToThread(process.communicate, None, TIMEOUT)
+            self.assertEqual(process.returncode, 5)
+            self.assertEqual(errors, b"securechat: standard output: No space left on device\n")
+
     async def test_daemon(self) -> None:
         """So can the help of the daemon, and its errors."""
         command = [sys.executable, *Daemon.program, "securechat"]
@@ -424,6 +433,29 @@ class PromptTests(StreamTestCase):
                 f'echo $$ > {pid}; exec "$@" -m hi', there, ("Enter passphrase for key", kill)
             )
             self.assertEqual(status, 128 + number, screen)
+
+    async def test_stopped(self) -> None:
+        """The passphrase is not shown after the client was stopped and continued, whatever the shell has set."""
+        _daemon, there = await self.start_locked("correct horse")
+        pid, tty = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+
+        def stop_and_continue() -> None:
+            os.kill(int(pid.read_text()), signal.SIGSTOP)
+            descriptor = os.open(tty.read_text().strip(), os.O_RDWR | os.O_NOCTTY)
+            attributes = termios.tcgetattr(descriptor)
+            attributes[3] |= termios.ECHO
+            termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+            os.close(descriptor)
+            os.kill(int(pid.read_text()), signal.SIGCONT)
+
+        screen, status = await self.ask(
+            f'echo $$ > {pid}; tty > {tty}; exec "$@" --accept-new -m hi',
+            there,
+            ("Enter passphrase for key", stop_and_continue),
+            ("Enter passphrase for key", "correct horse\r"),
+        )
+        self.assertEqual(status, 0, screen)
+        self.assertNotIn("horse", screen)
 
     async def test_noTerminal(self) -> None:
         """Without a terminal, the client ends with one line that says what to do."""
