@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -81,9 +82,12 @@ class Options(usage.Options):
     opt_name = _repeatable(_OPTIONS["name"])
     opt_suites = _repeatable(_OPTIONS["suites"])
 
+    settings: ServerSettings  # from `postOptions` on
+
     def __init__(self) -> None:
         super().__init__()
-        self.settings = ServerSettings()
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a locale may lack characters of the help, the errors and the log
         self.robots: list[tuple[str, list[str]]] = []  # (name, ["option=value", …])
 
     def opt_robot(self, name: str) -> None:
@@ -136,7 +140,10 @@ class Options(usage.Options):
             for name, option in _OPTIONS.items()
             if self.get(name) is not None and (self[name] or not option.is_flag)
         }
-        self.settings = ServerSettings(**given)
+        try:
+            self.settings = ServerSettings(**given)
+        except ConfigurationError as error:  # a default cannot be determined
+            raise usage.UsageError(str(error)) from None
         self.robots = self.robots or [(DEFAULT_ROBOT, [])]
         if not self.settings.names and any(map(is_unix, self.settings.listen)):
             raise usage.UsageError(_("a UNIX socket has no host name: use --name [HOST]:PORT"))

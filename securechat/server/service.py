@@ -88,8 +88,7 @@ class ChatService(MultiService):
         self._unlimit_log = limit_log(self._reactor)
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have said to ignore it
-            call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
+        call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
         # The reactor installs a handler for SIGTERM when it starts to run.
         self._reactor.callWhenRunning(call_on_signal, self._reactor, signal.SIGTERM, self._stop_reactor, "SIGTERM")
         log.info(

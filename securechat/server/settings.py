@@ -8,7 +8,7 @@ import platformdirs
 from msgspec import Meta, field
 
 from securechat.i18n import N_, _
-from securechat.settings import UNBOUNDED, Settings
+from securechat.settings import UNBOUNDED, Settings, default_path
 from securechat.wire.host_names import bracketed, canonical_host
 from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
@@ -21,7 +21,9 @@ Seconds = Annotated[float, Meta(gt=0, le=UNBOUNDED, extra={"unit": N_("seconds")
 
 
 def _default_state_dir() -> Path:
-    return ROOT_STATE_DIR if os.geteuid() == 0 else platformdirs.user_state_path("securechat")
+    if os.geteuid() == 0:
+        return ROOT_STATE_DIR
+    return default_path(platformdirs.user_state_path, "state-dir")
 
 
 def _canonical_name(text: str) -> str:

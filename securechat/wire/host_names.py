@@ -19,7 +19,8 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-
 def canonical_host(host: str) -> str:
     """The canonical form of a host name or address; ValueError if it is neither."""
     with suppress(ValueError):
-        return _canonical_address(host)
+        if "%" not in host:  # a zone means nothing to the other side
+            return _canonical_address(host)
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode("ascii")
     host = host.lower().removesuffix(".")

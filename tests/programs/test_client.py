@@ -55,7 +55,22 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
 )
 CTRL_C = "\x03"
 CTRL_D = "\x04"
-Step = tuple[str, str | Callable[[], object]]  # words to wait for, and then keys to type or a function to call
+Step = tuple[str, str | bytes | Callable[[], object]]  # words to wait for, then keys to type or a function to call
+
+
+def talk(command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
+    """Run a command on a terminal, step by step; the screen and the exit code."""
+    terminal = Terminal(command, environ, TIMEOUT)
+    try:
+        for words, act in script:
+            terminal.wait_for(words)
+            if isinstance(act, str | bytes):
+                terminal.type(act)
+            else:
+                act()
+    finally:
+        status = terminal.close()
+    return terminal.screen, status
 
 
 class ProgramTestCase(TestCase):
@@ -80,6 +95,7 @@ class ProgramTestCase(TestCase):
                 cwd="/",
                 env={**ENVIRON, **environ},
                 timeout=TIMEOUT,
+                start_new_session=True,  # without a terminal to ask
             )
 
         done = await deferToThread(run)
@@ -315,23 +331,9 @@ class TrustTests(ProgramTestCase):
 class TerminalTests(ProgramTestCase):
     """The client on a terminal."""
 
-    def talk(self, command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
-        """Run a command on a terminal, step by step; the screen and the exit code."""
-        terminal = Terminal(command, environ, TIMEOUT)
-        try:
-            for words, act in script:
-                terminal.wait_for(words)
-                if isinstance(act, str):
-                    terminal.type(act)
-                else:
-                    act()
-        finally:
-            status = terminal.close()
-        return terminal.screen, status
-
     def run_on_terminal(self, arguments: list[str], *script: Step, term: str = "xterm") -> Deferred[Any]:
         command = [sys.executable, "-m", "securechat.client", *arguments]
-        return deferToThread(self.talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
+        return deferToThread(talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
 
     async def test_talks(self) -> None:
         """An unknown host is confirmed once and then known; the user chats at a prompt and leaves with Ctrl-D."""

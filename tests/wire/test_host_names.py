@@ -26,7 +26,7 @@ class NameTests(SynchronousTestCase):
 
     def test_invalidHosts(self) -> None:
         """An empty, overlong or otherwise invalid name is rejected."""
-        for written in ("", ".", "a..b", "-a", "a b", "a/b", "a" * 254, "[::1]", "ü" * 300):
+        for written in ("", ".", "a..b", "-a", "a b", "a/b", "a" * 254, "[::1]", "ü" * 300, "fe80::1%eth0"):
             self.assertRaises(ValueError, canonical_host, written)
 
     def test_bracketed(self) -> None:

@@ -1,0 +1,114 @@
+"""The keys that a user may authenticate with."""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from securechat.client.identity import MAX_OFFERED, agent_signers, file_signers
+from securechat.client.reactor import IClientReactor
+from securechat.errors import ConfigurationError
+from securechat.ssh import keys
+from securechat.ssh.encoding import string
+from securechat.ssh.keys import SigningKey
+
+REACTOR = cast(IClientReactor, reactor)
+
+
+class Agent(Protocol):
+    """An agent that lists its keys and signs nothing."""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        blobs: list[bytes] = cast(Any, self.factory).blobs
+        listed = b"".join(string(blob) + string(b"comment") for blob in blobs)
+        self.transport.write(string(b"\x0c" + len(blobs).to_bytes(4, "big") + listed))
+
+
+class IdentityTests(TestCase):
+    """Keys in files and in an agent."""
+
+    def setUp(self) -> None:
+        self.keys = [SigningKey.generate() for _key in range(9)]
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.environ = {"SSH_AUTH_SOCK": str(self.directory / "agent")}
+        self.errors = io.StringIO()
+        self.enterContext(contextlib.redirect_stderr(self.errors))
+
+    def hold(self, *held: SigningKey) -> None:
+        """Run an agent with these keys."""
+        factory: Any = Factory.forProtocol(Agent)
+        factory.blobs = [key.blob for key in held]
+        port = cast(Any, reactor).listenUNIX(self.environ["SSH_AUTH_SOCK"], factory)
+        self.addCleanup(port.stopListening)
+
+    def public(self, key: SigningKey, name: str = "key.pub") -> Path:
+        path = self.directory / name
+        path.write_text(f"{keys.public_line(key.blob)} comment\n")
+        path.chmod(0o644)
+        return path
+
+    async def agent_blobs(self, path: Path | None = None) -> list[bytes]:
+        return [signer.blob for signer in await agent_signers(REACTOR, self.environ, path)]
+
+    def not_asked(self, path: Path) -> bytes:
+        self.fail(f"asked for the passphrase of {path}")
+
+    async def file_blobs(self, path: Path) -> list[bytes]:
+        signers = await file_signers(REACTOR, self.environ, path, self.not_asked)
+        return [signer.blob for signer in signers]
+
+    async def test_several(self) -> None:
+        """All keys of an agent are tried in its order, each once."""
+        self.hold(*self.keys[:3], self.keys[0])
+        self.assertEqual(await self.agent_blobs(), [key.blob for key in self.keys[:3]])
+        self.assertEqual(self.errors.getvalue(), "")
+
+    async def test_tooMany(self) -> None:
+        """A handful of an agent's many keys is tried, and the user is told how to choose another."""
+        self.hold(*self.keys)
+        self.assertEqual(await self.agent_blobs(), [key.blob for key in self.keys[:MAX_OFFERED]])
+        self.assertEqual(
+            self.errors.getvalue(),
+            "the agent has 9 Ed25519 identities, offering 6; choose another with -i FILE.pub\n",
+        )
+
+    async def test_chosen(self) -> None:
+        """With a public key in a file, only that key is tried, wherever it is in the agent."""
+        self.hold(*self.keys)
+        self.assertEqual(await self.agent_blobs(self.public(self.keys[8])), [self.keys[8].blob])
+
+    async def test_publicKey(self) -> None:
+        """A public key given in place of the private one is used if the agent has it."""
+        self.hold(*self.keys[:2])
+        self.assertEqual(await self.file_blobs(self.public(self.keys[1])), [self.keys[1].blob])
+
+    async def test_publicKeyWithoutAgent(self) -> None:
+        """If no agent has it, the user is told that it is a public key, and not to change its permissions."""
+        path = self.public(self.keys[0])
+        words = f"{path}: this is a public key; use the private key, or add it to the agent with ssh-add"
+        for prepare in (lambda: self.environ.clear(), lambda: self.environ.update(SSH_AUTH_SOCK="/nonexistent")):
+            prepare()
+            with self.assertRaises(ConfigurationError) as caught:
+                await self.file_blobs(path)
+            self.assertEqual(str(caught.exception), words)
+        self.environ["SSH_AUTH_SOCK"] = str(self.directory / "agent")
+        self.hold(self.keys[1])
+        with self.assertRaises(ConfigurationError) as caught:
+            await self.file_blobs(path)
+        self.assertEqual(str(caught.exception), words)
+
+    async def test_privateKey(self) -> None:
+        """A private key in a file is used alone, and the agent is not asked."""
+        path = self.directory / "key"
+        path.write_bytes(self.keys[0].private_bytes())
+        path.chmod(0o600)
+        self.environ.clear()
+        self.assertEqual(await self.file_blobs(path), [self.keys[0].blob])
