@@ -91,7 +91,11 @@ def _read(option: Option, given: Any) -> Any:
     if option.is_flag:
         return given
     form = "{value}" if option.extra.positional else "--{name} {value}"
-    return tuple(option.read(text, form) for text in given) if option.is_repeatable else option.read(given, form)
+    values = [
+        option.read("--" if text == [] else text, form)  # older versions of argparse read --option=-- so
+        for text in (given if option.is_repeatable else [given])
+    ]
+    return tuple(values) if option.is_repeatable else values[0]
 
 
 def parse(arguments: Sequence[str]) -> ClientSettings:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -364,7 +365,10 @@ async def connect(
     user.step(_("generated a key pair ({suite})").format(suite=suite.decode()))
     handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
     client = ChatClient(handshake, signer, user, reactor)
-    await connectProtocol(_endpoint(reactor, destination), client)
+    try:
+        await connectProtocol(_endpoint(reactor, destination), client)
+    except ValueError as error:  # a name that IDNA 2008 excludes; Twisted does not look it up
+        raise DNSLookupError(str(error)) from None
     return client
 
 

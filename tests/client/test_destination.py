@@ -1,23 +1,46 @@
-"""The server to connect to, as users write it."""
+"""The server's name on the command line."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.destination import Destination, parse_destination
 
+VALID = (
+    ("example.org", "[example.org]:8080"),
+    ("example.org:1", "[example.org]:1"),
+    ("example.org:65535", "[example.org]:65535"),
+    ("example.org:0080", "[example.org]:80"),
+    ("Example.ORG.", "[example.org]:8080"),
+    ("b\u00fccher.example:22", "[xn--bcher-kva.example]:22"),
+    ("192.0.2.1:99", "[192.0.2.1]:99"),
+    ("[example.org]", "[example.org]:8080"),
+    ("[example.org]:99", "[example.org]:99"),
+    ("[2001:DB8::0:1]", "[2001:db8::1]:8080"),
+    ("[2001:db8::1]:99", "[2001:db8::1]:99"),
+    ("2001:DB8:0::1", "[2001:db8::1]:8080"),
+    ("::1", "[::1]:8080"),
+)
+INVALID = (
+    *("", ":", ":80", "example.org:", "example.org:x", "example.org:-1", "example.org:+1", "example.org:0"),
+    *("example.org:65536", "example.org:99999999999999999999", "example.org:8 0", "example.org:\u0661"),
+    *("[::1", "::1]", "[::1]80", "[::1]:", "[::1]:0", "[]", "[]:80", "[::1]:80:80", "a:b:c", "::1:99999", "1:2:3"),
+    *("example.org:\u00b2", "a b", "a/b", "-a", "a..b", "a\nb", "user@example.org", "x" * 254),
+)
+
 
 class DestinationTests(SynchronousTestCase):
-    """Hosts, addresses and ports."""
+    """HOST[:PORT] in all its forms."""
 
-    def test_forms(self) -> None:
-        """A host may have a port, and an IPv6 address with a port has brackets."""
-        for text, host, port in (
-            ("Example.org", "example.org", 8080),
-            ("example.org:22", "example.org", 22),
-            ("::1", "::1", 8080),
-            ("[::1]", "::1", 8080),
-            ("[2001:DB8::1]:80", "2001:db8::1", 80),
-        ):
-            self.assertEqual(parse_destination(text), Destination(host, port))
+    def test_valid(self) -> None:
+        """Names and addresses are brought into the form in which servers and known_hosts have them."""
+        for text, name in VALID:
+            destination = parse_destination(text)
+            self.assertEqual(destination.name, name, text)
+            self.assertEqual(f"[{destination.host}]:{destination.port}", name)
+
+    def test_invalid(self) -> None:
+        """Anything else is an error."""
+        for text in INVALID:
+            self.assertRaises(ValueError, parse_destination, text)
 
     def test_zone(self) -> None:
         """A link-local address has a zone; it is dialled and remembered with it, but the server does not know it."""
@@ -34,7 +57,7 @@ class DestinationTests(SynchronousTestCase):
         destination = Destination("example.org", 80)
         self.assertEqual((destination.address, destination.local_name), ("example.org", destination.name))
 
-    def test_invalid(self) -> None:
+    def test_invalidZone(self) -> None:
         """A zone belongs to an IPv6 address and has the characters of an interface's name."""
         for text in (
             "fe80::1%",

@@ -1,13 +1,116 @@
-"""Verification of the server's host key."""
+"""The server's host key against known_hosts and --host-key."""
 
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
-from securechat.errors import AuthenticationError
+from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.ssh import keys
-from tests.harness.pair import HOST_KEY, NAME, USER_KEY
+from tests.harness.pair import HOST_KEY, USER_KEY
+
+NAME = "[chat.example.org]:8080"
+OTHER = keys.SigningKey.generate()
+MINE, OTHERS = keys.fingerprint(HOST_KEY.blob), keys.fingerprint(OTHER.blob)
+LINE = f"{NAME} {keys.public_line(HOST_KEY.blob)}\n"
+OTHER_LINE = f"{NAME} {keys.public_line(OTHER.blob)}\n"
+REVOKED = f"@revoked * {keys.public_line(HOST_KEY.blob)}\n"
+
+
+class HostKeyCheckTests(SynchronousTestCase):
+    """A server that proved possession of HOST_KEY."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "known_hosts"
+        self.path.parent.mkdir()
+        self.told: list[str] = []
+
+    def make(self, *, content: str = "", pinned: str | None = None, accept_new: bool = False) -> HostKeyCheck:
+        if content:
+            self.path.write_text(content)
+        return HostKeyCheck(NAME, self.path, pinned=pinned, accept_new=accept_new, tell=self.told.append)
+
+    def assertRejected(self, check: HostKeyCheck, *words: str) -> AuthenticationError:
+        """HOST_KEY is rejected for good, with these words; nothing is told or written."""
+        before = self.path.read_text() if self.path.exists() else None
+        error = self.assertRaises(AuthenticationError, check.check, HOST_KEY.blob)
+        assert isinstance(error, AuthenticationError)
+        self.assertEqual(error.category, Category.HOST_KEY)
+        for word in (NAME, MINE, *words):
+            self.assertIn(word, str(error))
+        self.assertEqual(self.told, [])
+        self.assertEqual(self.path.read_text() if self.path.exists() else None, before)
+        return error
+
+    def test_known(self) -> None:
+        """A known key is accepted, and the user is told where it is known from."""
+        self.make(content="# mine\n" + LINE).check(HOST_KEY.blob)
+        [line] = self.told
+        self.assertIn(NAME, line)
+        self.assertIn(f"{self.path}:2", line)
+
+    def test_unknown(self) -> None:
+        """The user has to decide about an unknown key: the error has the key, and the fingerprint for --host-key."""
+        for content in ("", OTHER_LINE.replace("8080", "8081")):
+            error = self.assertRejected(self.make(content=content), f"--host-key {MINE}", "--accept-new")
+            assert isinstance(error, UnknownHostError)
+            self.assertEqual(error.blob, HOST_KEY.blob)
+
+    def test_acceptNew(self) -> None:
+        """With --accept-new an unknown key is written to known_hosts, once, and the user is told."""
+        check = self.make(accept_new=True)
+        check.check(HOST_KEY.blob)
+        self.assertEqual(self.path.read_text(), LINE)
+        [line] = self.told
+        self.assertIn(NAME, line)
+        self.assertIn(str(self.path), line)
+        check.check(HOST_KEY.blob)
+        self.assertEqual(self.path.read_text(), LINE)
+        self.told.clear()
+        self.make(accept_new=True).check(HOST_KEY.blob)
+        self.assertEqual(self.path.read_text(), LINE)
+
+    def test_changed(self) -> None:
+        """A changed key is rejected with the line of the other one, whether new ones are accepted or not."""
+        for accept_new in (False, True):
+            check = self.make(content="# mine\n" + OTHER_LINE, accept_new=accept_new)
+            error = self.assertRejected(check, "HAS CHANGED", f"{self.path}:2")
+            self.assertNotIsInstance(error, UnknownHostError)
+            self.assertNotIn(OTHERS, str(error))
+
+    def test_pinned(self) -> None:
+        """--host-key accepts exactly its key, whatever known_hosts has for the host, and adds nothing."""
+        for content in ("", LINE, OTHER_LINE):
+            for accept_new in (False, True):
+                check = self.make(content=content, pinned=MINE, accept_new=accept_new)
+                before = self.path.read_text() if self.path.exists() else None
+                check.check(HOST_KEY.blob)
+                self.assertEqual(self.path.read_text() if self.path.exists() else None, before)
+                check = self.make(content=content, pinned=OTHERS, accept_new=accept_new)
+                error = self.assertRejected(check, "does not match --host-key")
+                self.assertNotIsInstance(error, UnknownHostError)
+
+    def test_revoked(self) -> None:
+        """A revoked key is rejected with its line, although it is known, pinned or accepted if new."""
+        for pinned, accept_new in ((None, False), (None, True), (MINE, False)):
+            check = self.make(content=LINE + REVOKED, pinned=pinned, accept_new=accept_new)
+            error = self.assertRejected(check, "revoked", f"{self.path}:2")
+            self.assertNotIsInstance(error, UnknownHostError)
+
+    def test_remember(self) -> None:
+        """After the user has confirmed a key, this key is known, and any other one has changed."""
+        check = self.make()
+        check.accept(OTHER.blob)
+        self.assertEqual(self.path.read_text(), OTHER_LINE)
+        self.assertEqual(len(self.told), 1)
+        self.told.clear()
+        self.assertNotIsInstance(self.assertRejected(check, "HAS CHANGED", f"{self.path}:1"), UnknownHostError)
+        check.check(OTHER.blob)
+
+    def test_unreadable(self) -> None:
+        """An invalid known_hosts is an error before anything is connected."""
+        for pinned in (None, MINE):
+            self.assertRaises(ConfigurationError, self.make, content="nonsense\n", pinned=pinned)
 
 
 class UnwritableTests(SynchronousTestCase):

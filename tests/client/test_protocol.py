@@ -26,38 +26,13 @@ from securechat.server.protocol import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
-from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
+from tests.harness.passive_server import Diary
 from tests.harness.robot import PuppetRobot
-
-
-class Diary:
-    """A ChatUser that records its callbacks."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-        self.about: Admitted | None = None
-        self.replies: list[tuple[int, str, bool]] = []
-        self.faults: list[tuple[int, Fault]] = []
-        self.ends: list[SecureChatError | GoodbyeReceived | None] = []
-
-    def step(self, text: str) -> None:
-        self.steps.append(text)
-
-    def admitted(self, client: ChatClient, about: Admitted) -> None:
-        self.about = about
-
-    def replyReceived(self, message_id: int, text: str, last: bool) -> None:
-        self.replies.append((message_id, text, last))
-
-    def faultReceived(self, message_id: int, fault: Fault) -> None:
-        self.faults.append((message_id, fault))
-
-    def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
-        self.ends.append(reason)
 
 
 class ClientTestCase(SynchronousTestCase):
@@ -165,14 +140,6 @@ class TalkTests(ClientTestCase):
         self.assertEqual(self.diary.ends, [None])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_leavesAServerThatDoesNotAnswer(self) -> None:
-        """The client closes if the server does not answer its GOODBYE within 5 seconds."""
-        self.open()
-        self.client.leave()
-        self.clock.advance(5)
-        self.pump.flush()
-        self.assertEqual(self.diary.ends, [None])
-
     def test_leavesEarly(self) -> None:
         """Leaving before admission closes the connection."""
         self.connect()
@@ -187,13 +154,6 @@ class TalkTests(ClientTestCase):
         self.pump.flush()
         self.assertEqual(self.diary.ends, [GoodbyeReceived(Reason.STOPPING, 0)])
         self.assertEqual(self.factory.sessions, set())
-
-    def test_tooOld(self) -> None:
-        """A session ends after a day, even if the server does not end it."""
-        self.open()
-        self.clock.advance(24 * 60 * 60)
-        self.pump.flush()
-        self.assertEqual(len(self.diary.ends), 1)
 
 
 class QuietTestCase(ClientTestCase):
