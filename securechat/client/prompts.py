@@ -4,6 +4,7 @@ They block the reactor, so they are asked while no connection is open. Answers a
 """
 
 import os
+import select
 import signal
 import termios
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +26,11 @@ _LFLAG: Final = 3  # index in the attributes of a terminal
 
 
 class _Tty:
-    """The controlling terminal; OSError if there is none."""
+    """The controlling terminal. `wakeup` is a descriptor that can be read when a signal has been received."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, wakeup: int) -> None:
         self._descriptor = descriptor
+        self._wakeup = wakeup
         self._encoding = os.device_encoding(descriptor) or "utf-8"
 
     def write(self, text: str) -> None:
@@ -42,6 +44,11 @@ class _Tty:
         self.write(sanitize_line(question))
         line = b""
         while not line.endswith((b"\n", b"\r")):
+            # A signal that comes just before a read would not be handled before the read returns.
+            ready, _writable, _errors = select.select([self._descriptor, self._wakeup], [], [])
+            if self._wakeup in ready:
+                os.read(self._wakeup, _READ_SIZE)
+                continue
             data = os.read(self._descriptor, _READ_SIZE)
             if not data:
                 break
@@ -77,13 +84,27 @@ class _Tty:
 
 @contextmanager
 def _open_tty() -> Iterator[_Tty]:
-    descriptor = os.open(_TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    """The controlling terminal; OSError if there is none. The reactor does not receive signals meanwhile."""
+    with (
+        open(_TTY, "r+b", buffering=0) as tty,
+        _signals_readable() as wakeup,
+        _handled(dict.fromkeys(ENDING_SIGNALS, _interrupt)),
+    ):
+        yield _Tty(tty.fileno(), wakeup)
+
+
+@contextmanager
+def _signals_readable() -> Iterator[int]:
+    """A descriptor that can be read when a signal has been received."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        # The reactor does not receive signals meanwhile.
-        with _handled(dict.fromkeys(ENDING_SIGNALS, _interrupt)):
-            yield _Tty(descriptor)
+        yield reader
     finally:
-        os.close(descriptor)
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

@@ -79,7 +79,7 @@ class Batch:
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         self._talking.cancel()
-        if self._reply:
+        if self._reply and self._can_write:
             self._break_off()
             complain(_("the reply is incomplete"))
         if isinstance(reason, GoodbyeReceived) or (self._open and self.exit is ExitCode.ANSWERED):
