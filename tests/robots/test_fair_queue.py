@@ -47,6 +47,17 @@ class FairQueueTests(ListenerTestCase):
         self.leave("ann")
         self.assertEqual(self.inside, ["cy", "bob"][::-1])
 
+    def test_order(self) -> None:
+        """Those who wait are admitted in the order in which they came, and nobody overtakes them."""
+        for user in ("ann", "bob", "cy", "dan", "eve"):
+            self.take(user)
+        self.leave("ann")
+        self.take("fay")
+        for user in ("bob", "cy", "dan"):
+            self.leave(user)
+            self.assertEqual(len(self.inside), 2)
+        self.assertEqual(self.inside, ["eve", "fay"])
+
     def test_fair(self) -> None:
         """Only one request of each user can wait, so no user can delay the others with many requests."""
         self.take("ann")
