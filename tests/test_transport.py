@@ -126,7 +126,6 @@ class TuneTests(SynchronousTestCase):
     def test_tcp(self) -> None:
         """Small records are sent at once, and peers that have become unreachable are detected, over TCP."""
 
-        @implementer(ITCPTransport)
         class TCPTransport(StringTransport):
             noDelay = keepAlive = False
 
@@ -137,6 +136,7 @@ class TuneTests(SynchronousTestCase):
                 self.keepAlive = enabled
 
         transport = TCPTransport()
+        directlyProvides(transport, ITCPTransport)
         tune(cast(Any, transport))
         self.assertEqual((transport.noDelay, transport.keepAlive), (True, True))
 

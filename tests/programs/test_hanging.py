@@ -68,7 +68,7 @@ class HangingTests(SynchronousTestCase):
                 timeout=PATIENCE,
             )
             self.assertGreaterEqual(time.monotonic() - started, LIMIT)
-            if name != "Thread" or not options:  # its test has passed, and what happens in a worker later is only printed
+            if name != "Thread" or not options:  # a worker's end after its last test is only printed
                 self.assertNotEqual(done.returncode, 0, done.stdout)
             log = done.stdout + "".join(path.read_text() for path in (directory / name).glob("*/err.log"))
             self.assertIn("most recent call first", log, name)

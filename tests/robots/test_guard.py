@@ -1,21 +1,19 @@
 """A robot behind a queue and a circuit breaker."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from securechat.conversation import Conversation
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
-from securechat.robots.guard import GuardedRobot
 from securechat.robots.fallback import FallbackRobot
+from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot
-from tests.harness.robot import Listener, ListenerTestCase, PuppetRobot, conversation
+from tests.harness.robot import EndlessRobot, Listener, ListenerTestCase, PuppetRobot, conversation
 
 
 class GuardTests(ListenerTestCase):
@@ -147,17 +145,7 @@ class GuardTests(ListenerTestCase):
 
     def test_closesAtOnce(self) -> None:
         """A robot whose reply is not read on is closed at once, also behind a fallback."""
-        stopped: list[str] = []
-
-        class Endless(PuppetRobot):
-            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-                try:
-                    while True:
-                        yield "x"
-                finally:
-                    stopped.append(self.name)
-
-        endless = cast(IRobot, Endless())
+        endless: Any = EndlessRobot()
         guarded = cast(IRobot, GuardedRobot(endless, FairQueue(1), CircuitBreaker(self.clock.seconds)))
 
         async def read_one(robot: IRobot) -> None:
@@ -166,9 +154,9 @@ class GuardTests(ListenerTestCase):
                     break
 
         for robot in (guarded, guarded, cast(IRobot, FallbackRobot([endless])), endless):
-            stopped.clear()
+            endless.stopped.clear()
             self.successResultOf(Deferred.fromCoroutine(read_one(robot)))
-            self.assertEqual(stopped, ["puppet"])
+            self.assertEqual(endless.stopped, ["x"])
 
     def test_slotsAreGivenBackOnce(self) -> None:
         """However a request ends, its slot is free after it, and only its slot."""
@@ -176,7 +164,7 @@ class GuardTests(ListenerTestCase):
             lambda listener: self.puppet.end(),
             lambda listener: self.puppet.fail(RobotError(Fault.REFUSED, "test")),
             lambda listener: self.puppet.fail(KeyError("bug")),
-            lambda listener: self.puppet.say("a") or self.puppet.end(),
+            lambda listener: (self.puppet.say("a"), self.puppet.end()),  # type: ignore[func-returns-value]
             lambda listener: listener.done.cancel(),
         ):
             self.puppet.asked.clear()

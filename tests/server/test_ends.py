@@ -1,13 +1,12 @@
 """How connections end: nothing of them is left, and what they held is given back once."""
 
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.interfaces import ISystemHandle
 from zope.interface import implementer
 
-from securechat.conversation import Conversation
 from securechat.errors import Fault
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.server.protocol import LOOK_INTERVAL
@@ -17,7 +16,7 @@ from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import USER_KEY, frames
-from tests.harness.robot import PuppetRobot
+from tests.harness.robot import EndlessRobot, PuppetRobot
 from tests.server.test_protocol import CLIENT, Listed, ServerTestCase, Session, Wire
 
 IDLE: Final = 60.0  # seconds
@@ -449,21 +448,12 @@ class RobotTests(ServerTestCase):
 
     def test_isClosedAtOnce(self) -> None:
         """A robot whose reply exceeds the limit is stopped at once."""
-        stopped: list[str] = []
-
-        class Endless(PuppetRobot):
-            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-                try:
-                    while True:
-                        yield "x" * 600
-                finally:
-                    stopped.append(conversation.turns[-1].text)
-
-        self.factory = self.make_factory(robot=Endless(), max_reply=1000)
+        robot = EndlessRobot()
+        self.factory = self.make_factory(robot=robot, max_reply=1000)
         session = Session(self.factory).open()
         session.say("one")
         self.assertEqual(session.events[-1], FaultReceived(1, Fault.TOO_LONG))
-        self.assertEqual(stopped, ["one"])
+        self.assertEqual(robot.stopped, ["one"])
 
     def test_cancelledAfterNew(self) -> None:
         """NEW clears the history, also if the message after it was cancelled before its turn."""

@@ -85,6 +85,19 @@ class ReplyTests(PaceTestCase):
         session.pump()
         self.assertEqual(session.events, [ReplyReceived(1, "hello", True)])
 
+    def test_grid(self) -> None:
+        """Trains begin at multiples of five milliseconds, whenever their messages come."""
+        for arrival, start in ((0.0001, 0.005), (0.0049, 0.005), (0.005, 0.005), (0.0051, 0.01)):
+            self.setUp()
+            session = self.open()
+            self.clock.advance(arrival)
+            session.say("x")
+            self.run_until(START + TICK + 0.02)
+            [(when, _size)] = self.wire.record
+            self.assertAlmostEqual(when, START + start + TICK)
+            session.lose()
+            self.doCleanups()
+
     def test_textIsNotHeldBack(self) -> None:
         """What the robot says leaves at the next tick, if there is time to seal it, while the robot goes on."""
         session = self.open()
@@ -393,6 +406,18 @@ class GoodbyeTests(PaceTestCase):
         self.assertEqual(self.wire.record, grid(5))
         session.pump()
         self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
+
+    def test_atTheEndOfATrain(self) -> None:
+        """It leaves also if the train's last record was sealed before the server left."""
+        session = self.open()
+        session.say("x")
+        self.robot.end()
+        self.run_until(START + 49.98 * TICK)
+        session.server.leave(Reason.STOPPING)
+        self.run_until(START + 60 * TICK)
+        self.assertEqual(self.wire.record, grid(51))
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.STOPPING, 1))
 
     def test_countsReplies(self) -> None:
         """GOODBYE has the number of the last reply that is complete, not that of the last message."""

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from securechat import __version__
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
@@ -173,7 +174,7 @@ class SessionTests(ServerTestCase):
         about = session.events[-1]
         assert isinstance(about, Admitted)
         self.assertEqual((about.user, about.robot), (keys.fingerprint(USER_KEY.blob), "puppet"))
-        self.assertRegex(about.software, r"^securechat/\d")
+        self.assertEqual(about.software, f"securechat/{__version__}")
 
     def test_answers(self) -> None:
         """A message goes to the robot, and each chunk of its reply to the client as it comes."""

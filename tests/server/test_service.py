@@ -16,6 +16,7 @@ from securechat.client.protocol import Signer
 from securechat.clock import TimerfdAlarm
 from securechat.robots import registry
 from securechat.server.protocol import ChatServerFactory
+from securechat.settings import Settings
 from securechat.ssh import keys
 from securechat.tap import Options, makeService
 from securechat.wire.events import GoodbyeReceived
@@ -36,6 +37,8 @@ def alarms() -> list[object]:
 class ServiceTests(TestCase):
     """A service that runs and is stopped."""
 
+    timeout = 60
+
     def setUp(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
@@ -47,7 +50,7 @@ class ServiceTests(TestCase):
                 test.closed_with.append(len(test.factory.sessions))
                 return super().close()
 
-        maker = PuppetMaker("puppet", registry.Settings)
+        maker = PuppetMaker("puppet", Settings)
         maker.makeRobot = lambda reactor, settings, key: cast(Any, Puppet(echo=True))  # type: ignore[method-assign]
         self.patch(registry, "BUILT_IN", {"puppet": maker})
         self.make()

@@ -79,7 +79,8 @@ class TaskTests(ServerTestCase):
 
     def test_cancelledAgainAndAgain(self) -> None:
         """CANCELs for one reply, however many, cancel its robot once, and the robot may take its time to stop."""
-        stopped: Deferred[None] = Deferred()
+        disturbed: list[object] = []
+        stopped: Deferred[None] = Deferred(disturbed.append)
         cancels: list[str] = []
 
         class SlowToStop(PuppetRobot):
@@ -102,7 +103,7 @@ class TaskTests(ServerTestCase):
             session.client.cancel(1)
         session.client.say("two")
         session.pump()
-        self.assertEqual((cancels, robot.asked), (["one"], ["one"]))
+        self.assertEqual((cancels, robot.asked, disturbed), (["one"], ["one"], []))
         session.server.resumeProducing()
         stopped.callback(None)
         self.assertEqual(robot.asked, ["one", "two"])

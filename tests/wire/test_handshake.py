@@ -139,7 +139,8 @@ class HelloTests(Handshakes):
         self.assertEqual(len({hello.public_key for hello in hellos}), 4)
         self.assertEqual(len({welcome.nonce for welcome in welcomes}), 6)
         self.assertEqual((len(secrets), len(session_keys)), (6, 6))
-        for value in (*secrets, *(message.nonce for message in (*hellos, *welcomes))):
+        nonces = [*(hello.nonce for hello in hellos), *(welcome.nonce for welcome in welcomes)]
+        for value in (*secrets, *nonces):
             self.assertEqual(len(value), 32)
             self.assertGreater(len(set(value)), 8)  # neither zeros nor a counter
 
