@@ -88,8 +88,9 @@ class ServiceTests(TestCase):
             if event.get("log_format"):
                 lines.append(f"{event['log_level'].name} {event['log_format'].format(**event)}")
 
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        observer: Any = observe
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         return lines
 
     async def test_log(self) -> None:
