@@ -41,7 +41,7 @@ class SecretTests(SynchronousTestCase):
                         case.run(result)
         notebook.close()
         self.assertEqual([(case.id(), trace[-800:]) for case, trace in result.failures + result.errors], [])
-        self.assertGreater(result.testsRun, 100)
+        self.assertGreater(result.testsRun, 150)
         self.assertGreater(len(notebook.secrets), 1000)
         self.assertTrue(any(len(prompt) >= SHORT for prompt in notebook.prompts))
         self.assertEqual(notebook.found(shortest=SHORT), [])

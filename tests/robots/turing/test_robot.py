@@ -414,6 +414,8 @@ class OptionTests(SynchronousTestCase):
         for robot in (from_file, from_environment):
             self.assertEqual(robot._api_key, KEY)
             self.assertNotIn(KEY, repr(robot))
+        both = self.make("key-file=" + self.file(KEY), SECURECHAT_ROBOT_KEY="1" * 32)
+        self.assertEqual(both._api_key, KEY)
         self.assertRefused("needs an API key")
         self.assertRefused("key-file=FILE", f"key={KEY}")
         self.assertRefused("chmod 600", "key-file=" + self.file(KEY, 0o644))
