@@ -340,6 +340,12 @@ class ClientProofTests(Handshakes):
             h6 = extend(self.client._h5, signature)
             return hmac.digest(self.client._keys.finished_client, h6, "sha256")
 
+        self.prepare(USER_KEY)
+        verified: list[bytes] = []
+        self.patch(keys, "verify", lambda blob, signature, data: verified.append(blob))
+        self.assertProofRefused(Category.PROOF, mac=bytes(32))  # which costs less to check than a signature
+        self.assertEqual(verified, [])
+        self.doCleanups()
         for forge in (
             lambda: {"mac": bytes(32)},
             lambda: {"signature": bytes(64)},
