@@ -257,6 +257,20 @@ class SessionTests(ServerTestCase):
         session.say("c")
         self.assertEqual(self.robot.turns, [["a"], ["a", "a", "b"], ["c"]])
 
+    def test_conversationsAreSeparate(self) -> None:
+        """The robot is told what was said in the session, and of no other, also if it is the same user's."""
+        self.robot.echo = True
+        sessions = [Session(self.factory, user_key=key).open() for key in (None, None, USER_KEY, USER_KEY)]
+        for text in ("a", "b"):
+            for number, session in enumerate(sessions):
+                session.say(f"{text}{number}")
+        for number, turns in enumerate(self.robot.turns[4:]):
+            self.assertEqual(turns, [f"a{number}", f"a{number}", f"b{number}"])
+        sessions[0].client.start_afresh()
+        for number, session in enumerate(sessions):
+            session.say(f"c{number}")
+        self.assertEqual([len(turns) for turns in self.robot.turns[8:]], [1, 5, 5, 5])
+
     def test_notices(self) -> None:
         """What is said about a reply is heard, and not remembered; nor is a question that got nothing else."""
         session = Session(self.factory).open()
