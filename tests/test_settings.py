@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from babel.messages.extract import extract_from_dir
-from msgspec import Meta, convert, field
+from msgspec import Meta, ValidationError, convert, field
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -239,6 +239,12 @@ class HomeTests(SynchronousTestCase):
 
 class SettingsTests(SynchronousTestCase):
     """The settings of the daemon, the client and the robots."""
+
+    def test_fromAFile(self) -> None:
+        """A mapping, as in a configuration file, is read by the names of the options; others are refused."""
+        self.assertEqual(convert({"max-sessions": 7}, ServerSettings), ServerSettings(max_sessions=7))
+        for wrong in ({"max_sessions": 7}, {"bogus": 7}, {"max-sessions": 0}):
+            self.assertRaises(ValidationError, convert, wrong, ServerSettings)
 
     def test_areNotShown(self) -> None:
         """Nothing shows the values of settings by accident: a message or a prompt can be among them."""

@@ -57,6 +57,29 @@ class LogLimitTests(SynchronousTestCase):
         )
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_nextSummary(self) -> None:
+        """Each summary counts what was left out since the one before it, and says in which time that was."""
+        for _ in range(3):
+            for _ in range(1000):
+                self.log.info("client left")
+            self.clock.advance(10)
+        summaries = [line for line in self.lines() if "more like" in line]
+        written = len(self.lines()) - len(summaries)
+        counts = [int(line.partition("… and ")[2].split()[0]) for line in summaries]
+        self.assertEqual(sum(counts), 3000 - written)
+        self.assertLess(max(counts), 1000)
+        self.assertTrue(all(line.endswith(" in the last 10 s") for line in summaries))
+
+    def test_anotherThread(self) -> None:
+        """Any thread may log; the timer of the summary is started by the reactor's."""
+        calls: list[Callable[[], object]] = []
+        self.patch(self.clock, "callFromThread", calls.append)
+        for _ in range(1000):
+            self.log.info("client left")
+        self.assertEqual((len(calls), self.clock.getDelayedCalls()), (1, []))
+        calls[0]()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
     def test_close(self) -> None:
         """A limit that ends writes the summary that is due, and starts no more timers."""
         for number in range(1000):

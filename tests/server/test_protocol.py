@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from securechat import __version__
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
@@ -173,7 +174,7 @@ class SessionTests(ServerTestCase):
         about = session.events[-1]
         assert isinstance(about, Admitted)
         self.assertEqual((about.user, about.robot), (keys.fingerprint(USER_KEY.blob), "puppet"))
-        self.assertRegex(about.software, r"^securechat/\d")
+        self.assertEqual(about.software, f"securechat/{__version__}")
 
     def test_answers(self) -> None:
         """A message goes to the robot, and each chunk of its reply to the client as it comes."""
@@ -255,6 +256,20 @@ class SessionTests(ServerTestCase):
         session.client.start_afresh()
         session.say("c")
         self.assertEqual(self.robot.turns, [["a"], ["a", "a", "b"], ["c"]])
+
+    def test_conversationsAreSeparate(self) -> None:
+        """The robot is told what was said in the session, and of no other, also if it is the same user's."""
+        self.robot.echo = True
+        sessions = [Session(self.factory, user_key=key).open() for key in (None, None, USER_KEY, USER_KEY)]
+        for text in ("a", "b"):
+            for number, session in enumerate(sessions):
+                session.say(f"{text}{number}")
+        for number, turns in enumerate(self.robot.turns[4:]):
+            self.assertEqual(turns, [f"a{number}", f"a{number}", f"b{number}"])
+        sessions[0].client.start_afresh()
+        for number, session in enumerate(sessions):
+            session.say(f"c{number}")
+        self.assertEqual([len(turns) for turns in self.robot.turns[8:]], [1, 5, 5, 5])
 
     def test_notices(self) -> None:
         """What is said about a reply is heard, and not remembered; nor is a question that got nothing else."""

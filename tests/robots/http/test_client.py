@@ -62,6 +62,12 @@ class PoolTests(HttpTestCase):
             await self.ask_all("cookie", url)
         self.assertNotIn("cookie", self.peer.headers[-1])
 
+    async def test_compression(self) -> None:
+        """Requests do not ask for compression, which could make a few bytes into more than fits into memory."""
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        await self.ask_all("hello", url)
+        self.assertNotIn("accept-encoding", self.peer.headers[-1])
+
     async def test_redirects(self) -> None:
         """Redirects are not followed, because the request may contain a key."""
         url = f"http://127.0.0.1:{self.listen(self.peer)}"
