@@ -5,17 +5,28 @@ Only the formatting is replaced here, and only where the present one makes exact
 """
 
 import time
+from contextlib import suppress
 from functools import lru_cache
+from typing import Final
 
-from twisted.logger import FileLogObserver, ILogObserver, LogEvent, Logger, LogLevel, globalLogPublisher
-from twisted.logger import formatEventAsClassicLogText as twisted_line_of
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    formatEventAsClassicLogText,
+    globalLogPublisher,
+)
 
-_SAMPLE: LogEvent = {
+_SAMPLE: Final[LogEvent] = {
     "log_format": "sample",
     "log_time": 0.0,
     "log_namespace": "securechat",
     "log_level": LogLevel.info,
 }
+
+_UNUSUAL: Final = frozenset({"log_failure", "log_system", "log_flattened"})  # what a line is made of in another way
 
 
 @lru_cache(maxsize=1)  # lines come many a second, or seldom
@@ -25,15 +36,14 @@ def _time_of(second: int) -> str:
 
 def line_of(event: LogEvent) -> str | None:
     """The same as Twisted's `formatEventAsClassicLogText`: None for an event without text."""
-    if "log_failure" not in event and "log_system" not in event and "log_flattened" not in event:
-        try:
+    if _UNUSUAL.isdisjoint(event):
+        # Twisted does the rest: formats that only it understands, and events that lack something.
+        with suppress(Exception):
             text = event["log_format"].format_map(event)
             system = f"{event['log_namespace']}#{event['log_level'].name}"
             if text:
                 return f"{_time_of(int(event['log_time']))} [{system}] {text}".replace("\n", "\n\t") + "\n"
-        except Exception:
-            pass  # a format that only Twisted understands, or an event that lacks something
-    return twisted_line_of(event)
+    return formatEventAsClassicLogText(event)
 
 
 def log_observers() -> list[ILogObserver]:
@@ -46,5 +56,7 @@ def log_observers() -> list[ILogObserver]:
 def write_lines() -> None:
     """Have the observers that write Twisted's lines to a file use `line_of`."""
     for observer in log_observers():
-        if isinstance(observer, FileLogObserver) and observer.formatEvent(_SAMPLE) == twisted_line_of(_SAMPLE):
-            observer.formatEvent = line_of  # type: ignore[method-assign]
+        if isinstance(observer, FileLogObserver) and observer.formatEvent(_SAMPLE) == formatEventAsClassicLogText(
+            _SAMPLE
+        ):
+            observer.formatEvent = line_of

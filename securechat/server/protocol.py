@@ -92,8 +92,7 @@ class ChatServer(Protocol):
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
-        self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
-        log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
+        self._timeout = self._clock.callLater(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -126,7 +125,8 @@ class ChatServer(Protocol):
             case CancelReceived():
                 self._session.cancel(event.id)
             case HelloReceived():
-                self._restart_timeout(self._settings.proof_timeout, self._abort, Category.TIMEOUT)
+                assert self._timeout is not None
+                self._timeout.reset(self._settings.proof_timeout)
             case ClientProved():
                 self._clientProved(event)
             case GoodbyeReceived():
@@ -181,7 +181,7 @@ class ChatServer(Protocol):
         self._too_old_at = self._clock.seconds() + MAX_AGE
         self._note_activity()
         self._look_at_age()
-        log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
+        log.info(_("client {number} from {peer}: admitted as {user}"), **self._who, user=user or _("anonymous"))
 
     def _readOnSoon(self, _fewer: None) -> None:
         """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
@@ -245,6 +245,11 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
 
+    @property
+    def _who(self) -> dict[str, object]:
+        """The fields of a log line that name the client. Behind ``haproxy:``, its address comes with its first data."""
+        return {"number": self.number, "peer": place_of(self.transport.getPeer())}
+
     def evict(self) -> None:
         """The handshake has to make room for another."""
         self._abort(Category.LIMIT)
@@ -254,7 +259,7 @@ class ChatServer(Protocol):
         self._connection.close()
         self._stop_session()
         self.transport.abortConnection()
-        log.warn(_("client {number}: aborted ({category})"), number=self.number, category=category.value)
+        log.warn(_("client {number} from {peer}: aborted ({category})"), **self._who, category=category.value)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._messages.write()
@@ -262,10 +267,10 @@ class ChatServer(Protocol):
         try:
             self._connection.receive_end()
         except RemoteProtocolError as error:
-            log.info(_("client {number}: ended ({category})"), number=self.number, category=error.category.value)
+            log.info(_("client {number} from {peer}: ended ({category})"), **self._who, category=error.category.value)
         else:
             if not aborted:
-                log.info(_("client {number} left"), number=self.number)
+                log.info(_("client {number} from {peer}: left"), **self._who)
         self._stop_session()
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from io import StringIO
+from syslog import LOG_INFO
 from typing import Any, cast
 
 from twisted.logger import (
@@ -18,6 +19,7 @@ from twisted.logger import (
     textFileLogObserver,
 )
 from twisted.python import log as legacy_log
+from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.server.log_lines import line_of, write_lines
@@ -54,7 +56,9 @@ class LineTests(SynchronousTestCase):
         """A line has the time, the module, the level and the text."""
         (event,) = events_of(lambda log: log.warn("client {number}: {what}", number=7, what="aborted"))
         event["log_time"] = 1.75
-        self.assertRegex(line_of(event) or "", r"^19\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[chat#warn\] client 7: aborted\n$")
+        self.assertRegex(
+            line_of(event) or "", r"^19\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[chat#warn\] client 7: aborted\n$"
+        )
         self.assertLikeTwisted(event)
 
     def test_formats(self) -> None:
@@ -147,3 +151,20 @@ class WriteTests(SynchronousTestCase):
         self.observe(jsonFileLogObserver(file, recordSeparator=""))
         Logger("chat").info("client {number} left", number=7)
         self.assertEqual(eventFromJSON(file.getvalue().splitlines()[-1])["number"], 7)
+
+    def test_syslog(self) -> None:
+        """Syslog gets the text of each event once, with its priority."""
+        lines: list[tuple[int, str]] = []
+
+        class Syslog(SyslogObserver):
+            def openlog(self, *_options: object) -> None:
+                """Nothing leaves this process."""
+
+            def syslog(self, priority: int, line: str) -> None:
+                lines.append((priority, line))
+
+        legacy_log.addObserver(emit := Syslog("test").emit)
+        self.addCleanup(legacy_log.removeObserver, emit)
+        write_lines()
+        Logger("chat").info("client {number} left", number=7)
+        self.assertEqual(lines, [(LOG_INFO, "[-] client 7 left")])
