@@ -13,7 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogPu
 from zope.interface import implementer
 
 from securechat.i18n import _
-from securechat.server.log_lines import line_of, log_observers
+from securechat.server.log_format import line_of, log_observers
 from securechat.wire.token_bucket import TokenBucket
 
 BURST: Final = 16 * 1024  # bytes of each kind of line before the rate applies: more than a hundred lines

@@ -16,8 +16,8 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.haproxy import ProxiedFactory
+from securechat.server.log_format import write_lines
 from securechat.server.log_limit import ILogReactor, limit_log
-from securechat.server.log_lines import write_lines
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.signals import call_on_signal
 from securechat.server.startup import PublicEndpoint, raise_file_limit, warn_of_root

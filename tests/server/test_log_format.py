@@ -22,7 +22,7 @@ from twisted.python import log as legacy_log
 from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.log_lines import line_of, write_lines
+from securechat.server.log_format import line_of, write_lines
 
 
 class _Odd:
