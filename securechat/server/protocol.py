@@ -64,6 +64,7 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
+    _timeout: IDelayedCall  # of the present part of the session
     _deadlines: Deadlines  # from admission on, as well as
     _session: Session
     place: Place  # from `buildProtocol` on
@@ -79,7 +80,6 @@ class ChatServer(Protocol):
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
-        self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -92,7 +92,7 @@ class ChatServer(Protocol):
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
-        self._timeout = self._clock.callLater(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
+        self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -125,8 +125,7 @@ class ChatServer(Protocol):
             case CancelReceived():
                 self._session.cancel(event.id)
             case HelloReceived():
-                assert self._timeout is not None
-                self._timeout.reset(self._settings.proof_timeout)
+                self._restart_timeout(self._settings.proof_timeout)
             case ClientProved():
                 self._clientProved(event)
             case GoodbyeReceived():
@@ -215,7 +214,7 @@ class ChatServer(Protocol):
         elif now >= self._idle_at:
             self.leave(Reason.IDLE)
         else:
-            self._restart_timeout(min(self._too_old_at, self._idle_at) - now, self._look_at_age)
+            self._restart_timeout(min(self._too_old_at, self._idle_at) - now)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -237,13 +236,13 @@ class ChatServer(Protocol):
         if self._client_left:
             self._close()
         else:
-            self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+            self._restart_timeout(GOODBYE_TIMEOUT)
 
     def _close(self) -> None:
         """Both sides have sent GOODBYE: close once the client has read what is left."""
         self.transport.unregisterProducer()  # the transport would wait for it
         self.transport.loseConnection()
-        self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+        self._restart_timeout(GOODBYE_TIMEOUT)
 
     @property
     def _who(self) -> dict[str, object]:
@@ -283,10 +282,22 @@ class ChatServer(Protocol):
             self._deadlines.stop()
             self._session.stop()
 
-    def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
-        if self._timeout is not None and self._timeout.active():
-            self._timeout.cancel()
-        self._timeout = self._clock.callLater(seconds, do, *arguments)
+    def _restart_timeout(self, seconds: float) -> None:
+        """Allow this time from now on for the present part of the session."""
+        timeout = self._timeout
+        if timeout.active():
+            if self._clock.seconds() + seconds >= timeout.getTime():
+                timeout.reset(seconds)  # which makes no further call that waits
+                return
+            timeout.cancel()
+        self._timeout = self._clock.callLater(seconds, self._timedOut)
+
+    def _timedOut(self) -> None:
+        """The client has not sent in time what the handshake or its GOODBYE requires, or the session may be too old."""
+        if self._is_admitted and (self._leaving is None or not self._leaving.called):
+            self._look_at_age()
+        else:
+            self._abort(Category.TIMEOUT)
 
     # IPushProducer: the transport says whether the client reads
 
