@@ -821,6 +821,27 @@ class HostilePeerTests(ServerTestCase):
         self.clock.advance(1.1)
         self.assertTrue(session.wire.aborted)
 
+    def test_shortProofTimeout(self) -> None:
+        """The time for the proof may be shorter than what is left of the time for the Hello."""
+        self.factory = self.make_factory(hello_timeout=10, proof_timeout=1)
+        session = Session(self.factory)
+        session.server.dataReceived(session.client.data_to_send())
+        self.clock.advance(1.1)
+        self.assertTrue(session.wire.aborted)
+
+    def test_oneTimer(self) -> None:
+        """A session needs one timer from its handshake on: cancelled ones would wait in the clock's heap."""
+        calls = []
+        make_call = self.clock.callLater
+
+        def call_later(delay: float, call: Any, *arguments: Any) -> Any:
+            calls.append(delay)
+            return make_call(delay, call, *arguments)
+
+        self.clock.callLater = call_later  # type: ignore[assignment, method-assign]
+        Session(self.factory).open()
+        self.assertEqual(len(calls), 1)
+
     def test_anotherName(self) -> None:
         """A client that dialled another name is refused, one that dialled any of the server's own is not."""
         session = Session(self.factory, name="[example.org]:8080")
