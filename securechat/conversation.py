@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from msgspec import Struct
+
 
 class Speaker(Enum):
     """The author of a turn."""
@@ -11,12 +13,15 @@ class Speaker(Enum):
     ROBOT = "robot"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Turn:
+class Turn(Struct, frozen=True, gc=False):
     """One message of the user, or one reply of the robot."""
 
     speaker: Speaker
     text: str
+
+    def __repr__(self) -> str:
+        """Who it is of, and not what they said."""
+        return f"<Turn of {self.speaker.value}>"
 
 
 @dataclass(slots=True, repr=False)

@@ -1,5 +1,8 @@
 """The program ``securechat``, also run as ``python -m securechat.client``."""
 
+import securechat.client.without_tls  # noqa: F401 - before Twisted is imported
+
+# isort: split
 import asyncio
 import os
 import signal

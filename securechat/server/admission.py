@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -28,6 +29,7 @@ class Holder(NamedTuple):
         return f"{self.site} {crc32(self.name.encode()) % SITE_FACTOR}" if self.site else self.name
 
 
+@lru_cache(maxsize=1024)  # called for each connection, and most clients connect again
 def source_of(host: str) -> Holder:
     """The source of connections from an address."""
     try:

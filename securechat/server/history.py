@@ -33,4 +33,4 @@ class History:
 
 
 def _size(text: str) -> int:
-    return len(text.encode(errors="replace"))
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))

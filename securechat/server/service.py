@@ -16,6 +16,7 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.haproxy import ProxiedFactory
+from securechat.server.log_format import write_lines
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.signals import call_on_signal
@@ -85,6 +86,7 @@ class ChatService(MultiService):
                 users.load()  # with --uid, it was read by another user before
             except ConfigurationError as error:
                 raise _refusal(str(error)) from None
+        write_lines()
         self._unlimit_log = limit_log(self._reactor)
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)

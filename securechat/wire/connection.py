@@ -96,6 +96,9 @@ class Connection(ABC):
                 event = self._receive_frame(frame)
                 if event is not None:
                     yield event
+            if not self.has_partial_record:  # do not keep what was read last
+                self._buffer = b""
+                self._offset = 0
         except Exception:
             self.close()
             raise

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import os
 import re
 import resource
@@ -65,7 +66,8 @@ class TalkTests(DaemonTestCase):
                 self.assertEqual(talk.about.robot, "echo")
                 self.assertEqual(talk.about.user, keys.fingerprint(key.blob) if signer else "")
                 await talk.leave()
-        self.assertIn("client 4 connected from [127.0.0.1]:", daemon.text())
+        self.assertRegex(daemon.text(), r"client 4 from \[127\.0\.0\.1\]:\d+: admitted as SHA256:")
+        self.assertRegex(daemon.text(), r"client 3 from \[127\.0\.0\.1\]:\d+: left")
         self.assertNotIn("你好", daemon.text())
 
     async def test_hostKey(self) -> None:
@@ -292,7 +294,7 @@ class FloodTests(DaemonTestCase):
         daemon = await self.run_daemon("--robot", "echo", "--handshake-rate", "0.001").started()
         self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
         await daemon.stop()
-        for line in ("client … connected from …", "client …: aborted (…)", "client … from …: not let in (…)"):
+        for line in ("client … from …: aborted (…)", "client … from …: not let in (…)"):
             self.assertRegex(daemon.text(), f'… and [0-9]+ more like "{re.escape(line)}" in the last [0-9]+ s')
         self.assertNotIn("Traceback", daemon.text())
 
@@ -308,11 +310,84 @@ class FloodTests(DaemonTestCase):
         )
         daemon = await self.run_daemon("--robot", "echo", *options).started()
         with socket.create_connection(("127.0.0.1", daemon.port)):
-            await daemon.logged("client 1 connected")
             self.assertLess(self.flood(daemon, b"", 1000, sources=1), 40_000)
         self.assertNotIn("Traceback", daemon.text())
-        await daemon.logged("client 1: ended")
+        await daemon.logged("client 1 from [127.0.0.1]:")
         self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
+
+
+class LogTests(DaemonTestCase):
+    """Where the log goes, and what its lines look like."""
+
+    TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
+
+    async def talk(self, daemon: Daemon) -> None:
+        talk = await Talk().start(daemon.port)
+        await talk.ask("hello")
+        await talk.leave()
+        await daemon.logged(": left")
+
+    def assertLines(self, text: str, first: int) -> None:
+        """`text` is what one client causes, each line once."""
+        expected = [
+            r"protocol#info\] client \d from \[127\.0\.0\.1\]:\d+: admitted as anonymous",
+            r"message_log#info\] client \d: a message of 5 characters",
+            r"protocol#info\] client \d from \[127\.0\.0\.1\]:\d+: left",
+        ]
+        lines = text.splitlines()[first:]
+        self.assertEqual(len(lines), len(expected), lines)
+        for line, pattern in zip(lines, expected, strict=True):
+            self.assertRegex(line, rf"^{self.TIME} \[securechat\.server\.{pattern}$")
+
+    async def test_rotation(self) -> None:
+        """The log is a file, and at SIGUSR1 twistd begins a new one; no line is written twice."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        before = len(daemon.text().splitlines())
+        await self.talk(daemon)
+        self.assertLines(daemon.text(), before)
+        port, old = daemon.port, daemon.text()
+        daemon.process.send_signal(signal.SIGUSR1)
+        while daemon.text() == old:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(Path(f"{daemon.log}.1").read_text(), old)
+        await (await Talk().start(port)).leave()
+        await daemon.logged(": left")
+        self.assertEqual(len(daemon.text().splitlines()), 2)
+        self.assertEqual(Path(f"{daemon.log}.1").read_text(), old)
+
+    async def test_standardOutput(self) -> None:
+        """With `--logfile -`, the same lines go to standard output."""
+        daemon = self.run_daemon("--robot", "echo", twistd=("--logfile", "-"))
+        daemon.log = daemon.output
+        await daemon.started()
+        before = len(daemon.text().splitlines())
+        await self.talk(daemon)
+        self.assertLines(daemon.text(), before)
+
+    async def test_logger(self) -> None:
+        """A logger that the operator chose gets the events themselves, each once."""
+        daemon = self.run_daemon("--robot", "echo", twistd=("--logger", "tests.harness.json_log.observer"))
+        daemon.log = daemon.output
+        while "host key" not in daemon.text():
+            await deferLater(reactor, 0.05)
+        events = [json.loads(line) for line in daemon.text().splitlines()]
+        (port,) = (
+            re.search(r"starting on (\d+)", event.get("log_text", "")) for event in events if "log_text" in event
+        )
+        assert port is not None
+        await (await Talk().start(int(port[1]))).leave()
+        await daemon.logged(": left")
+        formats = [json.loads(line)["log_format"] for line in daemon.text().splitlines()[len(events) :]]
+        self.assertEqual(
+            formats, ["client {number} from {peer}: admitted as {user}", "client {number} from {peer}: left"]
+        )
+
+    async def test_haproxy(self) -> None:
+        """Behind `haproxy:`, lines have the client's address."""
+        daemon = await self.run_daemon("--robot", "echo", "--listen", "haproxy:tcp:0:interface=127.0.0.1").started()
+        with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+            client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nGET / HTTP/1.1\r\n\r\n")
+            await daemon.logged("client 1 from [192.0.2.7]:4444: aborted (framing)")
 
 
 class StartupTests(DaemonTestCase):

@@ -47,7 +47,7 @@ class LogLimitTests(SynchronousTestCase):
         for number in range(1000):
             self.log.warn("client {number} from {peer}: not let in", number=number, peer="192.0.2.1")
         written = len(self.lines())
-        self.assertLess(written, 200)
+        self.assertLess(written, 250)
         self.clock.advance(9.9)
         self.assertEqual(len(self.lines()), written)
         self.clock.advance(0.1)
@@ -181,7 +181,7 @@ class LimitLogTests(SynchronousTestCase):
             seen.clear()
             for _ in range(1000):
                 write("HTTP connection closed")
-            self.assertLess(len(seen), 200)
+            self.assertLess(len(seen), 400)
             self.assertGreater(len(seen), 100)
         undo()
         self.assertEqual(clock.getDelayedCalls(), [])

@@ -165,7 +165,7 @@ class SessionTests(ServerTestCase):
         """The log tells which client connected from where."""
         for _ in range(3):
             Session(self.factory).open()
-        self.assertLogged(r"client 3 connected from \[192\.0\.2\.7\]:5555")
+        self.assertLogged(r"client 3 from \[192\.0\.2\.7\]:5555: admitted as anonymous")
 
     def test_tellsWhoTheyAre(self) -> None:
         """ABOUT names the user, the robot and the software."""
@@ -353,7 +353,7 @@ class SessionTests(ServerTestCase):
         self.assertFalse(session.wire.aborted)
         self.assertEqual(self.robot.cancelled, 1)
         session.server.connectionLost(Failure(ConnectionDone()))
-        self.assertLogged("client 1 left")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: left")
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.factory.sessions, set())
 
@@ -680,7 +680,7 @@ class PressureTests(ServerTestCase):
         session.server.pauseProducing()
         self.clock.advance(30.1)
         self.assertTrue(session.wire.aborted)
-        self.assertLogged(r"client 1: aborted \(timeout\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(timeout\)")
         session.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -801,10 +801,10 @@ class HostilePeerTests(ServerTestCase):
         session.server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
         self.assertTrue(session.wire.aborted)
         self.assertEqual(session.wire.value(), b"")
-        self.assertLogged(r"client 1: aborted \(framing\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(framing\)")
         session.server.dataReceived(b"more")
         session.lose()
-        self.assertEqual(len([line for line in self.log_lines() if "client 1" in line]), 2)
+        self.assertEqual(len([line for line in self.log_lines() if "client 1" in line]), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         Session(self.factory).open()
 
@@ -815,7 +815,7 @@ class HostilePeerTests(ServerTestCase):
         hello[-1] ^= 1
         session.server.dataReceived(bytes(hello))
         self.assertTrue(session.wire.aborted)
-        self.assertLogged(r"client 1: aborted \(digest\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(digest\)")
         Session(self.factory).open()
 
     def test_noHello(self) -> None:
@@ -836,11 +836,32 @@ class HostilePeerTests(ServerTestCase):
         self.clock.advance(1.1)
         self.assertTrue(session.wire.aborted)
 
+    def test_shortProofTimeout(self) -> None:
+        """The time for the proof may be shorter than what is left of the time for the Hello."""
+        self.factory = self.make_factory(hello_timeout=10, proof_timeout=1)
+        session = Session(self.factory)
+        session.server.dataReceived(session.client.data_to_send())
+        self.clock.advance(1.1)
+        self.assertTrue(session.wire.aborted)
+
+    def test_oneTimer(self) -> None:
+        """A session needs one timer from its handshake on: cancelled ones would wait in the clock's heap."""
+        calls = []
+        make_call = self.clock.callLater
+
+        def call_later(delay: float, call: Any, *arguments: Any) -> Any:
+            calls.append(delay)
+            return make_call(delay, call, *arguments)
+
+        self.clock.callLater = call_later  # type: ignore[assignment, method-assign]
+        Session(self.factory).open()
+        self.assertEqual(len(calls), 1)
+
     def test_anotherName(self) -> None:
         """A client that dialled another name is refused, one that dialled any of the server's own is not."""
         session = Session(self.factory, name="[example.org]:8080")
         self.assertRaises(AssertionError, session.open)
-        self.assertLogged(r"client 1: aborted \(name\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(name\)")
         Session(self.factory, name="[127.0.0.1]:8080").open()
         self.factory = self.make_factory(names=("[example.org]:8080",))
         Session(self.factory, name="[example.org]:8080").open()
@@ -851,7 +872,7 @@ class HostilePeerTests(ServerTestCase):
         session.say("x")
         session.lose()
         self.assertEqual(self.robot.cancelled, 1)
-        self.assertLogged(r"client 1: ended \(cut\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: ended \(cut\)")
         self.assertEqual(self.factory.sessions, set())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -872,7 +893,7 @@ class HostilePeerTests(ServerTestCase):
         newcomer = Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 1)))
         self.assertEqual([session.wire.aborted for session in (oldest, other, newcomer)], [True, False, False])
         self.assertEqual(oldest.wire.value(), b"")
-        self.assertLogged(r"client 1: aborted \(limit\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(limit\)")
         oldest.lose()
         newcomer.open()
         other.open()
@@ -885,7 +906,7 @@ class HostilePeerTests(ServerTestCase):
         late.pump()
         self.assertTrue(late.wire.aborted)
         self.assertFalse([event for event in late.events if isinstance(event, Admitted)])
-        self.assertLogged(r"client 1: aborted \(limit\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(limit\)")
         late.lose()
         first.say("x")
         self.assertEqual(self.robot.asked, ["x"])

@@ -1,6 +1,7 @@
 """Both ends of a session over memory: order, sizes, rekeying, the end, and protocol violations."""
 
 import math
+import sys
 from typing import Any
 
 from hypothesis import given
@@ -314,6 +315,15 @@ class ChannelTests(ConnectionTests):
         self.assertEqual(next(pair.server.receive_data(data)), MessageReceived(1, "a"))
         self.assertEqual(next(pair.server.receive_data(b"")), MessageReceived(2, "b"))
         self.assertEqual(list(pair.server.receive_data(b"")), [MessageReceived(3, "c")])
+
+    def test_keepsNothing(self) -> None:
+        """Data is not kept once it is processed; an idle session would hold its last record for hours."""
+        pair = Pair().open()
+        pair.client.say("hello")
+        data = pair.client.data_to_send()
+        before = sys.getrefcount(data)
+        self.assertEqual(list(pair.server.receive_data(data)), [MessageReceived(1, "hello")])
+        self.assertEqual(sys.getrefcount(data), before)
 
     def test_closingWhileReading(self) -> None:
         """No events follow after the caller has closed the connection."""
