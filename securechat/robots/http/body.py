@@ -43,8 +43,7 @@ class Body(Protocol):
         self._is_over = True
         if not reason.check(ResponseDone, PotentialDataLoss):  # the latter if its end is that of the connection
             self._error = RobotError(Fault.BROKEN_ANSWER, _("the response was truncated"))
-        if not self._is_in_poll:
-            self._serve()
+        self._serve()
 
     def read(self) -> "Deferred[bytes]":
         """The next bytes; empty at the end of the body. RobotError (broken answer) if it was truncated.
