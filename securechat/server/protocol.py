@@ -339,7 +339,7 @@ class ChatServerFactory(Factory):
         self.clock = clock
         self.monotonic = monotonic
         self.tick = round(settings.tick * 1000)  # milliseconds
-        self.beat = Beat(clock)
+        self.beat = Beat(clock, self.tick)
         self.message_memory = MessageMemory(settings.max_buffered)
         self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()

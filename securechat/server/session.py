@@ -185,7 +185,7 @@ class Session:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         user_id, queue_key = self._pseudonym
-        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key)
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream)
         async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
                 if not self._outbox.add(reply, chunk.encode(errors="replace")):

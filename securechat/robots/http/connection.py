@@ -9,10 +9,12 @@ from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
+from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from securechat.robots.http.chunk_sizes import ChunkSizes
+from securechat.robots.http.chunk_filter import ChunkFilter, as_chunk
 
 MAX_HEAD: Final = 128 * 1024  # bytes of a response's head and of the part of the body that arrives with it
 
@@ -44,14 +46,21 @@ class Connection(ProtocolWrapper):
         self.requests = 0  # including the present one
         self._is_unanswered = False  # no byte of the response to the present request has arrived
         self._head_left: int | None = None  # bytes; None while a body is being read
-        self._chunk_sizes: ChunkSizes | None = None  # while the response has to be filtered
+        self._chunks: ChunkFilter | None = None  # while the response has to be filtered
         self._waiters: list[Deferred[None]] = []  # for the end of the connection
 
-    def begin_request(self) -> None:
-        """A request is about to be sent."""
+    def request(self, request: object) -> "Deferred[IResponse]":
+        """Send a request, as twisted.web's protocol does."""
         self.requests += 1
         self._is_unanswered = True
-        self._chunk_sizes = ChunkSizes()
+        self._chunks = ChunkFilter()
+        responding: Deferred[IResponse] = self.wrappedProtocol.request(request)
+        return responding.addCallback(_ConnectedResponse, self, self._chunks)
+
+    def read_once(self) -> None:
+        """Read what has arrived, at most `bufferSize` of the transport (64 KiB), without waiting for the reactor."""
+        if self.transport.doRead() is not None:
+            self.transport.resumeProducing()  # it is closed: let the reactor handle that
 
     def is_readable(self) -> bool:
         """Whether the server has closed the connection or sent bytes that have not been read."""
@@ -98,11 +107,21 @@ class Connection(ProtocolWrapper):
             if self._head_left < 0:
                 self.abort()
                 return
-        if self._chunk_sizes is not None:
-            data = self._chunk_sizes.feed(data)
-            if not self._chunk_sizes.is_needed:
-                self._chunk_sizes = None
-        self.wrappedProtocol.dataReceived(data)
+        chunks = self._chunks
+        if chunks is None:
+            self.wrappedProtocol.dataReceived(data)
+            return
+        before, content, after = chunks.feed(data)
+        if not chunks.is_needed:
+            self._chunks = None
+        if content and chunks.body is None:
+            before, content = before + as_chunk(content), b""
+        if before:
+            self.wrappedProtocol.dataReceived(before)
+        if content and chunks.body is not None:
+            chunks.body.dataReceived(content)
+        if after:
+            self.wrappedProtocol.dataReceived(after)
 
     def resumeProducing(self) -> None:
         """The protocol pauses after the head, and resumes when the body has a reader."""
@@ -123,6 +142,20 @@ class Connection(ProtocolWrapper):
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(None)
+
+
+class _ConnectedResponse(proxyForInterface(IResponse)):  # type: ignore[misc] # has no static type
+    """A response that tells the protocol of its body which connection it is read from."""
+
+    def __init__(self, response: IResponse, connection: Connection, chunks: ChunkFilter) -> None:
+        super().__init__(response)
+        self._connection = connection
+        self._chunks = chunks  # of this response: a further one on the connection has its own
+
+    def deliverBody(self, protocol: Any) -> None:
+        protocol.connection = self._connection
+        self._chunks.body = protocol
+        self.original.deliverBody(protocol)
 
 
 class ConnectionFactory(WrappingFactory):

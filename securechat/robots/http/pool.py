@@ -34,5 +34,4 @@ class ConnectionPool(HTTPConnectionPool):
         if connection.requests and (connection.disconnecting or connection.is_readable()):
             connection.stopProducing()
             return self.getConnection(key, endpoint)
-        connection.begin_request()
-        return protocol
+        return connection

@@ -41,13 +41,13 @@ class TimeBudget:
         """Start again with this timeout."""
         self.left = self._whole = seconds
 
-    async def wait(self, work: Awaitable[T]) -> T:
+    def wait(self, work: Awaitable[T]) -> Awaitable[T]:
         """Wait for `work` in the time that is left. RobotError (timed out) if it takes longer."""
-        return await self._spend(within(self._reactor, max(self.left, 0.0), work))
+        return self._spend(within(self._reactor, max(self.left, 0.0), work))
 
-    async def read(self, response: Response) -> bytes:
+    def read(self, response: Response) -> Awaitable[bytes]:
         """As `wait(response.read())`, but without a timer and a Deferred for each read."""
-        return await self._spend(response.read(max(self.left, 0.0)))
+        return self._spend(response.read(max(self.left, 0.0)))
 
     async def _spend(self, waiting: Awaitable[T]) -> T:
         before = self._reactor.seconds()

@@ -1,11 +1,46 @@
-"""The fields of a chunk. Their formats differ between servers, and each may be missing, null or of another type."""
+"""The fields of a chunk. Their formats differ between servers, and each may be missing, null or of another type.
+
+Nearly all chunks have a single form nevertheless. `plain_text` decodes those, in a third of the time.
+"""
 
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
 
 _TEXT_PARTS: Final = frozenset({None, "", "text", "output_text", "refusal"})
 _REASONING: Final = re.compile("reason|think|thought", re.IGNORECASE)
 _PROGRESS: Final = re.compile("content|reason|think|thought|tool|function|audio", re.IGNORECASE)
+
+
+class _Delta(Struct, gc=False):
+    content: str
+
+
+class _PlainChoice(Struct, gc=False):
+    delta: _Delta
+    index: Literal[0, None] = None
+    finish_reason: Literal["", None] = None
+    finishReason: Literal["", None] = None
+
+
+class _PlainChunk(Struct, gc=False):
+    choices: tuple[_PlainChoice]
+    object: Literal["chat.completion.chunk", None] = None
+    type: None = None
+    error: None = None
+
+
+_decode: Final = Decoder(_PlainChunk).decode
+
+
+def plain_text(data: str) -> str:
+    """The text of a chunk in the form that nearly all have: one choice, text, and no end. "" if it has any other."""
+    try:
+        return _decode(data).choices[0].delta.content
+    except (MsgspecError, UnicodeError, RecursionError):
+        return ""
 
 
 def first_choice(value: dict[str, Any]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from securechat.conversation import Notice
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
-from securechat.robots.openai.chunks import first_choice, is_progress, native_choice, reasoning_in, text_in
+from securechat.robots.openai.chunks import first_choice, is_progress, native_choice, plain_text, reasoning_in, text_in
 from securechat.robots.openai.errors import error_in, has_message
 from securechat.robots.openai.finish_reasons import Ending, ending, is_reason, printable
 from securechat.robots.openai.json_lines import JsonLines
@@ -78,13 +78,22 @@ class Reply:
         return self._visible.end()
 
     def _texts(self, events: Iterator[Event]) -> Iterator[str]:
-        for event in events:
-            if text := self._event(event):
-                yield text
-            if self._error is not None:
-                raise self._error
-            if self.is_done:
-                return
+        """The text of events in one piece, and then the exception that they end in, if there is one."""
+        parts: list[str] = []
+        failure: Exception | None = None
+        try:
+            for event in events:
+                parts.append(self._event(event))
+                if self._error is not None:
+                    raise self._error
+                if self.is_done:
+                    break
+        except RobotError as error:
+            failure = error
+        if text := "".join(parts):
+            yield text
+        if failure is not None:
+            raise failure
 
     def _event(self, event: Event) -> str:
         if event.type != MESSAGE:
@@ -94,6 +103,10 @@ class Reply:
                 return ""
             self.is_done = kind in _LAST_EVENTS
         data = event.data
+        if text := plain_text(data):
+            self.tokens += 1
+            self._has_gone_on = self._has_gone_on or self._finish_reason is not None
+            return self._visible_part(text)
         if not data.startswith("{"):
             data = data.strip()
             if data.strip('"').casefold() in _DONE:
@@ -144,6 +157,9 @@ class Reply:
         if reason and is_reason(reason):
             self.tokens += 1
             self._finish_reason = reason
+        return self._visible_part(text)
+
+    def _visible_part(self, text: str) -> str:
         text = self._visible.feed(text)
         if text:
             self._has_text = True

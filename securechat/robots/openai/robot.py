@@ -74,6 +74,8 @@ class OpenAIRobot:
             budget = TimeBudget(self._reactor, self._first_timeout)
             with await self._ask(conversation, budget) as response:
                 response.limit = MAX_BODY
+                if self._stream and conversation.upstream is not None:
+                    response.poll_only(conversation.upstream)
                 while data := await self._read(response, reply, budget):
                     before = reply.tokens
                     for text in reply.feed(data):

@@ -13,8 +13,9 @@ Servers do not all keep to the standard, so there are these differences from it:
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
@@ -26,16 +27,17 @@ MESSAGE: Final = "message"  # the type of an event that does not name one
 ERROR: Final = "error"
 
 _REPEATED_NAME: Final = re.compile(r"(?:data:\s*)+")
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """One event."""
 
     type: str
     data: str
+
+    def __repr__(self) -> str:
+        return "<Event>"
 
 
 class EventStream:
@@ -57,11 +59,20 @@ class EventStream:
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        if data:
+        if b"\r" in data:
             self._after_cr = data.endswith(b"\r")
-        *ends, rest = _LINE_END.split(data)
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *ends, rest = data.split(b"\n")
         for end in ends:
-            yield from self._line_received(self._complete_line(end))
+            line = self._complete_line(end) if self._line or self._first or len(end) > MAX_LINE else end
+            if line.startswith(b"data: ") and not self._data:  # the line of a token
+                self._add_data(line, line[6:].decode(errors="replace"))
+            elif line:
+                yield from self._field_received(line)
+            elif self._data:
+                yield self._take_event()
+            else:
+                self._type = ""
         self._add(rest)
 
     def end(self) -> Iterator[Event]:
@@ -69,7 +80,7 @@ class EventStream:
         if line := self._complete_line(b""):
             yield from self._field_received(line)
         if self._data == [DONE] or self._is_object():
-            yield from self._take_event()
+            yield self._take_event()
 
     def _add(self, part: bytes) -> None:
         self._line += part
@@ -85,17 +96,20 @@ class EventStream:
             line = line.removeprefix(_BOM)
         return line
 
-    def _line_received(self, line: bytes) -> Iterator[Event]:
-        if line:
-            yield from self._field_received(line)
-            return
-        yield from self._take_event()
+    def _take_event(self) -> Event:
+        """The event with the data so far; a line with data has arrived."""
+        data = self._data[0] if len(self._data) == 1 else "\n".join(self._data)
+        event = Event(self._type or MESSAGE, data)
+        self._data, self._event_size, self._type = [], 0, ""
+        return event
 
-    def _take_event(self) -> Iterator[Event]:
-        data, self._data, self._event_size = self._data, [], 0
-        kind, self._type = self._type, ""
-        if data:
-            yield Event(kind or MESSAGE, "\n".join(data))
+    def _add_data(self, line: bytes, value: str) -> None:
+        if value.startswith("data:"):
+            value = _REPEATED_NAME.sub("", value, 1)
+        self._event_size += len(line)
+        if self._event_size > MAX_EVENT:
+            raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
+        self._data.append(value)
 
     def _is_object(self) -> bool:
         """Whether the data begins and ends like a JSON object."""
@@ -112,11 +126,8 @@ class EventStream:
                 if value.startswith("data:"):
                     value = _REPEATED_NAME.sub("", value, 1)
                 if self._data and value.startswith(("{", DONE)) and self._is_object():
-                    yield from self._take_event()
-                self._event_size += len(line)
-                if self._event_size > MAX_EVENT:
-                    raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
-                self._data.append(value)
+                    yield self._take_event()
+                self._add_data(line, value)
             case b"event":
                 self._type = value
             case b"error":

@@ -71,7 +71,7 @@ class VisibleText:
         return text if self._reply is None else self._reply.feed(text) + self._reply.end()
 
     def _whole_characters(self, text: str) -> str:
-        if self._half or _SURROGATE.search(text):
+        if self._half or not (text.isascii() or _SURROGATE.search(text) is None):
             text, self._half = self._half + text, ""
             if _HIGH.match(text[-1:]):
                 text, self._half = text[:-1], text[-1:]

@@ -1,6 +1,7 @@
 """Requests and responses as bytes, without a server."""
 
 import json
+import unittest.mock
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -11,6 +12,7 @@ from securechat.conversation import Speaker, Turn
 from securechat.errors import Fault, RobotError
 from securechat.robots.openai import json_lines
 from securechat.robots.openai import reply as replies
+from securechat.robots.openai.chunks import plain_text
 from securechat.robots.openai.models import models_in
 from securechat.robots.openai.reply import Reply
 from securechat.robots.openai.requests import request
@@ -43,6 +45,25 @@ JSON = st.recursive(
     ),
     max_leaves=5,
 )
+
+
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    ["a", "<think>", " ", "\ud83d", "", 0, 1, 0.0, False, None, "0", "stop", "error", [], {}, ["a"]]
+)
+
+
+@st.composite
+def near_plain_chunks(draw: st.DrawFn) -> bytes:
+    """Chunks in the form that nearly all have, or one that is similar, in a stream."""
+    fields = {"role": VALUES, "content": VALUES, "refusal": VALUES, "reasoning": VALUES}
+    delta = draw(st.fixed_dictionaries({}, optional=fields) | VALUES)
+    fields = {"index": VALUES, "finish_reason": VALUES, "finishReason": VALUES, "error": VALUES, "text": VALUES}
+    choice = {"delta": delta, **draw(st.fixed_dictionaries({}, optional=fields))}
+    choices = draw(st.lists(st.just(choice) | VALUES, max_size=2) | st.just([choice]))
+    fields = {"object": VALUES | st.just("chat.completion.chunk"), "type": VALUES, "error": VALUES, "message": VALUES}
+    text = json.dumps({"choices": choices, **draw(st.fixed_dictionaries({}, optional=fields))})
+    place, other = draw(st.integers(0, len(text))), draw(st.sampled_from(["", "", "", ",", "}", '"', "\\", "0", "NaN"]))
+    return b"data: " + (text[:place] + other + text[place + len(other) :]).encode() + b"\n\n"
 
 
 BODIES = st.lists(
@@ -301,6 +322,40 @@ class AnyBytesTests(SynchronousTestCase):
         whole = read(body)
         self.assertEqual(read(*cut(body, places)), whole)
         whole[0].encode()
+
+    @settings(max_examples=2000, deadline=None)
+    @given(st.lists(near_plain_chunks() | st.just(data(chunk("b"))), max_size=4).map(b"".join), st.booleans())
+    @example(data({"choices": [{"delta": {"content": "a"}, "index": 0}, {"delta": {"content": "b"}}]}), True)
+    @example(data({"choices": [{"delta": {"content": "a"}, "finishReason": "stop"}]}) + data(chunk("b")), True)
+    @example(data({"choices": [{"delta": {"content": "a"}, "index": 1}]}), True)
+    @example(data({"choices": [{"delta": {"content": "a"}}], "type": "error"}), True)
+    @example(data({"choices": [{"delta": {"content": "a"}}], "object": "error"}), True)
+    def test_plainForm(self, body: bytes, is_stream: bool) -> None:
+        """Decoding chunks in the form that nearly all have gives the same as the code for all forms."""
+        body = body if is_stream else body.replace(b"data: ", b"")
+
+        def everything() -> tuple[object, ...]:
+            reply = Reply()
+            parts: list[str] = []
+            try:
+                for text in reply.feed(body):
+                    parts.append(text)
+            except RobotError as error:
+                parts.append(str(error))
+            return read(body), parts, reply.tokens, reply.is_done, reply.is_complete
+
+        found = everything()
+        with unittest.mock.patch.object(replies, "plain_text", return_value=""):
+            self.assertEqual(found, everything())
+
+    def test_plainText(self) -> None:
+        """The chunks of servers have the plain form; those that say more do not."""
+        plain: list[Any] = [chunk("a"), {"choices": [{"delta": {"content": "a"}}]}, {**chunk("a", ""), "usage": None}]
+        others: list[Any] = [chunk(""), chunk("a", "stop"), {**chunk("a"), "error": {}}, {"choices": []}, {}, []]
+        for value in plain:
+            self.assertEqual(plain_text(json.dumps(value)), "a")
+        for value in others:
+            self.assertEqual(plain_text(json.dumps(value)), "")
 
     @settings(max_examples=500, deadline=None)
     @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps({"data": value}).encode()))

@@ -13,7 +13,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat import __version__
-from securechat.conversation import Conversation, Notice, Speaker, Turn
+from securechat.conversation import Conversation, Notice, Speaker, Turn, Upstream
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
@@ -32,11 +32,6 @@ reactor: Any = installed
 
 PATIENCE = 20.0  # seconds; more than a busy machine needs
 SAID = "the user said"  # in the error messages of the peer, which must not be logged
-
-
-def conversation(*texts: str) -> Conversation:
-    speakers = (Speaker.USER, Speaker.ROBOT)
-    return Conversation("a" * 32, [Turn(speakers[number % 2], text) for number, text in enumerate(texts)])
 
 
 class OpenAITestCase(TestCase):
@@ -68,19 +63,28 @@ class OpenAITestCase(TestCase):
         self.addCleanup(robot.close)
         return robot
 
+    def upstream(self) -> Upstream | None:
+        """For a further conversation."""
+        return None
+
+    def conversation(self, *texts: str) -> Conversation:
+        speakers = (Speaker.USER, Speaker.ROBOT)
+        turns = [Turn(speakers[number % 2], text) for number, text in enumerate(texts)]
+        return Conversation("a" * 32, turns, upstream=self.upstream())
+
     def assertNothingShown(self) -> None:
         for line in self.logged:
             self.assertNotIn(KEY, line)
             self.assertNotIn(SAID, line)
 
     async def say(self, text: str, robot: IRobot | None = None) -> str:
-        return "".join([part async for part in (robot or self.robot).reply(conversation(text))])
+        return "".join([part async for part in (robot or self.robot).reply(self.conversation(text))])
 
     async def fault(self, text: str, robot: IRobot | None = None) -> tuple[str, str, str]:
         """The text before the fault, the fault, and the text for the operator."""
         parts: list[str] = []
         with self.assertRaises(RobotError) as caught:
-            async for part in (robot or self.robot).reply(conversation(text)):
+            async for part in (robot or self.robot).reply(self.conversation(text)):
                 parts.append(part)
         for shown in (str(caught.exception), repr(caught.exception)):
             self.assertNotIn(KEY, shown)
@@ -189,14 +193,14 @@ class EndTests(OpenAITestCase):
         await self.assertFaults(Fault.BROKEN_ANSWER, "", "abort at once")
         self.assertEqual((await self.fault("abort at once"))[2], "the server aborted the reply")
         for text in ("abort", "empty finish"):
-            said, notice = [part async for part in self.robot.reply(conversation(text))]
+            said, notice = [part async for part in self.robot.reply(self.conversation(text))]
             self.assertEqual(said, "Hel")
             self.assertIsInstance(notice, Notice)
             self.assertIn("may be incomplete", notice)
 
     async def test_tooLong(self) -> None:
         """At the maximum length, a notice follows the text, which is remembered; without text it is a fault."""
-        parts = [part async for part in self.robot.reply(conversation("length"))]
+        parts = [part async for part in self.robot.reply(self.conversation("length"))]
         self.assertEqual("".join(part for part in parts if not isinstance(part, Notice)), "Hel")
         self.assertIn("maximum length", parts[-1])
         self.assertIsInstance(parts[-1], Notice)
@@ -337,12 +341,12 @@ class TimeTests(OpenAITestCase):
     async def test_slowUser(self) -> None:
         """While a slow user delays the reply, no timeout runs and the server cannot send more."""
         robot = self.make(timeout=0.5)
-        async with aclosing(robot.reply(conversation("flood"))) as parts:
+        async with aclosing(robot.reply(self.conversation("flood"))) as parts:
             for _ in range(2):
                 await anext(parts)
                 await deferLater(reactor, 0.6)
             self.assertLess(await self.peer.stopped_sending(), 25_000_000)
-        async with aclosing(robot.reply(conversation("slow"))) as parts:
+        async with aclosing(robot.reply(self.conversation("slow"))) as parts:
             text = await anext(parts)
             await deferLater(reactor, 0.6)
             self.assertEqual(text + "".join([part async for part in parts]), "Hello")
@@ -381,7 +385,7 @@ class CancelTests(OpenAITestCase):
     async def test_afterChunk(self) -> None:
         """A reply can be closed after a chunk, whether more is on its way or not."""
         for text in ("hang between", "flood", "slow", "hang in token"):
-            parts = self.robot.reply(conversation(text))
+            parts = self.robot.reply(self.conversation(text))
             await anext(parts)
 
             closed: list[Deferred[None]] = []
@@ -391,7 +395,7 @@ class CancelTests(OpenAITestCase):
 
             await self.assertDisconnects(close)
             await closed[0]
-        async with aclosing(self.robot.reply(conversation("one two three four"))) as parts:
+        async with aclosing(self.robot.reply(self.conversation("one two three four"))) as parts:
             await anext(parts)
         await until(lambda: self.peer.open == 0)
 
@@ -450,7 +454,7 @@ class RequestTests(OpenAITestCase):
 
     async def test_noMoreThanConfigured(self) -> None:
         """A request contains the model, the conversation and `stream`, and no user's name or pseudonym."""
-        conversed = conversation("hello", "Hi.", "汉字😀")
+        conversed = self.conversation("hello", "Hi.", "汉字😀")
         "".join([part async for part in self.robot.reply(conversed)])
         self.assertEqual(
             self.peer.asked,
