@@ -55,8 +55,8 @@ def examine(path: str, body: bytes, access: Access) -> Request | Refusal:
         assert request.body is not None
         model, has_model = request.body.model, True
     if has_model and access.models is not None and model not in access.models:
-        allowed = ", ".join(sorted(access.models))
-        return _error(404, _("the model is not one of those that you may use: {models}").format(models=allowed), "model")
+        message = _("the model is not one of those that you may use: {models}")
+        return _error(404, message.format(models=", ".join(sorted(access.models))), "model")
     return request
 
 

@@ -181,8 +181,8 @@ class ClientConnection(Connection):
     def say(self, text: str, recall: Sequence[Turn] | None = None) -> int:
         """Send a message; its id. ValueError if it has more than `max_message` bytes of UTF-8.
 
-        `recall` replaces the conversation before it, the oldest turn first. ValueError if these are more than MAX_TURNS,
-        or more than `max_message` bytes as encoded; LocalProtocolError if a reply has not ended, or if turns were
+        `recall` replaces the conversation before it, the oldest turn first. ValueError if these are more than MAX_TURNS
+        or have more than `max_message` bytes as encoded; LocalProtocolError if a reply has not ended, or if turns were
         recalled too often. Nothing is sent then. All records are sent at once, in a burst of one of a few sizes
         (section 10).
         """

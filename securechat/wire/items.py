@@ -60,7 +60,7 @@ class Delta(_Item, frozen=True, tag=3):
     middle: bytes
 
 
-ITEM: Final = Decoder(Head | Piece | ServerEvent | Delta)
+ITEM: Final[Decoder[Head | Piece | ServerEvent | Delta]] = Decoder(Head | Piece | ServerEvent | Delta)
 
 # The sizes in bytes of the numbers that follow these first bytes: numbers, and lengths of str and bin (msgpack).
 _NUMBERS: Final = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
@@ -87,7 +87,7 @@ class ItemReader:
     def __init__(self) -> None:
         self._buffer = bytearray()  # an incomplete item
         self._wanted = 1  # bytes in the buffer with which more of it can be read
-        self._expected = (0,)  # numbers of the items that may follow
+        self._expected: tuple[int, ...] = (0,)  # numbers of the items that may follow
         self._name = ""  # of the last event
         self._previous: bytes | None = None  # its data, if the next one may refer to it
 
@@ -145,19 +145,17 @@ class ItemReader:
 
     def _item(self, data: bytes) -> Head | Piece | ServerEvent:
         item = decode(ITEM, data)
-        match item:
-            case Head():
-                self._expected = (2, 3) if item.is_stream else (1,)
-                return item
-            case Piece():
-                return item
-            case Delta():
-                previous = self._previous
-                if previous is None or item.head + item.tail > len(previous):
-                    raise _malformed()
-                item = ServerEvent(
-                    self._name, previous[: item.head] + item.middle + previous[len(previous) - item.tail :]
-                )
+        if isinstance(item, Head):
+            self._expected = (2, 3) if item.is_stream else (1,)
+            return item
+        if isinstance(item, Piece):
+            return item
+        if isinstance(item, Delta):
+            previous = self._previous
+            if previous is None or item.head + item.tail > len(previous):
+                raise _malformed()
+            end = previous[len(previous) - item.tail :]
+            item = ServerEvent(self._name, previous[: item.head] + item.middle + end)
         if not is_valid_event(item.name, item.data):
             raise _malformed()
         self._name = item.name

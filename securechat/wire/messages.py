@@ -183,7 +183,9 @@ def decode(decoder: Decoder[Message], data: bytes | bytearray) -> Message:
     raise RemoteProtocolError(Category.MALFORMED)
 
 
-_ARRAY_16: Final = 0xDC  # first byte of a msgpack array whose length has 16 bits; shorter ones begin with 0x90 to 0x9f
+_ARRAY_16: Final = (
+    b"\xdc"  # first byte of a msgpack array whose length has 16 bits; shorter ones begin with 0x90 to 0x9f
+)
 
 
 def encode_turns(turns: Sequence[Turn]) -> bytes:
@@ -193,6 +195,6 @@ def encode_turns(turns: Sequence[Turn]) -> bytes:
 
 def decode_turns(data: bytes | bytearray) -> list[Turn]:
     """The content of a RECALL; RemoteProtocolError (malformed), for too many turns before any of them is decoded."""
-    if data[0] == _ARRAY_16 and int.from_bytes(data[1:3], "big") > MAX_TURNS or data[0] > _ARRAY_16:
+    if data[:1] > _ARRAY_16 or (data[:1] == _ARRAY_16 and int.from_bytes(data[1:3], "big") > MAX_TURNS):
         raise RemoteProtocolError(Category.MALFORMED)
     return [Turn(SPEAKERS[turn.speaker], turn.text) for turn in decode(TURNS, data)]

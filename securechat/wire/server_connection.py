@@ -127,7 +127,7 @@ class ServerConnection(Connection):
         return ClientProved(handshake.user_key)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
-        if record_type == _SAY or record_type == _CALL:
+        if record_type in (_SAY, _CALL):
             return self._receive_message(record_type, decode(CHUNK, payload))
         if record_type == _RECALL:
             return self._receive_recall(decode(RECALL_CHUNK, payload))
