@@ -5,6 +5,7 @@ import copyreg
 from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, Fault, RemoteProtocolError
@@ -12,8 +13,9 @@ from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
 from securechat.wire.events import Admitted
 from securechat.wire.messages import Reason
+from securechat.wire.records import RecordType
 from securechat.wire.suites import Suite
-from tests.harness.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
+from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair, frames, is_dead
 
 # Copies of a connection can share this cipher, which has no state, and which `copy` cannot copy.
 copyreg.pickle(ChaCha20Poly1305, lambda cipher: (lambda: cipher, ()))
@@ -115,12 +117,20 @@ class FlipTests(SynchronousTestCase):
 
     def check_records(self, suite: Suite) -> None:
         """A record that does not open does not change the receiver, so one session serves for all bits."""
-        pair = Pair(suite).open()
+        pair = Pair(suite, about=replace(ABOUT, api=True)).open()
 
         def rekey() -> None:
             pair.clock.advance(901)
             pair.server.pad()
 
+        def call() -> None:
+            """The first record of a burst stands for all; the others are delivered as they are."""
+            pair.client.call("models", b"")
+            burst = frames(pair.client.data_to_send())
+            pair.client._out.append(burst[0])
+            rest.append(b"".join(burst[1:]))
+
+        rest: list[bytes] = []
         kinds: list[tuple[Callable[[], object], Connection, Connection]] = [
             (lambda: pair.client.say("x"), pair.client, pair.server),
             (pair.client.pad, pair.client, pair.server),
@@ -128,6 +138,11 @@ class FlipTests(SynchronousTestCase):
             (pair.client.start_afresh, pair.client, pair.server),
             (lambda: pair.server.reply(1, b"x", False), pair.server, pair.client),
             (lambda: pair.server.fault(1, Fault.BUSY), pair.server, pair.client),
+            (lambda: pair.client._seal(RecordType.RECALL, b"\x92\xc3\xc4\x01\x90"), pair.client, pair.server),
+            (lambda: pair.client.say("y"), pair.client, pair.server),
+            (call, pair.client, pair.server),
+            (lambda: pair.server.reply(2, b"", True), pair.server, pair.client),
+            (lambda: pair.server.result(3, b"\x94", False), pair.server, pair.client),
             (pair.server.pad, pair.server, pair.client),
             (rekey, pair.server, pair.client),
             (lambda: pair.client.goodbye(Reason.LEAVING, 0), pair.client, pair.server),
@@ -140,7 +155,8 @@ class FlipTests(SynchronousTestCase):
             for _bit, changed in flips(frame[4:]):
                 error = self.assertRaises(RemoteProtocolError, opener.open, changed)
                 self.assertEqual(error.category, Category.RECORD)
-            list(receiver.receive_data(frame))
+            list(receiver.receive_data(frame + b"".join(rest)))
+            rest.clear()
 
     def test_helloPq(self) -> None:
         """Every bit of a Hello, suite PQ."""
