@@ -339,6 +339,9 @@ class FaultTests(InteropTestCase):
             def admitted(self, client: ChatClient, about: Admitted) -> None:
                 for _ in range(fault.says):
                     client.say("hello")
+                for _ in range(fault.calls):  # the client's program does not call yet
+                    client._connection.call("models", b"")
+                client._flush()
 
         talk = Speaker()
         signer = Signer(ALICE.blob, ALICE.sign)
