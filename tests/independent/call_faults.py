@@ -61,7 +61,7 @@ _BAD_TURNS = {
 
 def client_call_faults() -> Iterator[Fault]:
     fault = partial(Fault, role="client", step="session")
-    yield from bad_chunks(fault, "client-call", CALL)
+    yield from bad_chunks(fault, "client-call", CALL, b"\x92")
     for name, content in _BAD_CALLS.items():
         act = partial(send, rows(CALL, (1, True, content)))
         yield fault(f"client-call-content-{name}", "malformed", f"An invalid request: {name}", act=act)
@@ -199,7 +199,7 @@ _ANNOUNCED = {  # an item of 2^24 bytes and one, of which only the lengths are s
 def server_call_faults() -> Iterator[Fault]:
     fault = partial(Fault, role="server", step="session", calls=1)
     head = pack_items(200, _WHOLE)
-    yield from bad_chunks(fault, "server-result", RESULT)
+    yield from bad_chunks(fault, "server-result", RESULT, b"\x94")
     for name, items in _BAD_ITEMS.items():
         sentence = f"Invalid items: {name}"
         yield fault(f"server-items-{name}", "malformed", sentence, act=partial(_send_items, items, True))

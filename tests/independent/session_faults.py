@@ -145,8 +145,11 @@ def server_session_faults() -> Iterator[Fault]:
     )
 
 
-def bad_chunks(fault: Callable[..., Fault], word: str, kind: int) -> Iterator[Fault]:
-    """Faults of all records with the chunks of a message or reply; the id is always the expected one."""
+def bad_chunks(fault: Callable[..., Fault], word: str, kind: int, first: bytes = b"x") -> Iterator[Fault]:
+    """Faults of all records with the chunks of a message or reply; the id is always the expected one.
+
+    ``first`` is the beginning of a valid one.
+    """
     for name, payload in (
         ("empty", b""),
         ("nil", pack(None)),
@@ -172,7 +175,7 @@ def bad_chunks(fault: Callable[..., Fault], word: str, kind: int) -> Iterator[Fa
         yield fault(f"{word}-{name}", "malformed", f"An invalid record: {name}", act=act)
     for name, row in (
         ("alone", rows(kind, (1, False, b""))),
-        ("later", rows(kind, (1, False, b"\x94"), (1, False, b""), (1, True, b"y"))),
+        ("later", rows(kind, (1, False, first), (1, False, b""), (1, True, b"y"))),
     ):
         what = "An empty chunk that is not the last"
         yield fault(f"{word}-empty-chunk-{name}", "malformed", what, act=partial(send, row))
