@@ -9,7 +9,7 @@ import re
 from typing import Final, NamedTuple
 
 MAX_JOINED: Final = 4096  # bytes of data
-_MAX_DEPTH: Final = 16  # objects and arrays; the deepest listed string is within 7
+MAX_DEPTH: Final = 16  # objects and arrays; the deepest listed string is within 7
 
 # JSON, in pieces that never backtrack. `_body` is a string without its quotes.
 _body = rb'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+'
@@ -148,7 +148,7 @@ class _Scanner:
         opening = match[_OPENING]
         if opening is None:
             return match.end()
-        if depth == _MAX_DEPTH:
+        if depth == MAX_DEPTH:
             raise _NotJoinableError
         scan = self._members if opening == b"{" else self._elements
         return scan(match.end(), path, depth + 1)

@@ -49,7 +49,7 @@ class ResultReader:
         return Result(*self._head, self._body, self._events)
 
     def _add_item(self, item: tuple[Value, ...]) -> None:
-        number, *fields = item
+        number, fields = (item[0], item[1:]) if item else (None, ())
         if isinstance(number, bool) or number not in _FIELDS:
             raise AbortError("malformed", "unknown item")
         kinds = _FIELDS[number]
