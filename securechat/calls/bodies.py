@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
+from securechat.i18n import _
+
 _BLANK: Final = re.compile(r"[ \t\n\r]*+")
 
 
@@ -13,7 +15,7 @@ class InvalidBodyError(ValueError):
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise InvalidBodyError(f"{constant} is not JSON")
+    raise InvalidBodyError(_("the body is not a JSON object: {problem}").format(problem=constant))
 
 
 # Nothing is computed with the numbers of a body, and Python limits the digits of integers: they stay text.
@@ -42,11 +44,11 @@ class Body:
             self._text = data.decode()
             self._members = self._parse()
         except UnicodeDecodeError:
-            raise InvalidBodyError("the body is not UTF-8") from None
+            raise InvalidBodyError(_("the body is not UTF-8")) from None
         except json.JSONDecodeError as error:
-            raise InvalidBodyError(f"the body is not a JSON object: {error}") from None
+            raise InvalidBodyError(_("the body is not a JSON object: {problem}").format(problem=error)) from None
         except RecursionError:
-            raise InvalidBodyError("the body is nested too deeply") from None
+            raise InvalidBodyError(_("the body is nested too deeply")) from None
 
     @property
     def model(self) -> str | None:
@@ -83,7 +85,7 @@ class Body:
             start = self._after('"', at) - 1
             key, at = _DECODER.raw_decode(self._text, start)
             if key.casefold() in folded:
-                raise InvalidBodyError("a key of the body occurs twice")
+                raise InvalidBodyError(_("a key of the body occurs twice"))
             folded.add(key.casefold())
             start = self._skip(self._after(":", at))
             value, at = _DECODER.raw_decode(self._text, start)

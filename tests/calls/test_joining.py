@@ -158,6 +158,7 @@ class JoiningTests(SynchronousTestCase):
             (response("refusal", "a", "1.5"), response("refusal", "b", "2.5")),
             (response("refusal", "a", '"1"'), response("refusal", "b", '"2"')),
             (response("refusal", "a", "1"), response("refusal", "b", "2.0")),
+            (response("refusal", "a", "1"), response("refusal", "b", "null")),
             (response("refusal", "a", "1"), response("refusal", "b", "02")),
         ):
             self.assertApart(first, second)
