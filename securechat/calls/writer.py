@@ -103,8 +103,6 @@ class ResultWriter:
 
     def _next_event(self) -> ServerEvent | Delta:
         event = self._events.popleft()
-        if not self._events:
-            self._in_last = None
         data = event.data
         self._size -= len(data)
         previous = self._previous if event.name == self._name else None

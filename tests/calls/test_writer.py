@@ -98,6 +98,17 @@ class WriterTests(SynchronousTestCase):
         events = read(*drain(writer))[1:]
         self.assertEqual([event.data for event in events if isinstance(event, ServerEvent)], expected)
 
+    def test_namesOfJoinedEvents(self) -> None:
+        """After joined events, those of another name are joined with each other only."""
+        writer = self.stream(content("a"), content("b"))
+        for text in "cd":
+            writer.add_event("x", content(text))
+        writer.add_event("x", b"[DONE]")
+        self.assertEqual(
+            read(*drain(writer))[1:],
+            [ServerEvent("", content("ab")), ServerEvent("x", content("cd")), ServerEvent("x", b"[DONE]")],
+        )
+
     def test_afterSending(self) -> None:
         """An event is not joined to one that was sent, also if it is like it."""
         writer = self.stream(content("a"), content("b"))
