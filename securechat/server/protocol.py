@@ -37,6 +37,8 @@ from securechat.server.users import Users
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
+    CallReceived,
+    CallRefused,
     CancelReceived,
     ClientProved,
     Event,
@@ -45,6 +47,7 @@ from securechat.wire.events import (
     MessageReceived,
     MessageRefused,
     NewReceived,
+    RecallReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
 from securechat.wire.messages import About, Reason
@@ -120,6 +123,17 @@ class ChatServer(Protocol):
                 self.place.take_message(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY)
                 self._hold_if_full()
+            case CallReceived():
+                self._note_activity()
+                self._session.call(event, refuse=not self.place.take_call(self.factory.monotonic()))
+                self._hold_if_full()
+            case CallRefused():
+                self._note_activity()
+                self.place.take_call(self.factory.monotonic())
+                self._session.refuse(event.id, Fault.BUSY)
+                self._hold_if_full()
+            case RecallReceived():
+                self._session.recall(event)
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
@@ -173,7 +187,7 @@ class ChatServer(Protocol):
             self._pace = Ticking(
                 self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
-        history = History(settings.history_turns, settings.history_bytes)
+        history = History(settings.history_turns, settings.history_bytes, self._connection.forget)
         self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True

@@ -144,10 +144,13 @@ class Connection(ABC):
             opener.rekey(self._clock())
             return None
         if record_type == _GOODBYE:
-            goodbye = decode(GOODBYE, payload)
-            self.state = State.ENDED
-            return GoodbyeReceived(goodbye.reason, goodbye.id)
+            return self._receive_goodbye(payload)
         return self._receive_record(record_type, payload)
+
+    def _receive_goodbye(self, payload: bytes) -> Event:
+        goodbye = decode(GOODBYE, payload)
+        self.state = State.ENDED
+        return GoodbyeReceived(goodbye.reason, goodbye.id)
 
     @staticmethod
     def _check_empty(payload: bytes) -> None:

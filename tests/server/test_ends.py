@@ -297,7 +297,10 @@ class StallTests(ServerTestCase):
         session.server.pauseProducing()
         self.assertEqual(len(self.clock.getDelayedCalls()), 2)
         self.clock.advance(40)
-        self.assertEqual([line for line in self.log_lines() if "aborted" in line], ["client 1: aborted (timeout)"])
+        self.assertEqual(
+            [line for line in self.log_lines() if "aborted" in line],
+            ["client 1 from [192.0.2.7]:5555: aborted (timeout)"],
+        )
 
     def test_inTheHandshake(self) -> None:
         """A client that reads nothing during the handshake is aborted when its time is over."""
@@ -360,7 +363,7 @@ class NotReadTests(ServerTestCase):
         self.assertFalse(wire.aborted)
         self.clock.advance(0.1)
         self.assertTrue(wire.aborted)
-        self.assertLogged(r"client 1: aborted \(cut\)")
+        self.assertLogged(r"client 1 from \[192.0.2.7\]:5555: aborted \(cut\)")
         session.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -410,7 +413,7 @@ class GoodbyeTests(ServerTestCase):
         self.assertFalse(session.wire.aborted)
         self.clock.advance(0.2)
         self.assertTrue(session.wire.aborted)
-        self.assertLogged(r"client 1: aborted \(timeout\)")
+        self.assertLogged(r"client 1 from \[192.0.2.7\]:5555: aborted \(timeout\)")
 
     def test_messagesAfterIt(self) -> None:
         """Messages that come after it, also those for which there is no memory or no allowance, change nothing."""

@@ -39,7 +39,6 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "server.log_limit": {
         "BURST": 16 * KIB,
         "RATE": 512,
-        "PREFIX": 80,
         "SUMMARY_INTERVAL": 10,
         "MAX_KINDS": 64,
         "MAX_LINE": 100,

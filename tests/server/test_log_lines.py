@@ -34,19 +34,15 @@ class LogTests(ServerTestCase):
         session.pump()
         session.server.connectionLost(Failure(ConnectionDone()))
         self.assertLog(
-            "info client 1 connected from [192.0.2.7]:5555",
-            "info client 1 is anonymous",
+            "info client 1 from [192.0.2.7]:5555: admitted as anonymous",
             "info client 1: a message of 5 characters",
-            "info client 1 left",
+            "info client 1 from [192.0.2.7]:5555: left",
         )
 
     def test_user(self) -> None:
         """A client with a key is named."""
         Session(self.factory, user_key=USER_KEY).open()
-        self.assertLog(
-            "info client 1 connected from [192.0.2.7]:5555",
-            f"info client 1 is {keys.fingerprint(USER_KEY.blob)}",
-        )
+        self.assertLog(f"info client 1 from [192.0.2.7]:5555: admitted as {keys.fingerprint(USER_KEY.blob)}")
 
     def test_aborted(self) -> None:
         """Connections that fail are warnings with the category; those that break off are not warnings."""
@@ -54,11 +50,11 @@ class LogTests(ServerTestCase):
         self.logged.clear()
         session.server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
         session.lose()
-        self.assertLog("warn client 1: aborted (framing)")
+        self.assertLog("warn client 1 from [192.0.2.7]:5555: aborted (framing)")
         session = Session(self.factory)
         self.logged.clear()
         session.lose()
-        self.assertLog("info client 2: ended (cut)")
+        self.assertLog("info client 2 from [192.0.2.7]:5555: ended (cut)")
 
     def test_timeouts(self) -> None:
         """A timeout at any point is a warning."""
@@ -69,10 +65,13 @@ class LogTests(ServerTestCase):
         Session(self.factory)
         self.logged.clear()
         self.clock.advance(5)
-        self.assertLog("warn client 3: aborted (timeout)")
+        self.assertLog("warn client 3 from [192.0.2.7]:5555: aborted (timeout)")
         self.clock.advance(25)
         self.assertEqual(len(self.logged), 2)
-        self.assertLog("warn client 1: aborted (timeout)", "warn client 2: aborted (timeout)")
+        self.assertLog(
+            "warn client 1 from [192.0.2.7]:5555: aborted (timeout)",
+            "warn client 2 from [192.0.2.7]:5555: aborted (timeout)",
+        )
 
     def test_notLetIn(self) -> None:
         """So is a connection that is not accepted, with its address."""
@@ -108,8 +107,8 @@ class LogTests(ServerTestCase):
             (UNIXAddress(None), "a UNIX socket"),
         ]
         for number, (address, shown) in enumerate(places, 1):
-            Session(self.factory, wire=Wire(address, SERVER))
-            self.assertLog(f"info client {number} connected from {shown}")
+            Session(self.factory, wire=Wire(address, SERVER)).lose()
+            self.assertLog(f"info client {number} from {shown}: ended (cut)")
 
     def test_nothingElse(self) -> None:
         """Twisted says nothing of each connection."""

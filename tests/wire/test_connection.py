@@ -553,9 +553,10 @@ class ChannelTests(ConnectionTests):
 
     def test_unexpectedTypes(self) -> None:
         """An unknown record type, or one that only the other end may send, aborts the connection."""
-        for kind in (RecordType.REPLY, RecordType.FAULT, RecordType.ABOUT, 10, 255):
+        for kind in (RecordType.REPLY, RecordType.FAULT, RecordType.ABOUT, RecordType.RESULT, 13, 255):
             self.assertServerAborts(Pair().open(), Category.ORDER, kind, b"")
-        for kind in (RecordType.SAY, RecordType.CANCEL, RecordType.NEW, RecordType.ABOUT, 10, 255):
+        client_only = (RecordType.SAY, RecordType.CANCEL, RecordType.NEW, RecordType.CALL, RecordType.RECALL)
+        for kind in (*client_only, RecordType.ABOUT, 13, 255):
             self.assertClientAborts(Pair().open(), Category.ORDER, kind, b"")
 
     def test_emptyPayloads(self) -> None:
