@@ -111,13 +111,15 @@ class Measured:
     number: int
     listener: Listener
     position: int = 0  # tokens so far
+    received: int = 0  # bytes so far
     text: str = ""
     ages: list[float] = field(default_factory=list)  # of the tokens in the window, in seconds
-    moments: list[float] = field(default_factory=list)  # of the pieces in the window
+    arrivals: list[tuple[float, int]] = field(default_factory=list)  # in the window: the moment, all bytes until then
 
     def read(self, is_window: bool) -> int:
         """Read what is there; its length. ConnectionError if a token is lost or belongs to another conversation."""
         data, moment = receive(self.listener.socket)
+        self.received += len(data)
         self.text += self.listener.open(data)
         while len(self.text) >= SIZE:
             token, self.text = self.text[:SIZE], self.text[SIZE:]
@@ -127,7 +129,7 @@ class Measured:
             if is_window:
                 self.ages.append(age(token, moment))
         if is_window:
-            self.moments.append(moment)
+            self.arrivals.append((moment, self.received))
         return len(data)
 
 

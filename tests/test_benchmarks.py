@@ -18,9 +18,11 @@ from benchmarks.listeners import Measured
 from benchmarks.model import BEHIND, Stream
 from benchmarks.process import Server, cpu_time, memory
 from benchmarks.row import Contenders, Figures, Results, Row, measure
+from benchmarks.rows.handshakes import COUNT, WARM
 from benchmarks.rows.streams import lateness, quantile
 from benchmarks.stamps import age, belongs, stamp
 from benchmarks.table import CLOSE, OPEN, table, write_into
+from securechat.server.log_limit import BURST, PREFIX
 
 
 class RowTests(SynchronousTestCase):
@@ -43,7 +45,7 @@ class RowTests(SynchronousTestCase):
         self.turns.append("end")
 
     @contextmanager
-    def fail(self, scale: float) -> Iterator[Contenders]:
+    def start_nothing(self, scale: float) -> Iterator[Contenders]:
         raise ChildProcessError("a server did not start")
         yield {}
 
@@ -56,7 +58,7 @@ class RowTests(SynchronousTestCase):
 
     def test_failure(self) -> None:
         """A row that fails is reported, and the rows after it are measured."""
-        rows = [Row("bad", "Bad", self.fail), Row("good", "Good", self.start)]
+        rows = [Row("bad", "Bad", self.start_nothing), Row("good", "Good", self.start)]
         with redirect_stderr(StringIO()) as errors:
             results, failed = measure_all(rows, 1, 1.0)
         self.assertEqual(failed, ["bad"])
@@ -70,6 +72,15 @@ class RowTests(SynchronousTestCase):
         )
         self.assertEqual(chosen(["no such row"]), [])
         self.assertIn("start-client", [row.name for row in chosen([])])
+
+
+class HandshakeTests(SynchronousTestCase):
+    """Handshakes of the daemon."""
+
+    def test_log(self) -> None:
+        """All lines of a turn are below the limit on the log, so that its cost is measured."""
+        line = "client 88 connected from [127.0.0.1]:43380"
+        self.assertLess((WARM + COUNT) * (PREFIX + len(line)), BURST)
 
 
 class TableTests(SynchronousTestCase):
@@ -194,11 +205,12 @@ class StreamTests(SynchronousTestCase):
         one = Measured(5, FakeListener(self.near))
         self.far.sendall((stamp(5, 0) + stamp(5, 1)[:2]).encode())
         self.assertEqual(one.read(False), 7)
-        self.assertEqual((one.position, one.ages, one.moments), (1, [], []))
+        self.assertEqual((one.position, one.ages, one.arrivals), (1, [], []))
         one.text = ""
         self.far.sendall(stamp(5, 1).encode())
         one.read(True)
-        self.assertEqual((one.position, len(one.ages), len(one.moments)), (2, 1, 1))
+        self.assertEqual((one.position, len(one.ages), one.received), (2, 1, 12))
+        self.assertEqual([received for _moment, received in one.arrivals], [12])
 
     def test_lostToken(self) -> None:
         """A token that is lost or belongs to another conversation is an error."""
@@ -207,9 +219,9 @@ class StreamTests(SynchronousTestCase):
             self.assertRaises(ConnectionError, Measured(5, FakeListener(self.near)).read, True)
 
     def test_lateness(self) -> None:
-        """A record's lateness is relative to the earliest one of its train."""
-        late = lateness([10.02, 10.1, 10.2, 10.35], 0.1)
-        self.assertEqual([round(each, 6) for each in late], [0.02, 0, 0, 0.05])
+        """A record's lateness is relative to the most punctual one of its train, even if it is more than a tick."""
+        late = lateness([(10.02, 4), (10.1, 5), (10.33, 6), (10.33, 7)], 0.1)
+        self.assertEqual([round(each, 6) for each in late], [0.02, 0, 0.13, 0.03])
 
     def test_quantile(self) -> None:
         """The 99th percentile of a hundred figures is the second largest."""

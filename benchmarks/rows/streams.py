@@ -12,6 +12,7 @@ from benchmarks.process import Server
 from benchmarks.row import Contenders, Figures, Row
 from benchmarks.servers import NGINX, model_server, nginx, securechat
 from securechat.server.settings import ServerSettings
+from sidechannel.traces import RECORD
 
 LOADS: Final = ((50, 20), (300, 20), (1000, 20), (300, 100))  # conversations, tokens per second of each
 SPREAD: Final = 1.0  # seconds in which all conversations begin
@@ -27,10 +28,13 @@ def quantile(figures: Sequence[float], part: float) -> float:
     return sorted(figures)[max(0, math.ceil(part * len(figures)) - 1)]
 
 
-def lateness(moments: Sequence[float], tick: float) -> list[float]:
-    """How much later than the earliest of its train each record arrived, in seconds, as seen from outside."""
-    off = [moment - moments[0] - round((moment - moments[0]) / tick) * tick for moment in moments]
-    return [each - min(off) for each in off]
+def lateness(arrivals: Sequence[tuple[float, int]], tick: float) -> list[float]:
+    """How much later than the most punctual of its train each record arrived, in seconds, as seen from outside.
+
+    An arrival is a moment and the number of records of the train until then.
+    """
+    starts = [moment - records * tick for moment, records in arrivals]
+    return [start - min(starts) for start in starts]
 
 
 def stream(
@@ -50,6 +54,8 @@ def stream(
         audience.close()
     measured = list(audience.measured.values())
     ages = [age for one in measured for age in one.ages]
+    if not ages:
+        raise TimeoutError(f"no token within {window:g} s")
     tokens = len(ages) / len(measured) * conversations
     figures = {
         "CPU per token, µs": cpu / tokens * 1e6,
@@ -63,10 +69,15 @@ def stream(
     return figures, measured
 
 
+def records(measured: Measured) -> list[tuple[float, int]]:
+    """The pieces of a conversation in records instead of bytes."""
+    return [(moment, received // RECORD) for moment, received in measured.arrivals]
+
+
 def through_securechat(server: Server, load: tuple[int, int], window: float) -> Figures:
     figures, measured = stream(server, SecureListener, load, window)
     tick = ServerSettings().tick
-    late = [each for one in measured if one.moments for each in lateness(one.moments, tick)]
+    late = [each for one in measured for each in lateness(records(one), tick)]
     time.sleep(REST)
     return {**figures, "lateness of a tick, 99 %, ms": quantile(late, 0.99) * 1e3}
 
