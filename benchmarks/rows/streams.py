@@ -19,8 +19,19 @@ SPREAD: Final = 1.0  # seconds in which all conversations begin
 SETTLE: Final = 1.5  # seconds before the measurement
 WINDOW: Final = 5.0  # seconds
 MEASURED: Final = 50  # conversations that are opened; the others are only counted
-REST: Final = 0.5  # seconds in which the servers get rid of the clients
+REST: Final = 0.2  # seconds in which a server that is at rest needs less than a tenth of the core
+LONGEST_REST: Final = 10.0  # seconds
 ROBOT: Final = ("--robot", "openai", "-R", "model=model", "-R", "max-concurrent=10000")
+
+
+def let_rest(server: Server) -> None:
+    """Wait until a server has ended the sessions of clients that have left: the next contender needs its core."""
+    end = time.monotonic() + LONGEST_REST
+    spent = REST
+    while spent > REST / 10 and time.monotonic() < end:
+        before = server.cpu()
+        time.sleep(REST)
+        spent = server.cpu() - before
 
 
 def quantile(figures: Sequence[float], part: float) -> float:
@@ -52,6 +63,7 @@ def stream(
         memory = server.memory()
     finally:
         audience.close()
+        let_rest(server)
     measured = list(audience.measured.values())
     ages = [age for one in measured for age in one.ages]
     if not ages:
@@ -78,14 +90,11 @@ def through_securechat(server: Server, load: tuple[int, int], window: float) -> 
     figures, measured = stream(server, SecureListener, load, window)
     tick = ServerSettings().tick
     late = [each for one in measured for each in lateness(records(one), tick)]
-    time.sleep(REST)
     return {**figures, "lateness of a tick, 99 %, ms": quantile(late, 0.99) * 1e3}
 
 
 def through_nginx(server: Server, load: tuple[int, int], window: float) -> Figures:
-    figures, _measured = stream(server, HttpsListener, load, window)
-    time.sleep(REST)
-    return figures
+    return stream(server, HttpsListener, load, window)[0]
 
 
 @contextmanager
