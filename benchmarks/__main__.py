@@ -46,7 +46,7 @@ def versions(rounds: int) -> str:
     """What the table depends on."""
     library = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
     python = f"Python {platform.python_version()}"
-    return f"{rounds} rounds; {python}, Twisted {twisted.__version__}, {library}, {len(os.sched_getaffinity(0))} cores."
+    return f"Rounds: {rounds}. {python}, Twisted {twisted.__version__}, {library}, {len(os.sched_getaffinity(0))} cores."
 
 
 def chosen(names: Sequence[str]) -> list[Row]:
