@@ -45,8 +45,9 @@ def _progress(start: float, line: str) -> None:
 def versions(rounds: int) -> str:
     """What the table depends on."""
     library = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
-    python = f"Python {platform.python_version()}"
-    return f"Rounds: {rounds}. {python}, Twisted {twisted.__version__}, {library}, {len(os.sched_getaffinity(0))} cores."
+    cores = len(os.sched_getaffinity(0))
+    python = platform.python_version()
+    return f"Rounds: {rounds}. Python {python}, Twisted {twisted.__version__}, {library}, {cores} cores."
 
 
 def chosen(names: Sequence[str]) -> list[Row]:

@@ -27,7 +27,7 @@ LISTENING: Final = re.compile(r"starting on (\d+)$", re.MULTILINE)  # in the log
 START_TIMEOUT: Final = 30.0  # seconds
 STOP_TIMEOUT: Final = 10.0
 API_KEY: Final = "sk-0123456789abcdef"
-NGINX: Final = shutil.which("nginx", path=os.defpath + ":/usr/sbin:/usr/local/sbin")
+NGINX: Final = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
 
 NGINX_CONFIGURATION: Final = """
 daemon off;
