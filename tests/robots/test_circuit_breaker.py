@@ -62,11 +62,17 @@ class BreakerTests(SynchronousTestCase):
             self.fail(fault)
         self.assertOpen(1)
 
-    def test_refusal(self) -> None:
-        """Refusals do not open the circuit."""
-        for _time in range(10):
-            self.fail(Fault.REFUSED)
-        self.breaker.enter()
+    def test_faults(self) -> None:
+        """Each fault opens the circuit at once, after three in a row, or never: a refusal is an answer."""
+        times = {Fault.UNREACHABLE: 1, **dict.fromkeys((Fault.TIMED_OUT, Fault.BROKEN_ANSWER, Fault.INTERNAL), 3)}
+        for fault in Fault:
+            self.setUp()
+            for _time in range(times.get(fault, 10)):
+                self.fail(fault)
+            if fault in times:
+                self.assertRaises(CircuitOpenError, self.breaker.enter)
+            else:
+                self.breaker.enter()
 
     def test_testRequest(self) -> None:
         """After the pause any failure opens the circuit again; if the test request is cancelled, the next one tests."""

@@ -186,6 +186,7 @@ class FallbackTests(ListenerTestCase):
             self.robots[1].end()
             self.successResultOf(listener.done)
             self.assertEqual(listener.heard, [f"[{reason}; ollama answers instead]\n", "hello"])
+            self.assertEqual([type(chunk) for chunk in listener.heard], [Notice, str])  # the reason is not remembered
 
     def test_log(self) -> None:
         """A robot that fails is logged with its fault, unless its circuit is open: that failure was logged before."""

@@ -183,6 +183,16 @@ class HandshakeTests(AdmissionTestCase):
             place.release()
         self.assertIsNone(self.enter(admission, address(1)))
 
+    def test_refusedCostNothing(self) -> None:
+        """A connection that is refused for another limit does not count for the rate."""
+        admission = self.make(handshake_burst=2, max_handshakes_per_source=1)
+        place = self.must_enter(admission, address(1))
+        for _ in range(5):
+            self.assertIsNone(self.enter(admission, address(1)))
+        place.release()
+        self.must_enter(admission, address(1)).release()
+        self.assertIsNone(self.enter(admission, address(1)))
+
 
 class SessionTests(AdmissionTestCase):
     """Sessions."""

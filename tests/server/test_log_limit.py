@@ -70,6 +70,16 @@ class LogLimitTests(SynchronousTestCase):
         self.assertLess(max(counts), 1000)
         self.assertTrue(all(line.endswith(" in the last 10 s") for line in summaries))
 
+    def test_timeOfASummary(self) -> None:
+        """A summary says how long ago the first of the lines was left out, not the last."""
+        for _ in range(1000):
+            self.log.info("client left")
+        self.clock.advance(4)
+        for _ in range(1000):
+            self.log.info("client left")
+        self.clock.advance(6)
+        self.assertTrue(self.lines()[-1].endswith(" in the last 10 s"), self.lines()[-1])
+
     def test_anotherThread(self) -> None:
         """Any thread may log; the timer of the summary is started by the reactor's."""
         calls: list[Callable[[], object]] = []

@@ -16,14 +16,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from securechat.conversation import Conversation, Speaker, Turn
+from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.http import endpoint
 from securechat.robots.interface import IRobot
 from securechat.robots.registry import make_robot
 from securechat.robots.turing import robot as turing
-from securechat.robots.turing.messages import ERRORS, Place, request
+from securechat.robots.turing.messages import ERRORS, Place, parse_answer, request
 from securechat.robots.turing.robot import TuringRobot, until_midnight
 from securechat.robots.turing.settings import TuringSettings
 from tests.harness.http import until
@@ -210,6 +210,8 @@ class AnswerTests(TuringTestCase):
         """If there are no results, the reply says so."""
         for text in ("5000", "6000", "empty"):
             self.assertEqual(await say(self.robot, text), "I found no results.")
+        for body in (b'{"intent": {"code": 5000}}', b'{"intent": {"code": 10004}, "results": []}'):
+            self.assertIsInstance(parse_answer(body), Notice)  # which is not remembered, and lets another robot answer
 
     async def test_tooLongOrEmpty(self) -> None:
         """Messages that the API would reject are not sent, and the reply says why."""
