@@ -26,7 +26,7 @@ class Body(Protocol):
         self._error: RobotError | None = None  # if it was truncated
         self._reader: Deferred[bytes] | None = None
         self._is_polled = False  # the connection is read only when `poll` is called
-        self._is_in_poll = False
+        self._is_in_poll = False  # until the end of a poll, all that it brings is collected
 
     def connectionMade(self) -> None:
         self._producer = cast(IPushProducer, self.transport)
@@ -66,8 +66,10 @@ class Body(Protocol):
         if self._reader is None:
             return
         self._is_in_poll = True
-        self.connection.read_once()
-        self._is_in_poll = False
+        try:
+            self.connection.read_once()
+        finally:
+            self._is_in_poll = False
         self._serve()
 
     def _serve(self) -> None:
