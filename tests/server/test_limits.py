@@ -46,7 +46,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "server.startup": {"SPARE_FILES": 64},
     "robots.circuit_breaker": {"FIRST_PAUSE": 1, "LONGEST_PAUSE": 60, "JITTER": 0.2, "MAX_FAILURES": 3},
     "robots.settings": {"MAX_SECONDS": HOUR, "MAX_CONCURRENT": 10_000},
-    "robots.http.client": {"IDLE_TIMEOUT": 4},
+    "robots.http.pool": {"IDLE_TIMEOUT": 4},
     "robots.http.connection": {"MAX_HEAD": 128 * KIB},
     "robots.http.content_coding": {"MAX_PIECE": 64 * KIB},
     "robots.http.endpoint": {"CONNECT_TIMEOUT": 3, "RETRY_DELAYS": ((0.1, 0.2), (0.3, 0.6))},

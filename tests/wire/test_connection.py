@@ -253,7 +253,7 @@ class ChannelTests(ConnectionTests):
             end.close()
             self.assertEqual((end._sealer, end._opener, end._handshake), (None, None, None))
             self.assertEqual((end._buffer, end.data_to_send()), (b"", b""))
-        self.assertIsNone(opened.server._message)
+        self.assertEqual(opened.server._message, b"")
         self.assertEqual(opened.server.message_size, 0)
 
     def test_aMessageAndItsReply(self) -> None:
