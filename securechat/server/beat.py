@@ -16,8 +16,8 @@ log = Logger()
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
 LEAD: Final = 5  # milliseconds from the sealing of a record to its tick, at least
 SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn
-COSTS: Final = 100  # ticks; the most that the sealing for one of them took determines the lead
-_MARGIN: Final = 1.5  # of the lead over that
+COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
+ENOUGH: Final = 0.95  # … which suffices for this part of them: others are delayed by chance, or by other programs
 _ROUNDING: Final = 0.001  # milliseconds: a timer may be early, and times are rounded, by less
 
 Step = Callable[[], None]
@@ -139,7 +139,8 @@ class Beat:
     def _note_cost(self, cost: float) -> None:
         """All is sealed for one moment, so many milliseconds after it could begin."""
         self._costs.append(cost)
-        needed = math.ceil((max(self._costs) * _MARGIN - _ROUNDING) / GRID) * GRID
+        usual = sorted(self._costs)[int(ENOUGH * len(self._costs))]
+        needed = math.ceil((usual - _ROUNDING) / GRID) * GRID
         self.lead = min(max(LEAD, needed), self._max_lead)
 
 
