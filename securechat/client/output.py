@@ -81,7 +81,7 @@ class Output:
         self._reactor: IReactorFromThreads | None = None
         self._queue: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()  # None is the end
         self._lock = threading.Lock()
-        self._size = 0  # bytes that have not been written
+        self._size = 0  # bytes that have not been written, as far as the reactor knows
         self._broken: dict[int, OSError] = {}  # descriptors that could not be written
         self._drained: list[Deferred[None]] = []
         self._hold: Callable[[bool], object] = lambda is_full: None
@@ -156,12 +156,16 @@ class Output:
             except OSError as error:
                 if descriptor == STANDARD_OUTPUT:
                     reactor.callFromThread(self._fail, error)
-            with self._lock:
-                self._size -= len(data)
-            reactor.callFromThread(self._check)
+            reactor.callFromThread(self._written, len(data))
 
     def _fail(self, error: OSError) -> None:
         self.failed(error)
+
+    def _written(self, size: int) -> None:
+        """So much was written, or could not be: then `_fail` has been called before."""
+        with self._lock:
+            self._size -= size
+        self._check()
 
     def _check(self) -> None:
         """Tell who waits, or has to wait."""

@@ -543,7 +543,7 @@ class ServiceTests(DaemonTestCase):
         await daemon.started()
         self.assertEqual((daemon.directory / "pid").read_text(), str(daemon.process.pid))
         self.connect(daemon.directory.absolute() / "socket")
-        await daemon.logged("client 1 connected from")
+        await daemon.logged("client 1 from")
         await daemon.stop()
         self.assertEqual({path.name for path in daemon.directory.iterdir()}, {"log", "output", "state"})
 
@@ -562,7 +562,7 @@ class ServiceTests(DaemonTestCase):
         self.addCleanup(daemon.stop)
         await daemon.started()
         self.connect(daemon.directory.absolute() / "socket")
-        await daemon.logged("client 1 connected from")
+        await daemon.logged("client 1 from")
 
     async def test_keyOfAnotherUser(self) -> None:
         """A host key and authorized keys of another user are accepted if they can be read, as in a container."""

@@ -54,7 +54,7 @@ def checkout() -> Path:
     """A copy of the project in which twistd has been run, and so has left its cache."""
     copy = working_directory() / "securechat"
     shutil.copytree(PROJECT, copy, ignore=NOT_SOURCE)
-    for name in ("twisted/plugins/dropin.cache", "tools/stale.pyc", "docs/stale.pyo"):
+    for name in ("twisted/plugins/dropin.cache", "tools/left_over.pyc", "docs/left_over.pyo"):
         (copy / name).touch()
     return copy
 
@@ -140,14 +140,16 @@ class DistributionTests(SynchronousTestCase):
         wanted = {"Makefile", "constraints.txt", "setup.py", "pyproject.toml", "LICENSE", PLUGIN}
         wanted.update(path.name for path in checkout().glob("*.md"))
         for folder in ("benchmarks", "docs", "fuzz", "securechat", "sidechannel", "tests", "tools"):
-            files = [path for path in (checkout() / folder).rglob("*") if path.is_file() and "stale" not in path.name]
+            files = [
+                path for path in (checkout() / folder).rglob("*") if path.is_file() and "left_over" not in path.name
+            ]
             self.assertNotEqual(files, [])
             wanted.update(path.relative_to(checkout()).as_posix() for path in files)
         with tarfile.open(distributions()[0]) as sdist:
             packed = {name.partition("/")[2] for name in sdist.getnames()}
         self.assertEqual(wanted - packed, set())
         self.assertEqual(packed & set(NOT_OURS_TO_PACK), set())
-        self.assertFalse([name for name in packed if "stale" in name or "__pycache__" in name])
+        self.assertFalse([name for name in packed if "left_over" in name or "__pycache__" in name])
 
 
 class MetadataTests(SynchronousTestCase):
