@@ -2,11 +2,15 @@
 
 import select
 import socket
-import ssl
+import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
+
+from cryptography.hazmat.bindings.openssl.binding import Binding
+from OpenSSL import SSL
 
 from securechat.ssh.keys import SigningKey
 from securechat.wire.client_connection import ClientConnection
@@ -16,6 +20,7 @@ from securechat.wire.host_names import bracketed
 from securechat.wire.suites import SUITES, EphemeralKey, Suite
 
 READ_SIZE = 256 * 1024  # bytes
+TIMEOUT = 30  # seconds
 
 
 class Client(Protocol):
@@ -32,6 +37,18 @@ class Client(Protocol):
         """Read available data; return the number of replies that are complete."""
 
 
+def connect(port: int) -> socket.socket:
+    """A blocking connection. It blocks for at most `TIMEOUT` in one call, with BlockingIOError then.
+
+    A timeout of Python's would make the socket non-blocking, which OpenSSL cannot use without a loop.
+    """
+    connected = socket.create_connection(("127.0.0.1", port))
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connected.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", TIMEOUT, 0))
+    return connected
+
+
 def _trust(blob: bytes) -> None:
     """Accept any host key: only speed is measured."""
 
@@ -40,8 +57,7 @@ class SecureChatClient:
     """A securechat client on a blocking socket."""
 
     def __init__(self, port: int, suite: Suite, key: EphemeralKey, user_key: SigningKey | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connect(port)
         name = bracketed("127.0.0.1", port)
         handshake = ClientHandshake(suite, key, name, _trust, user_key.blob if user_key else b"")
         self.connection = ClientConnection(handshake, time.monotonic)
@@ -68,43 +84,47 @@ class SecureChatClient:
             self.connection.say(text)
         self.socket.sendall(self.connection.data_to_send())
 
-    def replies(self) -> list[tuple[str, bool]]:
-        """Read available data: pieces of replies, and whether each one is the last of its reply."""
-        found = []
+    def receive(self) -> int:
+        complete = 0
         for event in self.connection.receive_data(self._read()):
             if isinstance(event, FaultReceived):
                 raise ConnectionError(f"a reply ended in {event.fault.name}")
-            if isinstance(event, ReplyReceived):
-                found.append((event.text, event.last))
-        return found
+            complete += isinstance(event, ReplyReceived) and event.last
+        return complete
 
-    def receive(self) -> int:
-        return sum(last for _text, last in self.replies())
+
+def tls_context(group: str, certificate: Path | None = None) -> SSL.Context:
+    """A context for TLS 1.3 with this group for the key exchange. LookupError if OpenSSL does not have it."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    # pyOpenSSL has no method for this. Twisted's server takes what the client offers.
+    if Binding.lib.SSL_CTX_set1_curves_list(context._context, group.encode()) != 1:
+        Binding.lib.ERR_clear_error()
+        version = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+        raise LookupError(f"{version}, which cryptography brings, has no {group}")
+    if certificate is not None:
+        context.use_certificate_file(str(certificate))
+        context.use_privatekey_file(str(certificate))
+    return context
 
 
 class TlsClient:
-    """A TLS 1.3 client for an echo of lines."""
+    """A TLS 1.3 client for `benchmarks.echo_server`."""
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-
-    def __init__(self, port: int) -> None:
-        raw = socket.create_connection(("127.0.0.1", port))
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket: ssl.SSLSocket = self.context.wrap_socket(raw)
-        self.send(1, "x")  # once the server has replied, its handshake is complete, too
-        while not self.receive():
-            pass
+    def __init__(self, port: int, context: SSL.Context) -> None:
+        self.socket = connect(port)
+        self.tls = SSL.Connection(context, self.socket)
+        self.tls.set_connect_state()
+        self.tls.do_handshake()
+        self.tls.recv(1)  # once the server has greeted, its handshake is complete, too
 
     def send(self, count: int, text: str) -> None:
-        self.socket.sendall((text + "\n").encode() * count)
+        self.tls.sendall((text + "\n").encode() * count)
 
     def receive(self) -> int:
-        replies = self.socket.recv(READ_SIZE).count(b"\n")
-        while self.socket.pending():
-            replies += self.socket.recv(READ_SIZE).count(b"\n")
+        replies = self.tls.recv(READ_SIZE).count(b"\n")
+        while self.tls.pending():
+            replies += self.tls.recv(READ_SIZE).count(b"\n")
         return replies
 
 
@@ -112,7 +132,7 @@ class TcpClient:
     """A bare TCP connection, established once the server's first byte has arrived."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = connect(port)
         self.socket.recv(1)
 
 
@@ -139,7 +159,10 @@ def talk(clients: list[Client], rounds: int, text: str) -> None:
     left = dict.fromkeys(by_fd, rounds)
     running = len(clients)
     while running:
-        for fd, _event in poll.poll():
+        ready = poll.poll(TIMEOUT * 1000)
+        if not ready:
+            raise TimeoutError("no reply")
+        for fd, _event in ready:
             if not by_fd[fd].receive():
                 continue
             left[fd] -= 1

@@ -1,40 +1,52 @@
-"""The measured server's process, pinned to a core."""
+"""Processes observed from outside: CPU time and memory of programs as their users start them."""
 
 import os
-import subprocess
-import sys
-from typing import Final, TextIO
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-CORES: Final = sorted(os.sched_getaffinity(0))
+CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+SERVER_CORE: Final = CORES[0]
+LOAD_CORE: Final = CORES[-1]  # of this process and the model's server
 
 
+def children(pid: int) -> list[int]:
+    """The child processes of all threads of a process."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
+
+
+def cpu_time(pid: int) -> float:
+    """User and system time of all threads of a process so far, in seconds, to the microsecond.
+
+    /proc/PID/stat counts in hundredths of a second. This is its CPU clock, as by clock_getcpuclockid(3).
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def memory(pid: int) -> int:
+    """Proportional set size of a process in KiB: pages that are shared count in parts."""
+    found = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+@dataclass(frozen=True)
 class Server:
-    """A server of `benchmarks.servers` in a process of its own, by default on the first core."""
+    """A running server and its child processes, all on one core."""
 
-    def __init__(self, name: str, *arguments: str, core: int = CORES[0], errors: TextIO | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.servers", name, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        )
-        self.port = int(self._line())
+    pid: int
+    port: int
 
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
+    def processes(self) -> list[int]:
+        return [self.pid, *children(self.pid)]
 
-    def report(self) -> tuple[float, int]:
-        """CPU time so far in seconds, resident memory in KiB."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        cpu, memory = self._line().split()
-        return float(cpu), int(memory)
+    def cpu(self) -> float:
+        """CPU time so far, in seconds."""
+        return sum(map(cpu_time, self.processes()))
 
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(10)
+    def memory(self) -> int:
+        """In KiB."""
+        return sum(map(memory, self.processes()))

@@ -1,290 +1,172 @@
-"""The measured servers, each some kind of echo in a process of its own: ``python -m benchmarks.servers NAME``.
+"""The servers of a row, started as their users start them and ended with the block; each logs to a file."""
 
-A server prints its port. For each line on standard input it prints its CPU time so far in seconds and its resident
-memory in KiB. It exits at the end of standard input.
-"""
-
-import asyncio
-import datetime
-import resource
-import ssl
+import os
+import re
+import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from benchmarks.certificates import write_certificate
+from benchmarks.process import LOAD_CORE, SERVER_CORE, Server
+from tests.harness.daemon import ENVIRON, Daemon
 
-MANY = 10**6  # sessions and handshakes: the limits of section 13 must not affect the measurement
+MANY: Final = "100000"
+NO_LIMITS: Final = (  # that one address with many clients would reach
+    *("--max-sessions", MANY, "--max-sessions-per-source", MANY, "--max-sessions-per-user", MANY),
+    *("--max-handshakes", MANY, "--max-handshakes-per-source", MANY),
+    *("--handshake-burst", MANY, "--handshake-rate", MANY, "--message-burst", MANY, "--message-rate", MANY),
+)
+LISTENING: Final = re.compile(r"starting on (\d+)$", re.MULTILINE)  # in the log of twistd
+START_TIMEOUT: Final = 30.0  # seconds
+STOP_TIMEOUT: Final = 10.0
+API_KEY: Final = "sk-0123456789abcdef"
+NGINX: Final = shutil.which("nginx", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin")
 
-
-def report() -> str:
-    """CPU time of this process in seconds and its resident memory in KiB."""
-    with open("/proc/self/statm") as file:
-        pages = int(file.read().split()[1])
-    return f"{time.process_time():.6f} {pages * resource.getpagesize() // 1024}"
-
-
-def certificate() -> Path:
-    """A PEM file with a self-signed certificate and its key, Ed25519 like securechat's."""
-    key = Ed25519PrivateKey.generate()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, None)
-    )
-    path = Path(tempfile.mkdtemp()) / "server.pem"
-    path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
-    )
-    return path
-
-
-def run_on_twisted(make_port: Callable[[Any], Any]) -> None:
-    """Run a server on Twisted's default reactor. `make_port` starts listening and returns the port."""
-    from twisted.internet import reactor as installed
-    from twisted.internet import stdio
-    from twisted.protocols.basic import LineReceiver
-
-    reactor: Any = installed
-
-    class Control(LineReceiver):
-        delimiter = b"\n"
-
-        def connectionMade(self) -> None:
-            self.sendLine(str(make_port(reactor).getHost().port).encode())
-
-        def lineReceived(self, line: bytes) -> None:
-            self.sendLine(report().encode())
-
-        def connectionLost(self, reason: Any = None) -> None:
-            reactor.stop()
-
-    stdio.StandardIO(Control())
-    reactor.run()
+NGINX_CONFIGURATION: Final = """
+daemon off;
+pid {directory}/pid;
+error_log {directory}/error.log;
+worker_processes 1;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{
+    access_log {directory}/access.log;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    map $http_authorization $user {{ default ""; "Bearer {key}" someone; }}
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_protocols TLSv1.3;
+        ssl_certificate {certificate};
+        ssl_certificate_key {certificate};
+        location / {{
+            if ($user = "") {{ return 401; }}
+            proxy_pass http://127.0.0.1:{model};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
 
 
-def securechat(make_robot: Callable[[Any], Any] | None = None, shaping: str = "off") -> None:
-    """securechat, by default with the robot `echo`."""
-    from securechat.robots.echo import EchoRobot
-    from securechat.server.protocol import ChatServerFactory
-    from securechat.server.settings import ServerSettings
-    from securechat.server.users import Anyone
-    from securechat.ssh.keys import SigningKey
-    from securechat.wire.handshake import ServerIdentity
-    from securechat.wire.shaping import Shaping
-    from securechat.wire.suites import SUITES
-
-    def make_port(reactor: Any) -> Any:
-        host_key, users = SigningKey.generate(), Anyone()
-        identity = ServerIdentity(host_key, SUITES, users.client_auth, users.is_authorized)
-        robot = make_robot(reactor) if make_robot is not None else EchoRobot()
-        settings = ServerSettings(
-            shaping=Shaping(shaping),
-            max_sessions=MANY,
-            max_sessions_per_source=MANY,
-            max_handshakes=MANY,
-            max_handshakes_per_source=MANY,
-            message_burst=MANY,
-            handshake_rate=MANY,
-            handshake_burst=MANY,
-        )
-        factory = ChatServerFactory(settings, identity, users, robot, reactor)
-        return reactor.listenTCP(0, factory, interface="127.0.0.1", backlog=1024)
-
-    run_on_twisted(make_port)
+def logged_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Wait until twistd listens; the port."""
+    end = time.monotonic() + START_TIMEOUT
+    text = ""
+    while time.monotonic() < end and process.poll() is None:
+        text = log.read_text() if log.exists() else ""
+        if found := LISTENING.search(text):
+            return int(found[1])
+        time.sleep(0.002)
+    raise ChildProcessError(f"twistd did not start listening: {text}")
 
 
-def securechat_turing() -> None:
-    """securechat with the Turing robot; the second argument is the service's address."""
-    from securechat.robots.turing.robot import TuringRobot
-    from securechat.robots.turing.settings import TuringSettings
-    from tests.harness.turing_peer import KEY
-
-    securechat(lambda reactor: TuringRobot(reactor, TuringSettings(url=sys.argv[2]), KEY))
-
-
-def securechat_constant() -> None:
-    """securechat with one record per client and tick."""
-    securechat(shaping="constant")
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a process, or kill it if it does not end."""
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def securechat_openai() -> None:
-    """securechat with a language model; the second argument is the address of the model's server.
-
-    On exit it writes the delay of each tick in seconds to the file named by the third argument.
-    """
-    from securechat.robots.openai.robot import OpenAIRobot
-    from securechat.robots.openai.settings import OpenAISettings, base_url
-    from securechat.server.pacing import Ticking
-
-    lateness: list[float] = []
-    tick = Ticking._tick
-
-    def timed(self: Ticking) -> None:
-        lateness.append(time.monotonic() - self._train.next_tick / 1000)
-        tick(self)
-
-    Ticking._tick = timed  # type: ignore[method-assign]
-    settings = OpenAISettings(url=base_url(sys.argv[2]), model="m")
-    securechat(lambda reactor: OpenAIRobot(reactor, settings), shaping="reply")
-    Path(sys.argv[3]).write_text("\n".join(map(str, lateness)))
-
-
-def openai_peer() -> None:
-    """A fake language model server; the second argument is the number of words in a reply, the third words per second.
-
-    A word consists of the question and a counter. The time of a reply's first word is written to standard error.
-    """
-    import json
-
-    from twisted.internet.protocol import Factory, Protocol
-    from twisted.internet.task import LoopingCall
-
-    words, pace = int(sys.argv[2]), float(sys.argv[3])
-
-    class Model(Protocol):
-        transport: Any
-
-        def connectionMade(self) -> None:
-            self.transport.setTcpNoDelay(True)
-            self.received = b""
-
-        def dataReceived(self, data: bytes) -> None:
-            self.received += data
-            _head, blank, body = self.received.partition(b"\r\n\r\n")
-            if blank and body.endswith(b"}"):
-                self.said = json.loads(body)["messages"][-1]["content"]
-                self.count = 0
-                self.received = b""
-                self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
-                self.call = LoopingCall(self.speak)
-                self.call.start(1 / pace)
-
-        def speak(self) -> None:
-            if self.count == 0:
-                print(self.said, time.monotonic(), file=sys.stderr)
-            last = self.count == words - 1
-            delta = {"content": f"{self.said}.{self.count} "}
-            chunk = {"choices": [{"index": 0, "delta": delta, "finish_reason": "stop" if last else None}]}
-            self.transport.write(b"data: " + json.dumps(chunk).encode() + b"\n\n" + b"data: [DONE]\n\n" * last)
-            self.count += 1
-            if last:
-                self.call.stop()
-                self.transport.loseConnection()
-
-    run_on_twisted(
-        lambda reactor: reactor.listenTCP(0, Factory.forProtocol(Model), interface="127.0.0.1", backlog=1024)
-    )
-
-
-def turing_peer() -> None:
-    """A fake server with the Turing robot's API."""
-    from twisted.web.server import Site
-
-    from tests.harness.turing_peer import TuringPeer
-
-    run_on_twisted(lambda reactor: reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1"))
-
-
-def twisted_tls() -> None:
-    """An echo of lines over Twisted's TLS 1.3."""
-    from twisted.internet.protocol import Factory
-    from twisted.internet.ssl import PrivateCertificate
-    from twisted.protocols.basic import LineOnlyReceiver
-
-    class EchoLines(LineOnlyReceiver):
-        transport: Any
-        delimiter = b"\n"
-        MAX_LENGTH = 65536
-
-        def connectionMade(self) -> None:
-            self.transport.setTcpNoDelay(True)
-
-        def lineReceived(self, line: bytes) -> None:
-            self.sendLine(line)
-
-    def make_port(reactor: Any) -> Any:
-        pem = certificate().read_bytes()
-        options = PrivateCertificate.loadPEM(pem).options()
-        return reactor.listenSSL(0, Factory.forProtocol(EchoLines), options, interface="127.0.0.1", backlog=1024)
-
-    run_on_twisted(make_port)
-
-
-def twisted_tcp() -> None:
-    """An echo of bytes over Twisted's TCP, without encryption."""
-    from twisted.internet.protocol import Factory, Protocol
-
-    class Echo(Protocol):
-        transport: Any
-
-        def connectionMade(self) -> None:
-            self.transport.setTcpNoDelay(True)
-            self.transport.write(b"!")
-
-        def dataReceived(self, data: bytes) -> None:
-            self.transport.write(data)
-
-    run_on_twisted(lambda reactor: reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1", backlog=1024))
-
-
-def uvloop_tls() -> None:
-    """An echo of lines over uvloop's TLS 1.3 with asyncio streams."""
-    import uvloop
-
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@contextmanager
+def securechat(*options: str) -> Iterator[Server]:
+    """The daemon under ``twistd securechat``."""
+    with tempfile.TemporaryDirectory() as directory:
+        daemon = Daemon(directory, "--tick", "0.1", *NO_LIMITS, *options)
         try:
-            while line := await reader.readline():
-                writer.write(line)
-                await writer.drain()
-        except (ConnectionError, ssl.SSLError):
-            pass
-        writer.close()
-
-    async def main() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate())
-        server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context, backlog=1024)
-        print(server.sockets[0].getsockname()[1], flush=True)
-        ended = asyncio.Event()
-
-        def control() -> None:
-            if sys.stdin.readline():
-                print(report(), flush=True)
-            else:
-                ended.set()
-
-        asyncio.get_running_loop().add_reader(sys.stdin, control)
-        await ended.wait()
-
-    uvloop.run(main())
+            os.sched_setaffinity(daemon.process.pid, {SERVER_CORE})
+            yield Server(daemon.process.pid, logged_port(daemon.process, daemon.log))
+        finally:
+            end(daemon.process)
 
 
-SERVERS: dict[str, Callable[[], None]] = {
-    "securechat": securechat,
-    "securechat-constant": securechat_constant,
-    "securechat-openai": securechat_openai,
-    "securechat-turing": securechat_turing,
-    "openai-peer": openai_peer,
-    "turing-peer": turing_peer,
-    "twisted-tls": twisted_tls,
-    "twisted-tcp": twisted_tcp,
-    "uvloop-tls": uvloop_tls,
-}
+@contextmanager
+def twisted_echo(**environ: str) -> Iterator[Server]:
+    """`benchmarks.echo_server` under ``twistd``."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "log"
+        script = str(Path(__file__).with_name("echo_server.py"))
+        process = subprocess.Popen(
+            [sys.executable, *Daemon.program, "-n", "--logfile", str(log), "--pidfile=", "-y", script],
+            env={**ENVIRON, **environ},
+        )
+        try:
+            os.sched_setaffinity(process.pid, {SERVER_CORE})
+            yield Server(process.pid, logged_port(process, log))
+        finally:
+            end(process)
 
 
-if __name__ == "__main__":
-    SERVERS[sys.argv[1]]()
+@contextmanager
+def twisted_tls(client_certificate: Path | None = None) -> Iterator[Server]:
+    """Twisted's TLS with its defaults; with a certificate, clients must have it."""
+    with tempfile.TemporaryDirectory() as directory:
+        environ = {"CERTIFICATE": str(write_certificate(Path(directory) / "server.pem"))}
+        if client_certificate is not None:
+            environ["CLIENT_CERTIFICATE"] = str(client_certificate)
+        with twisted_echo(**environ) as server:
+            yield server
+
+
+@contextmanager
+def nginx(model_port: int) -> Iterator[Server]:
+    """nginx between TLS 1.3 with an API key and the model's server, without buffering; `NGINX` is its path."""
+    assert NGINX is not None
+    with tempfile.TemporaryDirectory() as name, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1024)
+        port = listener.getsockname()[1]
+        directory = Path(name)
+        certificate = write_certificate(directory / "server.pem")
+        configuration = directory / "nginx.conf"
+        configuration.write_text(
+            NGINX_CONFIGURATION.format(
+                directory=name, certificate=certificate, key=API_KEY, port=port, model=model_port
+            )
+        )
+        process = subprocess.Popen(
+            [NGINX, "-c", str(configuration), "-e", str(directory / "error.log")],
+            pass_fds=[listener.fileno()],
+            env={**os.environ, "NGINX": f"{listener.fileno()};"},  # it takes over this listening socket
+        )
+        try:
+            os.sched_setaffinity(process.pid, {SERVER_CORE})
+            server = Server(process.pid, port)
+            start = time.monotonic()
+            while len(server.processes()) < 2:
+                if process.poll() is not None or time.monotonic() > start + START_TIMEOUT:
+                    raise ChildProcessError(f"nginx did not start: {(directory / 'error.log').read_text()}")
+                time.sleep(0.01)
+            for pid in server.processes():
+                os.sched_setaffinity(pid, {SERVER_CORE})
+            yield server
+        finally:
+            end(process)
+
+
+@contextmanager
+def model_server(rate: float) -> Iterator[int]:
+    """`benchmarks.model` on the core of the load; yields its port."""
+    command = [sys.executable, "-m", "benchmarks.model", str(rate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRON) as process:
+        assert process.stdout is not None
+        try:
+            os.sched_setaffinity(process.pid, {LOAD_CORE})
+            yield int(process.stdout.readline())
+        finally:
+            end(process)

@@ -3,6 +3,8 @@
 `TARGETS` has them by name; `seeds` returns a few valid inputs for each.
 """
 
+import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
@@ -13,7 +15,11 @@ from typing import Any, Final
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
 
+from securechat.calls.joining import MAX_DEPTH, Template
+from securechat.calls.requests import Access, Request, examine
+from securechat.calls.writer import ResultWriter
 from securechat.client.destination import parse_destination
+from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
 from securechat.robots.turing.messages import parse_answer
@@ -26,14 +32,17 @@ from securechat.ssh.known_hosts import parse_line as parse_known
 from securechat.ssh.private_keys import load_private_key
 from securechat.wire import messages
 from securechat.wire.connection import Connection, State
-from securechat.wire.events import Admitted, MessageReceived, ReplyReceived
+from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
 from securechat.wire.host_names import canonical_host
-from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye, Reason, decode, encode
+from securechat.wire.items import Delta, Head, ItemReader, Piece, ServerEvent
+from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye, Reason, RecallChunk, decode, encode
 from securechat.wire.records import Opener, RecordType, Sealer
 from securechat.wire.shaping import SHAPINGS
 from securechat.wire.suites import SUITES
 from tests.harness.pair import ABOUT, PQ, Pair
 from tests.harness.streams import events, read
+from tests.independent.abort import AbortError
+from tests.independent.items import ResultReader, join
 
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
@@ -85,6 +94,7 @@ def _frame(plaintext: bytes) -> bytes:
 
 
 _NEW_CLIENT = _open_client().client
+_ANSWERS: Final = [RecordType.REPLY, RecordType.RESULT] * 2 + [RecordType.REPLY]
 
 
 def about(data: bytes) -> None:
@@ -123,19 +133,23 @@ def records(data: bytes) -> None:
         for piece in _pieces_of(data):
             for event in server.receive_data(_frame(piece)):
                 repr(event)
-                if isinstance(event, MessageReceived) and event.id % 2:
+                if isinstance(event, MessageReceived | CallReceived) and event.id % 2:
                     server.fault(server.next_reply_id, Fault.BUSY)
+                if isinstance(event, RecallReceived) and event.turns:
+                    server.forget(len(event.turns[0].text.encode()))
             assert quota.taken <= 1000
     server.close()
     assert quota.taken == 0
 
 
 def replies(data: bytes) -> None:
-    """The plaintexts of records, received by a client that waits for five replies."""
+    """The plaintexts of records, received by a client that waits for five replies, of which two are results."""
     client = copy(_NEW_CLIENT)
     client.state = State.OPEN
     client.next_say_id = 6
     client._decoder.reset()
+    client._reader = ItemReader()
+    client._pending = deque(_ANSWERS)
     _plain(client)
     with suppress(RemoteProtocolError):
         for piece in _pieces_of(data):
@@ -143,6 +157,84 @@ def replies(data: bytes) -> None:
                 repr(event)
                 if isinstance(event, ReplyReceived):
                     event.text.encode()
+
+
+def items(data: bytes) -> None:
+    """The items of a result, which must not depend on the pieces, read by both implementations."""
+
+    def read_items(reader: ItemReader, pieces: list[bytes]) -> list[object] | None:
+        found: list[object] = []
+        try:
+            for piece in pieces:
+                found += reader.feed(piece)
+            reader.end()
+        except RemoteProtocolError:
+            return None
+        return found
+
+    found = read_items(ItemReader(), _pieces(data))
+    assert found == read_items(ItemReader(), [data[1:]])
+    reader = ResultReader()
+    try:
+        reader.add(data[1:])
+        result = reader.end()
+    except AbortError:
+        assert found is None
+        return
+    assert found is not None
+    assert [(item.name, item.data) for item in found if isinstance(item, ServerEvent)] == result.events
+    assert b"".join(item.data for item in found if isinstance(item, Piece)) == result.body
+
+
+def joining(data: bytes) -> None:
+    """Two events, the second after a NUL: both implementations join them to the same bytes, or both do not."""
+    first, _nul, second = data.partition(b"\0")
+    template = Template.of(first)
+    joined = None
+    if template is not None:
+        in_first, in_second = template.match(first), template.match(second)
+        assert in_first is not None
+        assert template.fill(in_first) == first
+        if in_second is not None and (values := template.join(in_first, in_second)) is not None:
+            joined = template.fill(values)
+    with suppress(RecursionError):  # of theirs
+        expected = join(first, second)
+        assert joined == expected or first.count(b"[") + first.count(b"{") > MAX_DEPTH
+
+
+def writer(data: bytes) -> None:
+    """Events between NULs, taken at any time, are read again."""
+    result = ResultWriter()
+    result.add_head(200, "text/event-stream")
+    reader = ItemReader()
+    events = []
+    for part in data.split(b"\0"):
+        with suppress(RobotError):
+            result.add_event("", part[1:])
+        events += reader.feed(result.take(part[0] if part else 0))
+    while result.size:
+        events += reader.feed(result.take(100))
+    reader.end()
+
+
+def call(data: bytes) -> None:
+    """The content of a CALL, and the decision about it."""
+    with suppress(RemoteProtocolError):
+        found = decode(messages.CALL, data)
+        assert encode(found) == data
+        request = examine(found.path, found.body, Access(True, {"m"}))
+        if isinstance(request, Request) and request.body is not None:
+            assert request.body.replaced({}) == found.body
+            assert request.body.model == json.loads(found.body)["model"] == "m"
+            json.loads(request.body.replaced({"model": "x", "user": "y"}))
+
+
+def recall(data: bytes) -> None:
+    """The content of a RECALL."""
+    with suppress(RemoteProtocolError):
+        turns = messages.decode_turns(data)
+        assert len(turns) <= messages.MAX_TURNS
+        assert messages.encode_turns(turns) == data
 
 
 def message(data: bytes) -> None:
@@ -217,6 +309,11 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "records": records,
     "replies": replies,
     "record_body": record_body,
+    "items": items,
+    "joining": joining,
+    "writer": writer,
+    "call": call,
+    "recall": recall,
     "message": message,
     "public_key": public_key,
     "private_key": private_key,
@@ -243,6 +340,13 @@ def seeds() -> dict[str, list[bytes]]:
     line = keys.public_line(key.blob, "alice").encode()
     say, goodbye = encode(Chunk(1, True, b"hi")), encode(Goodbye(Reason.LEAVING, 0))
     half = encode(Chunk(1, False, b"x" * 480))
+    turns = messages.encode_turns([Turn(Speaker.USER, "hi"), Turn(Speaker.ROBOT, "你好")])
+    request = encode(messages.Call("chat/completions", b'{"model": "m", "user":"\\u00e9"}'))
+    stream = encode(Head(200, "text/event-stream")) + encode(ServerEvent("e", b"abcdef")) + encode(Delta(2, 2, b"x"))
+    event, response = (
+        b'{"choices":[{"index":0,"delta":{"content":"%b"},"logprobs":null}]}',
+        (b'{"type":"response.refusal.delta","delta":"%b","sequence_number":1,"obfuscation":"x"}'),
+    )
 
     def plain(*records: tuple[RecordType, bytes]) -> bytes:
         """The plaintexts of records without their padding, each after its length."""
@@ -257,12 +361,26 @@ def seeds() -> dict[str, list[bytes]]:
             plain((RecordType.SAY, say), (RecordType.CANCEL, encode(Cancel(1))), (RecordType.GOODBYE, goodbye)),
             plain((RecordType.NEW, b""), *[(RecordType.SAY, half)] * 4, (RecordType.SAY, say)),
             plain((RecordType.REKEY, b""), (RecordType.PAD, b"")),
+            plain(
+                (RecordType.CALL, encode(Chunk(1, True, request))),
+                (RecordType.RECALL, encode(RecallChunk(True, turns))),
+                (RecordType.SAY, encode(Chunk(2, True, b"hi"))),
+            ),
         ],
         "replies": [
+            plain(
+                (RecordType.REPLY, say),
+                (RecordType.RESULT, encode(Chunk(2, True, stream))),
+            ),
             plain((RecordType.REPLY, half), (RecordType.REPLY, say), (RecordType.FAULT, encode(FaultReport(2, 12)))),
             plain((RecordType.REKEY, b""), (RecordType.PAD, b"")),
         ],
         "record_body": [Sealer(suite, SECRET).seal(RecordType.SAY, say, 0.0)[4:] for suite in SUITES.values()],
+        "items": [b"\0" + stream, b"\5" + encode(Head(404, "a/b")) + encode(Piece(b"x")) + encode(Piece(b""))],
+        "joining": [event % b"a" + b"\0" + event % b"\\n", response % b"a" + b"\0" + response % b"b"],
+        "writer": [b"\0".join(size + event % b"a" for size in (b"\1", b"\1", b"~", b"\1"))],
+        "call": [request, encode(messages.Call("models/m", b""))],
+        "recall": [turns, b"\x90", messages.encode_turns([Turn(Speaker.USER, "")] * 20)],
         "message": [bytes([number]) + say for number in range(len(DECODERS))],
         "public_key": [suite.generate_key().public_bytes for suite in SUITES.values()],
         "private_key": [key.private_bytes()],

@@ -1,7 +1,10 @@
 """A conversation between a user and a robot."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct
 
 
 class Speaker(Enum):
@@ -11,12 +14,26 @@ class Speaker(Enum):
     ROBOT = "robot"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Turn:
+class Turn(Struct, frozen=True, gc=False):
     """One message of the user, or one reply of the robot."""
 
     speaker: Speaker
     text: str
+
+    def __repr__(self) -> str:
+        """Who it is of, and not what they said."""
+        return f"<Turn of {self.speaker.value}>"
+
+
+@dataclass(slots=True, repr=False)
+class Upstream:
+    """The server that a robot reads from, for a session that sends at ticks.
+
+    A robot that streams a reply sets `poll`, and reads only when it is called. One call reads what has arrived, with a
+    limit, and does not wait. When the reply ends, the robot resets it to None.
+    """
+
+    poll: Callable[[], None] | None = None
 
 
 @dataclass(slots=True, repr=False)
@@ -26,6 +43,7 @@ class Conversation:
     user_id: str  # 32 hexadecimal digits, the same for a user as long as the server keeps its host key
     turns: list[Turn] = field(default_factory=list)  # oldest first
     queue_key: str = ""  # conversations with the same one share a place in queues; by default, those of the same user
+    upstream: Upstream | None = None  # None: the robot reads when it likes
 
 
 class Notice(str):

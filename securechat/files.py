@@ -1,18 +1,22 @@
 """Reading and writing small files: with a size limit, checks of permissions, and atomic replacement."""
 
+import codecs
 import errno
 import fcntl
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 
-MAX_SIZE: Final = 1024 * 1024  # bytes; key files are far smaller
+MAX_SIZE: Final = 1024 * 1024  # bytes; far more than a key, a password or a system prompt has
+MAX_LIST_SIZE: Final = 4 * MAX_SIZE  # of a list of keys: some 40,000, which are parsed in a tenth of a second
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -22,52 +26,109 @@ def _unusable(path: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(_("{path}: {problem}").format(path=path, problem=problem))
 
 
+def _unreadable(path: Path, error: OSError) -> ConfigurationError:
+    """The error of a file that cannot be opened or read."""
+    if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+        return _not_regular(path)
+    if error.errno != errno.EACCES:
+        return _unusable(path, error)
+    problem = os.strerror(errno.EACCES)
+    if _is_own(path):
+        text = _("{path}: {problem}; run: chmod u+r {path}")
+        return ConfigurationError(text.format(path=path, problem=problem))
+    text = _("{path}: {problem}; user {user} must be able to read it, for example through its group or an ACL")
+    return ConfigurationError(text.format(path=path, problem=problem, user=_user_name()))
+
+
+def _not_regular(path: Path) -> ConfigurationError:
+    return ConfigurationError(_("{path}: not a regular file").format(path=path))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file exists in a directory that can be searched, and belongs to the user of this process."""
+    with suppress(OSError):
+        return path.stat().st_uid == os.geteuid()
+    return False
+
+
+def _user_name() -> str:
+    """The name of the user of this process; its number if it has none, as in many containers."""
+    with suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return str(os.geteuid())
+
+
 def _open_nonblocking(path: str, flags: int) -> int:
     """An opener that does not block on a FIFO without a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def read_bytes(path: Path, forbidden_mode: int = 0) -> bytes:
+def read_bytes(path: Path, forbidden_mode: int = 0, *, max_size: int = MAX_SIZE) -> bytes:
     """The content of a regular file.
 
-    ConfigurationError if it cannot be read, is larger than MAX_SIZE or has a bit of `forbidden_mode` set.
+    `forbidden_mode` is 0, OTHERS for a secret, or OTHERS_WRITE for a list of keys. ConfigurationError if the file
+    cannot be read, is larger than `max_size`, a multiple of 1 MiB, or has permissions that are too open.
     """
     try:
         with open(path, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ConfigurationError(_("{path}: not a regular file").format(path=path))
-            if status.st_mode & forbidden_mode:
-                raise _too_open(path, status.st_mode, forbidden_mode)
-            data = file.read(MAX_SIZE + 1)
+                raise _not_regular(path)
+            _check_mode(path, status, forbidden_mode)
+            data = file.read(max_size + 1)
     except OSError as error:
-        raise _unusable(path, error) from None
-    if len(data) > MAX_SIZE:
-        raise ConfigurationError(_("{path}: larger than {size} bytes").format(path=path, size=MAX_SIZE))
+        raise _unreadable(path, error) from None
+    if len(data) > max_size:
+        text = _("{path}: larger than the limit of {size} MiB")
+        raise ConfigurationError(text.format(path=path, size=max_size // 2**20))
     return data
 
 
-def _too_open(path: Path, mode: int, forbidden: int) -> ConfigurationError:
+def _check_mode(path: Path, status: os.stat_result, forbidden: int) -> None:
+    """ConfigurationError if the permissions of a file are too open.
+
+    As in OpenSSH, the mode of a secret is checked only if it belongs to the user of this process. Another user's secret
+    has been shared with this process on purpose, through its group or an ACL, or the process is root's. Another user's
+    list of keys must not be writable by everyone.
+    """
+    is_own = status.st_uid == os.geteuid()
+    if not is_own:
+        forbidden = stat.S_IWOTH if forbidden == OTHERS_WRITE else 0
+    if not status.st_mode & forbidden:
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if not is_own:
+        text = _("{path}: permissions {mode:04o} are too open; its owner must run: chmod o-w {path}")
+        raise ConfigurationError(text.format(path=path, mode=mode))
     command = "chmod 600" if forbidden == OTHERS else "chmod go-w"
     text = _("{path}: permissions {mode:04o} are too open; run: {command} {path}")
-    return ConfigurationError(text.format(path=path, mode=stat.S_IMODE(mode), command=command))
+    raise ConfigurationError(text.format(path=path, mode=mode, command=command))
 
 
-def read_lines(path: Path, forbidden_mode: int = 0) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, forbidden_mode: int = 0, *, max_size: int = MAX_SIZE) -> Iterator[tuple[int, str]]:
     """The lines of a text file, stripped, with their numbers; ConfigurationError as for `read_bytes`."""
-    return lines_of(read_bytes(path, forbidden_mode), path)
+    return lines_of(read_bytes(path, forbidden_mode, max_size=max_size), path)
 
 
 def lines_of(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
-    """The lines in the content of a text file, as for `read_lines`; ConfigurationError, which names the path."""
-    for number, line in enumerate(data.split(b"\n"), 1):
+    """The lines in the content of a text file, as for `read_lines`; ConfigurationError, which names the path.
+
+    Lines end in LF or CR LF. Any other line break is an error, because a line behind it would seem to be part of the
+    one before it, for instance of a comment. A byte order mark, with which some editors begin a file, is removed.
+    """
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         try:
             text = line.decode()
             if "\0" in text:
                 raise ValueError
         except ValueError:
             raise _not_utf8(path, number) from None
-        yield number, text.strip()
+        text = text.strip()
+        if len(text.splitlines()) > 1:
+            raise ConfigurationError(
+                _("{path}:{line}: a line break other than LF or CR LF").format(path=path, line=number)
+            )
+        yield number, text
 
 
 def read_text(path: Path) -> str:
@@ -89,7 +150,7 @@ def read_secret(path: Path) -> str:
     ConfigurationError if the file is accessible by others, or is not one line of printable ASCII.
     """
     try:
-        secret = read_bytes(path, OTHERS).decode("ascii").strip()
+        secret = read_bytes(path, OTHERS).removeprefix(codecs.BOM_UTF8).decode("ascii").strip()
     except UnicodeDecodeError:
         secret = ""
     if not secret.isprintable() or not secret:

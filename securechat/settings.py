@@ -5,6 +5,7 @@ the tables in docs/ are made from its fields by `options_of`.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -144,7 +145,8 @@ class Option:
         """The meaning with the default, as it is on this machine."""
         default = self.default
         if self._info.default_factory is not NODEFAULT:
-            default = self._text(self._info.default_factory())
+            with suppress(ConfigurationError):  # there is none on this machine
+                default = self._text(self._info.default_factory())
         if not default:
             return self.meaning
         return _("{meaning} (default: {value})").format(meaning=self.meaning, value=default)
@@ -166,8 +168,26 @@ class Option:
 
 def _from_text(kind: Callable[[str], object], text: str) -> object:
     value = kind(text)
-    # A relative path is resolved now: twistd changes the directory later.
-    return value.absolute() if isinstance(value, Path) else value
+    if not isinstance(value, Path):
+        return value
+    try:
+        # The shell does not expand the ~ in --option=~/file. A relative path is resolved now: twistd changes the
+        # directory later.
+        return value.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(_("cannot determine the home directory")) from None
+
+
+def default_path(find: Callable[[str], Path], option: str) -> Path:
+    """The directory for our files that `find`, a function of platformdirs, returns, as the default of an option.
+
+    ConfigurationError if the user has no home directory, as in a container that runs with an arbitrary user id.
+    """
+    try:
+        return find("securechat").expanduser()  # older versions of platformdirs do not raise, but leave the ~
+    except RuntimeError:
+        text = _("cannot determine the home directory; set HOME, or use --{option}")
+        raise ConfigurationError(text.format(option=option)) from None
 
 
 def _number(value: float) -> str:

@@ -1,10 +1,13 @@
 """``twistd securechat``: its command line, and how the parts of the daemon are assembled."""
 
 import os
+import pwd
 import re
 import sys
 from collections.abc import Callable
 from functools import partial
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final, cast
 
 from twisted.application.service import IService
@@ -19,6 +22,8 @@ from securechat.server.message_memory import SHARES
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import ChatService, IServerReactor, StartError
 from securechat.server.settings import ServerSettings
+from securechat.server.stale_files import remove_stale_pid_file
+from securechat.server.startup import is_unix
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key
@@ -77,9 +82,12 @@ class Options(usage.Options):
     opt_name = _repeatable(_OPTIONS["name"])
     opt_suites = _repeatable(_OPTIONS["suites"])
 
+    settings: ServerSettings  # from `postOptions` on
+
     def __init__(self) -> None:
         super().__init__()
-        self.settings = ServerSettings()
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a locale may lack characters of the help, the errors and the log
         self.robots: list[tuple[str, list[str]]] = []  # (name, ["option=value", …])
 
     def opt_robot(self, name: str) -> None:
@@ -132,9 +140,12 @@ class Options(usage.Options):
             for name, option in _OPTIONS.items()
             if self.get(name) is not None and (self[name] or not option.is_flag)
         }
-        self.settings = ServerSettings(**given)
+        try:
+            self.settings = ServerSettings(**given)
+        except ConfigurationError as error:  # a default cannot be determined
+            raise usage.UsageError(str(error)) from None
         self.robots = self.robots or [(DEFAULT_ROBOT, [])]
-        if not self.settings.names and any(endpoint.startswith("unix:") for endpoint in self.settings.listen):
+        if not self.settings.names and any(map(is_unix, self.settings.listen)):
             raise usage.UsageError(_("a UNIX socket has no host name: use --name [HOST]:PORT"))
         share = self.settings.max_buffered // SHARES
         if self.settings.max_message > share:
@@ -143,6 +154,29 @@ class Options(usage.Options):
                     size=self.settings.max_message, share=share
                 )
             )
+        if self.parent is not None:
+            _check_user(self.parent)
+            _prepare_pid_file(self.parent)
+
+
+def _check_user(twistd: usage.Options) -> None:
+    """UsageError if twistd's option --uid has a number without a user, whose groups twistd could not look up."""
+    uid = twistd.get("uid")
+    try:
+        if uid is not None:
+            pwd.getpwuid(uid)
+    except KeyError:
+        raise usage.UsageError(_("--uid {uid}: no such user").format(uid=uid)) from None
+
+
+def _prepare_pid_file(twistd: usage.Options) -> None:
+    """Remove a PID file that keeps twistd from starting; do without one in the foreground if it cannot be written."""
+    if not twistd.get("pidfile"):
+        return
+    path = Path(twistd["pidfile"])
+    remove_stale_pid_file(path)
+    if twistd["nodaemon"] and not os.access(path if path.exists() else path.parent, os.W_OK):
+        twistd["pidfile"] = ""
 
 
 def makeService(options: Options) -> IService:

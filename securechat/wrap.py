@@ -6,7 +6,9 @@ from unicodedata import east_asian_width
 
 # Where a line may end: after a space, a wide character, or a word before one, but not between it and its punctuation.
 _WIDE: Final = r"\u2e80-\uffef"
-_PIECE: Final = re.compile(rf"\s+|[（“]*(?:[{_WIDE}]|[^\s（“{_WIDE}]+)[，。；：、？！）”]*|[（“]")
+_PIECE: Final = (  # compiled when it is used: that takes 3 ms, which programs that print no help need not spend
+    rf"\s+|[（“]*(?:[{_WIDE}]|[^\s（“{_WIDE}]+)[，。；：、？！）”]*|[（“]"
+)
 
 
 def columns(text: str) -> int:
@@ -17,7 +19,7 @@ def columns(text: str) -> int:
 def wrap(text: str, width: int) -> list[str]:
     """The lines of a paragraph, none wider than `width` columns unless a single word is."""
     lines = [""]
-    for piece in _PIECE.findall(text):
+    for piece in re.findall(_PIECE, text):
         if lines[-1] and columns(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         if lines[-1] or not piece.isspace():

@@ -5,6 +5,7 @@ import os
 import select
 import statistics
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -192,6 +193,35 @@ class RealTimeTests(TestCase):
         late = await self.measure([0.2, 0.1, 0.02, 0.0])
         self.assertGreaterEqual(min(late), -1e-6)
         self.assertLess(min(late), 0.1)
+
+    async def test_alarm(self) -> None:
+        """The alarm itself is not early either: an early one would wake the process twice."""
+        for number in range(20):
+            when = time.monotonic() + 0.001 + 0.0007 * number
+            rung: Deferred[float] = Deferred()
+
+            def ring(rung: "Deferred[float]" = rung) -> None:
+                rung.callback(time.monotonic())
+
+            if not timerfd.is_available():
+                self.skipTest("needs timerfd")
+            alarm = TimerfdAlarm(reactor, ring)
+            alarm.set(when)
+            try:
+                self.assertGreaterEqual(await rung.addTimeout(30, reactor), when)
+            finally:
+                alarm.close()
+
+    async def test_descriptors(self) -> None:
+        """A clock that is closed, and one that is used again, leaves no descriptor open."""
+        if not Path("/proc/self/fd").is_dir():
+            self.skipTest("needs Linux's /proc")
+        await deferLater(reactor, 0)  # by now the reactor has its own
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            await self.measure([0.0])
+            self.clock.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     async def test_othersGetTheirTurn(self) -> None:
         """Calls that add a further one at once, for ever, do not keep the reactor from anything else."""

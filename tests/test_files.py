@@ -1,8 +1,10 @@
 """Reading, writing and appending to small files."""
 
+import errno
 import fcntl
 import os
 import resource
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
 from securechat.files import (
+    MAX_LIST_SIZE,
     MAX_SIZE,
     OTHERS,
     OTHERS_WRITE,
@@ -66,7 +69,14 @@ class ReadBytesTests(FileTests):
     def test_tooLarge(self) -> None:
         """A file that is one byte larger than MAX_SIZE is rejected."""
         self.write(bytes(MAX_SIZE + 1))
-        self.assertRefused("larger than 1048576 bytes", lambda: read_bytes(self.path))
+        self.assertRefused(f"{self.path}: larger than the limit of 1 MiB", lambda: read_bytes(self.path))
+
+    def test_largeList(self) -> None:
+        """A list of keys may be larger; the message names the limit that applies."""
+        self.write(bytes(MAX_LIST_SIZE))
+        self.assertEqual(len(read_bytes(self.path, max_size=MAX_LIST_SIZE)), MAX_LIST_SIZE)
+        self.write(bytes(MAX_LIST_SIZE + 1))
+        self.assertRefused("larger than the limit of 4 MiB", lambda: read_bytes(self.path, max_size=MAX_LIST_SIZE))
 
     def test_missing(self) -> None:
         """A missing file is an error with its path."""
@@ -79,9 +89,11 @@ class ReadBytesTests(FileTests):
         self.assertEqual(os.listdir("/proc/self/fd"), before)
 
     def test_notRegular(self) -> None:
-        """A device, and a FIFO without a writer, are rejected without blocking."""
+        """A device, a socket, and a FIFO without a writer are rejected without blocking."""
         os.mkfifo(self.path)
-        for path in (Path("/dev/zero"), self.path):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self.directory / "socket"))
+        for path in (Path("/dev/zero"), self.directory / "socket", self.path):
             self.assertRefused("not a regular file", lambda path=path: read_bytes(path))  # type: ignore[misc]
 
     def test_accessibleByOthers(self) -> None:
@@ -97,6 +109,36 @@ class ReadBytesTests(FileTests):
             self.write(b"", 0o644 | bit)
             self.assertRefused(f"chmod go-w {self.path}", lambda: read_bytes(self.path, OTHERS_WRITE))
 
+    def test_ofAnotherUser(self) -> None:
+        """A private file of another user is accepted with any mode, as in OpenSSH: a container cannot change it."""
+        self.patch(os, "geteuid", lambda: self.path.stat().st_uid + 1)
+        for mode in (0o400, 0o440, 0o444, 0o640, 0o644, 0o660, 0o777):
+            self.assertEqual(read_bytes(self.write(b"x", mode | 0o400), OTHERS), b"x")
+
+    def test_listOfAnotherUser(self) -> None:
+        """A list of keys of another user may be writable by its group, but not by everyone."""
+        self.patch(os, "geteuid", lambda: self.path.stat().st_uid + 1)
+        self.assertEqual(read_bytes(self.write(b"x", 0o664), OTHERS_WRITE), b"x")
+        self.write(b"x", 0o666)
+        self.assertRefused(
+            f"0666 are too open; its owner must run: chmod o-w {self.path}",
+            lambda: read_bytes(self.path, OTHERS_WRITE),
+        )
+
+    def test_permissionDenied(self) -> None:
+        """A file that cannot be read is an error that says who has to be able to read it, or how to correct that."""
+
+        def deny(*arguments: object) -> int:
+            raise PermissionError(errno.EACCES, "in words that depend on the language")
+
+        self.write(b"x")
+        self.patch(os, "open", deny)
+        self.assertRefused(f"Permission denied; run: chmod u+r {self.path}", lambda: read_bytes(self.path))
+        for uid, name in ((0, "root"), (2**31 - 5, str(2**31 - 5))):
+            self.patch(os, "geteuid", lambda uid=uid: uid)
+            self.patch(Path, "stat", lambda path: os.stat_result([0] * 4 + [7] + [0] * 5))
+            self.assertRefused(f"Permission denied; user {name} must be able to read it", lambda: read_bytes(self.path))
+
     def test_privateFile(self) -> None:
         """A file that only its owner can access is accepted."""
         for mode in (0o600, 0o400):
@@ -110,6 +152,17 @@ class ReadLinesTests(FileTests):
         """Lines are numbered from one, including empty ones, and stripped."""
         self.write("a\r\n\n \tß \n".encode())
         self.assertEqual(list(read_lines(self.path)), [(1, "a"), (2, ""), (3, "ß"), (4, "")])
+
+    def test_byteOrderMark(self) -> None:
+        """A byte order mark at the beginning of a file is not part of its first line."""
+        self.write(b"\xef\xbb\xbf# a\nb")
+        self.assertEqual(list(read_lines(self.path)), [(1, "# a"), (2, "b")])
+
+    def test_otherLineBreaks(self) -> None:
+        """A line break that does not end a line is rejected: what follows it could be hidden by a comment."""
+        for line_break in ("\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"):
+            self.write(f"fine\r\n# comment{line_break}line\n".encode())
+            self.assertRefused(f"{self.path}:2: a line break other than LF", lambda: list(read_lines(self.path)))
 
     def test_notText(self) -> None:
         """Invalid UTF-8 and NUL are rejected, with the line number."""
@@ -129,6 +182,10 @@ class ReadSecretTests(FileTests):
     def test_content(self) -> None:
         """White space around the secret is removed."""
         self.assertEqual(read_secret(self.write(b" s3cret\r\n")), "s3cret")
+
+    def test_byteOrderMark(self) -> None:
+        """A byte order mark is not part of the secret."""
+        self.assertEqual(read_secret(self.write(b"\xef\xbb\xbfs3cret\r\n")), "s3cret")
 
     def test_invalid(self) -> None:
         """An empty file, several lines and other characters are rejected; the message does not contain the content."""

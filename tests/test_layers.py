@@ -14,9 +14,10 @@ PACKAGE = Path(securechat.__path__[0])
 MAY_IMPORT = {  # every folder may also import itself and the modules beside the folders, for instance errors.py
     "ssh": set[str](),
     "wire": {"ssh"},
+    "calls": {"wire"},
     "robots": set[str](),
-    "server": {"wire", "ssh", "robots"},
-    "client": {"wire", "ssh"},
+    "server": {"wire", "ssh", "calls", "robots"},
+    "client": {"wire", "ssh", "calls"},
 }
 
 

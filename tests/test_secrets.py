@@ -1,6 +1,8 @@
 """No secret and no word of a conversation shows: not in the log, at any level, nor in an exception or a repr."""
 
+import gc
 from base64 import b64encode
+from itertools import count
 from typing import Any, cast
 from unittest import TestLoader, TestResult
 
@@ -8,8 +10,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.conversation import Conversation
+from securechat.errors import Fault, RobotError
+from securechat.wire.shaping import Shaping
 from tests.client import test_protocol as test_client_protocol
 from tests.harness import pair
+from tests.harness.robot import PuppetRobot
 from tests.harness.secret_search import Notebook
 from tests.server import test_protocol as test_server
 from tests.wire import test_connection
@@ -35,10 +41,58 @@ class SecretTests(SynchronousTestCase):
                         case.run(result)
         notebook.close()
         self.assertEqual([(case.id(), trace[-800:]) for case, trace in result.failures + result.errors], [])
-        self.assertGreater(result.testsRun, 100)
+        self.assertGreater(result.testsRun, 150)
         self.assertGreater(len(notebook.secrets), 1000)
         self.assertTrue(any(len(prompt) >= SHORT for prompt in notebook.prompts))
         self.assertEqual(notebook.found(shortest=SHORT), [])
+
+
+class ConversationTests(test_server.ServerTestCase):
+    """Sessions that are still in progress when everything is searched."""
+
+    def test_nothingShows(self) -> None:
+        """No message, and no word of a reply, shows while it is sent, waits, is answered, or fails."""
+        notebook = Notebook()
+        notebook.open(self.patch)
+        words = map("zq{:03}".format, count())  # short, and in nothing else
+        said: list[str] = []
+
+        def new_word() -> str:
+            said.append(next(words))
+            return said[-1]
+
+        for shaping in Shaping:
+            for suffix in ("answering", "answered", "failed", "bug", "cancelled", "waiting", "incomplete", "refused"):
+                robot = PuppetRobot()
+                self.factory = self.make_factory(robot=robot, shaping=shaping, message_burst=3)
+                session = test_server.Session(self.factory, user_key=pair.USER_KEY).open()
+                session.say(new_word())
+                robot.say(new_word())
+                match suffix:
+                    case "answered":
+                        robot.end()
+                    case "failed":
+                        robot.fail(RobotError(Fault.BUSY, "test"))
+                    case "bug":
+                        robot.fail(ValueError("test"))
+                    case "cancelled":
+                        session.client.cancel(1)
+                    case "waiting":
+                        session.say(new_word())
+                    case "incomplete":
+                        session.client.say(new_word() * 500)
+                        session.server.dataReceived(session.client.data_to_send()[:-100])
+                    case "refused":
+                        for _ in range(4):
+                            session.say(new_word())
+                session.pump()
+                self.addCleanup(session.lose)
+        notebook.close()
+        self.assertTrue(any(isinstance(thing, Conversation) for thing in gc.get_objects()))
+        notebook.prompts.update(said)
+        self.assertGreater(len(said), 60)
+        self.assertGreater(len(notebook.said), 60)
+        self.assertEqual(notebook.found(shortest=1), [])
 
 
 class SearchTests(SynchronousTestCase):

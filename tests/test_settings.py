@@ -1,21 +1,29 @@
 """Settings: what command lines, help texts and the documentation make of them."""
 
+import io
+import os
+import pwd
+from contextlib import redirect_stderr
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 from babel.messages.extract import extract_from_dir
-from msgspec import Meta, field
+from msgspec import Meta, ValidationError, convert, field
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 import securechat
+from securechat.client.options import parse
 from securechat.client.settings import ClientSettings
 from securechat.errors import ConfigurationError
 from securechat.robots.registry import BUILT_IN
 from securechat.server.settings import ServerSettings
-from securechat.settings import UNBOUNDED, Settings, options_of
+from securechat.settings import UNBOUNDED, Settings, default_path, options_of
+from securechat.tap import Options
 
 PROJECT = Path(__file__).parents[1]
+XDG = ("XDG_DATA_HOME", "XDG_STATE_HOME")
 ALL = (ServerSettings, ClientSettings, *(maker.settings for maker in BUILT_IN.values()))
 
 Number = Annotated[int, Meta(ge=1, le=10)]
@@ -166,8 +174,77 @@ class OptionTests(SynchronousTestCase):
             self.assertIn(words, str(self.assertRaises(TypeError, options_of, settings)))
 
 
+class HomeTests(SynchronousTestCase):
+    """Paths in the user's home directory."""
+
+    def lose_home(self) -> None:
+        """As in a container whose user id has no entry in passwd."""
+
+        def not_found(_key: object) -> None:
+            raise KeyError
+
+        environ = {name: value for name, value in os.environ.items() if name not in ("HOME", *XDG)}
+        self.patch(os, "environ", environ)
+        self.patch(pwd, "getpwuid", not_found)
+        self.patch(os, "geteuid", lambda: 12345)
+
+    def test_tilde(self) -> None:
+        """A ~ at the start of a path is the home directory, also where the shell leaves it; elsewhere it is a name."""
+        self.patch(os, "environ", {**os.environ, "HOME": "/home/alice"})
+        for text, path in (
+            ("~/keys", "/home/alice/keys"),
+            ("~root/keys", f"{pwd.getpwnam('root').pw_dir}/keys"),
+            ("/a/~/b", "/a/~/b"),
+            ("/a~", "/a~"),
+        ):
+            self.assertEqual(OPTIONS["path"].read(text), Path(path))
+
+    def test_noSuchHome(self) -> None:
+        """A path in a home directory that does not exist is refused in one line."""
+        error = self.assertRaises(ConfigurationError, OPTIONS["path"].read, "~nobody-at-all/x")
+        self.assertEqual(str(error), "--path ~nobody-at-all/x: cannot determine the home directory")
+        self.lose_home()
+        error = self.assertRaises(ConfigurationError, OPTIONS["path"].read, "~/x")
+        self.assertEqual(str(error), "--path ~/x: cannot determine the home directory")
+
+    def test_noHome(self) -> None:
+        """Without a home directory, the option that needs one has to be given, and the help can be read."""
+        self.lose_home()
+        for settings, name in ((ClientSettings, "known_hosts"), (ServerSettings, "state_dir")):
+            error = self.assertRaises(ConfigurationError, settings)
+            option = name.replace("_", "-")
+            self.assertEqual(str(error), f"cannot determine the home directory; set HOME, or use --{option}")
+            convert({option: "/x"}, settings, dec_hook=lambda kind, text: kind(text))
+            [text] = [option.help for option in options_of(settings) if option.attribute == name]
+            self.assertIn("~/.local/", text)
+
+    def test_noHomeOnCommandLines(self) -> None:
+        """Both programs end with one line without a home directory."""
+        self.lose_home()
+        with redirect_stderr(io.StringIO()) as errors:
+            self.assertRaises(SystemExit, parse, [])
+        self.assertEqual(
+            errors.getvalue(),
+            "securechat: cannot determine the home directory; set HOME, or use --known-hosts; see securechat --help\n",
+        )
+        error = self.assertRaises(UsageError, Options().parseOptions, [])
+        self.assertEqual(str(error), "cannot determine the home directory; set HOME, or use --state-dir")
+        Options().parseOptions(["--state-dir", "/x"])
+
+    def test_literalTilde(self) -> None:
+        """An older platformdirs that leaves the ~ in a path does not make us create a directory of that name."""
+        self.lose_home()
+        self.assertRaises(ConfigurationError, default_path, lambda name: Path("~/.local/share", name), "known-hosts")
+
+
 class SettingsTests(SynchronousTestCase):
     """The settings of the daemon, the client and the robots."""
+
+    def test_fromAFile(self) -> None:
+        """A mapping, as in a configuration file, is read by the names of the options; others are refused."""
+        self.assertEqual(convert({"max-sessions": 7}, ServerSettings), ServerSettings(max_sessions=7))
+        for wrong in ({"max_sessions": 7}, {"bogus": 7}, {"max-sessions": 0}):
+            self.assertRaises(ValidationError, convert, wrong, ServerSettings)
 
     def test_areNotShown(self) -> None:
         """Nothing shows the values of settings by accident: a message or a prompt can be among them."""

@@ -1,18 +1,19 @@
 """The Writer: direct writes where possible, in order."""
 
+import select
 import socket
 from typing import Any, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import ISSLTransport, ISystemHandle
+from twisted.internet.interfaces import ISSLTransport, ISystemHandle, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import directlyProvides, implementer
 
-from securechat.transport import Writer, tune
+from securechat.transport import Writer, peer_has_closed, tune
 
 
 @implementer(ISystemHandle)
@@ -121,6 +122,37 @@ class TuneTests(SynchronousTestCase):
             self.assertEqual(tcp.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), before)
             tune(cast(Any, SocketTransport(tcp)), 30_000)
             self.assertIn(tcp.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF), (30_000, 60_000))
+
+    def test_tcp(self) -> None:
+        """Small records are sent at once, and peers that have become unreachable are detected, over TCP."""
+
+        class TCPTransport(StringTransport):
+            noDelay = keepAlive = False
+
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                self.noDelay = enabled
+
+            def setTcpKeepAlive(self, enabled: bool) -> None:
+                self.keepAlive = enabled
+
+        transport = TCPTransport()
+        directlyProvides(transport, ITCPTransport)
+        tune(cast(Any, transport))
+        self.assertEqual((transport.noDelay, transport.keepAlive), (True, True))
+
+    def test_closed(self) -> None:
+        """A peer that has closed its half is noticed; without a socket, or with TLS in between, none is."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        transport = SocketTransport(near)
+        self.assertFalse(peer_has_closed(cast(Any, transport)))
+        far.sendall(b"not read")
+        self.assertFalse(peer_has_closed(cast(Any, transport)))
+        far.close()
+        if hasattr(select, "POLLRDHUP"):
+            self.assertTrue(peer_has_closed(cast(Any, transport)))
+        for other in (StringTransport(), SocketTransport(object())):
+            self.assertFalse(peer_has_closed(cast(Any, other)))
 
     def test_noSocket(self) -> None:
         """A transport without a socket, or with TLS in between, has no such options."""

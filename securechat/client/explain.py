@@ -1,6 +1,7 @@
 """Descriptions of failures for the user: the cause, and what to do about it."""
 
 import os
+from collections.abc import Sequence
 from typing import Final
 
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, NoRouteError, TimeoutError
@@ -51,7 +52,7 @@ def of_goodbye(reason: Reason) -> str:
 def of_failed_connection(error: Exception, destination: Destination) -> str:
     """Why the connection could not be established."""
     match error:
-        case DNSLookupError():
+        case _ if isinstance(error, DNSLookupError) or _number(error) < 0:  # the numbers of getaddrinfo's errors
             text = _("{name}: could not resolve hostname; check the spelling and the network")
         case ConnectionRefusedError():
             text = _("{name}: connection refused; check the port, and that the server is running")
@@ -59,8 +60,43 @@ def of_failed_connection(error: Exception, destination: Destination) -> str:
             text = _("{name}: connection timed out; check the address and the network")
         case NoRouteError():
             text = _("{name}: no route to host; check the address and the network")
+        case _ if destination.lacks_zone:
+            text = _("{name}: {problem}; add the network interface of the address, as in [fe80::1%eth0]:8080")
         case _:
             text = _("{name}: {problem}; check the address and the network")
+    return text.format(name=destination.local_name, problem=_in_words(error))
+
+
+def _number(error: Exception) -> int:
+    """The errno of an error; 0 if it has none."""
     number = getattr(error, "osError", None) or getattr(error, "errno", None)
-    problem = os.strerror(number) if isinstance(number, int) else error
-    return text.format(name=destination.name, problem=problem)
+    return number if isinstance(number, int) else 0
+
+
+def _in_words(error: Exception) -> str:
+    """The problem alone, without its number."""
+    return os.strerror(_number(error)) if _number(error) else str(error)
+
+
+def of_denial(name: str, fingerprints: Sequence[str]) -> str:
+    """Why the server may have closed the connection after the client's proof: it does not say (protocol, section 12).
+
+    `fingerprints` are those of the keys that were offered, each in a connection of its own.
+    """
+    match fingerprints:
+        case []:
+            text = _(
+                "{name}: Permission denied; the server is not configured for this name, has reached its limit of "
+                "sessions, or requires a key: use -i FILE or --agent"
+            )
+        case [_one]:
+            text = _(
+                "{name}: Permission denied; your key {keys} is not authorized, "
+                "or the server is not configured for this name or has reached its limit of sessions"
+            )
+        case _:
+            text = _(
+                "{name}: Permission denied; none of your keys {keys} is authorized, "
+                "or the server is not configured for this name or has reached its limit of sessions"
+            )
+    return text.format(name=name, keys=_(", ").join(fingerprints))

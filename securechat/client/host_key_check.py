@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from securechat.errors import AuthenticationError, Category
+from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.ssh.known_hosts import KnownHosts, Standing
@@ -36,6 +36,7 @@ class HostKeyCheck:
         self._accept_new = accept_new
         self._tell = tell
         self._known_hosts = KnownHosts.load(path)
+        self._accepted = b""  # a key that could not be added
 
     def check(self, blob: bytes) -> None:
         """Return if the key is accepted; UnknownHostError if the user has to decide, else AuthenticationError."""
@@ -61,9 +62,11 @@ class HostKeyCheck:
                 verdict.line,
             )
         if verdict.standing is Standing.UNKNOWN:
+            if blob == self._accepted:
+                return
             if not self._accept_new:
                 raise UnknownHostError(self._name, blob)
-            self.remember(blob)
+            self.accept(blob)
         else:
             self._tell(
                 _("{name} is known and matches the ED25519 host key in {path}:{line}").format(
@@ -71,10 +74,15 @@ class HostKeyCheck:
                 )
             )
 
-    def remember(self, blob: bytes) -> None:
-        """Add the key to known_hosts; ConfigurationError if it cannot be written."""
-        self._known_hosts.add(self._name, blob)
-        self._known_hosts = KnownHosts.load(self._path)
+    def accept(self, blob: bytes) -> None:
+        """Accept the key from now on, and add it to known_hosts. If that cannot be written, say so, as ssh does."""
+        self._accepted = blob
+        try:
+            self._known_hosts.add(self._name, blob)
+            self._known_hosts = KnownHosts.load(self._path)
+        except ConfigurationError as error:
+            self._tell(_("failed to add the host to the list of known hosts: {problem}").format(problem=error))
+            return
         self._tell(
             _("permanently added {name} (ED25519) to the list of known hosts: {path}").format(
                 path=self._path, name=self._name

@@ -1,40 +1,61 @@
-"""The user's key: in a file, or in ssh-agent."""
+"""The user's keys: in a file, or in ssh-agent."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from twisted.internet.defer import Deferred
 
 from securechat.client.protocol import Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.ssh_agent import agent_keys, agent_sign
+from securechat.client.stderr import note
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.files import read_lines
 from securechat.i18n import _
 from securechat.ssh import keys
-from securechat.ssh.private_keys import load_private_key
+from securechat.ssh.private_keys import PublicKeyError, load_private_key
+
+MAX_OFFERED: Final = 6  # keys of an agent, each in a connection of its own; the default of sshd's MaxAuthTries
 
 
-def file_signer(path: Path, ask_passphrase: Callable[[Path], bytes]) -> Signer:
-    """A signer with the private key in a file; ConfigurationError."""
-    key = load_private_key(path, lambda: ask_passphrase(path))
-    return Signer(key.blob, key.sign)
+async def file_signers(
+    reactor: IClientReactor, environ: Mapping[str, str], path: Path, ask_passphrase: Callable[[Path], bytes]
+) -> list[Signer]:
+    """A signer with the private key in a file, or with the agent's if the file has a public key; ConfigurationError."""
+    try:
+        key = load_private_key(path, lambda: ask_passphrase(path))
+    except PublicKeyError:
+        try:
+            return await agent_signers(reactor, environ, path)
+        except ConfigurationError:  # there is no agent, or it does not have this key
+            text = _("{path}: this is a public key; use the private key, or add it to the agent with ssh-add")
+            raise ConfigurationError(text.format(path=path)) from None
+    return [Signer(key.blob, key.sign)]
 
 
-async def agent_signer(reactor: IClientReactor, environ: Mapping[str, str], path: Path | None) -> Signer:
-    """A signer with the agent's first key, or with the one whose public key is in a file; ConfigurationError."""
-    held = await agent_keys(reactor, environ)
+async def agent_signers(reactor: IClientReactor, environ: Mapping[str, str], path: Path | None) -> list[Signer]:
+    """Signers with the agent's first keys, or with the one whose public key is in a file; ConfigurationError."""
+    held = list(dict.fromkeys(await agent_keys(reactor, environ)))
     if path is None:
         if not held:
             raise ConfigurationError(_("the agent has no Ed25519 identities; add one with: ssh-add FILE"))
-        blob = held[0]
-    else:
-        blob = public_key(path)
-        if blob not in held:
-            raise ConfigurationError(
-                _("{path}: the agent does not have this identity; add it with ssh-add").format(path=path)
+        if len(held) > MAX_OFFERED:
+            note(
+                _("the agent has {count} Ed25519 identities, offering {limit}; choose another with -i FILE.pub").format(
+                    count=len(held), limit=MAX_OFFERED
+                )
             )
+        return [_agent_signer(reactor, environ, blob) for blob in held[:MAX_OFFERED]]
+    blob = public_key(path)
+    if blob not in held:
+        raise ConfigurationError(
+            _("{path}: the agent does not have this identity; add it with ssh-add").format(path=path)
+        )
+    return [_agent_signer(reactor, environ, blob)]
 
+
+def _agent_signer(reactor: IClientReactor, environ: Mapping[str, str], blob: bytes) -> Signer:
     async def sign(data: bytes) -> bytes:
         try:
             return await agent_sign(reactor, environ, blob, data)

@@ -110,6 +110,6 @@ def parse(arguments: Sequence[str]) -> ClientSettings:
             for option in options_of(ClientSettings)
             if option.attribute in given
         }
+        return ClientSettings(**values)
     except ConfigurationError as error:
         parser.error(str(error))
-    return ClientSettings(**values)

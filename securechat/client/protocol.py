@@ -7,14 +7,15 @@ from typing import Final, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat.client.destination import Destination
+from securechat.client.explain import of_denial
 from securechat.client.quiet import Quiet
 from securechat.client.reactor import IClientReactor
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
@@ -39,6 +40,10 @@ from securechat.wire.suites import SUITES
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each response of the server during the handshake
 GOODBYE_TICKS: Final = 2  # until the server's GOODBYE: the records of the next tick may be sealed already
+
+
+class PermissionDeniedError(AuthenticationError):
+    """The server closed the connection after the client's proof, probably because it does not accept the key."""
 
 
 class ChatUser(Protocol):
@@ -66,6 +71,10 @@ class Signer:
 
     blob: bytes
     sign: Callable[[bytes], bytes | Deferred[bytes]]
+
+    @property
+    def fingerprint(self) -> str:
+        return keys.fingerprint(self.blob)
 
 
 @implementer(IPushProducer)
@@ -150,6 +159,16 @@ class ChatClient(protocol.Protocol):
         self.leave()
         return succeed(None)
 
+    def holdReading(self, hold: bool) -> None:
+        """Receive nothing while `hold` is true, because the user cannot take more text."""
+        if self._connection.state is not State.OPEN:
+            return
+        self._quiet.reading(not hold)
+        if hold:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
     # Received from the server
 
     def connectionMade(self) -> None:
@@ -196,9 +215,12 @@ class ChatClient(protocol.Protocol):
         fingerprint = keys.fingerprint(event.host_key)
         self._user.step(_("verified the server's host key {fingerprint}").format(fingerprint=fingerprint))
         if event.data is None:
+            if self._signer is not None:
+                self._user.step(_("the server does not accept user keys"))
             self._prove(b"")
             return
         assert self._signer is not None
+        self._user.step(_("offering public key ED25519 {fingerprint}").format(fingerprint=self._signer.fingerprint))
         self._stop_timeout()  # an agent may ask its user; the server has a timeout
         self._signing = maybeDeferred(self._signer.sign, event.data).addCallbacks(self._prove, self._notSigned)
 
@@ -293,13 +315,8 @@ class ChatClient(protocol.Protocol):
     def _explain_cut(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
         """Why the stream may have ended without GOODBYE, guessed from the state (protocol, section 12)."""
         if state is State.ABOUT:
-            return AuthenticationError(
-                error.category,
-                _(
-                    "{name}: Permission denied; your key is not authorized, "
-                    "or the server is not configured for this name"
-                ).format(name=self._name),
-            )
+            offered = [self._signer.fingerprint] if self._signer is not None else []
+            return PermissionDeniedError(error.category, of_denial(self._name, offered))
         if state in (State.SIGNING, State.OPEN):
             return RemoteProtocolError(error.category, _("the connection was closed unexpectedly"))
         return RemoteProtocolError(error.category, _("the server closed the connection during the handshake"))
@@ -349,7 +366,13 @@ async def connect(
     handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
     client = ChatClient(handshake, signer, user, reactor)
     try:
-        await connectProtocol(HostnameEndpoint(reactor, destination.host, destination.port), client)
+        await connectProtocol(_endpoint(reactor, destination), client)
     except ValueError as error:  # a name that IDNA 2008 excludes; Twisted does not look it up
         raise DNSLookupError(str(error)) from None
     return client
+
+
+def _endpoint(reactor: IClientReactor, destination: Destination) -> IStreamClientEndpoint:
+    if destination.zone:  # HostnameEndpoint loses it
+        return TCP6ClientEndpoint(reactor, destination.address, destination.port)
+    return HostnameEndpoint(reactor, destination.host, destination.port)

@@ -51,6 +51,8 @@ class Quiet:
         self._silence = Silence(clock, max(MIN_QUIET, QUIET_TICKS * tick), self._check)
         self._timeout = Silence(clock, self.timeout, timed_out)
         self._room: Deferred[int] | None = None
+        self._is_writing = False
+        self._is_reading = True
         self._is_stopped = False
         if self._shaping is Shaping.CONSTANT:
             self._timeout.watch()
@@ -77,7 +79,18 @@ class Quiet:
 
     def writing(self, is_writing: bool) -> None:
         """Whether the transport still has much to write: no reply is expected before the whole message is written."""
-        self._timeout.is_held = is_writing
+        self._is_writing = is_writing
+        self._hold()
+
+    def reading(self, is_reading: bool) -> None:
+        """Whether the client reads: while it does not, the silence says nothing about the server."""
+        self._is_reading = is_reading
+        self._silence.is_held = not is_reading
+        self._silence.heard()
+        self._hold()
+
+    def _hold(self) -> None:
+        self._timeout.is_held = self._is_writing or not self._is_reading
         self._timeout.heard()
 
     def received(self) -> None:

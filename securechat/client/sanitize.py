@@ -14,6 +14,15 @@ _ONE_LINE: Final = {**dict.fromkeys([*_CONTROLS, *_BIDI, 0x2028, 0x2029], _REPLA
 _TEXT: Final = {**_ONE_LINE, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}  # for lines that end in "\r\n"
 
 
+def is_text(text: str) -> bool:
+    """Whether the text can be sent. Bytes that were typed and could not be decoded are surrogates in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def sanitize(text: str) -> str:
     """The text with every control character replaced by U+FFFD, except for newlines and tabs."""
     return text.translate(_TEXT)

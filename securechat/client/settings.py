@@ -8,15 +8,16 @@ import platformdirs
 from msgspec import Meta, field
 
 from securechat.client.destination import DEFAULT_HOST, DEFAULT_PORT, Destination, parse_destination
+from securechat.client.sanitize import is_text
 from securechat.i18n import N_, _
-from securechat.settings import Settings
+from securechat.settings import Settings, default_path
 from securechat.wire.suites import DEFAULT_SUITE, SUITES
 
 _FINGERPRINT: Final = re.compile("(SHA256:[A-Za-z0-9+/]{43})=?")  # 32 bytes in base64; ssh-keygen omits the padding
 
 
 def _default_known_hosts() -> Path:
-    return platformdirs.user_data_path("securechat") / "known_hosts"
+    return default_path(platformdirs.user_data_path, "known-hosts") / "known_hosts"
 
 
 def _destination(text: str) -> Destination:
@@ -34,10 +35,8 @@ def _fingerprint(text: str) -> str:
 
 
 def _message(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(_("not text in UTF-8")) from None
+    if not is_text(text):
+        raise ValueError(_("not text in UTF-8"))
     return text
 
 
@@ -60,12 +59,12 @@ class ClientSettings(Settings, frozen=True):
     identity: Annotated[
         Path | None,
         Meta(
-            description=N_("your private Ed25519 key; with --agent, the public key to use"),
+            description=N_("your private Ed25519 key, or the public key of one in ssh-agent"),
             extra={"letter": "i", "metavar": N_("FILE")},
         ),
     ] = None
 
-    agent: Annotated[bool, Meta(description=N_("authenticate with a key from ssh-agent"))] = False
+    agent: Annotated[bool, Meta(description=N_("authenticate with the keys in ssh-agent"))] = False
 
     known_hosts: Annotated[
         Path,

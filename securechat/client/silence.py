@@ -29,7 +29,7 @@ class Silence:
     @property
     def has_lasted(self) -> bool:
         """Whether nothing has been heard for the number of seconds."""
-        return self._left <= _ROUNDING
+        return not self.is_held and self._left <= _ROUNDING
 
     @property
     def _left(self) -> float:

@@ -9,8 +9,9 @@ from securechat.i18n import _
 
 def note(text: str) -> None:
     """Write a message."""
-    with suppress(OSError, ValueError):  # standard error is closed
-        print(sanitize_line(text), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print would take standard output instead
+        with suppress(OSError, ValueError):  # standard error is closed
+            print(sanitize_line(text), file=sys.stderr, flush=True)
 
 
 def complain(text: str) -> None:

@@ -3,26 +3,23 @@
 import re
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.logger import Logger
 from twisted.plugin import getPlugins
+from twisted.python.reflect import namedAny
 from zope.interface.verify import verifyObject
 
 from securechat.errors import ConfigurationError
 from securechat.files import read_secret
 from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitBreaker
-from securechat.robots.echo import ECHO
-from securechat.robots.eliza.robot import ELIZA
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot, IRobotMaker
-from securechat.robots.openai.robot import OPENAI
-from securechat.robots.turing.robot import TURING
 from securechat.settings import Settings, options_of
 
 log = Logger()
@@ -30,14 +27,35 @@ log = Logger()
 KEY_VARIABLE: Final = "SECURECHAT_ROBOT_KEY"
 OWN_KEY_VARIABLE: Final = "SECURECHAT_{name}_KEY"
 
-BUILT_IN: Final[dict[str, IRobotMaker]] = {maker.name: maker for maker in (ECHO, ELIZA, OPENAI, TURING)}
+_BUILT_IN: Final = {
+    "echo": "securechat.robots.echo.ECHO",
+    "eliza": "securechat.robots.eliza.robot.ELIZA",
+    "openai": "securechat.robots.openai.robot.OPENAI",
+    "turing": "securechat.robots.turing.robot.TURING",
+}
 
 _OPTION_NAME: Final = re.compile(r"[a-z][a-z_-]{,30}")  # anything else may be a key, and is not shown
 
 
+class _BuiltIn(Mapping[str, IRobotMaker]):
+    """The built-in robots by name, each imported when it is used: HTTP takes a third of the time to start."""
+
+    def __getitem__(self, name: str) -> IRobotMaker:
+        return cast(IRobotMaker, namedAny(_BUILT_IN[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_BUILT_IN)
+
+    def __len__(self) -> int:
+        return len(_BUILT_IN)
+
+
+BUILT_IN: Final[Mapping[str, IRobotMaker]] = _BuiltIn()
+
+
 def makers() -> dict[str, IRobotMaker]:
     """All installed robots by name. A plugin cannot replace a built-in robot."""
-    return {maker.name: maker for maker in getPlugins(IRobotMaker) if _is_usable(maker)} | BUILT_IN
+    return {**{maker.name: maker for maker in getPlugins(IRobotMaker) if _is_usable(maker)}, **BUILT_IN}
 
 
 def _is_usable(maker: IRobotMaker) -> bool:
@@ -139,7 +157,9 @@ def _read_settings(maker: IRobotMaker, texts: Sequence[str]) -> Settings:
                     robot=maker.name, name=name, names=names
                 )
             )
-        given[options[name].attribute] = options[name].read(value, "-R {name}={value}")
+        option = options[name]
+        read = option.read(value, "-R {name}={value}")
+        given[option.attribute] = (*given.get(option.attribute, ()), read) if option.is_repeatable else read
     settings: Settings = maker.settings(**given)
     return settings
 

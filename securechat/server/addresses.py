@@ -1,11 +1,13 @@
 """What a transport's addresses mean to the server: where a client comes from, and what it may have dialled."""
 
+import os
 import socket
 from collections.abc import Collection
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
+from securechat.i18n import _
 from securechat.server.admission import Holder, source_of
 from securechat.wire.host_names import bracketed, local_names
 
@@ -14,7 +16,9 @@ def place_of(address: IAddress) -> str:
     """Where a client comes from, for people."""
     if isinstance(address, (IPv4Address, IPv6Address)):
         return bracketed(address.host, address.port)
-    return str(getattr(address, "name", None) or address)
+    if isinstance(address, UNIXAddress):  # most clients bind theirs to no name
+        return os.fsdecode(address.name) if address.name else _("a UNIX socket")
+    return str(address)
 
 
 def source_at(address: IAddress) -> Holder:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 from zlib import crc32
@@ -13,6 +14,8 @@ SUBNET_PREFIX: Final = 64  # bits of an IPv6 address: the smallest network that 
 SITE_PREFIX: Final = 48  # and the largest
 SITE_FACTOR: Final = 4  # a site has this many times the allowance of a subnet
 MAX_BUCKETS: Final = 4096  # of one kind; the one that was not used for the longest time is dropped first
+CALL_BURST: Final = 50  # CALLs of a user or source at once …
+CALL_RATE: Final = 5.0  # … and per second after that
 USERS_SHARE: Final = 10  # if there are authorized users, one in this many sessions is kept for them
 
 
@@ -28,6 +31,7 @@ class Holder(NamedTuple):
         return f"{self.site} {crc32(self.name.encode()) % SITE_FACTOR}" if self.site else self.name
 
 
+@lru_cache(maxsize=1024)  # called for each connection, and most clients connect again
 def source_of(host: str) -> Holder:
     """The source of connections from an address."""
     try:
@@ -123,6 +127,10 @@ class Place:
         """Count a message of the session; False if it exceeds the rate of its user or source. `now` is in seconds."""
         return self._admission.messages.take(self.holder, now)
 
+    def take_call(self, now: float) -> bool:
+        """Count an API request of the session; False if it exceeds the rate of its user or source."""
+        return self._admission.calls.take(self.holder, now)
+
     def evict(self) -> None:
         """End the handshake, because its place is given to another."""
         evict = self._evict
@@ -155,6 +163,7 @@ class Admission:
         self._handshake_rates = Buckets(settings.handshake_burst, settings.handshake_rate)
         self.sessions = _Tally()
         self.messages = Buckets(settings.message_burst, settings.message_rate)
+        self.calls = Buckets(CALL_BURST, CALL_RATE)
 
     def enter(self, source: Holder, now: float, evict: Callable[[], None]) -> Place | None:
         """Admit a connection, whose handshake begins; None if a limit is reached.

@@ -1,6 +1,10 @@
-"""One wake-up for all trains whose ticks fall together (protocol, section 10)."""
+"""One wake-up for all trains whose ticks fall together (protocol, section 10).
+
+Records are sealed ahead of their tick, by LEAD or, when many sessions share a tick, by as much as that has taken.
+"""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -8,72 +12,140 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 log = Logger()
-_log_failure = log.failureHandler("unhandled error at a tick")  # any exception: it must not stop the others
 
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
-LEAD: Final = 5  # milliseconds before it leaves, a record is sealed
+LEAD: Final = 5  # milliseconds from the sealing of a record to its tick, at least
+SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn
+COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
+ENOUGH: Final = 0.95  # … which suffices for this part of them: others are delayed by chance, or by other programs
+_ROUNDING: Final = 0.001  # milliseconds: a timer may be early, and times are rounded, by less
 
 Step = Callable[[], None]
+
+
+class _Agenda:
+    """Steps by their moments, which are whole milliseconds."""
+
+    __slots__ = ("_steps", "first")
+
+    def __init__(self) -> None:
+        self.first: float = math.inf  # the first moment with a step
+        self._steps: dict[int, deque[Step]] = {}
+
+    def add(self, moment: int, step: Step) -> None:
+        steps = self._steps.get(moment)
+        if steps is None:
+            self._steps[moment] = deque((step,))
+            self.first = min(self.first, moment)
+        else:
+            steps.append(step)
+
+    def remove(self, moment: int, step: Step) -> None:
+        """Remove a step, if it is there."""
+        if step in self._steps.get(moment, ()):
+            self._steps[moment].remove(step)
+            self._drop_if_empty(moment)
+
+    def take(self) -> Step:
+        """Remove the first step, and return it."""
+        moment = int(self.first)
+        step = self._steps[moment].popleft()
+        self._drop_if_empty(moment)
+        return step
+
+    def _drop_if_empty(self, moment: int) -> None:
+        if not self._steps[moment]:
+            del self._steps[moment]
+            self.first = min(self._steps, default=math.inf)
 
 
 class Beat:
     """Calls steps of trains at moments, which are whole milliseconds of the clock.
 
-    At each moment those that write come first, then those that seal what leaves at a later one: sealing takes time that
-    depends on the text, and delays no write.
+    Steps that write come before those that seal, also between two of them: sealing takes time that depends on the text,
+    and delays no write by more than one step.
     """
 
-    __slots__ = ("_call", "_call_at", "_clock", "_sealing", "_writing")
+    __slots__ = ("_call", "_call_at", "_clock", "_costs", "_max_lead", "_sealing", "_writing", "lead")
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, tick: int) -> None:
+        """`tick` is in milliseconds. The lead is at most half of it."""
+        self.lead = LEAD  # milliseconds
         self._clock = clock
-        self._writing: dict[int, list[Step]] = {}
-        self._sealing: dict[int, list[Step]] = {}
+        self._max_lead = max(LEAD, tick // 2 // GRID * GRID)
+        self._costs: deque[float] = deque(maxlen=COSTS)
+        self._writing = _Agenda()
+        self._sealing = _Agenda()  # by the moments of the writes
         self._call: IDelayedCall | None = None
-        self._call_at = 0  # the moment of the call
+        self._call_at = math.inf  # the moment of the call; -inf while steps are being called
+
+    def now(self) -> float:
+        """The time in milliseconds."""
+        return self._clock.seconds() * 1000
 
     def base(self) -> int:
         """The moment at which a train may begin now: the next one of the grid."""
-        return math.ceil((self._clock.seconds() * 1000 - 0.001) / GRID) * GRID
+        return math.ceil((self.now() - _ROUNDING) / GRID) * GRID
 
     def write_at(self, moment: int, step: Step) -> None:
         """Call `step` at a moment, before all that seal."""
-        self._writing.setdefault(moment, []).append(step)
+        self._writing.add(moment, step)
         self._wake_at(moment)
 
     def seal_for(self, moment: int, step: Step) -> None:
         """Call `step` in time to seal what leaves at a moment."""
-        self._sealing.setdefault(moment - LEAD, []).append(step)
-        self._wake_at(moment - LEAD)
+        self._sealing.add(moment, step)
+        self._wake_at(moment - self.lead)
 
     def forget(self, moment: int, step: Step) -> None:
         """Do not call a step that was to seal for or write at this moment."""
-        for steps, at in ((self._writing, moment), (self._sealing, moment - LEAD)):
-            if at in steps and step in steps[at]:
-                steps[at].remove(step)
-                if not steps[at]:
-                    del steps[at]
-        if self._call is not None and not self._writing and not self._sealing:
+        self._writing.remove(moment, step)
+        self._sealing.remove(moment, step)
+        if self._call is not None and self._next() == math.inf:
             self._call.cancel()
-            self._call = None
+            self._call, self._call_at = None, math.inf
 
-    def _wake_at(self, moment: int) -> None:
+    def _next(self) -> float:
+        """The moment of the next step."""
+        return min(self._writing.first, self._sealing.first - self.lead)
+
+    def _wake_at(self, moment: float) -> None:
+        if moment >= self._call_at:
+            return
         if self._call is not None:
-            if self._call_at <= moment:
-                return
             self._call.cancel()
         self._call_at = moment
         self._call = self._clock.callLater(max(0.0, moment / 1000 - self._clock.seconds()), self._strike)
 
     def _strike(self) -> None:
-        """Make up for all moments that have passed, the oldest first."""
-        self._call = None
-        while self._writing or self._sealing:
-            moment = min((*self._writing, *self._sealing))
-            if moment / 1000 > self._clock.seconds() + 1e-6:
-                self._wake_at(moment)
-                return
-            for steps in (self._writing, self._sealing):
-                for step in steps.pop(moment, ()):
-                    with _log_failure:
-                        step()
+        """Call the steps whose moments have come, the oldest first, but not for long."""
+        self._call, self._call_at = None, -math.inf
+        now = self.now() + _ROUNDING
+        end = now + SLICE
+        while now < end:
+            if self._writing.first <= now:
+                _try(self._writing.take())
+            elif self._sealing.first - self.lead <= now:
+                moment = self._sealing.first
+                _try(self._sealing.take())
+                if self._sealing.first != moment:
+                    self._note_cost(self.now() - (moment - self.lead))
+            else:
+                break
+            now = self.now() + _ROUNDING
+        self._call_at = math.inf
+        self._wake_at(self._next())
+
+    def _note_cost(self, cost: float) -> None:
+        """All is sealed for one moment, so many milliseconds after it could begin."""
+        self._costs.append(cost)
+        usual = sorted(self._costs)[int(ENOUGH * len(self._costs))]
+        needed = math.ceil((usual - _ROUNDING) / GRID) * GRID
+        self.lead = min(max(LEAD, needed), self._max_lead)
+
+
+def _try(step: Step) -> None:
+    try:
+        step()
+    except BaseException:  # any exception: it must not stop the others
+        log.failure("unhandled error at a tick")

@@ -36,7 +36,7 @@ class Deadlines:
         self._call: IDelayedCall | None = None
         self._record = -1  # number of the record that began to arrive last
         self._record_start = 0.0
-        self._message = 0  # id of the message that began to arrive last
+        self._message = 0  # number of the message or RECALL that began to arrive last
         self._message_start = 0.0
         self._paused_at: float | None = None
 
@@ -49,8 +49,8 @@ class Deadlines:
         if connection.has_partial_record and connection.records_received != self._record:
             self._record = connection.records_received
             self._record_start = now
-        if connection.message_size and connection.next_say_id != self._message:
-            self._message = connection.next_say_id
+        if connection.message_size and connection.messages_begun != self._message:
+            self._message = connection.messages_begun
             self._message_start = now
         if self._paused_at is None:
             self._wait()

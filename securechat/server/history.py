@@ -1,36 +1,71 @@
-"""The history of a conversation: the latest turns that were answered completely."""
+"""The history of a conversation: the latest turns that were answered completely, or that the client recalled."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from securechat.conversation import Speaker, Turn
+
+
+class _Part(NamedTuple):
+    """Turns that are dropped together: a message with its reply, or one turn that was recalled."""
+
+    turns: int
+    size: int  # bytes of their text
+    is_recalled: bool
 
 
 class History:
     """One session's messages and replies, oldest first. The oldest are dropped first."""
 
-    __slots__ = ("_max_bytes", "_max_turns", "_size", "_sizes", "turns")
+    __slots__ = ("_forget", "_max_bytes", "_max_turns", "_parts", "_size", "turns")
 
-    def __init__(self, max_turns: int, max_bytes: int) -> None:
-        """A message and its reply are two turns; `max_bytes` counts their text in UTF-8."""
+    def __init__(self, max_turns: int, max_bytes: int, forget: Callable[[int], None]) -> None:
+        """A message and its reply are two turns; `max_bytes` counts their text in UTF-8.
+
+        `forget` is called with the size of recalled turns that are dropped.
+        """
         self.turns: list[Turn] = []
         self._max_turns = max_turns
         self._max_bytes = max_bytes
-        self._sizes: list[int] = []  # of each message with its reply
+        self._forget = forget
+        self._parts: deque[_Part] = deque()
         self._size = 0
 
     def add(self, asked: Turn, answer: str) -> None:
-        """Append a message and its reply, and drop the oldest pairs that exceed a limit."""
-        size = _size(asked.text) + _size(answer)
+        """Append a message and its reply, and drop the oldest turns that exceed a limit."""
         self.turns += (asked, Turn(Speaker.ROBOT, answer))
-        self._sizes.append(size)
-        self._size += size
-        while len(self.turns) > self._max_turns or self._size > self._max_bytes:
-            self._size -= self._sizes.pop(0)
-            del self.turns[:2]
+        self._append(_Part(2, _size(asked.text) + _size(answer), is_recalled=False))
+        self._drop(self._max_turns, self._max_bytes)
+
+    def replace(self, turns: Sequence[Turn]) -> None:
+        """Remember recalled turns instead, without the oldest that exceed a limit."""
+        self.clear()
+        self.turns += turns
+        for turn in turns:
+            self._append(_Part(1, _size(turn.text), is_recalled=True))
+        self._drop(self._max_turns, self._max_bytes)
 
     def clear(self) -> None:
-        self.turns.clear()
-        self._sizes.clear()
-        self._size = 0
+        self._drop(0, 0)
+
+    def _append(self, part: _Part) -> None:
+        self._parts.append(part)
+        self._size += part.size
+
+    def _drop(self, max_turns: int, max_bytes: int) -> None:
+        """Drop the oldest turns until the others are within these limits."""
+        left, forgotten = len(self.turns), 0
+        while self._parts and (left > max_turns or self._size > max_bytes):
+            part = self._parts.popleft()
+            left -= part.turns
+            self._size -= part.size
+            if part.is_recalled:
+                forgotten += part.size
+        del self.turns[: len(self.turns) - left]
+        if forgotten:
+            self._forget(forgotten)
 
 
 def _size(text: str) -> int:
-    return len(text.encode(errors="replace"))
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))

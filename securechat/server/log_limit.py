@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
 from securechat.i18n import _
+from securechat.server.log_format import line_of, log_observers
 from securechat.wire.token_bucket import TokenBucket
 
 BURST: Final = 16 * 1024  # bytes of each kind of line before the rate applies: more than a hundred lines
 RATE: Final = 512  # bytes per second of each kind: a peer can cause some ten kinds, which makes 300 kB a minute
-PREFIX: Final = 80  # bytes before the text of a line: time, module and level
 SUMMARY_INTERVAL: Final = 10.0  # seconds from the first line that is left out to the line that counts them
 MAX_KINDS: Final = 64  # that are told apart; the daemon and Twisted have some forty
 MAX_LINE: Final = 100  # characters of a line in a summary
@@ -59,8 +59,8 @@ class LogLimit:
         kind = self._kind_of(event, now)
         if kind.bucket.take(now):
             # Tracebacks and, with --log-text, messages are long: bytes count, not lines.
-            text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-            kind.bucket.spend(PREFIX + len(text.encode(errors="replace")))
+            line = line_of(event) or ""
+            kind.bucket.spend(len(line.encode(errors="replace")))
             self._observer(event)
             return
         if not kind.omitted:
@@ -109,9 +109,7 @@ class LogLimit:
 
 def limit_log(reactor: ILogReactor) -> Callable[[], None]:
     """Limit what the present observers of Twisted's log see, until the returned function is called."""
-    trace: list[tuple[object, ILogObserver]] = []
-    Logger().debug(log_trace=trace)  # without a text, so nothing is written; who sees it is added to the trace
-    limits = [(observer, LogLimit(observer, reactor)) for seer, observer in trace if seer is globalLogPublisher]
+    limits = [(observer, LogLimit(observer, reactor)) for observer in log_observers()]
     for observer, limit in limits:
         globalLogPublisher.removeObserver(observer)
         globalLogPublisher.addObserver(limit)

@@ -37,6 +37,8 @@ from securechat.server.users import Users
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
+    CallReceived,
+    CallRefused,
     CancelReceived,
     ClientProved,
     Event,
@@ -45,6 +47,7 @@ from securechat.wire.events import (
     MessageReceived,
     MessageRefused,
     NewReceived,
+    RecallReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
 from securechat.wire.messages import About, Reason
@@ -64,6 +67,7 @@ class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
 
     transport: IChatTransport
+    _timeout: IDelayedCall  # of the present part of the session
     _deadlines: Deadlines  # from admission on, as well as
     _session: Session
     place: Place  # from `buildProtocol` on
@@ -79,7 +83,6 @@ class ChatServer(Protocol):
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
-        self._timeout: IDelayedCall | None = None  # of the present part of the session
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -92,8 +95,7 @@ class ChatServer(Protocol):
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
-        self._restart_timeout(self._settings.hello_timeout, self._abort, Category.TIMEOUT)
-        log.info(_("client {number} connected from {peer}"), number=self.number, peer=place_of(transport.getPeer()))
+        self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -121,12 +123,23 @@ class ChatServer(Protocol):
                 self.place.take_message(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY)
                 self._hold_if_full()
+            case CallReceived():
+                self._note_activity()
+                self._session.call(event, refuse=not self.place.take_call(self.factory.monotonic()))
+                self._hold_if_full()
+            case CallRefused():
+                self._note_activity()
+                self.place.take_call(self.factory.monotonic())
+                self._session.refuse(event.id, Fault.BUSY)
+                self._hold_if_full()
+            case RecallReceived():
+                self._session.recall(event)
             case NewReceived():
                 self._session.start_afresh()
             case CancelReceived():
                 self._session.cancel(event.id)
             case HelloReceived():
-                self._restart_timeout(self._settings.proof_timeout, self._abort, Category.TIMEOUT)
+                self._restart_timeout(self._settings.proof_timeout)
             case ClientProved():
                 self._clientProved(event)
             case GoodbyeReceived():
@@ -174,14 +187,14 @@ class ChatServer(Protocol):
             self._pace = Ticking(
                 self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
-        history = History(settings.history_turns, settings.history_bytes)
+        history = History(settings.history_turns, settings.history_bytes, self._connection.forget)
         self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._too_old_at = self._clock.seconds() + MAX_AGE
         self._note_activity()
         self._look_at_age()
-        log.info(_("client {number} is {user}"), number=self.number, user=user or _("anonymous"))
+        log.info(_("client {number} from {peer}: admitted as {user}"), **self._who, user=user or _("anonymous"))
 
     def _readOnSoon(self, _fewer: None) -> None:
         """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
@@ -215,7 +228,7 @@ class ChatServer(Protocol):
         elif now >= self._idle_at:
             self.leave(Reason.IDLE)
         else:
-            self._restart_timeout(min(self._too_old_at, self._idle_at) - now, self._look_at_age)
+            self._restart_timeout(min(self._too_old_at, self._idle_at) - now)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -237,13 +250,18 @@ class ChatServer(Protocol):
         if self._client_left:
             self._close()
         else:
-            self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+            self._restart_timeout(GOODBYE_TIMEOUT)
 
     def _close(self) -> None:
         """Both sides have sent GOODBYE: close once the client has read what is left."""
         self.transport.unregisterProducer()  # the transport would wait for it
         self.transport.loseConnection()
-        self._restart_timeout(GOODBYE_TIMEOUT, self._abort, Category.TIMEOUT)
+        self._restart_timeout(GOODBYE_TIMEOUT)
+
+    @property
+    def _who(self) -> dict[str, object]:
+        """The fields of a log line that name the client. Behind ``haproxy:``, its address comes with its first data."""
+        return {"number": self.number, "peer": place_of(self.transport.getPeer())}
 
     def evict(self) -> None:
         """The handshake has to make room for another."""
@@ -254,7 +272,7 @@ class ChatServer(Protocol):
         self._connection.close()
         self._stop_session()
         self.transport.abortConnection()
-        log.warn(_("client {number}: aborted ({category})"), number=self.number, category=category.value)
+        log.warn(_("client {number} from {peer}: aborted ({category})"), **self._who, category=category.value)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._messages.write()
@@ -262,10 +280,10 @@ class ChatServer(Protocol):
         try:
             self._connection.receive_end()
         except RemoteProtocolError as error:
-            log.info(_("client {number}: ended ({category})"), number=self.number, category=error.category.value)
+            log.info(_("client {number} from {peer}: ended ({category})"), **self._who, category=error.category.value)
         else:
             if not aborted:
-                log.info(_("client {number} left"), number=self.number)
+                log.info(_("client {number} from {peer}: left"), **self._who)
         self._stop_session()
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
@@ -278,10 +296,22 @@ class ChatServer(Protocol):
             self._deadlines.stop()
             self._session.stop()
 
-    def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
-        if self._timeout is not None and self._timeout.active():
-            self._timeout.cancel()
-        self._timeout = self._clock.callLater(seconds, do, *arguments)
+    def _restart_timeout(self, seconds: float) -> None:
+        """Allow this time from now on for the present part of the session."""
+        timeout = self._timeout
+        if timeout.active():
+            if self._clock.seconds() + seconds >= timeout.getTime():
+                timeout.reset(seconds)  # which makes no further call that waits
+                return
+            timeout.cancel()
+        self._timeout = self._clock.callLater(seconds, self._timedOut)
+
+    def _timedOut(self) -> None:
+        """The client has not sent in time what the handshake or its GOODBYE requires, or the session may be too old."""
+        if self._is_admitted and (self._leaving is None or not self._leaving.called):
+            self._look_at_age()
+        else:
+            self._abort(Category.TIMEOUT)
 
     # IPushProducer: the transport says whether the client reads
 
@@ -323,7 +353,7 @@ class ChatServerFactory(Factory):
         self.clock = clock
         self.monotonic = monotonic
         self.tick = round(settings.tick * 1000)  # milliseconds
-        self.beat = Beat(clock)
+        self.beat = Beat(clock, self.tick)
         self.message_memory = MessageMemory(settings.max_buffered)
         self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()

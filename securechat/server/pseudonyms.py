@@ -1,7 +1,7 @@
 """Names by which robots tell users apart."""
 
 import hmac
-import secrets
+import os
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Pseudonyms:
 
         `lane` is the queue's lane of the user's source. It is empty for authorized users, who have their own.
         """
-        user_id = self._digest(user_key) if user_key else secrets.token_hex(SIZE)
+        user_id = self._digest(user_key) if user_key else os.urandom(SIZE).hex()
         return Pseudonym(user_id, self._digest(lane.encode()) if lane else user_id)
 
     def _digest(self, name: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application import strports
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
@@ -16,10 +16,11 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.haproxy import ProxiedFactory
+from securechat.server.log_format import write_lines
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.signals import call_on_signal
-from securechat.server.startup import PublicEndpoint, raise_file_limit, warn_of_root
+from securechat.server.startup import CheckedEndpoint, PublicEndpoint, describe, raise_file_limit, warn_of_root
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 
@@ -60,11 +61,12 @@ class ChatService(MultiService):
             reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
                 service = strports.service(endpoint, reached, reactor)
-            except (ValueError, TypeError, LookupError, OSError) as error:
-                problem: object = error
+            except Exception as error:  # whatever the parser of this kind of endpoint raises
+                problem = describe(error)
                 if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
                     problem = _("systemd passed no such socket; start the daemon by its socket unit")
                 raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            service.endpoint = CheckedEndpoint(service.endpoint, endpoint)
             if not factory.users.has_list:
                 service.endpoint = PublicEndpoint(service.endpoint)
             service.setServiceParent(self)
@@ -72,7 +74,7 @@ class ChatService(MultiService):
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
-        except CannotListenError as error:
+        except ConfigurationError as error:
             raise _refusal(str(error)) from None
 
     def startService(self) -> None:
@@ -84,11 +86,11 @@ class ChatService(MultiService):
                 users.load()  # with --uid, it was read by another user before
             except ConfigurationError as error:
                 raise _refusal(str(error)) from None
+        write_lines()
         self._unlimit_log = limit_log(self._reactor)
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have said to ignore it
-            call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
+        call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
         # The reactor installs a handler for SIGTERM when it starts to run.
         self._reactor.callWhenRunning(call_on_signal, self._reactor, signal.SIGTERM, self._stop_reactor, "SIGTERM")
         log.info(

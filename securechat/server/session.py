@@ -18,7 +18,7 @@ from securechat.server.history import History
 from securechat.server.outbox import Outbox, Reply
 from securechat.server.pacing import Pace
 from securechat.server.pseudonyms import Pseudonym
-from securechat.wire.events import MessageReceived
+from securechat.wire.events import CallReceived, MessageReceived, RecallReceived
 from securechat.wire.messages import Reason
 
 log = Logger()
@@ -81,6 +81,12 @@ class Session:
         """Clear the history before the next message."""
         self._starts_afresh = True
 
+    def recall(self, recall: RecallReceived) -> None:
+        """Replace the history. Every reply has ended: what is left in the inbox was cancelled."""
+        self._inbox.clear()
+        self._starts_afresh = False
+        self._history.replace(recall.turns)
+
     def ask(self, message: MessageReceived, *, refuse: bool = False) -> None:
         """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
 
@@ -97,6 +103,20 @@ class Session:
         self._starts_afresh = False
         if not self._is_answering:
             self._start_answering(in_turn=self._has_answered)
+
+    def call(self, call: CallReceived, *, refuse: bool = False) -> None:
+        """Answer an API request, which this server does not take, in its turn; ignored once the session is stopped.
+
+        `refuse`: it exceeds a limit of its sender.
+        """
+        if self._is_stopped:
+            return
+        reply = None if refuse else self._outbox.open(call.id)
+        if reply is None:
+            self.refuse(call.id, Fault.TOO_MANY_MESSAGES)
+            return
+        self._pace.message_received()
+        reply.end(Fault.NOT_ALLOWED)
 
     def refuse(self, message_id: int, fault: Fault) -> None:
         """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
@@ -185,7 +205,7 @@ class Session:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         user_id, queue_key = self._pseudonym
-        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key)
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream)
         async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
                 if not self._outbox.add(reply, chunk.encode(errors="replace")):
@@ -195,6 +215,6 @@ class Session:
                 self._pace.flush()
                 if self._outbox.is_full:
                     await self._outbox.room()
-        # A question without a whole answer is not part of the conversation.
-        if any(parts):
+        # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
+        if any(parts) and not reply.has_ended:
             self._history.add(asked, "".join(parts))

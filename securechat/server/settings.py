@@ -8,7 +8,7 @@ import platformdirs
 from msgspec import Meta, field
 
 from securechat.i18n import N_, _
-from securechat.settings import UNBOUNDED, Settings
+from securechat.settings import UNBOUNDED, Settings, default_path
 from securechat.wire.host_names import bracketed, canonical_host
 from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
@@ -21,16 +21,18 @@ Seconds = Annotated[float, Meta(gt=0, le=UNBOUNDED, extra={"unit": N_("seconds")
 
 
 def _default_state_dir() -> Path:
-    return ROOT_STATE_DIR if os.geteuid() == 0 else platformdirs.user_state_path("securechat")
+    if os.geteuid() == 0:
+        return ROOT_STATE_DIR
+    return default_path(platformdirs.user_state_path, "state-dir")
 
 
 def _canonical_name(text: str) -> str:
-    """``[host]:port`` with the host in its canonical form."""
+    """``[host]:port`` with the host in its canonical form, and without a zone, as clients name the server."""
     host, colon, port = text.rpartition(":")
     try:
         if not (host.startswith("[") and host.endswith("]") and colon and 0 < int(port) < 2**16):
             raise ValueError
-        return bracketed(canonical_host(host[1:-1]), int(port))
+        return bracketed(canonical_host(host[1:-1].partition("%")[0]), int(port))
     except ValueError:
         raise ValueError(_("expected [HOST]:PORT, for example [chat.example.org]:8080")) from None
 

@@ -13,9 +13,13 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 
 def call_on_signal(reactor: IReactorFromThreads, number: int, call: Callable[..., object], *arguments: object) -> None:
-    """From now on, have the reactor make this call when the process receives a signal."""
+    """From now on, have the reactor make this call when the process receives a signal.
+
+    A signal that was ignored when the daemon started, as with ``nohup``, stays ignored.
+    """
 
     def receive(_number: int, _frame: FrameType | None) -> None:
         reactor.callFromThread(call, *arguments)  # appends to a list and writes to a pipe
 
-    signal.signal(number, receive)
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, receive)

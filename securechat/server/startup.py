@@ -1,19 +1,25 @@
-"""What the daemon warns of when it starts."""
+"""What the daemon checks when it starts, and what it warns of."""
 
+import errno
 import os
 import resource
+import socket
 from ipaddress import ip_address
 from typing import Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.addresses import place_of
 from securechat.server.settings import ServerSettings
+from securechat.server.stale_files import remove_stale_socket
 
 log = Logger()
 
@@ -41,6 +47,45 @@ def raise_file_limit(settings: ServerSettings) -> None:
             sessions=settings.max_sessions,
             needed=needed,
         )
+
+
+def is_unix(endpoint: str) -> bool:
+    """Whether clients reach an endpoint at the address of a UNIX socket. Behind haproxy, it is an Internet address."""
+    kind, *parts = endpoint.split(":")
+    return kind == "unix" or (kind == "systemd" and not {"UNIX", "domain=UNIX"}.isdisjoint(parts))
+
+
+def describe(error: BaseException) -> str:
+    """Why an endpoint is invalid or does not listen, without Python's error numbers."""
+    if isinstance(error, CannotListenError):
+        # Twisted says "Cannot acquire lock" if another process listens on a UNIX socket.
+        error = error.socketError if isinstance(error.socketError, Exception) else OSError(errno.EADDRINUSE, "")
+    if isinstance(error, socket.gaierror):  # its numbers are not those of other errors
+        return error.strerror or str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    if isinstance(error, TypeError):  # from Twisted's function for this kind of endpoint
+        return _("too many, too few or unknown parts between colons; a colon within a part is written as \\:")
+    return str(error)
+
+
+@implementer(IStreamServerEndpoint)
+class CheckedEndpoint:
+    """An endpoint of ``--listen``; listening fails with a ConfigurationError that names it."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint, text: str) -> None:
+        """`text` is what the operator wrote."""
+        self._endpoint = endpoint
+        self._text = text
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        remove_stale_socket(self._text)
+        return self._endpoint.listen(protocolFactory).addErrback(self._fail)
+
+    def _fail(self, failure: Failure) -> IListeningPort:
+        assert failure.value is not None
+        problem = describe(failure.value)
+        raise ConfigurationError(_("--listen {endpoint}: {error}").format(endpoint=self._text, error=problem)) from None
 
 
 def is_loopback(host: str) -> bool:

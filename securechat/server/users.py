@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from twisted.logger import Logger
 
 from securechat.errors import ConfigurationError
-from securechat.files import OTHERS_WRITE, read_bytes
+from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
 from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys
@@ -98,7 +98,7 @@ class AuthorizedUsers:
 
     def load(self) -> bool:
         """Read the file; whether it has changed. ConfigurationError if it is unusable: the keys remain the same."""
-        data = read_bytes(self._path, OTHERS_WRITE)
+        data = read_bytes(self._path, OTHERS_WRITE, max_size=MAX_LIST_SIZE)
         if data == self._data:
             if self._problem:
                 raise ConfigurationError(self._problem)

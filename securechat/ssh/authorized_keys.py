@@ -52,9 +52,11 @@ def parse_line(line: str, max_name: int) -> tuple[bytes, str]:
     try:
         blob, user = keys.parse_public_line(line)
     except ValueError:
+        keys.check_fields(line, 2)
         raise ValueError(_("not a valid ssh-ed25519 public key; correct or remove this line")) from None
     if len(user.encode()) > max_name:
         raise ValueError(_("the user name (the comment) is longer than {size} bytes").format(size=max_name))
     if not user.isprintable():
-        raise ValueError(_("the user name (the comment) contains control characters"))
+        odd = next(character for character in user if not character.isprintable())
+        raise ValueError(_("the user name (the comment) contains {code}").format(code=keys.code_point(odd)))
     return blob, user or keys.fingerprint(blob)

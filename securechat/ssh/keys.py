@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from securechat.i18n import _
 from securechat.ssh.encoding import string
 
 KEY_TYPE: Final = b"ssh-ed25519"
@@ -106,6 +107,24 @@ def parse_public_line(line: str) -> tuple[bytes, str]:
     if b64encode(blob).decode() != encoded:
         raise ValueError("not canonical base64")
     return blob, comment
+
+
+def check_fields(line: str, count: int) -> None:
+    """ValueError, for the user, if the first `count` fields of a line have other characters than printable ASCII.
+
+    Such a character may look like a space, or like nothing, and yet be part of a field.
+    """
+    for field in re.split(r"[ \t]+", line, maxsplit=count)[:count]:
+        odd = re.search("[^!-~]", field)
+        if odd is not None:
+            raise ValueError(
+                _("unexpected character {code}; correct or remove this line").format(code=code_point(odd[0]))
+            )
+
+
+def code_point(character: str) -> str:
+    """``U+00A0``, for a character that may not be visible."""
+    return f"U+{ord(character):04X}"
 
 
 def public_line(blob: bytes, comment: str = "") -> str:

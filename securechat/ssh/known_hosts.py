@@ -1,26 +1,33 @@
 """Known host keys, in the format of OpenSSH's known_hosts (see sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
 Hashed host names, patterns and ``@revoked`` are supported. ``@cert-authority`` lines and lines for other key types are
-ignored. An invalid line is an error, because it may be the entry for the host in question.
+ignored. An invalid line is an error, because it may be the entry for the host in question. Hosts are compared in one
+form, so that an entry is found in whichever form it was written.
 """
 
 import hmac
+import ipaddress
 import re
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from securechat.errors import ConfigurationError
-from securechat.files import append_line, read_lines
+from securechat.files import MAX_LIST_SIZE, append_line, read_lines
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.encoding import Reader
 
-SSH_PORT_SUFFIX: Final = "]:22"  # OpenSSH writes hosts at this port without brackets and port
+SSH_PORT: Final = 22  # OpenSSH writes hosts at this port without brackets and port
 _HASH_MARK: Final = "|1|"
 _LINE: Final = re.compile(r"(?:(@\S+)[ \t]+)?([^@ \t][^ \t]*)[ \t]+([^ \t]+)[ \t]+(.+)")  # marker, hosts, key type, key
+_HOST: Final = re.compile(r"\[([^]]+)](?::([0-9]{1,5}))?|([^][:]+):([0-9]{1,5})")  # [host]:port, [host] or host:port
+_ZONE: Final = re.compile("%[^]]*")
 _MARKERS: Final = ("", "@revoked", "@cert-authority")
 
 
@@ -51,10 +58,12 @@ class Entry:
     blob: bytes
 
     def matches(self, name: str) -> bool:
+        """Whether the entry is for the host `name`, ``[host]:port``."""
         if self.hosts.startswith(_HASH_MARK):
             _empty, _one, salt, digest = self.hosts.split("|")
-            expected = hmac.digest(b64decode(salt), name.encode(), "sha1")
-            return hmac.compare_digest(expected, b64decode(digest))
+            wanted = b64decode(digest)
+            hashes = [hmac.digest(b64decode(salt), form.encode(), "sha1") for form in _forms(name)]
+            return any(hmac.compare_digest(wanted, hashed) for hashed in hashes)
         patterns = self.hosts.split(",")
         if any(pattern.startswith("!") and _match(name, pattern[1:]) for pattern in patterns):
             return False
@@ -63,12 +72,32 @@ class Entry:
 
 def _match(name: str, pattern: str) -> bool:
     """Match an OpenSSH pattern: ``*`` and ``?`` are wildcards, the brackets in ``[host]:port`` are not."""
-    return fnmatchcase(name, pattern.lower().replace("[", "[[]"))
+    if "*" in pattern or "?" in pattern:
+        literal = pattern.lower().replace("[", "[[]")
+        return any(fnmatchcase(form, literal) for form in _forms(name))
+    return _normal(pattern) in _forms(name)
 
 
-def _ssh_name(name: str) -> str:
-    """The name that OpenSSH looks up for ``[host]:port``: ``host`` alone if the port is 22."""
-    return name[1 : -len(SSH_PORT_SUFFIX)] if name.endswith(SSH_PORT_SUFFIX) else name
+@lru_cache
+def _forms(name: str) -> frozenset[str]:
+    """A host as in entries for it: those without the zone of its link-local address are for all zones."""
+    return frozenset((_normal(name), _normal(_ZONE.sub("", name))))
+
+
+@lru_cache
+def _normal(name: str) -> str:
+    """The form in which hosts are compared, OpenSSH's: ``host`` alone if the port is 22, otherwise ``[host]:port``.
+
+    In lower case, without a final dot; an IPv6 address as in RFC 5952, or the IPv4 address that is mapped into it.
+    """
+    name = name.lower()
+    parts = _HOST.fullmatch(name)
+    host, port = (parts[1] or parts[3], int(parts[2] or parts[4] or SSH_PORT)) if parts else (name, SSH_PORT)
+    host = host.removesuffix(".")
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        host = str((address.ipv4_mapped if address.version == 6 else None) or address)
+    return host if port == SSH_PORT else f"[{host}]:{port}"
 
 
 class KnownHosts:
@@ -82,16 +111,14 @@ class KnownHosts:
     def load(cls, path: Path) -> "KnownHosts":
         """Read a file; a missing one is empty. ConfigurationError, with path and line number, if a line is invalid."""
         entries = []
-        for number, line in [] if _is_missing(path) else read_lines(path):
+        for number, line in [] if _is_missing(path) else read_lines(path, max_size=MAX_LIST_SIZE):
             if not line or line.startswith("#"):
                 continue
             try:
                 entry = parse_line(number, line)
-            except ValueError:
+            except ValueError as error:
                 raise ConfigurationError(
-                    _("{path}:{line}: not a valid known_hosts entry; correct or remove it").format(
-                        path=path, line=number
-                    )
+                    _("{path}:{line}: {problem}").format(path=path, line=number, problem=error)
                 ) from None
             if entry is not None:
                 entries.append(entry)
@@ -99,10 +126,9 @@ class KnownHosts:
 
     def check(self, name: str, blob: bytes) -> Verdict:
         """Look up the host `name`, ``[host]:port``, and the key that it presented."""
-        looked_up = _ssh_name(name)
         verdict = Verdict(Standing.UNKNOWN)
         for entry in self._entries:
-            if not entry.matches(looked_up):
+            if not entry.matches(name):
                 continue
             if entry.revoked:
                 if entry.blob == blob:
@@ -115,7 +141,7 @@ class KnownHosts:
 
     def add(self, name: str, blob: bytes) -> None:
         """Append an entry for a host to the file; ConfigurationError if it cannot be written."""
-        append_line(self._path, f"{_ssh_name(name)} {keys.public_line(blob)}")
+        append_line(self._path, f"{_normal(name)} {keys.public_line(blob)}")
 
 
 def _is_missing(path: Path) -> bool:
@@ -128,7 +154,15 @@ def _is_missing(path: Path) -> bool:
 
 
 def parse_line(number: int, line: str) -> Entry | None:
-    """The entry in a line, None if the line is to be ignored; ValueError if it is invalid."""
+    """The entry in a line, None if the line is to be ignored; ValueError, for the user, if it is invalid."""
+    keys.check_fields(line, 4 if line.startswith("@") else 3)
+    try:
+        return _parse(number, line)
+    except ValueError:
+        raise ValueError(_("not a valid known_hosts entry; correct or remove it")) from None
+
+
+def _parse(number: int, line: str) -> Entry | None:
     parts = _LINE.fullmatch(line)
     if parts is None:
         raise ValueError
@@ -139,7 +173,17 @@ def parse_line(number: int, line: str) -> Entry | None:
         _empty, _one, salt, digest = hosts.split("|")
         b64decode(salt, validate=True)
         b64decode(digest, validate=True)
-    if marker == "@cert-authority" or key_type != keys.KEY_TYPE.decode():
+    if key_type != keys.KEY_TYPE.decode():
+        _check_other(key_type, rest)
         return None
     blob, _comment = keys.parse_public_line(f"{key_type} {rest}")
-    return Entry(number, marker == "@revoked", hosts, blob)
+    return None if marker == "@cert-authority" else Entry(number, marker == "@revoked", hosts, blob)
+
+
+def _check_other(key_type: str, rest: str) -> None:
+    """ValueError unless a key of another type is one: otherwise a field may be missing, or the type be misspelt."""
+    if key_type.isdecimal():  # a key of SSH 1, in three numbers
+        return
+    blob = b64decode(rest.split()[0], validate=True)
+    if Reader(blob).string() != key_type.encode():
+        raise ValueError

@@ -1,9 +1,12 @@
 """Private key files in OpenSSH format: users' keys, and the host key, created when the server first starts."""
 
 import os
+import re
+from binascii import a2b_base64
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,25 +16,53 @@ from securechat.errors import ConfigurationError
 from securechat.files import OTHERS, read_bytes, replace, write_new
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.encoding import Reader
 from securechat.ssh.keys import SigningKey
+
+_ARMOR: Final = re.compile(
+    rb"-----BEGIN OPENSSH PRIVATE KEY-----\s(.+?)-----END OPENSSH PRIVATE KEY-----", re.DOTALL
+)  # the same text as cryptography looks for
+_MAGIC: Final = b"openssh-key-v1\0"
+_PUBLIC: Final = re.compile(rb"\s*(ssh-|ecdsa-|sk-)\S+ AAAA")
+
+
+class PublicKeyError(ConfigurationError):
+    """The file has a public key."""
 
 
 def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) -> SigningKey:
     """The Ed25519 private key in a file.
 
-    `passphrase` is called if the file is encrypted. ConfigurationError if the key cannot be loaded, or if the file is
-    accessible by others.
+    `passphrase` is called if the file is encrypted, and the key can be used. PublicKeyError if the file has a public
+    key; ConfigurationError if the key cannot be loaded, or if the file is accessible by others.
     """
+    if _PUBLIC.match(read_bytes(path)):  # before the permissions: others may read it
+        raise PublicKeyError(_("{path}: this is a public key; expected the private key").format(path=path))
     data = read_bytes(path, OTHERS)
     try:
+        if _key_type(data) != keys.KEY_TYPE:
+            raise _unsupported_type(path)
         key = load_ssh_private_key(data, None)
     except TypeError:  # a passphrase is needed
         key = _unlock(path, data, passphrase)
-    except (ValueError, UnsupportedAlgorithm):
+    except UnsupportedAlgorithm:  # of the encryption, since the type of the key is supported
+        text = _("{path}: the key is encrypted with an unsupported cipher; run: ssh-keygen -p -Z aes256-ctr -f {path}")
+        raise ConfigurationError(text.format(path=path)) from None
+    except ValueError:
         raise _invalid(path) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise _invalid(path)
+    assert isinstance(key, Ed25519PrivateKey)  # cryptography compares the type with the one that was read above
     return SigningKey(key)
+
+
+def _key_type(data: bytes) -> bytes:
+    """The type of a private key, which is not encrypted (OpenSSH, PROTOCOL.key); ValueError."""
+    armored = _ARMOR.search(data)
+    binary = a2b_base64(armored[1]) if armored is not None else b""
+    if not binary.startswith(_MAGIC):
+        raise ValueError("not an OpenSSH private key")
+    header = Reader(binary[len(_MAGIC) :])
+    _cipher, _kdf, _kdf_options, _count = header.string(), header.string(), header.string(), header.uint32()
+    return Reader(header.string()).string()
 
 
 def _unlock(path: Path, data: bytes, passphrase: Callable[[], bytes] | None) -> SSHPrivateKeyTypes:
@@ -44,6 +75,11 @@ def _unlock(path: Path, data: bytes, passphrase: Callable[[], bytes] | None) -> 
         return load_ssh_private_key(data, entered)
     except (ValueError, TypeError, InvalidTag):  # wrong; empty; wrong, with an authenticated cipher
         raise ConfigurationError(_("{path}: incorrect passphrase").format(path=path)) from None
+
+
+def _unsupported_type(path: Path) -> ConfigurationError:
+    text = _("{path}: only Ed25519 keys are supported; create one with: ssh-keygen -t ed25519")
+    return ConfigurationError(text.format(path=path))
 
 
 def _invalid(path: Path) -> ConfigurationError:

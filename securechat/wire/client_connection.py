@@ -1,41 +1,84 @@
 """The client's end of a session, without its socket (protocol, sections 3, 7, 8 and 10)."""
 
 import codecs
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
+from securechat.conversation import Turn
 from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
 from securechat.wire.connection import MAX_CHUNK, Connection, State
-from securechat.wire.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved, WelcomeReceived
+from securechat.wire.events import (
+    Admitted,
+    Event,
+    FaultReceived,
+    ReplyReceived,
+    ResultReceived,
+    ServerProved,
+    WelcomeReceived,
+)
 from securechat.wire.handshake import ClientHandshake
+from securechat.wire.items import ItemReader
 from securechat.wire.messages import (
     ABOUT,
     CHUNK,
     FAULT_REPORT,
     MAX_ABOUT,
+    MAX_TURNS,
+    Call,
     Cancel,
     Chunk,
+    RecallChunk,
     decode,
     encode,
+    encode_turns,
 )
-from securechat.wire.records import RecordType
+from securechat.wire.records import MAX_PAYLOAD, RecordType
 from securechat.wire.shaping import SHAPINGS, burst_size
+from securechat.wire.token_bucket import TokenBucket
+
+RECALL_BURST: Final = 7  # RECALLs at once, one less than a server accepts: records may arrive together
+RECALL_RATE: Final = 1 / 60  # … and per second after that
+MIN_CALL_BURST: Final = 128  # records; tools send the last reply back with each request
+MAX_RECALL_CHUNK: Final = MAX_PAYLOAD - len(encode(RecallChunk(True, bytes(256)))) + 256  # bytes in one record
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def _cut(data: bytes, size: int) -> Iterator[tuple[bytes, bool]]:
+    """The chunks of a message, at most `size` bytes each, and of each whether it is the last."""
+    for start in range(0, max(1, len(data)), size):
+        end = start + size
+        yield data[start:end], end >= len(data)
 
 
 class ClientConnection(Connection):
     """Authenticates to a server, sends messages, and receives the replies in the order of the messages.
 
-    The Hello is ready to be sent from the start. Call `prove` after ServerProved; `say` is allowed after Admitted.
+    The Hello is ready to be sent from the start. Call `prove` after ServerProved; messages can be sent after Admitted.
     """
 
-    __slots__ = ("_decoder", "_handshake", "max_message", "next_reply_id", "next_say_id")
+    __slots__ = (
+        "_decoder",
+        "_handshake",
+        "_pending",
+        "_reader",
+        "_recalls",
+        "max_message",
+        "next_reply_id",
+        "next_say_id",
+        "takes_calls",
+    )
 
     def __init__(self, handshake: ClientHandshake, clock: Callable[[], float]) -> None:
         super().__init__(State.WELCOME, clock)
         self._handshake: ClientHandshake | None = handshake
         self._decoder = _Utf8Decoder()  # keeps the first bytes of a character that is split between chunks
+        self._reader = ItemReader()  # keeps the first bytes of an item that is split between chunks
+        self._pending: deque[RecordType] = deque()  # of each message whose reply has not ended, the type of that reply
+        self._recalls: TokenBucket | None = None  # created at the first RECALL
         self.max_message = 0  # bytes of the longest message that the server accepts; known from ABOUT on
+        self.takes_calls = False
         self.next_say_id = 1
         self.next_reply_id = 1
         self._send_frame(handshake.hello())
@@ -66,6 +109,7 @@ class ClientConnection(Connection):
                 raise RemoteProtocolError(Category.MALFORMED)
             self.state = State.OPEN
             self.max_message = about.max_message
+            self.takes_calls = about.api
             return Admitted(
                 *(about.user, about.robot, about.software, about.max_message, about.api),
                 shaping=SHAPINGS[about.shaping],
@@ -74,9 +118,11 @@ class ClientConnection(Connection):
             )
         raise RemoteProtocolError(Category.ORDER)
 
-    def _receive_record(self, record_type: int, payload: bytes) -> Event:
+    def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
         if record_type == RecordType.REPLY:
             return self._receive_reply(decode(CHUNK, payload))
+        if record_type == RecordType.RESULT:
+            return self._receive_result(decode(CHUNK, payload))
         if record_type == RecordType.FAULT:
             report = decode(FAULT_REPORT, payload)
             self._check_next_reply(report.id)
@@ -85,9 +131,7 @@ class ClientConnection(Connection):
         raise RemoteProtocolError(Category.ORDER)
 
     def _receive_reply(self, reply: Chunk) -> ReplyReceived:
-        self._check_next_reply(reply.id)
-        if not reply.chunk and not reply.last:
-            raise RemoteProtocolError(Category.MALFORMED)
+        self._check_part(RecordType.REPLY, reply)
         try:
             text = self._decoder.decode(reply.chunk, reply.last)
         except UnicodeDecodeError:
@@ -96,12 +140,30 @@ class ClientConnection(Connection):
             self._end_reply()
         return ReplyReceived(reply.id, text, reply.last)
 
+    def _receive_result(self, result: Chunk) -> ResultReceived | None:
+        self._check_part(RecordType.RESULT, result)
+        items = self._reader.feed(result.chunk)
+        if result.last:
+            self._reader.end()
+            self._end_reply()
+        return ResultReceived(result.id, items, result.last) if items or result.last else None
+
+    def _check_part(self, record_type: RecordType, part: Chunk) -> None:
+        self._check_next_reply(part.id)
+        if self._pending[0] is not record_type:
+            raise RemoteProtocolError(Category.ORDER)
+        if not part.chunk and not part.last:
+            raise RemoteProtocolError(Category.MALFORMED)
+
     def _check_next_reply(self, message_id: int) -> None:
         if not message_id == self.next_reply_id < self.next_say_id:
             raise RemoteProtocolError(Category.ORDER)
 
     def _end_reply(self) -> None:
-        self._decoder.reset()
+        if self._pending.popleft() is RecordType.REPLY:
+            self._decoder.reset()
+        else:
+            self._reader = ItemReader()
         self.next_reply_id += 1
 
     # Out
@@ -116,23 +178,61 @@ class ClientConnection(Connection):
         self._handshake = None
         self.state = State.ABOUT
 
-    def say(self, text: str) -> int:
+    def say(self, text: str, recall: Sequence[Turn] | None = None) -> int:
         """Send a message; its id. ValueError if it has more than `max_message` bytes of UTF-8.
 
-        Its records are sent at once, in a burst of one of a few sizes (section 10).
+        `recall` replaces the conversation before it, the oldest turn first. ValueError if these are more than MAX_TURNS
+        or have more than `max_message` bytes as encoded; LocalProtocolError if a reply has not ended, or if turns were
+        recalled too often. Nothing is sent then. All records are sent at once, in a burst of one of a few sizes
+        (section 10).
         """
         self._open_sealer()
-        data = text.encode()
+        data = self._checked(text.encode())
+        turns = b"" if recall is None else self._encode_recall(recall)
+        before = len(self._out)
+        for chunk, last in _cut(turns, MAX_RECALL_CHUNK) if turns else ():
+            self._send(RecordType.RECALL, encode(RecallChunk(last, chunk)))
+        return self._send_message(RecordType.SAY, data, before)
+
+    def call(self, path: str, body: bytes) -> int:
+        """Send an API request; its id. `body` is empty for GET.
+
+        ValueError if path and body have more than `max_message` bytes as encoded, LocalProtocolError if the server does
+        not take requests.
+        """
+        self._open_sealer()
+        if not self.takes_calls:
+            raise LocalProtocolError("the server takes no calls")
+        return self._send_message(RecordType.CALL, self._checked(encode(Call(path, body))), len(self._out))
+
+    def _encode_recall(self, turns: Sequence[Turn]) -> bytes:
+        if len(turns) > MAX_TURNS:
+            raise ValueError(f"at most {MAX_TURNS} turns can be recalled")
+        data = self._checked(encode_turns(turns))
+        if self._pending:
+            raise LocalProtocolError("turns are recalled while a reply has not ended")
+        now = self._clock()
+        if self._recalls is None:
+            self._recalls = TokenBucket(RECALL_BURST, RECALL_RATE, now)
+        if not self._recalls.take(now):
+            raise LocalProtocolError("turns are recalled too often")
+        return data
+
+    def _checked(self, data: bytes) -> bytes:
         if len(data) > self.max_message:
             raise ValueError(f"a message has at most {self.max_message} bytes")
+        return data
+
+    def _send_message(self, record_type: RecordType, data: bytes, before: int) -> int:
+        """Send a message, and fill the burst, which began when so many frames were waiting."""
+        is_call = record_type is RecordType.CALL
         message_id = self.next_say_id
-        before = len(self._out)
-        for start in range(0, max(1, len(data)), MAX_CHUNK):
-            end = start + MAX_CHUNK
-            self._send(RecordType.SAY, encode(Chunk(message_id, end >= len(data), data[start:end])))
+        for chunk, last in _cut(data, MAX_CHUNK):
+            self._send(record_type, encode(Chunk(message_id, last, chunk)))
         self.next_say_id += 1
+        self._pending.append(RecordType.RESULT if is_call else RecordType.REPLY)
         records = len(self._out) - before
-        for _record in range(records, burst_size(records)):
+        for _record in range(records, burst_size(max(records, MIN_CALL_BURST if is_call else 1))):
             self.pad()
         return message_id
 
@@ -149,3 +249,4 @@ class ClientConnection(Connection):
         super().close()
         self._handshake = None
         self._decoder.reset()
+        self._reader = ItemReader()

@@ -96,6 +96,9 @@ class Connection(ABC):
                 event = self._receive_frame(frame)
                 if event is not None:
                     yield event
+            if not self.has_partial_record:  # do not keep what was read last
+                self._buffer = b""
+                self._offset = 0
         except Exception:
             self.close()
             raise
@@ -141,10 +144,13 @@ class Connection(ABC):
             opener.rekey(self._clock())
             return None
         if record_type == _GOODBYE:
-            goodbye = decode(GOODBYE, payload)
-            self.state = State.ENDED
-            return GoodbyeReceived(goodbye.reason, goodbye.id)
+            return self._receive_goodbye(payload)
         return self._receive_record(record_type, payload)
+
+    def _receive_goodbye(self, payload: bytes) -> Event:
+        goodbye = decode(GOODBYE, payload)
+        self.state = State.ENDED
+        return GoodbyeReceived(goodbye.reason, goodbye.id)
 
     @staticmethod
     def _check_empty(payload: bytes) -> None:

@@ -2,7 +2,9 @@
 
 from msgspec import Struct
 
+from securechat.conversation import Turn
 from securechat.errors import Fault
+from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 
@@ -61,11 +63,45 @@ class MessageRefused(Event, frozen=True):
     id: int
 
 
+class CallReceived(Event, frozen=True):
+    """To the server: a complete API request. Neither path nor body are checked; `body` is empty for GET."""
+
+    id: int
+    path: str
+    body: bytes
+
+
+class CallRefused(Event, frozen=True):
+    """To the server: a complete API request that exceeded the client's quota. It was not kept."""
+
+    id: int
+
+
+class RecallReceived(Event, frozen=True):
+    """To the server: the turns, oldest first, that replace those of the conversation so far.
+
+    They count for the client's quota until `ServerConnection.forget` is told that they are not remembered any more.
+    """
+
+    turns: list[Turn]
+
+
 class ReplyReceived(Event, frozen=True):
     """To the client: a part of the reply to a message, of whole characters; `last` if the reply is complete."""
 
     id: int
     text: str
+    last: bool
+
+
+class ResultReceived(Event, frozen=True):
+    """To the client: items of the result of an API request; `last` if the result is complete.
+
+    The first item of a result is its Head; those after it are ServerEvents if it `is_stream`, otherwise Pieces.
+    """
+
+    id: int
+    items: list[Head | Piece | ServerEvent]
     last: bool
 
 

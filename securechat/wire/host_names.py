@@ -18,16 +18,22 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-
 
 def canonical_host(host: str) -> str:
     """The canonical form of a host name or address; ValueError if it is neither."""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        if "%" not in host:  # a zone means nothing to the other side
+            return _canonical_address(host)
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode("ascii")
     host = host.lower().removesuffix(".")
     if len(host) > MAX_HOST or not _HOST_NAME.fullmatch(host):
         raise ValueError("not a host name or address")
     return host
+
+
+def _canonical_address(text: str) -> str:
+    """The canonical form of an address; ValueError. One that is mapped into IPv6 is an IPv4 address."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def bracketed(host: str, port: int) -> str:
@@ -38,9 +44,7 @@ def bracketed(host: str, port: int) -> str:
 @lru_cache(maxsize=64)  # called in each handshake, with one of a few addresses
 def local_names(address: str, port: int, hostname: str) -> frozenset[str]:
     """The default names of a server: the local address of a connection, localhost and the machine's host name."""
-    reached = ipaddress.ip_address(address.partition("%")[0])
-    mapped = reached.ipv4_mapped if isinstance(reached, ipaddress.IPv6Address) else None
-    hosts = {str(mapped or reached), "localhost"}
+    hosts = {_canonical_address(address.partition("%")[0]), "localhost"}
     with suppress(ValueError):  # not a valid host name, so no client can have dialled it
         hosts.add(canonical_host(hostname))
     return frozenset(bracketed(host, port) for host in hosts)

@@ -4,24 +4,30 @@ A message is a msgpack array of fixed arity and fixed types. Each value has one 
 raises if the bytes differ. A field of type ``bytes`` is msgpack bin, one of type ``str`` is msgpack str.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, MsgspecError, Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
+from securechat.conversation import Speaker, Turn
 from securechat.errors import Category, RemoteProtocolError
 
 MAX_ABOUT = 64  # bytes of UTF-8 in each text of About
 MAX_MESSAGE = 2**26  # bytes of UTF-8 in a message, if the server accepts the longest messages that it may
+MAX_TURNS: Final = 4096  # in a RECALL
 
 Nonce = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Mac = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Version = Annotated[int, Meta(ge=0)]
 MessageId = Annotated[int, Meta(ge=0)]
 MaxMessage = Annotated[int, Meta(ge=2**12, le=MAX_MESSAGE)]  # bytes of UTF-8
 Width = Annotated[int, Meta(ge=1, le=64)]  # records per tick
+
+SPEAKERS: Final = (Speaker.USER, Speaker.ROBOT)  # by their number in a RECALL
 
 
 class ClientAuth(IntEnum):
@@ -52,7 +58,7 @@ class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    version: int
+    version: Version
     suite: bytes
     nonce: Nonce
     public_key: bytes
@@ -60,7 +66,7 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class Welcome(_Message, frozen=True, tag="welcome"):
-    version: int
+    version: Version
     suite: bytes
     nonce: Nonce
     sealed: bytes
@@ -92,11 +98,32 @@ class ClientProof(_Message, frozen=True):
 
 
 class Chunk(_Message, frozen=True):
-    """Part of a message (SAY) or of a reply (REPLY)."""
+    """Part of a message (SAY, CALL) or of a reply (REPLY, RESULT)."""
 
     id: MessageId
     last: bool
     chunk: bytes
+
+
+class RecallChunk(_Message, frozen=True):
+    """Part of a RECALL."""
+
+    last: bool
+    chunk: bytes
+
+
+class Call(_Message, frozen=True):
+    """The joined chunks of a CALL; `body` is empty for GET."""
+
+    path: str
+    body: bytes
+
+
+class RecalledTurn(_Message, frozen=True):
+    """An element of the array that the chunks of a RECALL form."""
+
+    speaker: Annotated[int, Meta(ge=0, le=1)]  # an index of SPEAKERS
+    text: str
 
 
 class Goodbye(_Message, frozen=True):
@@ -120,13 +147,13 @@ class About(_Message, frozen=True):
     robot: str
     software: str
     max_message: MaxMessage
-    api: bool  # reserved
+    api: bool  # whether the client may send CALLs
     shaping: Annotated[int, Meta(ge=0, le=2)]  # an index of SHAPINGS
     tick: Annotated[int, Meta(ge=1, le=60_000)]  # milliseconds
     width: Width
 
 
-Message = TypeVar("Message", bound=_Message)
+Message = TypeVar("Message")  # one of the above, or an array of them
 
 encode = Encoder().encode
 
@@ -137,13 +164,16 @@ CLIENT_BODY = Decoder(ClientBody)
 SERVER_PROOF = Decoder(ServerProof)
 CLIENT_PROOF = Decoder(ClientProof)
 CHUNK = Decoder(Chunk)
+RECALL_CHUNK = Decoder(RecallChunk)
+CALL = Decoder(Call)
+TURNS = Decoder(list[RecalledTurn])
 GOODBYE = Decoder(Goodbye)
 FAULT_REPORT = Decoder(FaultReport)
 CANCEL = Decoder(Cancel)
 ABOUT = Decoder(About)
 
 
-def decode(decoder: Decoder[Message], data: bytes) -> Message:
+def decode(decoder: Decoder[Message], data: bytes | bytearray) -> Message:
     """The message in `data`; RemoteProtocolError (malformed) if it is invalid, or not in its one encoding."""
     try:
         message = decoder.decode(data)
@@ -152,3 +182,20 @@ def decode(decoder: Decoder[Message], data: bytes) -> Message:
     except (MsgspecError, RecursionError, UnicodeDecodeError):
         pass
     raise RemoteProtocolError(Category.MALFORMED)
+
+
+_ARRAY_16: Final = (
+    b"\xdc"  # first byte of a msgpack array whose length has 16 bits; shorter ones begin with 0x90 to 0x9f
+)
+
+
+def encode_turns(turns: Sequence[Turn]) -> bytes:
+    """The content of a RECALL."""
+    return encode([RecalledTurn(SPEAKERS.index(turn.speaker), turn.text) for turn in turns])
+
+
+def decode_turns(data: bytes | bytearray) -> list[Turn]:
+    """The content of a RECALL; RemoteProtocolError (malformed), for too many turns before any of them is decoded."""
+    if data[:1] > _ARRAY_16 or (data[:1] == _ARRAY_16 and int.from_bytes(data[1:3], "big") > MAX_TURNS):
+        raise RemoteProtocolError(Category.MALFORMED)
+    return [Turn(SPEAKERS[turn.speaker], turn.text) for turn in decode(TURNS, data)]

@@ -39,6 +39,9 @@ class RecordType(IntEnum):
     CANCEL = 7
     NEW = 8
     ABOUT = 9
+    CALL = 10
+    RESULT = 11
+    RECALL = 12
 
 
 def expand(secret: bytes, label: bytes, context: bytes = b"", size: int = 32) -> bytes:

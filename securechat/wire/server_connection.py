@@ -1,13 +1,16 @@
 """The server's end of a session, without its socket (protocol, sections 3, 7 and 8)."""
 
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import (
+    CallReceived,
+    CallRefused,
     CancelReceived,
     ClientProved,
     Event,
@@ -15,19 +18,33 @@ from securechat.wire.events import (
     MessageReceived,
     MessageRefused,
     NewReceived,
+    RecallReceived,
 )
 from securechat.wire.handshake import ServerHandshake
 from securechat.wire.messages import (
+    CALL,
     CANCEL,
     CHUNK,
     MAX_ABOUT,
+    RECALL_CHUNK,
     About,
     Chunk,
     FaultReport,
+    RecallChunk,
     decode,
+    decode_turns,
     encode,
 )
 from securechat.wire.records import RecordType
+from securechat.wire.token_bucket import TokenBucket
+
+RECALL_BURST: Final = 8  # RECALLs that a session may receive at once
+RECALL_RATE: Final = 1 / 60  # … and per second after that
+
+# Plain ints, which compare faster than enum members.
+_SAY: Final = int(RecordType.SAY)
+_CALL: Final = int(RecordType.CALL)
+_RECALL: Final = int(RecordType.RECALL)
 
 
 def _fit(text: str) -> str:
@@ -48,17 +65,22 @@ class Quota(Protocol):
 class ServerConnection(Connection):
     """Authenticates a client, receives messages, and sends the replies in the order of the messages.
 
-    A message counts for the client's quota from its first chunk until its reply has ended. One that would exceed the
-    quota is not kept; its end is a MessageRefused.
+    A message counts for the client's quota from its first chunk until its reply has ended, and recalled turns while
+    they are remembered. A message that would exceed the quota is not kept; its end is a MessageRefused or CallRefused.
     """
 
     __slots__ = (
+        "_expected",
         "_handshake",
+        "_is_dropped",
         "_max_message",
         "_message",
+        "_pending",
         "_quota",
-        "_sizes",
+        "_recalled",
+        "_recalls",
         "message_size",
+        "messages_begun",
         "next_reply_id",
         "next_say_id",
     )
@@ -69,9 +91,14 @@ class ServerConnection(Connection):
         super().__init__(State.HELLO, clock)
         self._handshake: ServerHandshake | None = handshake
         self._max_message = 0  # bytes; ABOUT says it
-        self._message: bytearray | None = None  # the chunks of an incomplete message, unless they exceed the quota
-        self._sizes: list[int] = []  # bytes that the messages count whose replies have not ended
-        self.message_size = 0  # bytes of an incomplete message so far, kept or not; 0 if there is none
+        self._expected: int | None = None  # type of an incomplete message or RECALL; SAY after a complete RECALL
+        self._message = bytearray()  # the chunks of an incomplete message or RECALL, unless they exceed the quota
+        self._is_dropped = False  # they do, or those of the RECALL before it
+        self._pending: deque[tuple[int, int]] = deque()  # type and counted bytes of messages whose reply has not ended
+        self._recalled = 0  # bytes of the recalled turns that are remembered
+        self._recalls: TokenBucket | None = None  # created at the first RECALL
+        self.message_size = 0  # bytes of an incomplete message or RECALL so far, kept or not; 0 if there is none
+        self.messages_begun = 0  # messages and RECALLs of which a chunk has arrived
         self.next_say_id = 1  # the id of the next or the incomplete message
         self.next_reply_id = 1  # the id of the first message whose reply is not complete
 
@@ -100,57 +127,107 @@ class ServerConnection(Connection):
         return ClientProved(handshake.user_key)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
-        if record_type == RecordType.SAY:
-            return self._receive_say(decode(CHUNK, payload))
-        if record_type == RecordType.CANCEL:
+        if record_type in (_SAY, _CALL):
+            return self._receive_message(record_type, decode(CHUNK, payload))
+        if record_type == _RECALL:
+            return self._receive_recall(decode(RECALL_CHUNK, payload))
+        if record_type == RecordType.CANCEL and not self._is_recalling:
             message_id = decode(CANCEL, payload).id
             if not 1 <= message_id < self.next_say_id:
                 raise RemoteProtocolError(Category.ORDER)
             return CancelReceived(message_id)
-        if record_type == RecordType.NEW and not self.message_size:
+        if record_type == RecordType.NEW and self._expected is None:
             self._check_empty(payload)
             return NewReceived()
         raise RemoteProtocolError(Category.ORDER)
 
-    def _receive_say(self, say: Chunk) -> MessageReceived | MessageRefused | None:
-        chunk = say.chunk
-        if say.id != self.next_say_id:
+    def _receive_goodbye(self, payload: bytes) -> Event:
+        if self._is_recalling:
             raise RemoteProtocolError(Category.ORDER)
-        if not chunk and not say.last:
+        return super()._receive_goodbye(payload)
+
+    @property
+    def _is_recalling(self) -> bool:
+        """Whether a RECALL is incomplete, or complete and no chunk of the SAY after it has arrived."""
+        return self._expected == _RECALL or (self._expected == _SAY and not self.message_size)
+
+    def _receive_message(self, record_type: int, part: Chunk) -> Event | None:
+        if part.id != self.next_say_id or (self._expected is not None and self._expected != record_type):
+            raise RemoteProtocolError(Category.ORDER)
+        self._expected = record_type
+        self._add(part.chunk, part.last)
+        if not part.last:
+            return None
+        event = self._read_message(part.id)
+        self._pending.append((record_type, len(self._message)))
+        self._message = bytearray()
+        self._is_dropped = False
+        self._expected = None
+        self.message_size = 0
+        self.next_say_id += 1
+        return event
+
+    def _read_message(self, message_id: int) -> Event:
+        if self._expected == _CALL:
+            if self._is_dropped:
+                return CallRefused(message_id)
+            call = decode(CALL, self._message)
+            return CallReceived(message_id, call.path, call.body)
+        if self._is_dropped:
+            return MessageRefused(message_id)
+        try:
+            return MessageReceived(message_id, self._message.decode())
+        except UnicodeDecodeError:
+            raise RemoteProtocolError(Category.MESSAGE) from None
+
+    def _receive_recall(self, part: RecallChunk) -> RecallReceived | None:
+        if self._expected is None:
+            self._begin_recall()
+        if self._expected != _RECALL:
+            raise RemoteProtocolError(Category.ORDER)
+        self._add(part.chunk, part.last)
+        if not part.last:
+            return None
+        event = None
+        if not self._is_dropped:
+            turns = decode_turns(self._message)
+            remembered = sum(len(turn.text.encode()) for turn in turns)
+            self._quota.give_back(len(self._message) - remembered)
+            self._recalled += remembered
+            self._message = bytearray()
+            event = RecallReceived(turns)
+        self._expected = _SAY  # which is dropped if the RECALL was
+        self.message_size = 0
+        return event
+
+    def _begin_recall(self) -> None:
+        if self._pending:
+            raise RemoteProtocolError(Category.ORDER)
+        now = self._clock()
+        if self._recalls is None:
+            self._recalls = TokenBucket(RECALL_BURST, RECALL_RATE, now)
+        if not self._recalls.take(now):
+            raise RemoteProtocolError(Category.LIMIT)
+        self._expected = _RECALL
+
+    def _add(self, chunk: bytes, last: bool) -> None:
+        """Append a chunk to the incomplete message or RECALL, unless that exceeds the quota or has exceeded it."""
+        if not chunk and not last:
             raise RemoteProtocolError(Category.MALFORMED)
         size = self.message_size + len(chunk)
         if size > self._max_message:
             raise RemoteProtocolError(Category.MESSAGE)
-        is_kept = self._take_room(len(chunk))
-        message = self._message
-        if message is not None:
-            message += chunk
-        if not say.last:
-            if is_kept and message is None:
-                self._message = bytearray(chunk)
-            self.message_size = size
-            return None
-        self._message = None
-        self.message_size = 0
-        self._sizes.append(size if is_kept else 0)
-        self.next_say_id += 1
-        if not is_kept:
-            return MessageRefused(say.id)
-        try:
-            text = (chunk if message is None else message).decode()
-        except UnicodeDecodeError:
-            raise RemoteProtocolError(Category.MESSAGE) from None
-        return MessageReceived(say.id, text)
-
-    def _take_room(self, size: int) -> bool:
-        """Count a chunk for the quota; False if the message exceeds it, or did before. Then its chunks are dropped."""
-        if self.message_size and self._message is None:
-            return False
-        if self._quota.take(size):
-            return True
-        self._quota.give_back(self.message_size)
-        self._message = None
-        return False
+        if not self.message_size:
+            self.messages_begun += 1
+        self.message_size = size
+        if self._is_dropped:
+            return
+        if self._quota.take(len(chunk)):
+            self._message += chunk
+        else:
+            self._quota.give_back(len(self._message))
+            self._message = bytearray()
+            self._is_dropped = True
 
     # Out
 
@@ -162,12 +239,21 @@ class ServerConnection(Connection):
         self._quota = quota
 
     def reply(self, message_id: int, chunk: bytes, last: bool) -> None:
-        """Send a part of a reply, at most MAX_CHUNK bytes; only the last may be empty."""
-        self._check_next_reply(message_id)
-        if not chunk and not last:
+        """Send a part of the reply to a SAY, at most MAX_CHUNK bytes; only the last may be empty."""
+        self._send_part(RecordType.REPLY, _SAY, Chunk(message_id, last, chunk))
+
+    def result(self, message_id: int, chunk: bytes, last: bool) -> None:
+        """Send a part of the items of a CALL's result, at most MAX_CHUNK bytes; only the last may be empty."""
+        self._send_part(RecordType.RESULT, _CALL, Chunk(message_id, last, chunk))
+
+    def _send_part(self, record_type: RecordType, answered: int, part: Chunk) -> None:
+        self._check_next_reply(part.id)
+        if self._pending[0][0] != answered:
+            raise LocalProtocolError(f"{record_type.name} to a message of type {self._pending[0][0]}")
+        if not part.chunk and not part.last:
             raise LocalProtocolError("an empty chunk that is not the last")
-        self._send(RecordType.REPLY, encode(Chunk(message_id, last, chunk)))
-        if last:
+        self._send(record_type, encode(part))
+        if part.last:
             self._end_reply()
 
     def fault(self, message_id: int, fault: Fault) -> None:
@@ -178,17 +264,26 @@ class ServerConnection(Connection):
 
     def _end_reply(self) -> None:
         self.next_reply_id += 1
-        self._quota.give_back(self._sizes.pop(0))
+        _type, size = self._pending.popleft()
+        self._quota.give_back(size)
 
     def _check_next_reply(self, message_id: int) -> None:
         if not message_id == self.next_reply_id < self.next_say_id:
             raise LocalProtocolError(f"reply to {message_id} while it is {self.next_reply_id}'s turn")
 
+    def forget(self, size: int) -> None:
+        """So many bytes of the text of recalled turns are not remembered any more."""
+        if self.state is not State.CLOSED:
+            self._recalled -= size
+            self._quota.give_back(size)
+
     def close(self) -> None:
         super().close()
-        held = sum(self._sizes) + (len(self._message) if self._message is not None else 0)
+        held = sum(size for _type, size in self._pending) + len(self._message) + self._recalled
         if held:
             self._quota.give_back(held)
-        self._handshake = self._message = None
-        self._sizes.clear()
+        self._handshake = None
+        self._message = bytearray()
+        self._pending.clear()
+        self._recalled = 0
         self.message_size = 0

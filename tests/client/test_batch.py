@@ -122,6 +122,17 @@ class BatchTests(SynchronousTestCase):
         self.assertIn("No space left on device", line)
         self.assertEqual((self.client.said, batch.exit), (["1", "2"], ExitCode.FAULT))
 
+    def test_readerLeaves(self) -> None:
+        """If the reader of a pipe leaves, nothing is said, not even of the reply that it did not read."""
+        batch = self.start(FixedMessages(("1",)))
+        self.client.rooms.pop().callback(1)
+        batch.replyReceived(1, "half", False)
+        before = self.errors.getvalue()
+        batch.outputFailed(BrokenPipeError(32, "Broken pipe"))
+        batch.disconnected(None)
+        self.assertEqual((self.errors.getvalue(), batch.exit), (before, ExitCode.FAULT))
+        self.assertIsNotNone(self.client.left)
+
     def test_disconnected(self) -> None:
         """Nothing is sent after the end of the connection, also if a message was being waited for."""
         lines = Lines()

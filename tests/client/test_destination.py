@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.destination import parse_destination
+from securechat.client.destination import Destination, parse_destination
 
 VALID = (
     ("example.org", "[example.org]:8080"),
@@ -40,4 +40,32 @@ class DestinationTests(SynchronousTestCase):
     def test_invalid(self) -> None:
         """Anything else is an error."""
         for text in INVALID:
+            self.assertRaises(ValueError, parse_destination, text)
+
+    def test_zone(self) -> None:
+        """A link-local address has a zone; it is dialled and remembered with it, but the server does not know it."""
+        for text in ("[FE80::0001%Eth0.5]:80", "[fe80::1%Eth0.5]:80"):
+            destination = parse_destination(text)
+            self.assertEqual(destination, Destination("fe80::1", 80, "Eth0.5"))
+            self.assertEqual(destination.address, "fe80::1%Eth0.5")
+            self.assertEqual(destination.name, "[fe80::1]:80")
+            self.assertEqual(destination.local_name, "[fe80::1%eth0.5]:80")
+        self.assertEqual(parse_destination("fe80::1%eth0"), Destination("fe80::1", 8080, "eth0"))
+
+    def test_noZone(self) -> None:
+        """Without a zone, all forms of a name are the same."""
+        destination = Destination("example.org", 80)
+        self.assertEqual((destination.address, destination.local_name), ("example.org", destination.name))
+
+    def test_invalidZone(self) -> None:
+        """A zone belongs to an IPv6 address and has the characters of an interface's name."""
+        for text in (
+            "fe80::1%",
+            "fe80::1%a b",
+            "[fe80::1%a]b]",
+            "fe80::1%é",
+            "example.org%eth0",
+            "127.0.0.1%lo",
+            "a:b:c",
+        ):
             self.assertRaises(ValueError, parse_destination, text)

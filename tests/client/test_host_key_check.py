@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.ssh import keys
-from tests.harness.pair import HOST_KEY
+from tests.harness.pair import HOST_KEY, USER_KEY
 
 NAME = "[chat.example.org]:8080"
 OTHER = keys.SigningKey.generate()
@@ -100,22 +100,56 @@ class HostKeyCheckTests(SynchronousTestCase):
     def test_remember(self) -> None:
         """After the user has confirmed a key, this key is known, and any other one has changed."""
         check = self.make()
-        check.remember(OTHER.blob)
+        check.accept(OTHER.blob)
         self.assertEqual(self.path.read_text(), OTHER_LINE)
         self.assertEqual(len(self.told), 1)
         self.told.clear()
         self.assertNotIsInstance(self.assertRejected(check, "HAS CHANGED", f"{self.path}:1"), UnknownHostError)
         check.check(OTHER.blob)
 
-    def test_cannotRemember(self) -> None:
-        """A key that cannot be written to known_hosts is not accepted."""
-        check = self.make(accept_new=True)
-        self.path.mkdir()
-        error = self.assertRaises(ConfigurationError, check.check, HOST_KEY.blob)
-        self.assertIn(str(self.path), str(error))
-        self.assertEqual(self.told, [])
-
     def test_unreadable(self) -> None:
         """An invalid known_hosts is an error before anything is connected."""
         for pinned in (None, MINE):
             self.assertRaises(ConfigurationError, self.make, content="nonsense\n", pinned=pinned)
+
+
+class UnwritableTests(SynchronousTestCase):
+    """A known_hosts file that cannot be written: its directory would have to be made below a file."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.path = self.directory / "known_hosts"
+        self.told: list[str] = []
+
+    def make(self, *, accept_new: bool) -> HostKeyCheck:
+        check = HostKeyCheck(NAME, self.path, pinned=None, accept_new=accept_new, tell=self.told.append)
+        self.directory.write_text("in the way")
+        return check
+
+    def assertToldOnce(self) -> None:
+        [told] = self.told
+        self.assertIn("failed to add the host to the list of known hosts: ", told)
+        self.assertIn(str(self.directory), told)
+
+    def test_yes(self) -> None:
+        """A key that the user has accepted remains accepted for this run, and no other does."""
+        check = self.make(accept_new=False)
+        self.assertRaises(UnknownHostError, check.check, HOST_KEY.blob)
+        check.accept(HOST_KEY.blob)
+        check.check(HOST_KEY.blob)
+        self.assertToldOnce()
+        self.assertRaises(UnknownHostError, check.check, USER_KEY.blob)
+
+    def test_acceptNew(self) -> None:
+        """With --accept-new, the session goes on as well, and the user is told once."""
+        check = self.make(accept_new=True)
+        check.check(HOST_KEY.blob)
+        check.check(HOST_KEY.blob)
+        self.assertToldOnce()
+
+    def test_changedMeanwhile(self) -> None:
+        """Accepting a key does not accept one that known_hosts says has changed."""
+        self.directory.mkdir()
+        self.path.write_text(f"{NAME} {keys.public_line(USER_KEY.blob)}\n")
+        check = HostKeyCheck(NAME, self.path, pinned=None, accept_new=True, tell=self.told.append)
+        self.assertRaises(AuthenticationError, check.check, HOST_KEY.blob)

@@ -1,185 +1,114 @@
-"""The user's key: in a file, or in an agent."""
+"""The keys that a user may authenticate with."""
 
+import contextlib
+import io
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
 
-from securechat.client.identity import agent_signer, file_signer, public_key
-from securechat.client.protocol import Signer
-from securechat.errors import AuthenticationError, Category, ConfigurationError
+from securechat.client.identity import MAX_OFFERED, agent_signers, file_signers
+from securechat.client.reactor import IClientReactor
+from securechat.errors import ConfigurationError
 from securechat.ssh import keys
 from securechat.ssh.encoding import string
-from tests.harness.client_reactor import ClientReactor
-from tests.harness.pair import USER_KEY
-from tests.harness.ssh import make_key
+from securechat.ssh.keys import SigningKey
 
-OTHER = keys.SigningKey.generate()
-DATA = keys.signed_data(b"securechat-v1-client", b"message")
-ENVIRON = {"SSH_AUTH_SOCK": "/agent"}
+REACTOR = cast(IClientReactor, reactor)
 
 
-def no_passphrase(path: Path) -> bytes:
-    raise AssertionError("asked for a passphrase")
+class Agent(Protocol):
+    """An agent that lists its keys and signs nothing."""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        blobs: list[bytes] = cast(Any, self.factory).blobs
+        listed = b"".join(string(blob) + string(b"comment") for blob in blobs)
+        self.transport.write(string(b"\x0c" + len(blobs).to_bytes(4, "big") + listed))
 
 
-class FileSignerTests(SynchronousTestCase):
-    """A key in a file."""
-
-    def test_plain(self) -> None:
-        """The key signs, and no passphrase is asked for."""
-        path = make_key(Path(self.mktemp()))
-        signer = file_signer(path, no_passphrase)
-        self.assertEqual(signer.blob, public_key(path))
-        signature = signer.sign(DATA)
-        assert isinstance(signature, bytes)
-        self.assertTrue(keys.verify(signer.blob, signature, DATA))
-
-    def test_passphrase(self) -> None:
-        """The passphrase of an encrypted key is asked for once, with the file's name."""
-        path = make_key(Path(self.mktemp()), passphrase="secret")
-        asked: list[Path] = []
-
-        def ask(path: Path) -> bytes:
-            asked.append(path)
-            return b"secret"
-
-        signer = file_signer(path, ask)
-        self.assertEqual((signer.blob, asked), (public_key(path), [path]))
-        signer.sign(DATA)
-        self.assertEqual(asked, [path])
-
-    def test_wrong(self) -> None:
-        """A wrong passphrase and a file without a key are errors that do not contain the passphrase."""
-        path = make_key(Path(self.mktemp()), passphrase="secret")
-        error = self.assertRaises(ConfigurationError, file_signer, path, lambda path: b"battery")
-        self.assertNotIn("battery", str(error))
-        self.assertRaises(ConfigurationError, file_signer, Path(f"{path}.pub"), no_passphrase)
-
-
-class PublicKeyTests(SynchronousTestCase):
-    """The file that names one of the agent's keys."""
+class IdentityTests(TestCase):
+    """Keys in files and in an agent."""
 
     def setUp(self) -> None:
-        self.path = Path(self.mktemp())
+        self.keys = [SigningKey.generate() for _key in range(9)]
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.environ = {"SSH_AUTH_SOCK": str(self.directory / "agent")}
+        self.errors = io.StringIO()
+        self.enterContext(contextlib.redirect_stderr(self.errors))
 
-    def test_beside(self) -> None:
-        """The public key is beside the private one, or is the file itself."""
-        self.path.write_text("private")
-        Path(f"{self.path}.pub").write_text(f"{keys.public_line(USER_KEY.blob)} me@home\n")
-        self.assertEqual(public_key(self.path), USER_KEY.blob)
-        self.assertEqual(public_key(Path(f"{self.path}.pub")), USER_KEY.blob)
+    def hold(self, *held: SigningKey) -> None:
+        """Run an agent with these keys."""
+        factory: Any = Factory.forProtocol(Agent)
+        factory.blobs = [key.blob for key in held]
+        port = cast(Any, reactor).listenUNIX(self.environ["SSH_AUTH_SOCK"], factory)
+        self.addCleanup(port.stopListening)
 
-    def test_alone(self) -> None:
-        """Empty lines and comments before the key are skipped, and the first key counts."""
-        lines = ("", "# mine", "  ", keys.public_line(USER_KEY.blob), keys.public_line(OTHER.blob))
-        self.path.write_text("\n".join(lines))
-        self.assertEqual(public_key(self.path), USER_KEY.blob)
-
-    def test_wrong(self) -> None:
-        """Anything else is an error with the file's name."""
-        for text in ("", "# only a comment\n", "nonsense\n", "ssh-rsa AAAA\n", USER_KEY.private_bytes().decode()):
-            self.path.write_text(text)
-            error = self.assertRaises(ConfigurationError, public_key, self.path)
-            self.assertTrue(str(error).startswith(f"{self.path}: "), error)
-        self.path.write_text(f"nonsense\n{keys.public_line(USER_KEY.blob)}\n")
-        self.assertRaises(ConfigurationError, public_key, self.path)
-        self.path.unlink()
-        self.assertRaises(ConfigurationError, public_key, self.path)
-
-    def test_wrongBeside(self) -> None:
-        """The error names the file that was read."""
-        self.path.write_text(keys.public_line(USER_KEY.blob))
-        Path(f"{self.path}.pub").write_text("nonsense")
-        error = self.assertRaises(ConfigurationError, public_key, self.path)
-        self.assertTrue(str(error).startswith(f"{self.path}.pub: "), error)
-
-
-class AgentSignerTests(SynchronousTestCase):
-    """A key in an agent, over memory."""
-
-    def setUp(self) -> None:
-        self.reactor = ClientReactor()
-        self.transports: list[StringTransport] = []
-
-    def answer(self, reply: bytes | None) -> bytes:
-        """Answer the last request to the agent, or close the connection if the reply is None; the request."""
-        path, factory, *_rest = self.reactor.unixClients[-1]
-        self.assertEqual(path, "/agent")
-        protocol = factory.buildProtocol(None)
-        transport = StringTransport()
-        self.transports.append(transport)
-        protocol.makeConnection(transport)
-        request: bytes = transport.value()
-        if reply is not None:
-            protocol.dataReceived(string(reply))
-        protocol.connectionLost(Failure(ConnectionDone()))
-        return request
-
-    def list_keys(self, path: Path | None, *held: keys.SigningKey) -> "Deferred[Signer]":
-        """Ask for a signer from an agent that holds these keys."""
-        signer = Deferred.fromCoroutine(agent_signer(cast(Any, self.reactor), ENVIRON, path))
-        keys_and_comments = b"".join(string(key.blob) + string(b"comment") for key in held)
-        self.assertEqual(self.answer(b"\x0c" + len(held).to_bytes(4, "big") + keys_and_comments), string(b"\x0b"))
-        return signer
-
-    def write_public(self, key: keys.SigningKey) -> Path:
-        path = Path(self.mktemp())
-        path.write_text(keys.public_line(key.blob))
+    def public(self, key: SigningKey, name: str = "key.pub") -> Path:
+        path = self.directory / name
+        path.write_text(f"{keys.public_line(key.blob)} comment\n")
+        path.chmod(0o644)
         return path
 
-    def test_first(self) -> None:
-        """Without -i, the agent's first key is used."""
-        self.assertEqual(self.successResultOf(self.list_keys(None, OTHER, USER_KEY)).blob, OTHER.blob)
+    async def agent_blobs(self, path: Path | None = None) -> list[bytes]:
+        return [signer.blob for signer in await agent_signers(REACTOR, self.environ, path)]
 
-    def test_chosen(self) -> None:
-        """With -i, the key in that file is used, whatever its place in the agent."""
-        path = self.write_public(USER_KEY)
-        self.assertEqual(self.successResultOf(self.list_keys(path, OTHER, USER_KEY)).blob, USER_KEY.blob)
+    def not_asked(self, path: Path) -> bytes:
+        self.fail(f"asked for the passphrase of {path}")
 
-    def test_notHeld(self) -> None:
-        """A key that the agent does not have, and an agent without keys, are errors; no other key is used."""
-        path = self.write_public(USER_KEY)
-        error = self.failureResultOf(self.list_keys(path, OTHER), ConfigurationError).value
-        self.assertTrue(str(error).startswith(f"{path}: "), error)
-        self.failureResultOf(self.list_keys(path), ConfigurationError)
-        self.failureResultOf(self.list_keys(None), ConfigurationError)
+    async def file_blobs(self, path: Path) -> list[bytes]:
+        signers = await file_signers(REACTOR, self.environ, path, self.not_asked)
+        return [signer.blob for signer in signers]
 
-    def test_signs(self) -> None:
-        """The agent is asked to sign with the chosen key, without flags, and its connections are closed."""
-        signer = self.successResultOf(self.list_keys(None, USER_KEY, OTHER))
-        signature = cast(Deferred[bytes], signer.sign(DATA))
-        inner = string(b"ssh-ed25519") + string(USER_KEY.sign(DATA))
-        request = self.answer(b"\x0e" + string(inner))
-        self.assertEqual(request, string(b"\x0d" + string(USER_KEY.blob) + string(DATA) + bytes(4)))
-        self.assertEqual(self.successResultOf(signature), USER_KEY.sign(DATA))
-        self.assertEqual([transport.disconnected for transport in self.transports], [True, True])
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+    async def test_several(self) -> None:
+        """All keys of an agent are tried in its order, each once."""
+        self.hold(*self.keys[:3], self.keys[0])
+        self.assertEqual(await self.agent_blobs(), [key.blob for key in self.keys[:3]])
+        self.assertEqual(self.errors.getvalue(), "")
 
-    def test_refuses(self) -> None:
-        """If the agent does not sign, or wrongly, this is a failed authentication for the user."""
-        wrong = string(b"ssh-ed25519") + string(OTHER.sign(DATA))
-        for reply in (b"\x05", None, b"\x0e" + string(wrong), b"\x0e"):
-            signer = self.successResultOf(self.list_keys(None, USER_KEY))
-            signature = cast(Deferred[bytes], signer.sign(DATA))
-            self.answer(reply)
-            error = self.failureResultOf(signature, AuthenticationError).value
-            self.assertEqual(cast(AuthenticationError, error).category, Category.USER_KEY)
-            self.assertIn("agent", str(error))
+    async def test_tooMany(self) -> None:
+        """A handful of an agent's many keys is tried, and the user is told how to choose another."""
+        self.hold(*self.keys)
+        self.assertEqual(await self.agent_blobs(), [key.blob for key in self.keys[:MAX_OFFERED]])
+        self.assertEqual(
+            self.errors.getvalue(),
+            "the agent has 9 Ed25519 identities, offering 6; choose another with -i FILE.pub\n",
+        )
 
-    def test_cancelled(self) -> None:
-        """If the session ends meanwhile, the connection to the agent is closed."""
-        signer = self.successResultOf(self.list_keys(None, USER_KEY))
-        signature = cast(Deferred[bytes], signer.sign(DATA))
-        protocol = self.reactor.unixClients[-1][1].buildProtocol(None)
-        transport = StringTransport()
-        protocol.makeConnection(transport)
-        signature.cancel()
-        self.assertTrue(transport.disconnected)
-        self.failureResultOf(signature)
-        protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+    async def test_chosen(self) -> None:
+        """With a public key in a file, only that key is tried, wherever it is in the agent."""
+        self.hold(*self.keys)
+        self.assertEqual(await self.agent_blobs(self.public(self.keys[8])), [self.keys[8].blob])
+
+    async def test_publicKey(self) -> None:
+        """A public key given in place of the private one is used if the agent has it."""
+        self.hold(*self.keys[:2])
+        self.assertEqual(await self.file_blobs(self.public(self.keys[1])), [self.keys[1].blob])
+
+    async def test_publicKeyWithoutAgent(self) -> None:
+        """If no agent has it, the user is told that it is a public key, and not to change its permissions."""
+        path = self.public(self.keys[0])
+        words = f"{path}: this is a public key; use the private key, or add it to the agent with ssh-add"
+        for prepare in (lambda: self.environ.clear(), lambda: self.environ.update(SSH_AUTH_SOCK="/nonexistent")):
+            prepare()
+            with self.assertRaises(ConfigurationError) as caught:
+                await self.file_blobs(path)
+            self.assertEqual(str(caught.exception), words)
+        self.environ["SSH_AUTH_SOCK"] = str(self.directory / "agent")
+        self.hold(self.keys[1])
+        with self.assertRaises(ConfigurationError) as caught:
+            await self.file_blobs(path)
+        self.assertEqual(str(caught.exception), words)
+
+    async def test_privateKey(self) -> None:
+        """A private key in a file is used alone, and the agent is not asked."""
+        path = self.directory / "key"
+        path.write_bytes(self.keys[0].private_bytes())
+        path.chmod(0o600)
+        self.environ.clear()
+        self.assertEqual(await self.file_blobs(path), [self.keys[0].blob])

@@ -323,3 +323,36 @@ class OffTests(CommonTests):
         self.say()
         self.clock.advance(1000)
         self.assertEqual(self.deaths, [])
+
+
+class HeldTests(QuietTestCase):
+    """A client that does not read for some time, because its output is not read."""
+
+    def test_dead(self) -> None:
+        """A server that cannot be heard is not considered dead, also if a long message was written meanwhile."""
+        self.say()
+        self.quiet.writing(True)
+        self.quiet.reading(False)
+        self.quiet.writing(False)
+        self.clock.advance(1000)
+        self.assertEqual(self.deaths, [])
+        self.quiet.reading(True)
+        self.clock.advance(29)
+        self.assertEqual(self.deaths, [])
+        self.clock.advance(2)
+        self.assertEqual(len(self.deaths), 1)
+
+    def test_quiet(self) -> None:
+        """A train that cannot be heard may still be running, so messages wait."""
+        self.say()
+        self.end_reply()
+        self.quiet.reading(False)
+        self.clock.advance(10)
+        room = self.quiet.room()
+        self.clock.advance(10)
+        self.assertNoResult(room)
+        self.quiet.reading(True)
+        self.run_train(3)
+        self.assertNoResult(room)
+        self.clock.advance(0.625)
+        self.successResultOf(room)

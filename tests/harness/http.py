@@ -50,13 +50,15 @@ class FakeTransport(StringTransport):
 class FakeEndpoint:
     """Each attempt fails with an exception, connects at once (None), or connects when a Deferred fires."""
 
+    make_transport: Callable[[], FakeTransport] = FakeTransport
+
     def __init__(self, *results: "Exception | Deferred[Any] | None") -> None:
         self.results = list(results)
         self.attempts = 0
 
     def connect(self, protocolFactory: Any) -> "Deferred[Any]":
         self.attempts += 1
-        self.transport = FakeTransport()
+        self.transport = self.make_transport()
         result = self.results.pop(0)
         if isinstance(result, Exception):
             return fail(result)

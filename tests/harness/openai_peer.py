@@ -174,7 +174,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
         data({"choices": [{}]}),
         data({"choices": [{"delta": {"content": 7}, "finish_reason": ""}]}),
         data({"choices": [{"index": None, "delta": {"content": "Hello"}, "finish_reason": ""}]}),
-        data({"choices": [{"index": 0, "finish_reason": "whatever"}], "error": None}),
+        data({"choices": [{"index": 0, "finish_reason": "stop"}], "error": None}),
         DONE,
     ),
     "empty finish": lambda: stream(*says("Hel"), data(chunk("", "")), DONE),
@@ -206,14 +206,22 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "cut": lambda: stream(*says("Hel", "lo"), CLOSE, end=False),
     "cut clean": lambda: stream(*says("Hel", "lo")),
     "cut ollama": lambda: stream(*says("Hel"), data({"choices": [{"delta": {"content": ""}, "finish_reason": ""}]})),
-    "cut event": lambda: stream(*says("Hel"), data(chunk("lo", "stop"))[:-1]),
+    "cut in event": lambda: stream(*says("Hel"), data(chunk("lo", "stop"))[:-4]),
     "reset": lambda: stream(*says("Hel"), 0.02, RESET, end=False),
     "reset at once": lambda: iter([RESET]),
     "no done": lambda: stream(*says("Hello"), data(chunk(finish="stop"))),
+    "no blank line": lambda: stream(*says("Hel"), data(chunk("lo", "stop"))[:-1]),
     "no end": lambda: stream(*says("Hello"), data(chunk(finish="stop")), HANG),
+    "no end after done": lambda: stream(*good("Hello"), HANG),
+    "finish in every chunk": lambda: stream(
+        data(chunk("H", "stop")), 0.1, data(chunk("el", "stop")), 0.1, data(chunk("lo", "stop")), DONE
+    ),
+    "finish in every chunk, hang": lambda: stream(data(chunk("Hel", "stop")), data(chunk("lo", "stop")), HANG),
+    "null as text": lambda: stream(data(chunk("Hel", "null")), 0.1, data(chunk("lo", "null")), *good()),
     "cut after": lambda: stream(*good("Hello"), 0.02, RESET, end=False),
     # Aborted replies
     "abort": lambda: stream(*says("Hel"), DONE),
+    "abort at once": lambda: stream(DONE),
     "abort finish": lambda: stream(*says("Hel"), data(chunk(finish="abort")), DONE),
     # Not streamed, or with another content type
     "whole": lambda: whole(completion("Hello")),
@@ -247,6 +255,10 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "busy date": lambda: whole({"error": "wait"}, 503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT"),
     "loading": lambda: error(503, "Loading model", type="unavailable_error", code=503),
     "key": lambda: error(401, f"Incorrect API key provided: {KEY}", code="invalid_api_key"),
+    "forbidden": lambda: error(403, "Your key lacks the permission", code="forbidden"),
+    "blocked": lambda: whole(b"error code: 1010", 403, Content_Type="text/plain"),
+    "blocked silently": lambda: whole(b"", 403),
+    "no model 400": lambda: error(400, "Invalid model name passed in model=x. Call `/v1/models` to view models."),
     "key in code": lambda: error(401, "no", code=KEY),
     "no model": lambda: error(404, 'model "x" not found', type="not_found_error"),
     "too long": lambda: error(400, "shorten it", code="context_length_exceeded"),
@@ -290,6 +302,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "filter only": lambda: stream(data(chunk(finish="content_filter")), DONE),
     "refusal": lambda: stream(data(chunk(refusal="I must not.")), data(chunk(finish="stop")), DONE),
     "empty": lambda: stream(*good()),
+    "good and close": lambda: iter([*stream(*good("Hello")), CLOSE]),
     "nothing": lambda: whole(b""),
 }
 
@@ -307,6 +320,9 @@ class OpenAIPeer(Factory):
         self.reactor = reactor
         self.models = ["peer-model"] if models is None else models
         self.key = key
+        self.prefix = "/v1"
+        self.unsuitable: set[str] = set()  # models that do not chat
+        self.wants_max_completion_tokens = False
         self.models_script: Callable[[], Script] | None = None  # instead of the list of models
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
@@ -334,14 +350,18 @@ class OpenAIPeer(Factory):
         self.headers.append(headers)
         if self.key is not None and headers.get("authorization") != f"Bearer {self.key}":
             return error(401, "Incorrect API key provided", code="invalid_api_key")
-        if (method, path) == ("GET", "/v1/models"):
+        if (method, path) == ("GET", f"{self.prefix}/models"):
             if self.models_script is not None:
                 return self.models_script()
             return whole({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
-        if (method, path) != ("POST", "/v1/chat/completions"):
+        if (method, path) != ("POST", f"{self.prefix}/chat/completions"):
             return whole(b"404 page not found", 404, Content_Type="text/plain")
         asked = json.loads(body)
         self.asked.append(asked)
+        if asked.get("model") in self.unsuitable:
+            return error(400, f'"{asked["model"]}" does not support chat', type="invalid_request_error")
+        if self.wants_max_completion_tokens and "max_tokens" in asked:
+            return error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         text = asked["messages"][-1]["content"]
         if text in SCRIPTS:
             return SCRIPTS[text]()

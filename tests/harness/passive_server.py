@@ -42,6 +42,15 @@ class Wire(StringTransport):
     def setTcpKeepAlive(self, enabled: bool) -> None:
         self.options["keep alive"] = enabled
 
+    def getTcpNoDelay(self) -> bool:
+        return self.options["no delay"]
+
+    def getTcpKeepAlive(self) -> bool:
+        return self.options["keep alive"]
+
+    def loseWriteConnection(self) -> None:
+        raise AssertionError("the client does not half-close")
+
     def loseConnection(self) -> None:
         self.lost = True
 

@@ -71,6 +71,26 @@ class PuppetRobot:
         self._next.errback(error)
 
 
+class EndlessRobot(PuppetRobot):
+    """Never ends a reply. `stopped` has the messages whose replies were closed, rather than left to be collected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped: list[str] = []
+        self._replies: list[AsyncGenerator[str, None]] = []  # so that they are not
+
+    def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        self._replies.append(self._reply(conversation))
+        return self._replies[-1]
+
+    async def _reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        try:
+            while True:
+                yield "x" * 600
+        finally:
+            self.stopped.append(conversation.turns[-1].text)
+
+
 def conversation(user: str = "ann", text: str = "x", queue_key: str = "") -> Conversation:
     return Conversation(user, [Turn(Speaker.USER, text)], queue_key)
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from securechat.errors import RobotError
-from securechat.robots.openai.messages import Reply
+from securechat.robots.openai.reply import Reply
 from securechat.robots.openai.sse import EventStream
 
 Found = list[tuple[str, str] | str]
@@ -45,5 +45,5 @@ def read(*pieces: bytes) -> tuple[str, str]:
         for part in reply.end():
             text += part
     except RobotError as error:
-        return text, f"{error.fault.name}: {error}"
+        return text + reply.rest(), f"{error.fault.name}: {error}"
     return text, "well"

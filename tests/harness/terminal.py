@@ -46,8 +46,8 @@ class Terminal:
                 raise AssertionError(f"no {words!r} in {self.screen[self._seen :]!r}")
         self._seen = found + len(words)
 
-    def type(self, keys: str) -> None:
-        os.write(self._keyboard, keys.encode())
+    def type(self, keys: str | bytes) -> None:
+        os.write(self._keyboard, keys.encode() if isinstance(keys, str) else keys)
 
     def close(self) -> int:
         """Wait until the program exits; its exit code, negative for a signal."""

@@ -16,9 +16,9 @@ CATEGORIES = frozenset(
         "record",  # a record does not open, or its padding or seq is wrong
         "order",  # a record type, side or id that is not allowed at this point
         "rekey",  # too many REKEYs, or none before seq 2^16
-        "message",  # over 32 KiB, or not UTF-8
+        "message",  # a message or RECALL over max_message, or a SAY or REPLY that is not UTF-8
         "timeout",
-        "limit",
+        "limit",  # too many connections or RECALLs
         "cut",  # the stream ended without GOODBYE
     }
 )

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
 from tests.independent.abort import AbortError
+from tests.independent.conversation import Content, Turn
 from tests.independent.messages import (
     CLIENT_KEY_REQUIRED,
     NO_CLIENT_KEY,
@@ -19,10 +20,10 @@ from tests.independent.messages import (
     read_welcome,
 )
 from tests.independent.pack import Value, pack
-from tests.independent.peer import CHUNK, HANDSHAKE_FRAME, Hook, Peer
-from tests.independent.records import FAULT, GOODBYE, PAD, SAY
+from tests.independent.peer import HANDSHAKE_FRAME, RECALL_CHUNK, Hook, Peer, cut
+from tests.independent.records import CALL, FAULT, GOODBYE, PAD, RECALL, SAY
 from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
-from tests.independent.suites import PQ, KeyPair, make_key_pair, open_sealed
+from tests.independent.suites import PQ, RECORD_FRAME, KeyPair, make_key_pair, open_sealed
 
 
 def is_burst(records: int) -> bool:
@@ -132,31 +133,49 @@ class Client(Peer):
         assert isinstance(about, About)
         self.about = about
 
-    def say(self, text: str) -> int:
-        """Send one burst. Returns the id of the message."""
-        self.sock.sendall(self.burst_of(text))
+    def say(self, text: str, turns: list[Turn] | None = None) -> int:
+        """Send one burst, with a RECALL of ``turns`` before the message. Returns the id of the message."""
+        records = self._recall(turns) if turns is not None else b""
+        records += self._message(SAY, text.encode())
+        self.sock.sendall(records + self._padding(records))
         return self.conversation.said
 
     def burst_of(self, *texts: str) -> bytes:
         """The records of some messages, those of each filled as section 10 says."""
-        records = b""
+        bursts = b""
         for text in texts:
-            number = self.conversation.said + 1
-            data = text.encode()
-            chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
-            before = len(self.trace.records)
-            for at, chunk in enumerate(chunks):
-                records += self.seal(SAY, number, at == len(chunks) - 1, chunk)
-            while not is_burst(len(self.trace.records) - before):
-                records += self.seal(PAD)
-        return records
+            records = self._message(SAY, text.encode())
+            bursts += records + self._padding(records)
+        return bursts
 
-    def wait_for_reply(self) -> str | int | None:
-        """The text of the next reply, the code of the FAULT that ends it, or None at GOODBYE."""
+    def call(self, path: str, body: bytes = b"") -> int:
+        """Send one burst. Returns the id of the request."""
+        records = self._message(CALL, pack((path, body)))
+        self.sock.sendall(records + self._padding(records, 128))
+        return self.conversation.said
+
+    def _message(self, kind: int, data: bytes) -> bytes:
+        number = self.conversation.said + 1
+        return b"".join(self.seal(kind, number, last, chunk) for last, chunk in cut(data))
+
+    def _recall(self, turns: list[Turn]) -> bytes:
+        chunks = cut(pack(tuple(turns)), RECALL_CHUNK)
+        return b"".join(self.seal(RECALL, last, chunk) for last, chunk in chunks)
+
+    def _padding(self, records: bytes, least: int = 1) -> bytes:
+        """PADs that fill a burst to one of its sizes."""
+        frame = 4 + RECORD_FRAME[self.suite]
+        padding = b""
+        while not is_burst(count := (len(records) + len(padding)) // frame) or count < least:
+            padding += self.seal(PAD)
+        return padding
+
+    def wait_for_reply(self) -> Content | int | None:
+        """The content of the next reply, the code of the FAULT that ends it, or None at GOODBYE."""
         while True:
-            kind, fields, text = self.receive()
-            if text is not None:
-                return text
+            kind, fields, content = self.receive()
+            if content is not None:
+                return content
             if kind == FAULT:
                 assert isinstance(fields[1], int)
                 return fields[1]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.independent.abort import AbortError
-from tests.independent.conversation import Message
+from tests.independent.conversation import Content, Message
 from tests.independent.messages import (
     About,
     ClientProof,
@@ -18,7 +18,7 @@ from tests.independent.messages import (
     read_welcome,
 )
 from tests.independent.pack import Value
-from tests.independent.records import ABOUT, FAULT, PROOF, REKEY, REPLY, SAY, Half, read_plaintext
+from tests.independent.records import ABOUT, CALL, FAULT, PROOF, RECALL, REKEY, REPLY, RESULT, SAY, Half, read_plaintext
 from tests.independent.schedule import Transcript, handshake_keys, lp, seal_info, session_keys
 from tests.independent.suites import KeyPair, open_sealed
 from tests.independent.trace import Record
@@ -43,11 +43,12 @@ class Session:
             raise AbortError("order", "ABOUT expected")
         return About(*payload_fields(record))  # type: ignore[arg-type]
 
-    def said(self) -> list[str]:
-        return list(_texts(self.client_records, SAY))
+    def said(self) -> list[Content]:
+        """Everything that the client said, called or recalled."""
+        return list(_contents(self.client_records))
 
-    def replied(self) -> list[str]:
-        return list(_texts(self.server_records, REPLY))
+    def replied(self) -> list[Content]:
+        return list(_contents(self.server_records))
 
 
 def decode(from_client: bytes, from_server: bytes, key: KeyPair | bytes) -> Session:
@@ -131,13 +132,13 @@ def _proof(record: Record) -> bytes:
     return record.payload
 
 
-def _texts(records: list[Record], kind: int) -> Iterator[str]:
+def _contents(records: list[Record]) -> Iterator[Content]:
     message = Message()
     for record in records:
-        if record.kind == kind:
-            _, last, chunk = payload_fields(record)
-            text = message.add(last, chunk)
-            if text is not None:
-                yield text
+        if record.kind in (SAY, REPLY, CALL, RESULT, RECALL):
+            *_id, last, chunk = payload_fields(record)
+            content = message.add(record.kind, last, chunk)
+            if content is not None:
+                yield content
         elif record.kind == FAULT:
             message.drop()

@@ -1,5 +1,6 @@
 """The complete table of the faults of a client or server."""
 
+from tests.independent.call_faults import client_call_faults, server_call_faults
 from tests.independent.faults import Fault
 from tests.independent.hello_faults import hello_faults, welcome_faults
 from tests.independent.proof_faults import client_proof_faults, server_proof_faults
@@ -16,6 +17,8 @@ for _fault in (
     *record_faults("server"),
     *client_session_faults(),
     *server_session_faults(),
+    *client_call_faults(),
+    *server_call_faults(),
 ):
     assert _fault.name not in FAULTS
     FAULTS[_fault.name] = _fault

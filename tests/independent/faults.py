@@ -27,6 +27,8 @@ CLIENT_KEY_REQUIRED = "the server requires a user key"
 HOST_KEY_UNKNOWN = "the client's known_hosts has no entry for the name"
 HOST_KEY_REVOKED = "the client's known_hosts marks the server's key as revoked"
 
+_CALL_BURST = 128  # records of a CALL; a SAY of the client under test has one
+
 Act = Callable[[Any], None]
 
 
@@ -46,6 +48,7 @@ class Fault:
     setting: str = ""
     anonymous: bool = False  # the faulty client has no user key
     says: int = 0  # messages that the client under test has to send before the fault
+    calls: int = 0  # CALLs that it has to send after them
     answered: bool = False  # the peer under test may have answered valid records before the fault
     unseen: bool = False  # the peer under test may have closed the session regularly before it could notice
     slow: bool = False  # takes seconds, or as long as the timeout of the peer under test
@@ -88,13 +91,14 @@ def commit_client_fault(
 def commit_server_fault(
     fault: Fault, sock: socket.socket, suite: str, environment: Environment, patience: float = 10.0
 ) -> bytes:
-    """Play the faulty server to a client under test, which has to ``say`` as often as the fault wants."""
+    """Play the faulty server to a client under test, which has to ``say`` and ``call`` as often as the fault wants."""
     authorized = {sshsig.blob(environment.user_key): "user"}
     names = frozenset({environment.name})
-    server = Server(sock, ServerSettings(environment.host_key, names, authorized, suites=(suite,)))
+    settings = ServerSettings(environment.host_key, names, authorized, suites=(suite,), api=fault.calls > 0)
+    server = Server(sock, settings)
 
     def hear() -> None:
-        while server.conversation.said < fault.says:
+        for _ in range(fault.says + _CALL_BURST * fault.calls):
             server.receive()
 
     steps: dict[str, list[Callable[[], None]]] = {

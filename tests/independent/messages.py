@@ -8,7 +8,21 @@ from typing import NamedTuple
 
 from tests.independent.abort import AbortError
 from tests.independent.pack import Value, unpack, unpack_at
-from tests.independent.records import ABOUT, CANCEL, FAULT, GOODBYE, NEW, PAD, PROOF, REKEY, REPLY, SAY
+from tests.independent.records import (
+    ABOUT,
+    CALL,
+    CANCEL,
+    FAULT,
+    GOODBYE,
+    NEW,
+    PAD,
+    PROOF,
+    RECALL,
+    REKEY,
+    REPLY,
+    RESULT,
+    SAY,
+)
 from tests.independent.schedule import sha256
 from tests.independent.suites import SUITES, check_pub, check_sealed
 
@@ -16,11 +30,15 @@ VERSION = 1
 NO_CLIENT_KEY, CLIENT_KEY_OPTIONAL, CLIENT_KEY_REQUIRED = range(3)
 REASONS = range(6)
 CODES = range(1, 2**64)  # from 12 on they are unknown, and mean what 9 means
+NOT_ALLOWED = 11
 LONGEST_ABOUT = 64  # bytes of UTF-8
 MAX_MESSAGES = range(4096, 2**26 + 1)  # bytes
 SHAPINGS = SHAPING_OFF, SHAPING_REPLY, SHAPING_CONSTANT = range(3)
 TICKS = range(1, 60_001)  # milliseconds
 WIDTHS = range(1, 65)  # records
+
+
+_ARITIES = {SAY: 3, REPLY: 3, GOODBYE: 2, FAULT: 2, CANCEL: 1, ABOUT: 8, CALL: 3, RESULT: 3, RECALL: 2}
 
 
 class Hello(NamedTuple):
@@ -108,7 +126,7 @@ def read_client_proof(payload: bytes) -> ClientProof:
 
 def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     """The fields of a record's payload, empty for types without a payload (n = 0)."""
-    if kind not in range(10):
+    if kind not in range(13):
         raise AbortError("order", "unknown type")
     if kind in (PAD, REKEY, NEW):
         if payload:
@@ -116,15 +134,14 @@ def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
         return ()
     if kind == PROOF:
         return _array(unpack(payload), 3)
-    arity = {SAY: 3, REPLY: 3, GOODBYE: 2, FAULT: 2, CANCEL: 1, ABOUT: 8}[kind]
-    values = _array(unpack(payload), arity)
-    if kind in (SAY, REPLY):
-        number, last, chunk = values
+    values = _array(unpack(payload), _ARITIES[kind])
+    if kind in (SAY, REPLY, CALL, RESULT, RECALL):
+        *numbered, last, chunk = values
         if not isinstance(last, bool):
             raise AbortError("malformed", "last")
         if not _bin(chunk) and not last:
             raise AbortError("malformed", "an empty chunk that is not the last")
-        return _int(number), last, _bin(chunk)
+        return *map(_int, numbered), last, _bin(chunk)
     if kind == ABOUT:
         return _about(values)
     numbers = tuple(_int(value) for value in values)

@@ -4,11 +4,11 @@ import hmac
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tests.independent.abort import AbortError
-from tests.independent.conversation import Conversation
+from tests.independent.conversation import Content, Conversation
 from tests.independent.messages import read_payload
 from tests.independent.pack import Value, pack
 from tests.independent.records import GOODBYE, PROOF, REKEY, Half, plaintext, read_plaintext
@@ -17,7 +17,8 @@ from tests.independent.suites import RECORD_FRAME
 from tests.independent.trace import Record, Trace
 
 HANDSHAKE_FRAME = range(1, 2049)  # section 1
-CHUNK = 495  # bytes that fit into a payload of 509 with the largest id
+CHUNK = 495  # bytes that fit into a payload of 509 with the largest id …
+RECALL_CHUNK = 504  # … and without an id
 LEAVING, STOPPING, IDLE, TOO_OLD, WITHDRAWN, REMOVED = range(6)
 
 T = TypeVar("T")
@@ -27,7 +28,13 @@ Hook = Callable[[Any, Any], Any]  # (the peer, the value) -> the value to use
 class Received(NamedTuple):
     kind: int
     fields: tuple[Value, ...]
-    text: str | None  # the message, if this record completes it
+    content: Content | None  # of the message, reply or RECALL, if this record completes it
+
+
+def cut(data: bytes, size: int = CHUNK) -> Iterator[tuple[bool, bytes]]:
+    """The chunks of a message, and of each whether it is the last."""
+    for at in range(0, max(1, len(data)), size):
+        yield at + size >= len(data), data[at : at + size]
 
 
 class Peer:
@@ -126,11 +133,11 @@ class Peer:
     def receive(self) -> Received:
         kind, payload = self._open(self.receiving)
         fields = read_payload(kind, payload)
-        text = self.conversation.record(self.other, kind, fields)
+        content = self.conversation.record(self.other, kind, fields)
         if kind == REKEY:
             self.receiving.count_rekey()
             self.receiving.step()
-        return Received(kind, fields, text)
+        return Received(kind, fields, content)
 
     def _seal(self, half: Half, kind: int, payload: bytes) -> bytes:
         ts, seq = half.ts, half.seq

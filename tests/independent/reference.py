@@ -90,6 +90,8 @@ def run_client(sock: socket.socket, fault: Fault, suite: str) -> Running:
         client.handshake()
         for _ in range(fault.says):
             client.say("hello")
+        for _ in range(fault.calls):
+            client.call("models")
         while not client.conversation.left("server"):
             client.receive()
         client.leave()

@@ -10,9 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
 from tests.independent.abort import AbortError
+from tests.independent.conversation import Call
 from tests.independent.messages import (
     CLIENT_KEY_OPTIONAL,
     CLIENT_KEY_REQUIRED,
+    NOT_ALLOWED,
     SHAPING_OFF,
     VERSION,
     About,
@@ -21,8 +23,8 @@ from tests.independent.messages import (
     read_hello,
 )
 from tests.independent.pack import Value, pack
-from tests.independent.peer import CHUNK, HANDSHAKE_FRAME, Hook, Peer
-from tests.independent.records import ABOUT, GOODBYE, REPLY
+from tests.independent.peer import HANDSHAKE_FRAME, Hook, Peer, cut
+from tests.independent.records import ABOUT, FAULT, GOODBYE, REPLY, RESULT
 from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
 from tests.independent.suites import SUITES, seal
 
@@ -39,6 +41,7 @@ class ServerSettings:
     hello_timeout: float = 5.0
     proof_timeout: float = 30.0
     max_message: int = 2**20  # bytes
+    api: bool = False
     shaping: int = SHAPING_OFF
     tick: int = 100  # milliseconds
     width: int = 1
@@ -127,20 +130,30 @@ class Server(Peer):
     def send_about(self) -> None:
         settings = self.settings
         shape = (settings.shaping, settings.tick, settings.width)
-        self.send(ABOUT, *About(self.user, "echo", "independent", settings.max_message, False, *shape))
+        self.send(ABOUT, *About(self.user, "echo", "independent", settings.max_message, settings.api, *shape))
 
     def reply(self, number: int, text: str) -> None:
-        data = text.encode()
-        chunks = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)] or [b""]
-        for at, chunk in enumerate(chunks):
-            self.send(REPLY, number, at == len(chunks) - 1, chunk)
+        for last, chunk in cut(text.encode()):
+            self.send(REPLY, number, last, chunk)
 
-    def serve(self, robot: Callable[[str], str]) -> None:
-        """Reply until the client sends GOODBYE. A CANCEL always comes too late: the reply has already ended."""
+    def result(self, number: int, items: bytes) -> None:
+        for last, chunk in cut(items):
+            self.send(RESULT, number, last, chunk)
+
+    def serve(self, robot: Callable[[str], str], api: Callable[[Call], bytes] | None = None) -> None:
+        """Reply until the client sends GOODBYE. A CANCEL always comes too late: the reply has already ended.
+
+        ``api`` returns the items of a result; without it, CALLs are not allowed.
+        """
         while True:
-            kind, _, text = self.receive()
-            if text is not None:
-                self.reply(self.conversation.said, robot(text))
+            kind, _, content = self.receive()
+            if isinstance(content, str):
+                self.reply(self.conversation.said, robot(content))
+            elif isinstance(content, Call):
+                if api:
+                    self.result(self.conversation.said, api(content))
+                else:
+                    self.send(FAULT, self.conversation.said, NOT_ALLOWED)
             if kind == GOODBYE:
                 return self.leave()
 

@@ -30,7 +30,8 @@ BUSY = "the robot is overloaded, or its quota is exhausted; try again later"
 CUT = "the reply is incomplete: "
 FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the reply, and the error
     ("cut", "Hello\n", CUT + BROKEN),
-    ("abort", "Hel\n", CUT + BROKEN),
+    ("abort", "Hel\n[The reply may be incomplete: the server did not say why it ended.]\n", ""),
+    ("abort finish", "Hel\n", CUT + BROKEN),
     ("hello", "hello \n", ""),
     ("error object", "Hel\n", CUT + BROKEN),
     ("html 502", "", BROKEN),
@@ -54,7 +55,22 @@ FAULTS = (  # the request to tests.harness.openai_peer, the text shown of the re
 )
 CTRL_C = "\x03"
 CTRL_D = "\x04"
-Step = tuple[str, str | Callable[[], object]]  # words to wait for, and then keys to type or a function to call
+Step = tuple[str, str | bytes | Callable[[], object]]  # words to wait for, then keys to type or a function to call
+
+
+def talk(command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
+    """Run a command on a terminal, step by step; the screen and the exit code."""
+    terminal = Terminal(command, environ, TIMEOUT)
+    try:
+        for words, act in script:
+            terminal.wait_for(words)
+            if isinstance(act, str | bytes):
+                terminal.type(act)
+            else:
+                act()
+    finally:
+        status = terminal.close()
+    return terminal.screen, status
 
 
 class ProgramTestCase(TestCase):
@@ -79,6 +95,7 @@ class ProgramTestCase(TestCase):
                 cwd="/",
                 env={**ENVIRON, **environ},
                 timeout=TIMEOUT,
+                start_new_session=True,  # without a terminal to ask
             )
 
         done = await deferToThread(run)
@@ -165,7 +182,8 @@ class BatchTests(ProgramTestCase):
         self.assertEqual((status, output), (5, "".join(said for _text, said, _sentence in FAULTS)))
         complaints = [line.removeprefix("securechat: ") for line in errors.splitlines() if "securechat: " in line]
         self.assertEqual(complaints, [sentence for _text, _said, sentence in FAULTS if sentence])
-        self.assertEqual(len(peer.asked), len(FAULTS))
+        # On a connection that had been used before, "reset at once" looks stale, and the request is sent again.
+        self.assertEqual(len(peer.asked), len(FAULTS) + 1)
         await port.stopListening()
         status, output, errors = await self.run_client(*self.to(await self.start(*robot)), "-m", "anything")
         self.assertEqual((status, output), (5, ""))
@@ -313,23 +331,9 @@ class TrustTests(ProgramTestCase):
 class TerminalTests(ProgramTestCase):
     """The client on a terminal."""
 
-    def talk(self, command: list[str], script: list[Step], environ: dict[str, str]) -> tuple[str, int]:
-        """Run a command on a terminal, step by step; the screen and the exit code."""
-        terminal = Terminal(command, environ, TIMEOUT)
-        try:
-            for words, act in script:
-                terminal.wait_for(words)
-                if isinstance(act, str):
-                    terminal.type(act)
-                else:
-                    act()
-        finally:
-            status = terminal.close()
-        return terminal.screen, status
-
     def run_on_terminal(self, arguments: list[str], *script: Step, term: str = "xterm") -> Deferred[Any]:
         command = [sys.executable, "-m", "securechat.client", *arguments]
-        return deferToThread(self.talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
+        return deferToThread(talk, command, list(script), {**ENVIRON, "TERM": term, "NO_COLOR": "1"})
 
     async def test_talks(self) -> None:
         """An unknown host is confirmed once and then known; the user chats at a prompt and leaves with Ctrl-D."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import os
 import re
 import resource
@@ -65,7 +66,8 @@ class TalkTests(DaemonTestCase):
                 self.assertEqual(talk.about.robot, "echo")
                 self.assertEqual(talk.about.user, keys.fingerprint(key.blob) if signer else "")
                 await talk.leave()
-        self.assertIn("client 4 connected from [127.0.0.1]:", daemon.text())
+        self.assertRegex(daemon.text(), r"client 4 from \[127\.0\.0\.1\]:\d+: admitted as SHA256:")
+        self.assertRegex(daemon.text(), r"client 3 from \[127\.0\.0\.1\]:\d+: left")
         self.assertNotIn("你好", daemon.text())
 
     async def test_hostKey(self) -> None:
@@ -292,7 +294,7 @@ class FloodTests(DaemonTestCase):
         daemon = await self.run_daemon("--robot", "echo", "--handshake-rate", "0.001").started()
         self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
         await daemon.stop()
-        for line in ("client … connected from …", "client …: aborted (…)", "client … from …: not let in (…)"):
+        for line in ("client … from …: aborted (…)", "client … from …: not let in (…)"):
             self.assertRegex(daemon.text(), f'… and [0-9]+ more like "{re.escape(line)}" in the last [0-9]+ s')
         self.assertNotIn("Traceback", daemon.text())
 
@@ -308,11 +310,84 @@ class FloodTests(DaemonTestCase):
         )
         daemon = await self.run_daemon("--robot", "echo", *options).started()
         with socket.create_connection(("127.0.0.1", daemon.port)):
-            await daemon.logged("client 1 connected")
             self.assertLess(self.flood(daemon, b"", 1000, sources=1), 40_000)
         self.assertNotIn("Traceback", daemon.text())
-        await daemon.logged("client 1: ended")
+        await daemon.logged("client 1 from [127.0.0.1]:")
         self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
+
+
+class LogTests(DaemonTestCase):
+    """Where the log goes, and what its lines look like."""
+
+    TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
+
+    async def talk(self, daemon: Daemon) -> None:
+        talk = await Talk().start(daemon.port)
+        await talk.ask("hello")
+        await talk.leave()
+        await daemon.logged(": left")
+
+    def assertLines(self, text: str, first: int) -> None:
+        """`text` is what one client causes, each line once."""
+        expected = [
+            r"protocol#info\] client \d from \[127\.0\.0\.1\]:\d+: admitted as anonymous",
+            r"message_log#info\] client \d: a message of 5 characters",
+            r"protocol#info\] client \d from \[127\.0\.0\.1\]:\d+: left",
+        ]
+        lines = text.splitlines()[first:]
+        self.assertEqual(len(lines), len(expected), lines)
+        for line, pattern in zip(lines, expected, strict=True):
+            self.assertRegex(line, rf"^{self.TIME} \[securechat\.server\.{pattern}$")
+
+    async def test_rotation(self) -> None:
+        """The log is a file, and at SIGUSR1 twistd begins a new one; no line is written twice."""
+        daemon = await self.run_daemon("--robot", "echo").started()
+        before = len(daemon.text().splitlines())
+        await self.talk(daemon)
+        self.assertLines(daemon.text(), before)
+        port, old = daemon.port, daemon.text()
+        daemon.process.send_signal(signal.SIGUSR1)
+        while daemon.text() == old:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(Path(f"{daemon.log}.1").read_text(), old)
+        await (await Talk().start(port)).leave()
+        await daemon.logged(": left")
+        self.assertEqual(len(daemon.text().splitlines()), 2)
+        self.assertEqual(Path(f"{daemon.log}.1").read_text(), old)
+
+    async def test_standardOutput(self) -> None:
+        """With `--logfile -`, the same lines go to standard output."""
+        daemon = self.run_daemon("--robot", "echo", twistd=("--logfile", "-"))
+        daemon.log = daemon.output
+        await daemon.started()
+        before = len(daemon.text().splitlines())
+        await self.talk(daemon)
+        self.assertLines(daemon.text(), before)
+
+    async def test_logger(self) -> None:
+        """A logger that the operator chose gets the events themselves, each once."""
+        daemon = self.run_daemon("--robot", "echo", twistd=("--logger", "tests.harness.json_log.observer"))
+        daemon.log = daemon.output
+        while "host key" not in daemon.text():
+            await deferLater(reactor, 0.05)
+        events = [json.loads(line) for line in daemon.text().splitlines()]
+        (port,) = (
+            re.search(r"starting on (\d+)", event.get("log_text", "")) for event in events if "log_text" in event
+        )
+        assert port is not None
+        await (await Talk().start(int(port[1]))).leave()
+        await daemon.logged(": left")
+        formats = [json.loads(line)["log_format"] for line in daemon.text().splitlines()[len(events) :]]
+        self.assertEqual(
+            formats, ["client {number} from {peer}: admitted as {user}", "client {number} from {peer}: left"]
+        )
+
+    async def test_haproxy(self) -> None:
+        """Behind `haproxy:`, lines have the client's address."""
+        daemon = await self.run_daemon("--robot", "echo", "--listen", "haproxy:tcp:0:interface=127.0.0.1").started()
+        with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+            client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nGET / HTTP/1.1\r\n\r\n")
+            await daemon.logged("client 1 from [192.0.2.7]:4444: aborted (framing)")
 
 
 class StartupTests(DaemonTestCase):
@@ -362,13 +437,28 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--listen nonsense:1", "--listen", "nonsense:1")
         self.assertRefused("--listen tcp:x", "--listen", "tcp:x")
         self.assertRefused("use --name [HOST]:PORT", "--listen", "unix:/tmp/socket")
+        self.assertRefused("use --name [HOST]:PORT", "--listen", "systemd:domain=UNIX:index=0")
         self.assertRefused("systemd passed no such socket", "--listen", "systemd:domain=INET:index=0")
 
     def test_portInUse(self) -> None:
         """A port that is taken."""
         port = reactor.listenTCP(0, Site(TuringPeer(reactor)), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        self.assertRefused("Address already in use", "--listen", f"tcp:{port.getHost().port}:interface=127.0.0.1")
+        endpoint = f"tcp:{port.getHost().port}:interface=127.0.0.1"
+        self.assertRefused(f"--listen {endpoint}: Address already in use", "--listen", endpoint)
+
+    def test_addresses(self) -> None:
+        """An address that does not exist, or that the system does not give, is named in words."""
+        unix = ("--name", "[chat.example.org]:8080", "--listen")
+        for problem, *options in (
+            ("unix:/nonexistent/chat: No such file or directory", *unix),
+            ("tcp:0:interface=192.0.2.1: Cannot assign requested address", "--listen"),
+            ("tcp:99999: bind(): port must be 0-65535.", "--listen"),
+            ("tcp6:0:interface=fe80\\:\\:1%nonexistent: Name or service not known", "--listen"),
+            ("ssl:0:privateKey=/nonexistent: No such file or directory", "--listen"),
+            ("tcp6:0:interface=fe80::1%eth0: too many, too few or unknown parts", "--listen"),
+        ):
+            self.assertRefused(f"--listen {problem}", *options, problem.partition(": ")[0])
 
     def test_files(self) -> None:
         """A host key that others can read, one that is none, and authorized keys with a bad line."""
@@ -397,3 +487,91 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused("--name x: expected [HOST]:PORT", "--name", "x")
         self.assertRefused("--suites rot13: expected ", "--suites", "rot13")
         self.assertRefused("--tick 5: expected a number from 0.01 to 0.25", "--tick", "5")
+
+
+class KilledDaemon(Daemon):
+    """A daemon that finds what one with the same number left behind that was killed, in its current directory."""
+
+    program = (
+        "-c",
+        """
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[sys.argv.index("--logfile") + 1]))
+with open("pid", "w") as file:
+    file.write(str(os.getpid()))
+socket.socket(socket.AF_UNIX).bind("socket")
+os.symlink(str(os.getpid()), "socket.lock")
+from twisted.scripts.twistd import run
+run()
+""",
+    )
+
+
+class AdoptingDaemon(Daemon):
+    """A daemon with a UNIX socket that it has got from systemd."""
+
+    program = (
+        "-c",
+        """
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[sys.argv.index("--logfile") + 1]))
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("socket")
+listening.listen()
+os.dup2(listening.fileno(), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="chat", LISTEN_PID=str(os.getpid()))
+from twisted.scripts.twistd import run
+run()
+""",
+    )
+
+
+class ServiceTests(DaemonTestCase):
+    """A daemon in a container, or started by a service manager."""
+
+    name = ("--robot", "echo", "--name", "[chat.example.org]:8080")
+
+    def connect(self, path: Path) -> None:
+        """Connect to a UNIX socket of a daemon, whose path may be too long for an address."""
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as client:
+            client.connect(path.name)
+
+    async def test_killed(self) -> None:
+        """A daemon that was killed starts again, although it has the same number as before, as PID 1 of a container."""
+        daemon = KilledDaemon(self.mktemp(), *self.name, "--listen", "unix:socket", twistd=("--pidfile", "pid"))
+        self.addCleanup(daemon.stop)
+        await daemon.started()
+        self.assertEqual((daemon.directory / "pid").read_text(), str(daemon.process.pid))
+        self.connect(daemon.directory.absolute() / "socket")
+        await daemon.logged("client 1 from")
+        await daemon.stop()
+        self.assertEqual({path.name for path in daemon.directory.iterdir()}, {"log", "output", "state"})
+
+    async def test_running(self) -> None:
+        """A PID file of a daemon that runs is respected."""
+        path = self.mktemp()
+        twistd = ("--pidfile", str(Path(path).absolute()))
+        await self.run_daemon(twistd=twistd).started()
+        status, output = self.run_daemon(twistd=twistd).failed()
+        self.assertEqual(status, 1)
+        self.assertIn("Another twistd server is running", output)
+
+    async def test_systemd(self) -> None:
+        """A daemon that gets a UNIX socket from systemd accepts its clients."""
+        daemon = AdoptingDaemon(self.mktemp(), *self.name, "--listen", "systemd:domain=UNIX:index=0")
+        self.addCleanup(daemon.stop)
+        await daemon.started()
+        self.connect(daemon.directory.absolute() / "socket")
+        await daemon.logged("client 1 from")
+
+    async def test_keyOfAnotherUser(self) -> None:
+        """A host key and authorized keys of another user are accepted if they can be read, as in a container."""
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files to another user")
+        key = make_key(Path(self.mktemp()))
+        users = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n", 0o664)
+        for path in (str(key), users):
+            os.chown(path, 65534, -1)
+        key.chmod(0o440)
+        daemon = await self.run_daemon("--host-key", str(key.absolute()), "--authorized-keys", users).started()
+        self.assertEqual(daemon.fingerprint, ssh_keygen("-lf", key.with_suffix(".pub")).split()[1])

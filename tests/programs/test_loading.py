@@ -54,3 +54,21 @@ class LoadTests(SynchronousTestCase):
             loaded = modules_loaded_by(f"from securechat.client.__main__ import main; assert main({arguments}) == 3")
         self.assertIn("securechat.client.frontends.batch", loaded)
         self.assertEqual(packages(loaded) & {"prompt_toolkit"}, set())
+
+    def test_messagesWithoutTls(self) -> None:
+        """`securechat` does not load OpenSSL's bindings for TLS, nor the HTTP client."""
+        loaded = modules_loaded_by("import securechat.client.__main__, securechat.client.frontends.terminal")
+        self.assertIn("prompt_toolkit", loaded)
+        self.assertEqual({module for module in loaded if module.startswith("OpenSSL.")}, set())
+        self.assertEqual(packages(loaded) & {"treq", "service_identity"}, set())
+
+    def test_daemon(self) -> None:
+        """The daemon loads the HTTP client only for a robot that uses it."""
+        make = "from securechat.robots.registry import make_robot; make_robot(reactor, {robot!r}, {options}, {{}})"
+        start = "import securechat.tap; from twisted.internet import reactor; "
+        loaded = modules_loaded_by(start + make.format(robot="eliza", options=[]))
+        self.assertIn("securechat.robots.eliza.script", loaded)
+        self.assertEqual(packages(loaded) & {"treq", "prompt_toolkit"}, set())
+        self.assertEqual({module for module in loaded if module.startswith("twisted.web")}, set())
+        loaded = modules_loaded_by(start + make.format(robot="openai", options=["model=m"]))
+        self.assertIn("treq", packages(loaded))

@@ -1,5 +1,6 @@
 """What is packed and installed: twistd finds its plugin, and Twisted's own files are left alone."""
 
+import ast
 import fcntl
 import os
 import shutil
@@ -9,11 +10,19 @@ import tarfile
 import tempfile
 import venv
 import zipfile
+from configparser import ConfigParser
+from email.message import Message
+from email.parser import Parser
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import twisted
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from twisted.trial.unittest import SynchronousTestCase
+
+import securechat
 
 PROJECT = Path(__file__).parents[2]
 PLUGIN = "twisted/plugins/securechat_plugin.py"
@@ -21,9 +30,14 @@ NOT_OURS_TO_PACK = ("twisted/__init__.py", "twisted/plugins/__init__.py", "twist
 NOT_SOURCE = shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__", "*.egg-info", "build", "dist")
 
 
-def run(*command: str | Path) -> str:
+WITH_TWISTED = {"zope-interface", "pyopenssl", "service-identity"}  # which Twisted requires, with its extra tls
+SHARED = {"twisted": ["twisted"], "zope": ["zope.interface"]}  # packages into which others install, too
+NOT_IMPORTED = {"bcrypt"}  # by us: cryptography imports it, but does not require it
+
+
+def run(*command: str | Path, **environ: str) -> str:
     """The output of a program that is run where the checkout cannot be found by accident."""
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | environ
     done = subprocess.run(command, cwd="/", env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise AssertionError(f"{command} failed:\n{done.stdout}")
@@ -40,7 +54,8 @@ def checkout() -> Path:
     """A copy of the project in which twistd has been run, and so has left its cache."""
     copy = working_directory() / "securechat"
     shutil.copytree(PROJECT, copy, ignore=NOT_SOURCE)
-    (copy / "twisted/plugins/dropin.cache").touch()
+    for name in ("twisted/plugins/dropin.cache", "tools/left_over.pyc", "docs/left_over.pyo"):
+        (copy / name).touch()
     return copy
 
 
@@ -86,6 +101,24 @@ class Environment:
     def twistd(self, *arguments: str) -> str:
         return run(self.python, "-I", "-c", "from twisted.scripts.twistd import run; run()", *arguments)
 
+    def securechat(self, *arguments: str, **environ: str) -> str:
+        """The output of the command that pip has installed."""
+        return run(self.python.parent / "securechat", *arguments, **environ)
+
+
+def third_party_imports() -> set[str]:
+    """The distributions that our modules import."""
+    modules: set[str] = set()
+    for path in (PROJECT / PLUGIN, *(PROJECT / "securechat").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Import():
+                    modules.update(alias.name.partition(".")[0] for alias in node.names)
+                case ast.ImportFrom(module=str(name), level=0):
+                    modules.add(name.partition(".")[0])
+    known = {**packages_distributions(), **SHARED}
+    return {canonicalize_name(known[name][0]) for name in modules - sys.stdlib_module_names - {"securechat"}}
+
 
 class DistributionTests(SynchronousTestCase):
     """The files that we hand out."""
@@ -106,13 +139,56 @@ class DistributionTests(SynchronousTestCase):
         """An sdist holds what it takes to test, lint and change the project, and nothing of Twisted's."""
         wanted = {"Makefile", "constraints.txt", "setup.py", "pyproject.toml", "LICENSE", PLUGIN}
         wanted.update(path.name for path in checkout().glob("*.md"))
-        for folder in ("docs", "tests", "tools", "securechat"):
-            files = (path for path in (checkout() / folder).rglob("*") if path.is_file())
+        for folder in ("benchmarks", "docs", "fuzz", "securechat", "sidechannel", "tests", "tools"):
+            files = [
+                path for path in (checkout() / folder).rglob("*") if path.is_file() and "left_over" not in path.name
+            ]
+            self.assertNotEqual(files, [])
             wanted.update(path.relative_to(checkout()).as_posix() for path in files)
         with tarfile.open(distributions()[0]) as sdist:
             packed = {name.partition("/")[2] for name in sdist.getnames()}
         self.assertEqual(wanted - packed, set())
         self.assertEqual(packed & set(NOT_OURS_TO_PACK), set())
+        self.assertFalse([name for name in packed if "left_over" in name or "__pycache__" in name])
+
+
+class MetadataTests(SynchronousTestCase):
+    """What a wheel says of itself."""
+
+    def read(self, name: str) -> str:
+        """A file of the wheel's metadata."""
+        with zipfile.ZipFile(distributions()[1]) as wheel:
+            [path] = [path for path in wheel.namelist() if path.endswith(f".dist-info/{name}")]
+            return wheel.read(path).decode()
+
+    def metadata(self) -> Message:
+        return Parser().parsestr(self.read("METADATA"))
+
+    def test_version(self) -> None:
+        """It has the version that the programs print, our license, and needs the Python that we support."""
+        metadata = self.metadata()
+        self.assertEqual((metadata["Name"], metadata["Version"]), ("securechat", securechat.__version__))
+        self.assertEqual(metadata["Requires-Python"], ">=3.11")
+        self.assertIn("MIT", (metadata["License-Expression"], metadata["License"]))
+        self.assertEqual(self.read("licenses/LICENSE"), (PROJECT / "LICENSE").read_text())
+        self.assertIn("# ", metadata.get_payload())  # the README
+
+    def test_requirements(self) -> None:
+        """It requires each package that is imported and nothing else, and no version that does not work."""
+        requirements = [Requirement(text) for text in self.metadata().get_all("Requires-Dist", [])]
+        required = {canonicalize_name(each.name): each for each in requirements if each.marker is None}
+        self.assertEqual(required.keys() | WITH_TWISTED, third_party_imports() | NOT_IMPORTED)
+        twisted_itself, cryptography = map(canonicalize_name, ("twisted", "cryptography"))
+        self.assertEqual(required[twisted_itself].extras, {"tls"})
+        self.assertFalse(required[cryptography].specifier.contains("47.0"))  # whose wheels have no ML-KEM
+        self.assertTrue(all(each.specifier for each in required.values()))
+
+    def test_commands(self) -> None:
+        """pip installs one command, which is the client."""
+        entry_points = ConfigParser(delimiters=("=",))
+        entry_points.read_string(self.read("entry_points.txt"))
+        self.assertEqual(entry_points.sections(), ["console_scripts"])
+        self.assertEqual(dict(entry_points["console_scripts"]), {"securechat": "securechat.client.__main__:main"})
 
 
 class InstallationTests(SynchronousTestCase):
@@ -124,6 +200,20 @@ class InstallationTests(SynchronousTestCase):
         environment.install(distributions()[1])
         self.assertIn(" securechat ", environment.twistd("--help"))
         self.assertIn("--help-robots", environment.twistd("securechat", "--help"))
+        version = f"securechat {securechat.__version__}\n"
+        self.assertEqual(environment.twistd("securechat", "--version"), version)
+        self.assertEqual(environment.securechat("--version"), version)
+        self.assertIn("usage: securechat", environment.securechat("--help", LANGUAGE="en"))
+        self.assertRegex(environment.securechat("--help", LANGUAGE="zh_CN"), "[\u4e00-\u9fff]")
+        program = (
+            "import securechat; from securechat.robots.registry import make_robot;"
+            "from securechat.conversation import Conversation as C, Speaker, Turn;"
+            "print(securechat.__file__); make_robot(None, 'eliza', [], {})"
+            ".reply(C('u', [Turn(Speaker.USER, 'hello')])).asend(None).send(None)"
+        )
+        error = self.assertRaises(AssertionError, run, environment.python, "-I", "-c", program)
+        self.assertIn(f"{environment.python.parents[1]}/lib/", str(error))
+        self.assertRegex(str(error), r"StopIteration: Hello! I am the offline robot|StopIteration: 你好")
         environment.pip("uninstall", "--yes", "securechat")
         self.assertNotIn(" securechat ", environment.twistd("--help"))
 

@@ -1,5 +1,7 @@
 """When a robot is not asked, and for how long."""
 
+from typing import cast
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -60,11 +62,17 @@ class BreakerTests(SynchronousTestCase):
             self.fail(fault)
         self.assertOpen(1)
 
-    def test_refusal(self) -> None:
-        """Refusals do not open the circuit."""
-        for _time in range(10):
-            self.fail(Fault.REFUSED)
-        self.breaker.enter()
+    def test_faults(self) -> None:
+        """Each fault opens the circuit at once, after three in a row, or never: a refusal is an answer."""
+        times = {Fault.UNREACHABLE: 1, **dict.fromkeys((Fault.TIMED_OUT, Fault.BROKEN_ANSWER, Fault.INTERNAL), 3)}
+        for fault in Fault:
+            self.setUp()
+            for _time in range(times.get(fault, 10)):
+                self.fail(fault)
+            if fault in times:
+                self.assertRaises(CircuitOpenError, self.breaker.enter)
+            else:
+                self.breaker.enter()
 
     def test_testRequest(self) -> None:
         """After the pause any failure opens the circuit again; if the test request is cancelled, the next one tests."""
@@ -83,6 +91,35 @@ class BreakerTests(SynchronousTestCase):
         for _time in range(10):
             self.breaker.failed(RobotError(Fault.UNREACHABLE, "test"))
         self.assertOpen(1)
+
+    def test_oldRequests(self) -> None:
+        """A request from before the circuit opened does not extend the pause, whenever it fails."""
+        for _time in range(2):
+            self.breaker.enter()
+        self.breaker.failed(RobotError(Fault.UNREACHABLE, "test"))
+        self.clock.advance(0.9)
+        self.breaker.failed(RobotError(Fault.UNREACHABLE, "test"))
+        self.assertOpen(0.1)
+
+    def test_retryAfter(self) -> None:
+        """The longer of the pause and the time after which the robot wants to be asked counts."""
+        for retry_after, pause in (0.0, 1), (0.5, 1), (3, 3):
+            self.setUp()
+            self.fail(Fault.BUSY, retry_after)
+            self.assertOpen(pause)
+
+    def test_randomByDefault(self) -> None:
+        """Pauses of several servers differ."""
+        ends = set()
+        for _time in range(5):
+            self.breaker = CircuitBreaker(self.clock.seconds)
+            self.fail()
+            error = self.assertRaises(CircuitOpenError, self.breaker.enter)
+            assert isinstance(error, CircuitOpenError)
+            ends.add(error.retry_after)
+        self.assertEqual(len(ends), 5)
+        self.assertGreaterEqual(min(cast(set[float], ends)), 1)
+        self.assertLessEqual(max(cast(set[float], ends)), 1.2)
 
     def test_jitter(self) -> None:
         """Pauses are extended at random."""

@@ -47,6 +47,34 @@ class FairQueueTests(ListenerTestCase):
         self.leave("ann")
         self.assertEqual(self.inside, ["cy", "bob"][::-1])
 
+    def test_order(self) -> None:
+        """Those who wait are admitted in the order in which they came, and nobody overtakes them."""
+        for user in ("ann", "bob", "cy", "dan", "eve"):
+            self.take(user)
+        self.leave("ann")
+        self.take("fay")
+        for user in ("bob", "cy", "dan"):
+            self.leave(user)
+            self.assertEqual(len(self.inside), 2)
+        self.assertEqual(self.inside, ["eve", "fay"])
+
+    def test_askedAgainAtOnce(self) -> None:
+        """A request that ends as soon as it is admitted, and is made again, comes after those that wait."""
+        order: list[str] = []
+
+        async def hurry(*users: str) -> None:
+            for user in users:
+                async with self.queue.slot(user):
+                    order.append(user)
+
+        self.take("ann")
+        self.take("bob")
+        hurrying = [Deferred.fromCoroutine(hurry(*users)) for users in (("cy", "cy again"), ("dan",))]
+        self.leave("ann")
+        for done in hurrying:
+            self.successResultOf(done)
+        self.assertEqual(order, ["cy", "dan", "cy again"])
+
     def test_fair(self) -> None:
         """Only one request of each user can wait, so no user can delay the others with many requests."""
         self.take("ann")

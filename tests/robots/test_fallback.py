@@ -1,9 +1,10 @@
 """Several robots as one, and how they are created from options."""
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from msgspec import Meta
 from twisted.internet.defer import CancelledError
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -11,6 +12,7 @@ from zope.interface.verify import verifyObject
 from securechat.conversation import Notice
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots import registry
+from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot, IRobotMaker
@@ -57,9 +59,11 @@ class AssemblyTests(SynchronousTestCase):
     def test_one(self) -> None:
         """A single robot needs no fallback; its key can be in the variable with or without its name."""
         for variable in ("SECURECHAT_ROBOT_KEY", "SECURECHAT_FAR_ONE_KEY"):
-            robot = make_robots(None, [("far-one", ["url=x"])], {variable: "secret"})
+            robot = make_robots(None, [("far-one", ["url=x"])], {variable: " secret\n"})
             self.assertIsInstance(robot, GuardedRobot)
         self.assertEqual(self.far.made, [(FarSettings(url="x"), "secret")] * 2)
+        make_robots(None, [("far-one", [])], {"SECURECHAT_ROBOT_KEY": "shared", "SECURECHAT_FAR_ONE_KEY": "own"})
+        self.assertEqual(self.far.made[-1], (FarSettings(), "own"))
 
     def test_several(self) -> None:
         """Each of several robots has its own options, and only the key in the variable with its name."""
@@ -77,6 +81,12 @@ class AssemblyTests(SynchronousTestCase):
         robot = make_robots(None, [("far-one", ["max-concurrent=1"])], {})
         listeners = [Listener(robot, user) for user in ("ann", "bob")]
         self.assertEqual([listener.done.called for listener in listeners], [False, False])
+        for options, number in (["max-concurrent=1"], 1), (["max-concurrent=3"], 3), ([], 4):
+            robot = make_robots(None, [("far-one", options)], {})
+            puppet = cast(PuppetRobot, cast(GuardedRobot, robot)._robot)
+            more = [Listener(robot, str(user)) for user in range(6)]
+            self.assertEqual(len(puppet.asked), number)
+            listeners += reversed(more)  # the last in the queue first
         for wrong in ("0", "x", "-1", "1e9"):
             error = self.assertRaises(
                 ConfigurationError, make_robots, None, [("far-one", [f"max-concurrent={wrong}"])], {}
@@ -158,6 +168,44 @@ class FallbackTests(ListenerTestCase):
         for robot, fault in zip(self.robots, (Fault.BUSY, Fault.TIMED_OUT, Fault.UNREACHABLE), strict=True):
             robot.fail(RobotError(fault, "test"))
         self.assertEqual(self.fault_of(listener), Fault.UNREACHABLE)
+
+    def test_reasons(self) -> None:
+        """The user is told why the first robot did not answer."""
+        for fault, reason in (
+            (Fault.UNREACHABLE, "turing cannot be reached"),
+            (Fault.TIMED_OUT, "turing took too long"),
+            (Fault.BUSY, "turing is busy or over its quota"),
+            (Fault.REFUSED, "turing refused to answer"),
+            (Fault.TOO_LONG, "the message is too long for turing"),
+            (Fault.BROKEN_ANSWER, "turing failed"),
+            (Fault.INTERNAL, "turing failed"),
+        ):
+            listener = Listener(self.robot)
+            self.robots[0].fail(RobotError(fault, "test"))
+            self.robots[1].say("hello")
+            self.robots[1].end()
+            self.successResultOf(listener.done)
+            self.assertEqual(listener.heard, [f"[{reason}; ollama answers instead]\n", "hello"])
+            self.assertEqual([type(chunk) for chunk in listener.heard], [Notice, str])  # the reason is not remembered
+
+    def test_log(self) -> None:
+        """A robot that fails is logged with its fault, unless its circuit is open: that failure was logged before."""
+        logged: list[Any] = []
+        observer = cast(Any, logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        for error in (
+            RobotError(Fault.UNREACHABLE, "connection refused"),
+            CircuitOpenError(Fault.UNREACHABLE, "connection refused", 1.0),
+        ):
+            listener = Listener(self.robot)
+            self.robots[0].fail(error)
+            self.robots[1].end()
+            self.robots[2].end()
+            self.successResultOf(listener.done)
+        [event] = [event for event in logged if event.get("log_format")]
+        self.assertEqual(event["log_format"].format(**event), "robot turing: UNREACHABLE: connection refused")
+        self.assertIs(event["log_level"], LogLevel.warn)
 
     def test_cancel(self) -> None:
         """A request that is cancelled is not passed on."""

@@ -1,16 +1,19 @@
 """A robot behind a queue and a circuit breaker."""
 
-from typing import cast
+from contextlib import aclosing
+from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
+from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot
-from tests.harness.robot import Listener, ListenerTestCase, PuppetRobot
+from tests.harness.robot import EndlessRobot, Listener, ListenerTestCase, PuppetRobot, conversation
 
 
 class GuardTests(ListenerTestCase):
@@ -86,6 +89,92 @@ class GuardTests(ListenerTestCase):
         self.abandon(first)
         self.assertEqual((self.puppet.cancelled, len(self.puppet.asked)), (1, 2))
         self.abandon(second)
+
+    def fail_once(self) -> None:
+        """Open the circuit, and wait until a request may test the robot."""
+        listener = Listener(self.robot)
+        self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
+        self.fault_of(listener)
+        self.clock.advance(100)
+        self.puppet.asked.clear()
+
+    def test_testIsCancelled(self) -> None:
+        """If the request that tests a robot is cancelled, or its reply is not read on, the next one tests it."""
+        self.fail_once()
+        self.abandon(Listener(self.robot, text="cancelled"))
+
+        async def read_one() -> None:
+            async with aclosing(self.robot.reply(conversation(text="not read on"))) as chunks:
+                async for _chunk in chunks:
+                    break
+
+        self.fail_once()
+        reading = Deferred.fromCoroutine(read_one())
+        self.puppet.say("a")
+        self.successResultOf(reading)
+        self.fail_once()
+        last = Listener(self.robot, text="last")
+        self.puppet.end()
+        self.successResultOf(last.done)
+        self.assertEqual(self.puppet.asked, ["last"])
+
+    def test_testSucceeds(self) -> None:
+        """Others are asked again from the first chunk of the reply to the request that tests the robot."""
+        self.robot = GuardedRobot(
+            cast(IRobot, self.puppet), FairQueue(2), CircuitBreaker(self.clock.seconds, jitter=lambda: 0.0)
+        )
+        self.fail_once()
+        test = Listener(self.robot, "ann")
+        early = Listener(self.robot, "bob")
+        self.assertEqual(self.fault_of(early), Fault.UNREACHABLE)
+        self.puppet.say("a")
+        self.assertEqual(len(self.puppet.asked), 1)
+        second = Listener(self.robot, "bob")
+        self.assertEqual(len(self.puppet.asked), 2)
+        self.abandon(second)
+        self.abandon(test)
+
+    def test_emptyReply(self) -> None:
+        """A reply without text is an answer, too."""
+        self.fail_once()
+        for _ in range(3):
+            listener = Listener(self.robot)
+            self.puppet.end()
+            self.successResultOf(listener.done)
+        self.assertEqual(len(self.puppet.asked), 3)
+
+    def test_closesAtOnce(self) -> None:
+        """A robot whose reply is not read on is closed at once, also behind a fallback."""
+        endless: Any = EndlessRobot()
+        guarded = cast(IRobot, GuardedRobot(endless, FairQueue(1), CircuitBreaker(self.clock.seconds)))
+
+        async def read_one(robot: IRobot) -> None:
+            async with aclosing(robot.reply(conversation())) as chunks:
+                async for _chunk in chunks:
+                    break
+
+        for robot in (guarded, guarded, cast(IRobot, FallbackRobot([endless])), endless):
+            endless.stopped.clear()
+            self.successResultOf(Deferred.fromCoroutine(read_one(robot)))
+            self.assertEqual(endless.stopped, ["x"])
+
+    def test_slotsAreGivenBackOnce(self) -> None:
+        """However a request ends, its slot is free after it, and only its slot."""
+        for end in (
+            lambda listener: self.puppet.end(),
+            lambda listener: self.puppet.fail(RobotError(Fault.REFUSED, "test")),
+            lambda listener: self.puppet.fail(KeyError("bug")),
+            lambda listener: (self.puppet.say("a"), self.puppet.end()),  # type: ignore[func-returns-value]
+            lambda listener: listener.done.cancel(),
+        ):
+            self.puppet.asked.clear()
+            listener = Listener(self.robot, "ann")
+            end(listener)
+            listener.done.addErrback(lambda _failure: None)
+            one, other = Listener(self.robot, "bob"), Listener(self.robot, "cy")
+            self.assertEqual(len(self.puppet.asked), 2)
+            self.abandon(other)
+            self.abandon(one)
 
     def test_aBug(self) -> None:
         """Any exception of a robot is a fault, without the exception's text."""

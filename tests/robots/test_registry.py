@@ -68,17 +68,22 @@ class SettingsTests(SynchronousTestCase):
         }
         for name, defaults in (("openai", openai), ("turing", turing), ("echo", {}), ("eliza", {})):
             settings = asdict(self.settings(name))
-            self.assertEqual({key: value for key, value in settings.items() if value not in (None, "")}, defaults)
+            self.assertEqual({key: value for key, value in settings.items() if value not in (None, "", ())}, defaults)
 
     def test_eachOption(self) -> None:
         """Each option changes its own setting, and no other."""
         key = Path(self.mktemp()).absolute()
         key.write_text("0123")
         key.chmod(0o600)
+        headers = Path(self.mktemp()).absolute()
+        headers.write_text("X-C: d")
+        headers.chmod(0o600)
         openai: dict[str, Any] = {
             "url=http://a": {"url": "http://a/v1"},
             "model=m": {"model": "m"},
             f"key-file={key}": {"key_file": key},
+            "header=X-A:b": {"header": ("X-A: b",)},
+            f"header-file={headers}": {"header_file": headers},
             "system=s": {"system": "s"},
             "system-file=/b": {"system_file": Path("/b")},
             "temperature=2": {"temperature": 2.0},

@@ -183,6 +183,16 @@ class HandshakeTests(AdmissionTestCase):
             place.release()
         self.assertIsNone(self.enter(admission, address(1)))
 
+    def test_refusedCostNothing(self) -> None:
+        """A connection that is refused for another limit does not count for the rate."""
+        admission = self.make(handshake_burst=2, max_handshakes_per_source=1)
+        place = self.must_enter(admission, address(1))
+        for _ in range(5):
+            self.assertIsNone(self.enter(admission, address(1)))
+        place.release()
+        self.must_enter(admission, address(1)).release()
+        self.assertIsNone(self.enter(admission, address(1)))
+
 
 class SessionTests(AdmissionTestCase):
     """Sessions."""
@@ -228,6 +238,37 @@ class SessionTests(AdmissionTestCase):
         self.assertIsNone(self.admit(admission, address(3), USER))
         self.assertIsNotNone(self.admit(admission, address(1), b"another user"))
         self.assertIsNone(self.admit(admission, address(1)))
+
+    def test_allForUsers(self) -> None:
+        """Of users who began their handshakes at the same time, no more are admitted than there are sessions left."""
+        admission = self.make(has_users=True, max_sessions=2)
+        places = [self.must_enter(admission, address(number)) for number in range(3)]
+        admitted = [place.admit(b"%d" % number) for number, place in enumerate(places)]
+        self.assertEqual(admitted, [True, True, False])
+        places[2].release()
+        self.assertIsNone(self.enter(admission, address(4)))
+
+    def test_givenBackOnce(self) -> None:
+        """A place that is released twice is free once."""
+        admission = self.make(max_sessions=2, max_sessions_per_source=2)
+        places = [self.admit(admission, address(1)) for _ in range(2)]
+        for _ in range(2):
+            assert places[0] is not None
+            places[0].release()
+        self.assertIsNotNone(self.admit(admission, address(1)))
+        self.assertIsNone(self.admit(admission, address(1)))
+        self.assertEqual(admission.sessions.total, 2)
+
+    def test_memory(self) -> None:
+        """Of sources and users that have gone, nothing is kept but a limited number of rates."""
+        admission = self.make(has_users=True)
+        for number in range(100):
+            for user in (b"", b"%d" % number):
+                place = self.admit(admission, subnet(number, number), user)
+                assert place is not None
+                place.release()
+            self.must_enter(admission, subnet(number, number)).release()
+        self.assertEqual((len(admission.sessions._counts), len(admission._handshake_counts._counts)), (0, 0))
 
     def test_someAreKeptForUsers(self) -> None:
         """If there are authorized users, a tenth of the sessions is kept for them; without any, none is."""

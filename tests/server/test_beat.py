@@ -1,11 +1,14 @@
 """The Beat: steps at moments, in their order, with one pending call."""
 
+from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.beat import GRID, LEAD, Beat
+from securechat.server.beat import COSTS, GRID, LEAD, SLICE, Beat
+
+TICK = 100
 
 
 class BeatTests(SynchronousTestCase):
@@ -13,7 +16,7 @@ class BeatTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.beat = Beat(self.clock)
+        self.beat = Beat(self.clock, TICK)
         self.steps: list[str] = []
 
     def step(self, name: str) -> partial[None]:
@@ -49,13 +52,14 @@ class BeatTests(SynchronousTestCase):
         """Moments that were missed are made up for, the oldest first, with all that their steps add."""
         self.beat.write_at(300, self.step("write 300"))
         self.beat.write_at(100, self.step("write 100"))
-        self.beat.seal_for(200 + LEAD, self.step("seal 200"))
+        self.beat.seal_for(250, self.step("seal 250"))
+        self.beat.seal_for(200, self.step("seal 200"))
         self.beat.write_at(100, lambda: self.beat.write_at(200, self.step("write 200")))
         self.beat.write_at(100, lambda: self.beat.write_at(400, self.step("write 400")))
         self.advance_to(350)
-        self.assertEqual(self.steps, ["write 100", "write 200", "seal 200", "write 300"])
+        self.assertEqual(self.steps, ["write 100", "write 200", "write 300", "seal 200", "seal 250"])
         self.advance_to(400)
-        self.assertEqual(self.steps[4:], ["write 400"])
+        self.assertEqual(self.steps[5:], ["write 400"])
 
     def test_onePendingCall(self) -> None:
         """Whatever the number of steps, one call is pending, for the first of them; without steps there is none."""
@@ -123,3 +127,89 @@ class BeatTests(SynchronousTestCase):
         self.assertEqual(self.beat.base(), GRID)
         self.clock.advance(0.0123)
         self.assertEqual(self.beat.base() % GRID, 0)
+
+
+class TimeTests(SynchronousTestCase):
+    """Steps that take time."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.beat = Beat(self.clock, TICK)
+        self.steps: list[tuple[str, float]] = []
+
+    def step(self, name: str, milliseconds: float = 0.0) -> Callable[[], None]:
+        """A step that takes so long, and notes its name and when it began."""
+
+        def step() -> None:
+            self.steps.append((name, round(self.beat.now(), 3)))
+            self.clock.rightNow += milliseconds / 1000
+
+        return step
+
+    def advance_to(self, moment: float) -> None:
+        while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= moment / 1000]:
+            self.clock.advance(max(0.0, min(calls) - self.clock.seconds()))
+        self.clock.advance(max(0.0, moment / 1000 - self.clock.seconds()))
+
+    def seal(self, moment: int, milliseconds: float) -> None:
+        """Seal for a moment, which takes so long."""
+        self.beat.seal_for(moment, self.step("seal", milliseconds))
+        self.advance_to(moment + TICK / 2)
+
+    def test_writesBetweenSeals(self) -> None:
+        """A write is not delayed by more than one step that seals, whatever the number of those that wait."""
+        for _ in range(4):
+            self.beat.seal_for(100, self.step("seal", 2))
+        self.beat.write_at(98, self.step("write"))
+        self.advance_to(200)
+        self.assertEqual(self.steps, [("seal", 95), ("seal", 97), ("write", 99), ("seal", 99), ("seal", 101)])
+
+    def test_slices(self) -> None:
+        """Steps that take long are made up for in slices, between which the reactor has its turn."""
+        for _ in range(8):
+            self.beat.write_at(100, self.step("write", SLICE / 4))
+        self.clock.callLater(0.1, self.step("other"))
+        self.clock.advance(0.1)
+        self.assertEqual([name for name, _moment in self.steps], ["write"] * 4 + ["other"] + ["write"] * 4)
+
+    def test_forgetBetweenSlices(self) -> None:
+        """A step that is forgotten while it waits for the next slice is not called."""
+        last = self.step("last")
+        self.beat.write_at(100, self.step("first", SLICE))
+        self.beat.write_at(100, last)
+        self.clock.callLater(0.1, self.beat.forget, 100, last)
+        self.clock.advance(0.1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual([name for name, _moment in self.steps], ["first"])
+
+    def test_lead(self) -> None:
+        """Sealing begins earlier if it took longer than the lead, in steps of the grid, up to half a tick."""
+        for number, (milliseconds, lead) in enumerate(((4.0, 5), (7.0, 10), (11.0, 15), (3.0, 15), (1000.0, 50)), 1):
+            self.seal(number * 2000, milliseconds)
+            self.assertEqual(self.beat.lead, lead)
+        self.steps.clear()
+        self.seal(20_000, 1)
+        self.assertEqual(self.steps, [("seal", 20_000 - TICK / 2)])
+
+    def test_leadOfMany(self) -> None:
+        """The lead is that of all that is sealed for one moment."""
+        for _ in range(10):
+            self.beat.seal_for(100, self.step("seal", 1))
+        self.advance_to(200)
+        self.assertEqual(self.beat.lead, 10)
+
+    def test_leadShrinks(self) -> None:
+        """After some moments without such a load the lead is short again; a few of a hundred do not matter."""
+        times = [20] * 50 + [1] * COSTS + [20] * 3 + [1] * 5 + [20]
+        leads = []
+        for number, milliseconds in enumerate(times, 10):
+            self.seal(number * TICK, milliseconds)
+            leads.append(self.beat.lead)
+        self.assertEqual(set(leads[:50]), {20})
+        self.assertEqual(set(leads[-10:]), {LEAD})
+
+    def test_shortTick(self) -> None:
+        """With the shortest tick, the lead does not grow: sealing would begin before the tick before."""
+        self.beat = Beat(self.clock, 10)
+        self.seal(1000, 20)
+        self.assertEqual(self.beat.lead, LEAD)

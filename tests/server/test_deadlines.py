@@ -37,7 +37,7 @@ class DeadlineTests(ServerTestCase):
         self.assertFalse(self.session.wire.aborted)
         self.clock.advance(0.02)
         self.assertTrue(self.session.wire.aborted)
-        self.assertLogged(r"client \d: aborted \(timeout\)")
+        self.assertLogged(r"client \d from .*: aborted \(timeout\)")
         self.session.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 

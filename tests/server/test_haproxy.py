@@ -19,7 +19,11 @@ class OneConnection(Factory):
 
     accepted: AccumulatingProtocol | None = None
 
+    def __init__(self) -> None:
+        self.addresses: list[IAddress | None] = []
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        self.addresses.append(addr)
         if self.accepted is not None:
             return None
         self.accepted = AccumulatingProtocol()
@@ -47,5 +51,6 @@ class ProxiedFactoryTests(SynchronousTestCase):
             protocol.dataReceived(b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nhello")
             closed.append(transport.disconnecting)
         self.assertEqual(closed, [False, True])
+        self.assertEqual(factory.addresses, [HAPROXY] * 2)
         assert factory.accepted is not None
         self.assertEqual(factory.accepted.data, b"hello")

@@ -1,5 +1,7 @@
 """The memory for messages: who takes how much of it."""
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -46,6 +48,15 @@ class MemoryTests(SynchronousTestCase):
         quotas[0].give_back(10)
         self.assertTrue(quotas[4].take(10))
         self.assertEqual(memory.all.taken, 500)
+
+    def test_gone(self) -> None:
+        """The quotas of users and sources that have no session any more are not kept."""
+        quotas = [self.memory.quota(source_of(f"2001:db8:{number:x}::1")) for number in range(100)]
+        quotas += [self.memory.quota(Holder(str(number))) for number in range(100)]
+        self.assertEqual(len(self.memory._quotas), 300)
+        del quotas
+        gc.collect()
+        self.assertEqual(len(self.memory._quotas), 0)
 
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 120), st.booleans()), max_size=60))
     def test_anyOrder(self, steps: list[tuple[int, int, bool]]) -> None:

@@ -108,6 +108,18 @@ class OutboxTests(SynchronousTestCase):
         self.assertIsNone(self.outbox.cancel(1))
         self.assertEqual(self.sent(), [FaultReceived(1, Fault.CANCELLED)])
 
+    def test_cancelPartly(self) -> None:
+        """Of a reply that is cancelled, the part that was sent does not count a second time."""
+        self.reply(1, b"x" * 5 * MAX_CHUNK)
+        for _ in range(3):
+            self.outbox.send_record()
+        self.outbox.cancel(1)
+        self.assertTrue(self.outbox.send_record())
+        reply = self.reply(2, b"y" * HIGH_WATER)
+        self.assertFalse(self.outbox.is_full)
+        self.outbox.add(reply, b"y")
+        self.assertTrue(self.outbox.is_full)
+
     def test_room(self) -> None:
         """Who waits for room goes on when there is some, and not before."""
         self.reply(1, b"x" * (HIGH_WATER + 1)).end()

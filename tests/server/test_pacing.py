@@ -1,12 +1,17 @@
 """The pace at which a session's records leave, on a clock that the tests drive."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from securechat.conversation import Conversation, Upstream
 from securechat.errors import Fault, RobotError
+from securechat.server.beat import LEAD
+from securechat.server.outbox import HIGH_WATER
 from securechat.server.protocol import ChatServerFactory
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
@@ -15,6 +20,7 @@ from securechat.wire.records import REKEY_SECONDS
 from securechat.wire.shaping import Shaping, is_bucket
 from tests import EXAMPLES
 from tests.harness.pair import PQ
+from tests.harness.robot import PuppetRobot
 from tests.server.test_protocol import ServerTestCase, Session, Wire
 
 TICK = 0.125  # has an exact binary form, so that times can be compared
@@ -38,6 +44,10 @@ class TimedWire(Wire):
 
 def grid(ticks: int, start: float = START) -> list[tuple[float, int]]:
     return [(start + k * TICK, FRAME) for k in range(1, ticks + 1)]
+
+
+def rounded(times: list[float]) -> list[float]:
+    return [round(when, 6) for when in times]
 
 
 class PaceTestCase(ServerTestCase):
@@ -81,6 +91,19 @@ class ReplyTests(PaceTestCase):
         self.assertEqual(self.wire.record, grid(50))
         session.pump()
         self.assertEqual(session.events, [ReplyReceived(1, "hello", True)])
+
+    def test_grid(self) -> None:
+        """Trains begin at multiples of five milliseconds, whenever their messages come."""
+        for arrival, start in ((0.0001, 0.005), (0.0049, 0.005), (0.005, 0.005), (0.0051, 0.01)):
+            self.setUp()
+            session = self.open()
+            self.clock.advance(arrival)
+            session.say("x")
+            self.run_until(START + TICK + 0.02)
+            [(when, _size)] = self.wire.record
+            self.assertAlmostEqual(when, START + start + TICK)
+            session.lose()
+            self.doCleanups()
 
     def test_textIsNotHeldBack(self) -> None:
         """What the robot says leaves at the next tick, if there is time to seal it, while the robot goes on."""
@@ -199,6 +222,67 @@ class ReplyTests(PaceTestCase):
         self.run_until(100)
         self.assertEqual(self.wire.record[10:], grid(50)[10:])
 
+    def test_oneRecordEachTick(self) -> None:
+        """Each record leaves alone in its tick, in whatever reply of the session, REKEY included."""
+        session = self.open()
+        texts = []
+        for number in range(12):
+            session.say(f"message {number}")
+            if number % 3 == 2:  # three at a time
+                for earlier in range(number - 2, number + 1):
+                    text = f"{earlier}" * (MAX_CHUNK + 10)
+                    texts.append(text)
+                    self.robot.say(text[:700])
+                    self.run_until(self.clock.seconds() + 2.5 * TICK)
+                    self.robot.say(text[700:])
+                    self.robot.end()
+                    self.clock.advance(0)
+                if number % 2:
+                    self.run_until(self.clock.seconds() + 60)  # until the train has ended
+            if number == 8:
+                session.server._connection._sealer._rekey_at = 0.0  # type: ignore[union-attr] # due now
+        self.run_until(self.clock.seconds() + 100)
+        self.assertEqual({size for _when, size in self.wire.record}, {FRAME})
+        moments = [(when - START) / TICK for when, _size in self.wire.record]
+        self.assertEqual(len(set(moments)), len(moments))
+        self.assertEqual([moment % 1 for moment in moments], [self.wire.record[0][0] % TICK] * len(moments))
+        session.pump()
+        replies = [event for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual("".join(event.text for event in replies), "".join(texts))
+
+    def test_aSlowRobot(self) -> None:
+        """A train begins when its message is complete; the time that the robot takes to begin does not move it."""
+        clock = self.clock
+
+        class Slow(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                clock.rightNow += 2.2 * TICK
+                yield "hello"
+
+        self.factory = self.make_factory(robot=Slow())
+        session = self.open()
+        session.say("x")
+        self.run_until(60)
+        self.assertEqual(self.wire.record[:2], [(START + 2.2 * TICK, FRAME)] * 2)  # missed
+        self.assertEqual(self.wire.record[2:], grid(50)[2:])
+
+    def test_neighbours(self) -> None:
+        """Sessions whose ticks fall together are independent: one that is lost does not take the others with it."""
+        sessions, wires = [], []
+        for _ in range(4):
+            sessions.append(self.open())
+            wires.append(self.wire)
+        for session in sessions:
+            session.say("x")
+        self.run_until(START + 9.98 * TICK)  # a record is sealed
+        sessions[0].lose()
+        self.run_until(START + 20.5 * TICK)  # none is
+        sessions[1].lose()
+        sessions[2].server.dataReceived(b"\xff" * 1000)
+        self.run_until(START + 40.5 * TICK)
+        self.assertEqual([len(wire.record) for wire in wires], [9, 20, 20, 40])
+        self.assertEqual(wires[3].record, grid(40))
+
     def test_lost(self) -> None:
         """Nothing goes on when the connection is lost."""
         session = self.open()
@@ -243,6 +327,164 @@ class ReplyTests(PaceTestCase):
         session.pump()
         text = "".join(event.text for event in session.events)  # type: ignore[attr-defined]
         self.assertEqual(text, "y" * 16_384 + "z")
+
+
+class StreamRobot(PuppetRobot):
+    """A robot that reads its server when it is polled."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.polls: list[float] = []
+        self.arrived: list[str] = []  # texts that the server has sent
+        self.upstream: Upstream | None = None
+
+    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        assert conversation.upstream is not None
+        self.upstream = conversation.upstream
+        self.upstream.poll = self.poll
+        async with aclosing(super().reply(conversation)) as chunks:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            finally:
+                self.upstream.poll = None
+
+    def poll(self) -> None:
+        self.polls.append(self.clock.seconds())
+        texts, self.arrived = self.arrived, []
+        for text in texts:
+            if self.is_waiting:
+                self.say(text)
+
+
+class UpstreamTests(PaceTestCase):
+    """A robot's server is read at ticks, immediately before their records are sealed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.robot: StreamRobot = StreamRobot(self.clock)
+        self.factory = self.make_factory()
+
+    def seals(self, first: int, last: int) -> list[float]:
+        """The times at which the records of ticks are sealed."""
+        return [START + k * TICK - LEAD / 1000 for k in range(first, last + 1)]
+
+    def assertPolls(self, times: list[float]) -> None:
+        self.assertEqual(rounded(self.robot.polls), rounded(times))
+
+    def test_oncePerTick(self) -> None:
+        """The server is read once for each tick, and what it has sent leaves with that tick."""
+        session = self.open()
+        session.say("x")
+        for tick in range(1, 5):
+            self.run_until(START + tick * TICK - LEAD / 1000 - 0.001)
+            self.robot.arrived.append(str(tick))
+            self.run_until(START + tick * TICK)
+            session.pump()
+            self.assertEqual(session.events[-1], ReplyReceived(1, str(tick), False))
+        self.assertPolls(self.seals(1, 4))
+
+    def test_untilTheEnd(self) -> None:
+        """When a reply has ended or is cancelled, its server is not read, although the train goes on."""
+        session = self.open()
+        for number, end in enumerate((self.robot.end, lambda: session.client.cancel(2)), 1):
+            session.say("x")
+            self.run_until(self.clock.seconds() + 2.5 * TICK)
+            self.assertEqual(len(self.robot.polls), 2 * number)
+            end()
+            session.pump()
+            assert self.robot.upstream is not None
+            self.assertIsNone(self.robot.upstream.poll)
+            self.run_until(self.clock.seconds() + 7.5 * TICK)
+            self.assertEqual(len(self.robot.polls), 2 * number)
+
+    def test_lost(self) -> None:
+        """When the connection is lost, nothing is read, and no timer is left."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 2.5 * TICK)
+        session.lose()
+        assert self.robot.upstream is not None
+        self.assertIsNone(self.robot.upstream.poll)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertPolls(self.seals(1, 2))
+
+    def test_stalled(self) -> None:
+        """While the client does not read, nor while text waits, the server is not read; afterwards it is."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 2.5 * TICK)
+        session.server.pauseProducing()
+        self.run_until(START + 4.5 * TICK)
+        self.assertPolls(self.seals(1, 2))
+        session.server.resumeProducing()
+        self.run_until(START + 5.5 * TICK)
+        self.robot.arrived.append("y" * (HIGH_WATER + 2 * MAX_CHUNK))
+        self.run_until(START + 10.5 * TICK)
+        self.assertPolls(self.seals(1, 2) + self.seals(5, 6) + self.seals(8, 10))
+
+    def test_goodbye(self) -> None:
+        """When the server leaves, the robot's is not read."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 1.5 * TICK)
+        session.server.leave(Reason.STOPPING)
+        self.run_until(START + 5 * TICK)
+        self.assertPolls(self.seals(1, 1))
+        self.assertEqual(self.wire.record, grid(2))
+
+    def test_late(self) -> None:
+        """For a tick that has passed, records are sealed without reading, but never twice in a row."""
+        session = self.open()
+        session.say("x")
+        self.robot.arrived.append("one")
+        self.clock.advance(4.5 * TICK)
+        self.assertEqual(len(self.wire.record), 4)
+        self.assertPolls([START + 4.5 * TICK] * 2)
+        session.pump()
+        self.assertEqual(session.events, [ReplyReceived(1, "one", False)])
+
+    def test_longReads(self) -> None:
+        """Reading that takes long moves neither this session's ticks nor another's, once the lead has grown."""
+        sessions = [self.open() for _ in range(4)]
+        wires = [session.wire for session in sessions]
+
+        def poll() -> None:
+            self.clock.rightNow += 0.008
+
+        for session in sessions:
+            session.say("x")
+            assert self.robot.upstream is not None
+            self.robot.upstream.poll = poll
+        start = self.clock.seconds()
+        self.run_until(start + 20 * TICK)
+        for wire in wires:
+            for k, (when, _size) in enumerate(wire.record[4:], 5):  # type: ignore[attr-defined]
+                self.assertAlmostEqual(when, start + k * TICK, 6)
+            for k, (when, _size) in enumerate(wire.record[:4], 1):  # type: ignore[attr-defined]
+                self.assertLess(when - (start + k * TICK), 0.035)
+
+    @settings(max_examples=EXAMPLES // 5)
+    @given(st.lists(st.tuples(st.floats(0, 6 * TICK), st.integers(0, 2000)), max_size=8), st.booleans())
+    def test_wheneverItSpeaks(self, pieces: list[tuple[float, int]], fails: bool) -> None:
+        """When the server speaks, how much, and how it ends, does not show in when or how much is written."""
+        self.setUp()
+        session = self.open()
+        session.say("x")
+        for pause, size in pieces:
+            self.run_until(self.clock.seconds() + pause)
+            self.robot.arrived.append("y" * size)
+        if fails:
+            self.robot.fail(RobotError(Fault.BROKEN_ANSWER, "test"))
+        else:
+            self.robot.end()
+        self.run_until(100)
+        session.lose()
+        self.doCleanups()
+        self.assertEqual(self.wire.record, grid(len(self.wire.record)))
+        self.assertIn(len(self.wire.record), (50, 75))
+        self.assertLessEqual(set(rounded(self.robot.polls)), set(rounded(self.seals(1, 75))))
 
 
 class WidthTests(PaceTestCase):
@@ -319,6 +561,41 @@ class GoodbyeTests(PaceTestCase):
         self.assertEqual(self.robot.asked, ["x"])
         self.assertEqual(self.wire.record, grid(1))
 
+    def test_afterASealedRecord(self) -> None:
+        """A record that is sealed already leaves at its tick, and GOODBYE at the next."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + 3.98 * TICK)
+        session.server.leave(Reason.STOPPING)
+        self.run_until(START + 40 * TICK)
+        self.assertEqual(self.wire.record, grid(5))
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.STOPPING, 0)])
+
+    def test_atTheEndOfATrain(self) -> None:
+        """It leaves also if the train's last record was sealed before the server left."""
+        session = self.open()
+        session.say("x")
+        self.robot.end()
+        self.run_until(START + 49.98 * TICK)
+        session.server.leave(Reason.STOPPING)
+        self.run_until(START + 60 * TICK)
+        self.assertEqual(self.wire.record, grid(51))
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.STOPPING, 1))
+
+    def test_countsReplies(self) -> None:
+        """GOODBYE has the number of the last reply that is complete, not that of the last message."""
+        session = self.open()
+        session.say("one")
+        session.say("two")
+        self.robot.end()
+        self.run_until(START + 3.5 * TICK)
+        session.server.leave(Reason.STOPPING)
+        self.run_until(START + 40 * TICK)
+        session.pump()
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.STOPPING, 1))
+
     def test_withoutATrain(self) -> None:
         """With no train running it leaves at once."""
         session = self.open()
@@ -387,19 +664,24 @@ def plays(*, longest: float, largest: int) -> st.SearchStrategy[Play]:
     return st.tuples(pieces, st.sampled_from(["end", "fault", "bug", "cancel"]))
 
 
+FAULTS = {"fault": Fault.BUSY, "bug": Fault.INTERNAL, "cancel": Fault.CANCELLED}  # of the endings
+
+
 class SameTests(PaceTestCase):
     """Replies of one bucket cannot be told apart by when and how much is written."""
 
     def writes(self, play: Play) -> list[tuple[float, int]]:
-        """All that a server writes for one message whose robot does so."""
+        """All that a server writes for one message whose robot does so; the client has the whole text by then."""
         self.setUp()
         session = self.open()
         session.say("x")
         pieces, ending = play
+        said = 0
         for pause, size in pieces:
             self.run_until(self.clock.seconds() + pause)
             if self.robot.is_waiting:
                 self.robot.say("x" * size)
+                said += size
         while not self.robot.is_waiting:
             self.run_until(self.clock.seconds() + TICK)
         match ending:
@@ -413,6 +695,19 @@ class SameTests(PaceTestCase):
                 session.client.cancel(1)
                 session.pump()
         self.run_until(self.clock.seconds() + 400)
+        session.pump()
+        texts = [event.text for event in session.events if isinstance(event, ReplyReceived)]
+        heard = sum(map(len, texts))
+        self.assertEqual("".join(texts), "x" * heard)
+        if ending == "cancel":
+            self.assertLessEqual(heard, said)
+        else:
+            self.assertEqual(heard, said)
+        last = session.events[-1]
+        if ending == "end":
+            self.assertTrue(isinstance(last, ReplyReceived) and last.last)
+        else:
+            self.assertEqual(last, FaultReceived(1, FAULTS[ending]))
         session.lose()
         self.doCleanups()
         return self.wire.record

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from securechat import __version__
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
@@ -164,7 +165,7 @@ class SessionTests(ServerTestCase):
         """The log tells which client connected from where."""
         for _ in range(3):
             Session(self.factory).open()
-        self.assertLogged(r"client 3 connected from \[192\.0\.2\.7\]:5555")
+        self.assertLogged(r"client 3 from \[192\.0\.2\.7\]:5555: admitted as anonymous")
 
     def test_tellsWhoTheyAre(self) -> None:
         """ABOUT names the user, the robot and the software."""
@@ -173,7 +174,7 @@ class SessionTests(ServerTestCase):
         about = session.events[-1]
         assert isinstance(about, Admitted)
         self.assertEqual((about.user, about.robot), (keys.fingerprint(USER_KEY.blob), "puppet"))
-        self.assertRegex(about.software, r"^securechat/\d")
+        self.assertEqual(about.software, f"securechat/{__version__}")
 
     def test_answers(self) -> None:
         """A message goes to the robot, and each chunk of its reply to the client as it comes."""
@@ -255,6 +256,20 @@ class SessionTests(ServerTestCase):
         session.client.start_afresh()
         session.say("c")
         self.assertEqual(self.robot.turns, [["a"], ["a", "a", "b"], ["c"]])
+
+    def test_conversationsAreSeparate(self) -> None:
+        """The robot is told what was said in the session, and of no other, also if it is the same user's."""
+        self.robot.echo = True
+        sessions = [Session(self.factory, user_key=key).open() for key in (None, None, USER_KEY, USER_KEY)]
+        for text in ("a", "b"):
+            for number, session in enumerate(sessions):
+                session.say(f"{text}{number}")
+        for number, turns in enumerate(self.robot.turns[4:]):
+            self.assertEqual(turns, [f"a{number}", f"a{number}", f"b{number}"])
+        sessions[0].client.start_afresh()
+        for number, session in enumerate(sessions):
+            session.say(f"c{number}")
+        self.assertEqual([len(turns) for turns in self.robot.turns[8:]], [1, 5, 5, 5])
 
     def test_notices(self) -> None:
         """What is said about a reply is heard, and not remembered; nor is a question that got nothing else."""
@@ -338,7 +353,7 @@ class SessionTests(ServerTestCase):
         self.assertFalse(session.wire.aborted)
         self.assertEqual(self.robot.cancelled, 1)
         session.server.connectionLost(Failure(ConnectionDone()))
-        self.assertLogged("client 1 left")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: left")
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.factory.sessions, set())
 
@@ -665,7 +680,7 @@ class PressureTests(ServerTestCase):
         session.server.pauseProducing()
         self.clock.advance(30.1)
         self.assertTrue(session.wire.aborted)
-        self.assertLogged(r"client 1: aborted \(timeout\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(timeout\)")
         session.lose()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -786,10 +801,10 @@ class HostilePeerTests(ServerTestCase):
         session.server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
         self.assertTrue(session.wire.aborted)
         self.assertEqual(session.wire.value(), b"")
-        self.assertLogged(r"client 1: aborted \(framing\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(framing\)")
         session.server.dataReceived(b"more")
         session.lose()
-        self.assertEqual(len([line for line in self.log_lines() if "client 1" in line]), 2)
+        self.assertEqual(len([line for line in self.log_lines() if "client 1" in line]), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         Session(self.factory).open()
 
@@ -800,7 +815,7 @@ class HostilePeerTests(ServerTestCase):
         hello[-1] ^= 1
         session.server.dataReceived(bytes(hello))
         self.assertTrue(session.wire.aborted)
-        self.assertLogged(r"client 1: aborted \(digest\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(digest\)")
         Session(self.factory).open()
 
     def test_noHello(self) -> None:
@@ -821,11 +836,32 @@ class HostilePeerTests(ServerTestCase):
         self.clock.advance(1.1)
         self.assertTrue(session.wire.aborted)
 
+    def test_shortProofTimeout(self) -> None:
+        """The time for the proof may be shorter than what is left of the time for the Hello."""
+        self.factory = self.make_factory(hello_timeout=10, proof_timeout=1)
+        session = Session(self.factory)
+        session.server.dataReceived(session.client.data_to_send())
+        self.clock.advance(1.1)
+        self.assertTrue(session.wire.aborted)
+
+    def test_oneTimer(self) -> None:
+        """A session needs one timer from its handshake on: cancelled ones would wait in the clock's heap."""
+        calls = []
+        make_call = self.clock.callLater
+
+        def call_later(delay: float, call: Any, *arguments: Any) -> Any:
+            calls.append(delay)
+            return make_call(delay, call, *arguments)
+
+        self.clock.callLater = call_later  # type: ignore[assignment, method-assign]
+        Session(self.factory).open()
+        self.assertEqual(len(calls), 1)
+
     def test_anotherName(self) -> None:
         """A client that dialled another name is refused, one that dialled any of the server's own is not."""
         session = Session(self.factory, name="[example.org]:8080")
         self.assertRaises(AssertionError, session.open)
-        self.assertLogged(r"client 1: aborted \(name\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(name\)")
         Session(self.factory, name="[127.0.0.1]:8080").open()
         self.factory = self.make_factory(names=("[example.org]:8080",))
         Session(self.factory, name="[example.org]:8080").open()
@@ -836,7 +872,7 @@ class HostilePeerTests(ServerTestCase):
         session.say("x")
         session.lose()
         self.assertEqual(self.robot.cancelled, 1)
-        self.assertLogged(r"client 1: ended \(cut\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: ended \(cut\)")
         self.assertEqual(self.factory.sessions, set())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -857,7 +893,7 @@ class HostilePeerTests(ServerTestCase):
         newcomer = Session(self.factory, wire=Wire(IPv4Address("TCP", "192.0.2.8", 1)))
         self.assertEqual([session.wire.aborted for session in (oldest, other, newcomer)], [True, False, False])
         self.assertEqual(oldest.wire.value(), b"")
-        self.assertLogged(r"client 1: aborted \(limit\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(limit\)")
         oldest.lose()
         newcomer.open()
         other.open()
@@ -870,7 +906,7 @@ class HostilePeerTests(ServerTestCase):
         late.pump()
         self.assertTrue(late.wire.aborted)
         self.assertFalse([event for event in late.events if isinstance(event, Admitted)])
-        self.assertLogged(r"client 1: aborted \(limit\)")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: aborted \(limit\)")
         late.lose()
         first.say("x")
         self.assertEqual(self.robot.asked, ["x"])

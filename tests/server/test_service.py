@@ -1,16 +1,40 @@
 """The daemon's service, started and stopped in this process."""
 
+import os
+import resource
 import signal
+import socket
+import sys
+from io import StringIO
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from securechat import timerfd
+from securechat.client.protocol import Signer
 from securechat.clock import TimerfdAlarm
+from securechat.errors import SecureChatError
+from securechat.robots import registry
+from securechat.server.protocol import ChatServerFactory
+from securechat.server.service import StartError
+from securechat.settings import Settings
+from securechat.ssh import keys
 from securechat.tap import Options, makeService
+from securechat.wire.events import GoodbyeReceived
+from securechat.wire.messages import Reason
+from tests.harness.daemon import Talk
+from tests.harness.pair import USER_KEY
+from tests.harness.robot import PuppetRobot
+from tests.robots.test_fallback import PuppetMaker
 
 reactor: Any = installed
 
@@ -23,12 +47,132 @@ def alarms() -> list[object]:
 class ServiceTests(TestCase):
     """A service that runs and is stopped."""
 
+    timeout = 60
+
     def setUp(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.closed_with: list[int] = []  # number of sessions when the robot was closed
+        test = self
+
+        class Puppet(PuppetRobot):
+            def close(self) -> "Deferred[None]":
+                test.closed_with.append(len(test.factory.sessions))
+                return super().close()
+
+        maker = PuppetMaker("puppet", Settings)
+        maker.makeRobot = lambda reactor, settings, key: cast(Any, Puppet(echo=True))  # type: ignore[method-assign]
+        self.patch(registry, "BUILT_IN", {"puppet": maker})
+        self.make()
+
+    def make(self, *arguments: str) -> None:
+        """A daemon on two ports."""
         options = Options()
-        options.parseOptions(["--state-dir", self.mktemp(), "--listen", "tcp:0:interface=127.0.0.1"])
+        listen = ("--listen", "tcp:0:interface=127.0.0.1")
+        options.parseOptions(["--state-dir", self.mktemp(), *listen, *listen, "--robot", "puppet", *arguments])
         self.service = cast(MultiService, makeService(options))
+        self.factory = cast(ChatServerFactory, cast(Any, self.service.services[0]).factory)
+
+    async def start(self) -> list[int]:
+        """Start the service; its ports."""
+        self.service.privilegedStartService()
+        self.service.startService()
+        ports = [await cast(Any, service)._waitingForPort for service in self.service.services]
+        return [port.getHost().port for port in ports]
+
+    def log_lines(self) -> list[str]:
+        """What is logged from now on."""
+        lines: list[str] = []
+
+        def observe(event: Any) -> None:
+            if event.get("log_format"):
+                lines.append(f"{event['log_level'].name} {event['log_format'].format(**event)}")
+
+        observer: Any = observe
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        return lines
+
+    async def test_log(self) -> None:
+        """A daemon says what is dubious about it, and then its host key and its robot."""
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(resource, "getrlimit", lambda kind: (10, 10))
+        self.patch(resource, "setrlimit", lambda kind, limits: None)
+        lines = self.log_lines()
+        await self.start()
+        fingerprint = keys.fingerprint(self.factory.identity.host_key.blob)
+        ours = [line for line in lines if "starting on" not in line]
+        self.assertEqual(len(ours), 3, ours)
+        self.assertIn("warn running as root", ours[0])
+        self.assertIn("warn at most 10 files can be open", ours[1])
+        self.assertEqual(ours[2], f"info host key {fingerprint}, robot puppet")
+        await self.service.stopService()
+
+    def test_keysThatChanged(self) -> None:
+        """Authorized keys that cannot be used any more when the daemon starts, as another user, stop it in one line."""
+        path = Path(self.mktemp())
+        path.write_text(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        path.chmod(0o600)
+        self.make("--authorized-keys", str(path))
+        path.write_text("nonsense\n")
+        printed = StringIO()
+        self.patch(sys, "__stderr__", printed)
+        error = self.assertRaises(StartError, self.service.startService)
+        self.assertEqual(printed.getvalue(), f"{error}\n")
+        self.assertIn(f"securechat: {path.absolute()}:1: ", str(error))
+
+    def test_portInUse(self) -> None:
+        """So does a port that is taken."""
+        taken = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+        self.addCleanup(taken.stopListening)
+        self.make("--listen", f"tcp:{taken.getHost().port}:interface=127.0.0.1")
+        self.addCleanup(MultiService.stopService, self.service)  # the other ports; nothing else was started
+        printed = StringIO()
+        self.patch(sys, "__stderr__", printed)
+        error = self.assertRaises(StartError, self.service.privilegedStartService)
+        self.assertEqual(printed.getvalue(), f"{error}\n")
+        self.assertIn("Address already in use", str(error))
+
+    async def test_proxy(self) -> None:
+        """Behind `haproxy:` a connection that is refused is closed, and nothing fails."""
+        self.make("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--max-handshakes-per-source", "1")
+        port = (await self.start())[-1]
+        header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\n"
+        with socket.create_connection(("127.0.0.1", port)) as first:
+            first.sendall(header)
+            while not self.factory.sessions:
+                await deferLater(reactor, 0.005)
+            with socket.create_connection(("127.0.0.1", port)) as second:
+                second.settimeout(20)
+                second.sendall(header)
+                self.assertEqual(await deferToThread(second.recv, 1), b"")
+            self.assertEqual(len(self.factory.sessions), 1)
+        await self.service.stopService()
+
+    async def test_signals(self) -> None:
+        """The first SIGINT stops the reactor, which stops the service; the second one does not wait for clients."""
+        stops: list[str] = []
+
+        def stop() -> None:
+            if stops:
+                raise ReactorNotRunning
+            stops.append("stopped")
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        lines = self.log_lines()
+        [port, _other] = await self.start()
+        await deferLater(reactor, 0)  # by now trial has its own `stop`
+        self.patch(reactor, "stop", stop)
+        talks = [await Talk().start(port) for _ in range(3)]
+        signal.raise_signal(signal.SIGINT)
+        await deferLater(reactor, 0)
+        self.assertEqual((stops, lines[-1]), (["stopped"], "info received SIGINT, shutting down"))
+        self.assertEqual(len(self.factory.sessions), 3)
+        signal.raise_signal(signal.SIGINT)
+        for talk in talks:
+            self.assertIsInstance(await talk.end, SecureChatError)
+        self.assertIn("info received SIGINT again, closing all connections", lines)
+        await self.service.stopService()
 
     async def test_stopped(self) -> None:
         """A service that has stopped has released its timer, and does not limit the log any more."""
@@ -49,3 +193,60 @@ class ServiceTests(TestCase):
         for _ in range(1000):
             Logger().info("working")
         self.assertEqual(len(seen), 1000)
+
+    async def test_sessionsEnd(self) -> None:
+        """Each session is told that the server stops; when all are gone the robot is closed, and the service done."""
+        ports = await self.start()
+        talks = [await Talk().start(port) for port in (*ports, *ports)]
+        self.assertEqual(await talks[3].ask("hello"), "hello")
+        stopping = self.service.stopService()
+        self.assertNoResult(stopping)
+        for talk in talks:
+            end = await talk.end
+            assert isinstance(end, GoodbyeReceived)
+            self.assertIs(end.reason, Reason.STOPPING)
+        await stopping
+        self.assertEqual(self.closed_with, [0])
+
+    async def test_reload(self) -> None:
+        """SIGHUP ends the sessions of every key that was removed."""
+        await self.check_reload(read_before=False)
+
+    async def test_reloadOfWhatWasRead(self) -> None:
+        """So it does if a handshake has read the file before."""
+        await self.check_reload(read_before=True)
+
+    async def check_reload(self, *, read_before: bool) -> None:
+        path = Path(self.mktemp())
+        removed = [keys.SigningKey.generate() for _ in range(3)]
+        lines = [keys.public_line(key.blob, f"user{number}") for number, key in enumerate((USER_KEY, *removed))]
+        path.write_text("\n".join(lines) + "\n")
+        path.chmod(0o600)
+        self.make("--authorized-keys", str(path), "--shaping", "off")
+        [port, _other] = await self.start()
+        talks = [await Talk().start(port, signer=Signer(key.blob, key.sign)) for key in (*removed, USER_KEY)]
+        path.write_text(lines[0] + "\n")
+        if read_before:
+            await (await Talk().start(port, signer=Signer(USER_KEY.blob, USER_KEY.sign))).leave()
+        signal.raise_signal(signal.SIGHUP)
+        for talk in talks[:3]:
+            self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 0))
+        self.assertEqual(await talks[3].ask("still here"), "still here")
+        await talks[3].leave()
+        while self.factory.sessions:
+            await deferLater(reactor, 0.005)
+        await self.service.stopService()
+
+    async def test_handlers(self) -> None:
+        """SIGINT is handled unless the shell said to ignore it, and SIGHUP always is."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        await self.start()
+        self.assertIs(signal.getsignal(signal.SIGINT), signal.SIG_IGN)
+        self.assertTrue(callable(signal.getsignal(signal.SIGHUP)))
+        await self.service.stopService()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.make()
+        await self.start()
+        self.assertIsNot(signal.getsignal(signal.SIGINT), signal.default_int_handler)
+        await self.service.stopService()

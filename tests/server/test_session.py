@@ -29,6 +29,18 @@ class TaskTests(ServerTestCase):
             session.pump()
         self.assertEqual(self.robot.turns, [["a"], ["a", "0", "b"], ["c"], ["c", "2", "d"]])
 
+    def test_textIsExact(self) -> None:
+        """What the robot is told later is what was said, to the last space: chunks are joined as they came."""
+        session = Session(self.factory).open()
+        session.say("  one\n\n")
+        self.robot.say(" a", "b\n", "", "\tc 你", "好 \n")
+        self.robot.end()
+        session.say("two")
+        self.assertEqual(self.robot.turns[-1], ["  one\n\n", " ab\n\tc 你好 \n", "two"])
+        session.pump()
+        replies = [event for event in session.events if isinstance(event, ReplyReceived)]
+        self.assertEqual("".join(event.text for event in replies), " ab\n\tc 你好 \n")
+
     def test_oneReplyInATurn(self) -> None:
         """Of messages that are read together, only one is answered at once, also if each of them is cancelled."""
         for cancel in (False, True):
@@ -79,7 +91,8 @@ class TaskTests(ServerTestCase):
 
     def test_cancelledAgainAndAgain(self) -> None:
         """CANCELs for one reply, however many, cancel its robot once, and the robot may take its time to stop."""
-        stopped: Deferred[None] = Deferred()
+        disturbed: list[object] = []
+        stopped: Deferred[None] = Deferred(disturbed.append)
         cancels: list[str] = []
 
         class SlowToStop(PuppetRobot):
@@ -102,7 +115,7 @@ class TaskTests(ServerTestCase):
             session.client.cancel(1)
         session.client.say("two")
         session.pump()
-        self.assertEqual((cancels, robot.asked), (["one"], ["one"]))
+        self.assertEqual((cancels, robot.asked, disturbed), (["one"], ["one"], []))
         session.server.resumeProducing()
         stopped.callback(None)
         self.assertEqual(robot.asked, ["one", "two"])

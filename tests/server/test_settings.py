@@ -212,6 +212,11 @@ class ServiceTests(SynchronousTestCase):
 class EffectTests(ServerTestCase):
     """What settings do in a session. Those of admission and of the pace have tests of their own."""
 
+    def test_tick(self) -> None:
+        """A tick is rounded to whole milliseconds, of which clients are told."""
+        for tick, milliseconds in ((0.1, 100), (0.0159, 16), (0.029, 29), (0.25, 250)):
+            self.assertEqual(self.make_factory(tick=tick).about("").tick, milliseconds)
+
     def test_helloTimeout(self) -> None:
         """A client has so many seconds to send its Hello."""
         self.factory = self.make_factory(hello_timeout=2.0, proof_timeout=7.0)

@@ -37,6 +37,13 @@ class SignalTests(TestCase):
         await deferLater(reactor, 0)
         self.assertEqual(called, ["argument"] * 2)
 
+    async def test_ignored(self) -> None:
+        """A signal that was ignored when the program started, as SIGHUP with nohup, stays ignored."""
+        before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        call_on_signal(reactor, signal.SIGUSR1, self.fail)
+        self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_IGN)
+
     async def test_wakesTheReactor(self) -> None:
         """A reactor that has nothing to do makes the call at once."""
         called: Deferred[str] = Deferred()

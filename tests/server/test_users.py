@@ -9,6 +9,7 @@ from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
+from securechat.files import MAX_LIST_SIZE
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.messages import ClientAuth
@@ -166,6 +167,29 @@ class AuthorizedUsersTests(SynchronousTestCase):
         """A reload that the operator asks for is confirmed also if nothing changed."""
         self.users.reload()
         self.assertEqual(self.log_lines(LogLevel.info), [f"reloaded {self.path}"])
+
+    def test_many(self) -> None:
+        """A file with 10,000 keys and long names is accepted."""
+        head = USER_KEY.blob[:-32]
+        blobs = [head + bytes(30) + number.to_bytes(2, "big") for number in range(10_000, 20_000)]
+        self.write(ALICE + "".join(f"{keys.public_line(blob, 'x' * 64)}\n" for blob in blobs))
+        self.assertAuthorized(USER_KEY)
+        self.assertEqual(self.users.name_of(blobs[-1]), "x" * 64)
+
+    def test_tooLarge(self) -> None:
+        """A file that becomes larger than the limit is an error that names both, and the previous keys remain."""
+        self.write(ALICE + "#" * MAX_LIST_SIZE)
+        self.assertAuthorized(USER_KEY, REMOVED)
+        [line] = self.log_lines(LogLevel.error)
+        self.assertEqual(line, f"{self.path}: larger than the limit of 4 MiB; keeping the previous keys")
+
+    def test_fifo(self) -> None:
+        """A FIFO in place of the file does not block the daemon, and the previous keys remain."""
+        self.path.unlink()
+        os.mkfifo(self.path)
+        self.assertAuthorized(USER_KEY, REMOVED)
+        [line] = self.log_lines(LogLevel.error)
+        self.assertEqual(line, f"{self.path}: not a regular file; keeping the previous keys")
 
     def test_badStart(self) -> None:
         """A file that is wrong from the start is refused, with its line."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
-from securechat.files import MAX_SIZE, OTHERS_WRITE, read_bytes
+from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, parse_line
 from securechat.wire.messages import MAX_ABOUT
@@ -22,7 +22,8 @@ PIECES = [b"\n", b"\0", b"\xff", b"\r", b" ", b"\t", b"#", b"ssh-ed25519", LINE.
 
 def load(path: Path) -> AuthorizedKeys:
     """Load a file as the server does."""
-    return AuthorizedKeys.parse(read_bytes(path, OTHERS_WRITE), path, max_name=MAX_ABOUT)
+    data = read_bytes(path, OTHERS_WRITE, max_size=MAX_LIST_SIZE)
+    return AuthorizedKeys.parse(data, path, max_name=MAX_ABOUT)
 
 
 class AuthorizedKeysTests(SynchronousTestCase):
@@ -50,6 +51,11 @@ class AuthorizedKeysTests(SynchronousTestCase):
         self.assertEqual(found.user_of(OTHER.blob), keys.fingerprint(OTHER.blob))
         self.assertIsNone(found.user_of(keys.SigningKey.generate().blob))
 
+    def test_byteOrderMark(self) -> None:
+        """A byte order mark at the beginning of the file is not part of its first line."""
+        for text in (LINE, f"# team\r\n{LINE}\r\n"):
+            self.assertEqual(self.load(f"\ufeff{text}").user_of(USER_KEY.blob), "alice")
+
     def test_aRealKey(self) -> None:
         """A public key file written by ssh-keygen is accepted."""
         path = make_key(Path(self.mktemp()), comment="bob@laptop")
@@ -67,7 +73,12 @@ class AuthorizedKeysTests(SynchronousTestCase):
             ("", "nonsense"),
             ("duplicate", LINE),
             ("longer than 64 bytes", f"ssh-ed25519 {encoded} {'x' * 65}"),
-            ("control characters", f"ssh-ed25519 {encoded} a\x1b[2J"),
+            ("the comment) contains U+001B", f"ssh-ed25519 {encoded} a\x1b[2J"),
+            ("the comment) contains U+00A0", f"ssh-ed25519 {encoded} a\u00a0b"),
+            ("unexpected character U+00A0", f"ssh-ed25519\u00a0{encoded} x"),
+            ("unexpected character U+3000", f"ssh-ed25519 {encoded}\u3000x"),
+            ("unexpected character U+FEFF", f"\ufeffssh-ed25519 {encoded} x"),
+            ("line break", f"# team\rssh-ed25519 {encoded} x"),
         ):
             self.assertRefused(words, f"{LINE}\n{bad}\n")
             self.assertRefused(":2: ", f"{LINE}\n{bad}\n")
@@ -80,7 +91,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
             (Path("/dev/zero"), "not a regular file"),
         ):
             self.assertIn(words, str(self.assertRaises(ConfigurationError, load, path)))
-        self.assertRefused("larger than", "#" * (MAX_SIZE + 1))
+        self.assertRefused("larger than", "#" * (MAX_LIST_SIZE + 1))
         self.assertRefused(":2: not valid UTF-8", f"{LINE}\n{LINE}\0")
 
     def test_tabs(self) -> None:

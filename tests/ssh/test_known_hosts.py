@@ -1,5 +1,6 @@
 """known_hosts files, compared with the real ssh-keygen."""
 
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
-from securechat.files import MAX_SIZE
+from securechat.files import MAX_LIST_SIZE
 from securechat.ssh import keys
+from securechat.ssh.encoding import string
 from securechat.ssh.known_hosts import KnownHosts, Standing, parse_line
 from tests.harness.pair import HOST_KEY
 from tests.harness.ssh import ssh_keygen
@@ -18,6 +20,7 @@ from tests.test_files import with_file_size_limit
 NAME = "[chat.example.org]:8080"
 OTHER = keys.SigningKey.generate()
 LINE = keys.public_line(HOST_KEY.blob)
+RSA_LINE = f"ssh-rsa {b64encode(string(b'ssh-rsa') + string(b'e') + string(b'n')).decode()}"
 PIECES = [b"\n", b"\0", b"\xff", b" ", b"\t", b"#", b"*", b"!", b",", b"|1|AA==|AA==", b"@revoked", LINE.encode()]
 
 
@@ -67,16 +70,58 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts, "[example.com]:8080"), (Standing.UNKNOWN, None))
         self.assertEqual(self.standing(hosts, "c"), (Standing.UNKNOWN, None))
 
+    def test_zones(self) -> None:
+        """An entry with a zone is for a host in that zone only, also if it is hashed; one without is for all zones."""
+        name = "[fe80::1%eth0]:8080"
+        for entry in (name, "[fe80::1%ETH?]:8080", "[fe80::1]:8080"):
+            for hashed in (False, True):
+                self.load(f"{entry} {LINE}")
+                if hashed and "?" not in entry:
+                    ssh_keygen("-H", "-f", self.path)
+                hosts = KnownHosts.load(self.path)
+                self.assertEqual(self.standing(hosts, name), (Standing.KNOWN, 1))
+                standing = Standing.UNKNOWN if "%" in entry else Standing.KNOWN
+                self.assertIs(hosts.check("[fe80::1%lo]:8080", HOST_KEY.blob).standing, standing)
+                self.assertIs(hosts.check("[fe80::1]:8080", HOST_KEY.blob).standing, standing)
+
+    def test_patternsWithPort(self) -> None:
+        """A pattern for port 22 does not match other ports."""
+        for pattern in ("[*]:22", "*:22", "[*.example.org]:22", "[chat.example.or?]:22"):
+            self.assertEqual(self.standing(self.load(f"{pattern} {LINE}")), (Standing.UNKNOWN, None))
+
     def test_port22(self) -> None:
         """At port 22 the name has no brackets and no port, as in OpenSSH."""
         hosts = self.load(f"chat.example.org {LINE}")
         self.assertEqual(self.standing(hosts, "[chat.example.org]:22"), (Standing.KNOWN, 1))
         self.assertEqual(self.standing(hosts), (Standing.UNKNOWN, None))
 
+    def test_addresses(self) -> None:
+        """An address is found in each of its forms, with any zone, in any case; it is saved in OpenSSH's form."""
+        for name, *forms in (
+            ("[::1]:8080", "[0:0:0:0:0:0:0:1]:8080", "[0000::0001]:8080", "[::1]:08080"),
+            ("[2001:db8::a]:8080", "[2001:DB8::A]:8080", "[2001:db8:0::a]:8080"),
+            ("[fe80::1%eth0]:8080", "[fe80::1%eth0]:8080", "[FE80:0::1%Eth0]:8080", "[fe80::1]:8080"),
+            ("[192.0.2.1]:8080", "[::ffff:192.0.2.1]:8080", "[::FFFF:c000:201]:8080", "192.0.2.1:8080"),
+            ("[::1]:22", "0:0:0:0:0:0:0:1", "[::1]:22", "[::1]"),
+            ("[chat.example.org]:22", "Chat.Example.org.", "[chat.example.org]:22"),
+            ("[chat.example.org]:8080", "[chat.EXAMPLE.org.]:8080", "chat.example.org:8080"),
+        ):
+            for form in (name, *forms):
+                hosts = self.load(f"other,{form} {LINE}", f"@revoked {form} {keys.public_line(OTHER.blob)}")
+                self.assertEqual(self.standing(hosts, name), (Standing.KNOWN, 1), form)
+                self.assertEqual(self.standing(hosts, name, OTHER.blob), (Standing.REVOKED, 2), form)
+                hosts = self.load(f"*,!{form} {LINE}")
+                self.assertEqual(self.standing(hosts, name), (Standing.UNKNOWN, None), form)
+        for name, saved in (("[::1]:8080", "[::1]:8080"), ("[::1]:22", "::1"), ("[fe80::1%eth0]:1",) * 2):
+            hosts = self.load()
+            hosts.add(name, HOST_KEY.blob)
+            self.assertEqual(self.path.read_text().split(), [saved, *LINE.split()])
+            self.assertIn(LINE, ssh_keygen("-F", saved, "-f", self.path))
+
     def test_otherLines(self) -> None:
         """Entries for other key types and @cert-authority lines are ignored."""
-        hosts = self.load(f"{NAME} ssh-rsa AAAA", f"@cert-authority * {LINE}", f"{NAME} {LINE}")
-        self.assertEqual(self.standing(hosts), (Standing.KNOWN, 3))
+        hosts = self.load(f"{NAME} {RSA_LINE} x", f"{NAME} 1024 35 1476", f"@cert-authority * {LINE}", f"{NAME} {LINE}")
+        self.assertEqual(self.standing(hosts), (Standing.KNOWN, 4))
 
     def test_add(self) -> None:
         """ssh-keygen finds a host that was added; existing entries are kept."""
@@ -144,6 +189,34 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 1))
         self.assertEqual(self.standing(hosts, blob=OTHER.blob), (Standing.REVOKED, 2))
 
+    def test_byteOrderMark(self) -> None:
+        """A byte order mark does not hide the first line, be it an entry or revoke a key."""
+        self.path.parent.mkdir()
+        for line, standing in ((f"{NAME} {LINE}", Standing.KNOWN), (f"@revoked * {LINE}", Standing.REVOKED)):
+            self.path.write_bytes(b"\xef\xbb\xbf" + f"{line}\n".encode())
+            self.assertEqual(self.standing(KnownHosts.load(self.path)), (standing, 1))
+
+    def test_otherCharacters(self) -> None:
+        """A character that may be invisible or look like a space is an error that names it, except in a comment."""
+        for odd in ("\u00a0", "\u3000", "\u2009", "\u200b", "\ufeff", "\u00ad"):
+            for bad in (
+                f"{NAME}{odd}{LINE} x",
+                f"{NAME} {odd}{LINE} x",
+                f"{NAME} {LINE.replace(' ', odd)} x",
+                f"{NAME} {LINE}{odd}x",
+                f"@revoked{odd}{NAME} {LINE} x",
+                f"@revoked {NAME}{odd}{LINE} x",
+                f"chat{odd}.example.org {LINE}",
+            ):
+                error = self.assertRaises(ConfigurationError, self.load, "# first", bad)
+                self.assertIn(f":2: unexpected character U+{ord(odd):04X}; correct or remove", str(error))
+            self.assertEqual(self.standing(self.load(f"{NAME} {LINE} a{odd}b")), (Standing.KNOWN, 1))
+
+    def test_many(self) -> None:
+        """A file with 10,000 hosts is accepted."""
+        others = [f"[host{number}.example.org]:8080 {LINE} with a long comment of the user" for number in range(10_000)]
+        self.assertEqual(self.standing(self.load(*others, f"{NAME} {LINE}")), (Standing.KNOWN, 10_001))
+
     def test_textEndings(self) -> None:
         """Lines may end in CR LF, and the last line needs no end."""
         self.path.parent.mkdir()
@@ -158,7 +231,7 @@ class KnownHostsTests(SynchronousTestCase):
         loop, plain, huge = (self.path.parent / name for name in ("loop", "plain", "huge"))
         loop.symlink_to("loop")
         plain.write_text("")
-        huge.write_bytes(b"#" * (MAX_SIZE + 1))
+        huge.write_bytes(b"#" * (MAX_LIST_SIZE + 1))
         for path in (self.path.parent, loop, plain / "below", self.path.parent / ("x" * 300), huge, Path("/dev/zero")):
             error = self.assertRaises(ConfigurationError, KnownHosts.load, path)
             self.assertTrue(str(error).startswith(f"{path}: "), error)
@@ -181,6 +254,11 @@ class KnownHostsTests(SynchronousTestCase):
             f"|1|!|hash {LINE}",
             f"|1|AAAA {LINE}",
             f"@revoked {LINE}",
+            f"@revoked {LINE} comment",
+            f"{NAME} {LINE.replace('ssh-ed25519 ', 'ssh-ed25519')} comment",
+            f"{NAME} {LINE.replace('ssh-ed25519', 'ssh-ed25591')}",
+            f"{NAME} ssh-rsa AAAA",
+            f"# comment\r{NAME} {LINE}",
             f"{NAME}\u00a0{LINE}",
             f"{NAME} {LINE[:-1]}",
             "a\0b",

@@ -43,6 +43,9 @@ class KeyFileTests(SynchronousTestCase):
         self.path.write_bytes(data)
         self.path.chmod(0o600)
 
+    def not_asked(self) -> bytes:
+        self.fail("asked for a passphrase")
+
     def public_blob(self) -> bytes:
         """The public key next to the private key."""
         return keys.parse_public_line(Path(f"{self.path}.pub").read_text())[0]
@@ -98,9 +101,14 @@ class LoadPrivateKeyTests(KeyFileTests):
         self.assertRefused("passphrase", lambda: load_private_key(self.path))
 
     def test_unsupportedCipher(self) -> None:
-        """An unsupported cipher is an error, even with the right passphrase."""
+        """An unsupported cipher is an error that says how to change it; no passphrase is asked for."""
         self.make("-a", "1", "-Z", "chacha20-poly1305@openssh.com", passphrase=PASSPHRASE)
-        self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path, lambda: PASSPHRASE))
+        self.assertRefused(
+            f"ssh-keygen -p -Z aes256-ctr -f {self.path}", lambda: load_private_key(self.path, self.not_asked)
+        )
+        same = ("-P", PASSPHRASE.decode(), "-N", PASSPHRASE.decode())
+        ssh_keygen("-p", "-a", "1", *same, "-Z", "aes256-ctr", "-f", str(self.path))
+        self.assertEqual(load_private_key(self.path, lambda: PASSPHRASE).blob, self.public_blob())
 
     def test_otherKeyTypes(self) -> None:
         """Keys of other types are rejected, and the message says how to create an Ed25519 key."""
@@ -110,9 +118,20 @@ class LoadPrivateKeyTests(KeyFileTests):
             self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path))
 
     def test_encryptedKeyOfOtherType(self) -> None:
-        """An encrypted RSA key is not reported as a wrong passphrase."""
-        self.make("-a", "1", key_type="rsa", passphrase=PASSPHRASE)
-        self.assertRefused("ssh-keygen -t ed25519", lambda: load_private_key(self.path, lambda: PASSPHRASE))
+        """No passphrase is asked for an encrypted key of another type, whose passphrase would not help."""
+        for key_type in ("rsa", "ecdsa"):
+            self.path = self.directory / key_type
+            self.make("-a", "1", key_type=key_type, passphrase=PASSPHRASE)
+            self.assertRefused("only Ed25519 keys", lambda: load_private_key(self.path, self.not_asked))
+
+    def test_publicKey(self) -> None:
+        """A public key is called one, and its permissions are not blamed: others may read it."""
+        for key_type in ("ed25519", "rsa", "ecdsa"):
+            self.path = self.directory / key_type
+            self.make(key_type=key_type)
+            self.path = Path(f"{self.path}.pub")
+            self.path.chmod(0o644)
+            self.assertRefused("this is a public key", lambda: load_private_key(self.path))
 
     def test_passphraseFails(self) -> None:
         """An error raised by the passphrase callback is not reported as a wrong passphrase."""
@@ -124,11 +143,9 @@ class LoadPrivateKeyTests(KeyFileTests):
         self.assertRaises(ValueError, load_private_key, self.path, ask)
 
     def test_otherFormats(self) -> None:
-        """An empty file, binary data, a public key and a PKCS #8 key are rejected."""
-        self.make()
-        public = Path(f"{self.path}.pub").read_bytes()
+        """An empty file, binary data and a PKCS #8 key are rejected."""
         pem = b"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n"
-        for data in (b"", b"\0\xff" * 99, public, pem):
+        for data in (b"", b"\0\xff" * 99, pem):
             self.write(data)
             self.assertRefused("OpenSSH format", lambda: load_private_key(self.path))
 

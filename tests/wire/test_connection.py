@@ -1,6 +1,7 @@
 """Both ends of a session over memory: order, sizes, rekeying, the end, and protocol violations."""
 
 import math
+import sys
 from typing import Any
 
 from hypothesis import given
@@ -178,16 +179,28 @@ class HandshakeTests(ConnectionTests):
 
     def test_firstRecords(self) -> None:
         """The first record of each end is its PROOF, and the server's second is ABOUT."""
-        pair = Pair()
-        pair.to_server(pair.client.data_to_send())
-        pair.to_client(frames(pair.server.data_to_send())[0])
-        pair.client._seal(RecordType.SAY, encode(Chunk(1, True, b"too early")))
-        self.assertAborts(pair.server, pair.client.data_to_send(), Category.ORDER)
-        pair = Pair()
-        pair.to_server(pair.client.data_to_send())
-        pair.to_client(pair.server.data_to_send())
-        list(pair.server.receive_data(pair.client.data_to_send()))
-        self.assertClientAborts(pair, Category.ORDER, RecordType.PAD, b"")
+        say = encode(Chunk(1, True, b"too early"))
+        for kind, payload in (RecordType.SAY, say), (RecordType.PAD, b""), (RecordType.REKEY, b""):
+            pair = Pair()
+            self.assertEqual(len(pair.to_server(pair.client.data_to_send())), 1)
+            welcome, _proof = frames(pair.server.data_to_send())
+            [received] = pair.to_client(welcome)
+            self.assertIsInstance(received, WelcomeReceived)
+            self.assertServerAborts(pair, Category.ORDER, kind, payload)
+        for kind, payload in (RecordType.ABOUT, encode(ABOUT)), (RecordType.PAD, b""), (RecordType.REKEY, b""):
+            pair = Pair()
+            pair.to_server(pair.client.data_to_send())
+            [received] = pair.to_client(frames(pair.server.data_to_send())[0])
+            pair.server._sealer._seq = 0  # type: ignore[union-attr]
+            self.assertClientAborts(pair, Category.ORDER, kind, payload)
+        for kind, payload in (RecordType.REPLY, say), (RecordType.PAD, b""), (RecordType.REKEY, b""):
+            pair = Pair()
+            pair.to_server(pair.client.data_to_send())
+            received = pair.to_client(pair.server.data_to_send())[-1]
+            self.assertIsInstance(received, ServerProved)
+            [proved] = pair.server.receive_data(pair.client.data_to_send())
+            self.assertIsInstance(proved, ClientProved)
+            self.assertClientAborts(pair, Category.ORDER, kind, payload)
 
     def test_secondProof(self) -> None:
         """A second PROOF aborts the connection, in both directions."""
@@ -212,6 +225,36 @@ class HandshakeTests(ConnectionTests):
 
 class ChannelTests(ConnectionTests):
     """Messages and replies."""
+
+    def test_bufferIsTrimmed(self) -> None:
+        """What was processed of the data is not kept, wherever the pieces of it end."""
+        pair = Pair().open()
+        waiting = b""
+        for _ in range(200):
+            pair.client.pad()
+            pair.client.pad()
+            waiting += pair.client.data_to_send()
+            self.assertEqual(list(pair.server.receive_data(waiting[:1000])), [])
+            waiting = waiting[1000:]
+            self.assertLess(len(pair.server._buffer), 1000 + 4 + PQ.record_size)
+        self.assertEqual(pair.server.records_received, 1 + 200_000 // (4 + PQ.record_size))
+
+    def test_closedForgets(self) -> None:
+        """A connection that is closed has forgotten its keys, the handshake and all data, whatever it was doing."""
+        half, opened = Pair(), Pair().open()
+        half.to_server(half.client.data_to_send())
+        half.to_client(frames(half.server.data_to_send())[0])
+        opened.client.say("x" * 2000)
+        data = opened.client.data_to_send()
+        list(opened.server.receive_data(data[:700]))
+        opened.server.pad()
+        ends: list[Any] = [Pair().client, Pair().server, half.client, half.server, opened.client, opened.server]
+        for end in ends:
+            end.close()
+            self.assertEqual((end._sealer, end._opener, end._handshake), (None, None, None))
+            self.assertEqual((end._buffer, end.data_to_send()), (b"", b""))
+        self.assertEqual(opened.server._message, b"")
+        self.assertEqual(opened.server.message_size, 0)
 
     def test_aMessageAndItsReply(self) -> None:
         """A message and its reply arrive; a character may be split between the chunks of the reply."""
@@ -272,6 +315,15 @@ class ChannelTests(ConnectionTests):
         self.assertEqual(next(pair.server.receive_data(data)), MessageReceived(1, "a"))
         self.assertEqual(next(pair.server.receive_data(b"")), MessageReceived(2, "b"))
         self.assertEqual(list(pair.server.receive_data(b"")), [MessageReceived(3, "c")])
+
+    def test_keepsNothing(self) -> None:
+        """Data is not kept once it is processed; an idle session would hold its last record for hours."""
+        pair = Pair().open()
+        pair.client.say("hello")
+        data = pair.client.data_to_send()
+        before = sys.getrefcount(data)
+        self.assertEqual(list(pair.server.receive_data(data)), [MessageReceived(1, "hello")])
+        self.assertEqual(sys.getrefcount(data), before)
 
     def test_closingWhileReading(self) -> None:
         """No events follow after the caller has closed the connection."""
@@ -501,9 +553,10 @@ class ChannelTests(ConnectionTests):
 
     def test_unexpectedTypes(self) -> None:
         """An unknown record type, or one that only the other end may send, aborts the connection."""
-        for kind in (RecordType.REPLY, RecordType.FAULT, RecordType.ABOUT, 10, 255):
+        for kind in (RecordType.REPLY, RecordType.FAULT, RecordType.ABOUT, RecordType.RESULT, 13, 255):
             self.assertServerAborts(Pair().open(), Category.ORDER, kind, b"")
-        for kind in (RecordType.SAY, RecordType.CANCEL, RecordType.NEW, RecordType.ABOUT, 10, 255):
+        client_only = (RecordType.SAY, RecordType.CANCEL, RecordType.NEW, RecordType.CALL, RecordType.RECALL)
+        for kind in (*client_only, RecordType.ABOUT, 13, 255):
             self.assertClientAborts(Pair().open(), Category.ORDER, kind, b"")
 
     def test_emptyPayloads(self) -> None:
@@ -632,8 +685,11 @@ class EndTests(ConnectionTests):
         fresh, half, opened = Pair(), Pair(), Pair().open()
         half.to_server(half.client.data_to_send())
         list(half.client.receive_data(half.server.data_to_send()))
+        broken = Pair().open()
+        broken.client.say("x" * 2000)
+        list(broken.server.receive_data(broken.client.data_to_send()[:700]))
         ends: list[Connection] = [fresh.client, fresh.server, half.client, half.server, opened.client, opened.server]
-        for end in ends:
+        for end in (*ends, broken.server):
             error = self.assertRaises(RemoteProtocolError, end.receive_end)
             self.assertEqual(error.category, Category.CUT)
             self.assertTrue(is_dead(end))

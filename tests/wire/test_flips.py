@@ -2,9 +2,12 @@
 
 import copy
 import copyreg
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, Fault, RemoteProtocolError
@@ -12,11 +15,17 @@ from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
 from securechat.wire.events import Admitted
 from securechat.wire.messages import Reason
+from securechat.wire.records import RecordType
 from securechat.wire.suites import Suite
-from tests.harness.pair import PQ, RSA, USER_KEY, Pair, frames, is_dead
+from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair, frames, is_dead
 
 # Copies of a connection can share this cipher, which has no state, and which `copy` cannot copy.
 copyreg.pickle(ChaCha20Poly1305, lambda cipher: (lambda: cipher, ()))
+
+FLIPPED = {  # bits of each, by suite
+    PQ.name: {"Hello": 10_656, "Welcome": 10_288, "PROOFs": 8_512, "ABOUT": 4_224, "records": 50_688},
+    RSA.name: {"Hello": 3_144, "Welcome": 2_856, "PROOFs": 12_544, "ABOUT": 6_240, "records": 74_880},
+}
 
 LENGTH_BITS = 32  # the first bits of a frame are its length
 
@@ -28,16 +37,31 @@ def same_client(pair: Pair) -> ClientConnection:
     return client
 
 
-def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """`data` with each of its bits flipped in turn."""
-    for bit in range(len(data) * 8):
-        changed = bytearray(data)
-        changed[bit // 8] ^= 0x80 >> bit % 8
-        yield bit, bytes(changed)
+def hello_and_welcome(suite: Suite) -> tuple[Pair, bytes, bytes]:
+    """A pair whose server has received the Hello, and both frames."""
+    pair = Pair(suite)
+    hello = pair.client.data_to_send()
+    pair.to_server(hello)
+    return pair, hello, frames(pair.server.data_to_send())[0]
 
 
 class FlipTests(SynchronousTestCase):
     """Flipped bits and cut frames."""
+
+    def setUp(self) -> None:
+        self.flipped = 0  # bits
+
+    def flips(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """`data` with each of its bits flipped in turn."""
+        for bit in range(len(data) * 8):
+            changed = bytearray(data)
+            changed[bit // 8] ^= 0x80 >> bit % 8
+            self.flipped += 1
+            yield bit, bytes(changed)
+
+    def assertFlipped(self, suite: Suite, what: str) -> None:
+        """As many bits were flipped as the table says, the sum of which is documented."""
+        self.assertEqual(self.flipped, FLIPPED[suite.name][what])
 
     def assertNothingAccepted(self, end: Connection, data: bytes) -> Category | None:
         """`data` causes no event and no answer: it aborts the connection, or is an incomplete frame."""
@@ -54,12 +78,9 @@ class FlipTests(SynchronousTestCase):
         """`make` returns an end and a frame that it would accept, anew for each bit."""
         end, frame = make()
         self.assertNotEqual(list(end.receive_data(frame)), [])
-        size = len(frame) * 8
-        for bit in range(size):
-            end, frame = make()
-            changed = bytearray(frame)
-            changed[bit // 8] ^= 0x80 >> bit % 8
-            category = self.assertNothingAccepted(end, bytes(changed))
+        for bit, changed in self.flips(frame):
+            end, _frame = make()
+            category = self.assertNothingAccepted(end, changed)
             if category is None:
                 self.assertLess(bit, LENGTH_BITS)  # only a changed length can leave the end waiting
 
@@ -67,7 +88,7 @@ class FlipTests(SynchronousTestCase):
         """The server cannot detect a changed nonce, but the client cannot open the Welcome that answers it."""
         pair = Pair(suite)
         hello = pair.client.data_to_send()
-        for bit, changed in flips(hello):
+        for bit, changed in self.flips(hello):
             server = Pair.server_alone()
             try:
                 events = list(server.receive_data(changed))
@@ -82,12 +103,12 @@ class FlipTests(SynchronousTestCase):
             else:
                 self.assertLess(bit, LENGTH_BITS)
                 self.assertEqual(server.data_to_send(), b"")
+        self.assertFlipped(suite, "Hello")
 
     def check_welcome(self, suite: Suite) -> None:
-        first = Pair(suite)
-        first.to_server(first.client.data_to_send())
-        welcome = frames(first.server.data_to_send())[0]
+        first, _hello, welcome = hello_and_welcome(suite)
         self.check(lambda: (same_client(first), welcome))
+        self.assertFlipped(suite, "Welcome")
 
     def check_proofs(self, suite: Suite) -> None:
         pair = Pair(suite, user_key=USER_KEY)
@@ -98,6 +119,7 @@ class FlipTests(SynchronousTestCase):
         pair.to_client(server_proof)
         client_proof = pair.client.data_to_send()
         self.check(lambda: (copy.deepcopy(pair.server), client_proof))
+        self.assertFlipped(suite, "PROOFs")
 
     def check_about(self, suite: Suite) -> None:
         """A record that does not open does not change the client, which accepts the right one after all."""
@@ -108,39 +130,55 @@ class FlipTests(SynchronousTestCase):
         about = pair.server.data_to_send()
         opener = pair.client._opener
         assert opener is not None
-        for _bit, changed in flips(about[4:]):
+        for _bit, changed in self.flips(about[4:]):
             error = self.assertRaises(RemoteProtocolError, opener.open, changed)
             self.assertEqual(error.category, Category.RECORD)
         self.assertIsInstance(pair.to_client(about)[0], Admitted)
+        self.assertFlipped(suite, "ABOUT")
 
     def check_records(self, suite: Suite) -> None:
         """A record that does not open does not change the receiver, so one session serves for all bits."""
-        pair = Pair(suite).open()
+        pair = Pair(suite, about=replace(ABOUT, api=True)).open()
 
         def rekey() -> None:
             pair.clock.advance(901)
             pair.server.pad()
 
+        def call() -> None:
+            """The first record of a burst stands for all; the others are delivered as they are."""
+            pair.client.call("models", b"")
+            burst = frames(pair.client.data_to_send())
+            pair.client._out.append(burst[0])
+            rest.extend(burst[1:])
+
+        rest: list[bytes] = []
         kinds: list[tuple[Callable[[], object], Connection, Connection]] = [
+            (lambda: pair.client._seal(RecordType.RECALL, b"\x92\xc3\xc4\x01\x90"), pair.client, pair.server),
             (lambda: pair.client.say("x"), pair.client, pair.server),
             (pair.client.pad, pair.client, pair.server),
             (lambda: pair.client.cancel(1), pair.client, pair.server),
             (pair.client.start_afresh, pair.client, pair.server),
             (lambda: pair.server.reply(1, b"x", False), pair.server, pair.client),
             (lambda: pair.server.fault(1, Fault.BUSY), pair.server, pair.client),
+            (call, pair.client, pair.server),
+            (lambda: pair.server.result(2, b"\x94", False), pair.server, pair.client),
             (pair.server.pad, pair.server, pair.client),
-            (rekey, pair.server, pair.client),
             (lambda: pair.client.goodbye(Reason.LEAVING, 0), pair.client, pair.server),
+            (rekey, pair.server, pair.client),  # the last, because by then the client has to rekey, too
         ]
         for send, sender, receiver in kinds:
             send()
-            frame = sender.data_to_send()
+            [frame] = frames(sender.data_to_send())
             opener = receiver._opener
             assert opener is not None
-            for _bit, changed in flips(frame[4:]):
+            for _bit, changed in self.flips(frame[4:]):
                 error = self.assertRaises(RemoteProtocolError, opener.open, changed)
                 self.assertEqual(error.category, Category.RECORD)
-            list(receiver.receive_data(frame))
+            received = receiver.records_received
+            list(receiver.receive_data(b"".join((frame, *rest))))
+            self.assertEqual(receiver.records_received, received + 1 + len(rest))
+            rest.clear()
+        self.assertFlipped(suite, "records")
 
     def test_helloPq(self) -> None:
         """Every bit of a Hello, suite PQ."""
@@ -182,16 +220,39 @@ class FlipTests(SynchronousTestCase):
         """Every bit of a record of each type, suite RSA."""
         self.check_records(RSA)
 
+    def test_documented(self) -> None:
+        """docs/evidence.md states how many bits these tests flip."""
+        total = sum(sum(bits.values()) for bits in FLIPPED.values())
+        text = (Path(__file__).parents[2] / "docs/evidence.md").read_text("utf-8")
+        self.assertEqual(re.findall(r"([\d,]+) single-bit changes", text), [f"{total:,}"])
+
+    def assertCut(self, make: Callable[[], Connection], frame: bytes) -> None:
+        """A frame that is cut anywhere causes no event and no answer, and then the end of the stream is an error."""
+        for size in range(len(frame)):
+            end = make()
+            self.assertIsNone(self.assertNothingAccepted(end, frame[:size]))
+            error = self.assertRaises(RemoteProtocolError, end.receive_end)
+            self.assertEqual(error.category, Category.CUT)
+            self.assertTrue(is_dead(end))
+
     def test_cuts(self) -> None:
-        """A handshake that is cut anywhere causes no event and no answer."""
+        """A stream that ends within any message of the handshake, or within a record, yields nothing of it."""
         for suite in (PQ, RSA):
-            hello = Pair(suite).client.data_to_send()
-            server = Pair.server_alone()
-            for position in range(len(hello) - 1):
-                self.assertIsNone(self.assertNothingAccepted(server, hello[position : position + 1]))
-            first = Pair(suite)
-            first.to_server(first.client.data_to_send())
-            welcome = frames(first.server.data_to_send())[0]
-            client = same_client(first)
-            for position in range(len(welcome) - 1):
-                self.assertIsNone(self.assertNothingAccepted(client, welcome[position : position + 1]))
+            pair, hello, welcome = hello_and_welcome(suite)
+            self.assertCut(Pair.server_alone, hello)
+            self.assertCut(lambda pair=pair: same_client(pair), welcome)  # type: ignore[misc]
+            pair = Pair(suite, user_key=USER_KEY)
+            pair.to_server(pair.client.data_to_send())
+            welcome, server_proof = frames(pair.server.data_to_send())
+            pair.to_client(welcome)
+            self.assertCut(lambda pair=pair: copy.deepcopy(pair.client), server_proof)  # type: ignore[misc]
+            pair.to_client(server_proof)
+            client_proof = pair.client.data_to_send()
+            self.assertCut(lambda pair=pair: copy.deepcopy(pair.server), client_proof)  # type: ignore[misc]
+            pair.to_server(client_proof)
+            about = pair.server.data_to_send()
+            self.assertCut(lambda pair=pair: copy.deepcopy(pair.client), about)  # type: ignore[misc]
+            pair.to_client(about)
+            pair.client.say("x")
+            say = pair.client.data_to_send()
+            self.assertCut(lambda pair=pair: copy.deepcopy(pair.server), say)  # type: ignore[misc]

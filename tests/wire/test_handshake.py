@@ -83,10 +83,12 @@ class HelloTests(Handshakes):
         self.assertEqual(str(error), "the key was tampered with")
 
     def test_version(self) -> None:
-        """Another version is rejected, before any other check."""
+        """Another version is rejected, before any other check; a negative number is none."""
         for version in (0, 2):
             other = encode(replace(self.hello, version=version, suite=b"?", digest=bytes(32)))
             self.assertRefused(Category.VERSION, self.server.receive_hello, other)
+        negative = encode(replace(self.hello, version=-1))
+        self.assertRefused(Category.MALFORMED, self.server.receive_hello, negative)
 
     def test_suite(self) -> None:
         """A suite that is unknown or not enabled is rejected."""
@@ -101,16 +103,48 @@ class HelloTests(Handshakes):
         other = encode(replace(self.hello, public_key=key, digest=sha256(key).digest()))
         self.assertRefused(Category.KEY, self.server.receive_hello, other)
 
+    def test_orderOfChecks(self) -> None:
+        """A key is not used for anything before its digest was checked."""
+        sealed: list[bytes] = []
+
+        class Noting(type(PQ)):  # type: ignore[misc]
+            def seal(self, public_bytes: bytes, secret: bytes, info: bytes) -> bytes:
+                sealed.append(public_bytes)
+                return PQ.seal(public_bytes, secret, info)
+
+        self.start(server_identity=identity(suites={PQ.name: Noting()}))
+        hello = self.client.hello()
+        tampered = encode(replace(decode(HELLO, hello), digest=bytes(32)))
+        self.assertRefused(Category.DIGEST, self.server.receive_hello, tampered)
+        self.assertEqual(sealed, [])
+        self.server.receive_hello(hello)
+        self.assertEqual(len(sealed), 1)
+
     def test_garbage(self) -> None:
         """Data that is not a Hello is malformed."""
         self.assertRefused(Category.MALFORMED, self.server.receive_hello, b"GET / HTTP/1.1\r\n")
 
     def test_freshness(self) -> None:
         """Each handshake has a new nonce, key and secret."""
-        self.start()
-        again = decode(HELLO, self.client.hello())
-        self.assertNotEqual(again.nonce, self.hello.nonce)
-        self.assertNotEqual(again.public_key, self.hello.public_key)
+        hellos, welcomes, secrets, session_keys = [self.hello], [], set(), set()
+        for _ in range(3):
+            self.start()
+            hello = self.client.hello()
+            hellos.append(decode(HELLO, hello))
+            for _again in range(2):  # that of a client that connects twice with the same Hello, too
+                server = ServerHandshake(identity(), {NAME})
+                welcome, found = server.receive_hello(hello)
+                welcomes.append(decode(WELCOME, welcome))
+                secrets.add(server._secret)
+                session_keys.add(found.master)
+        self.assertEqual(len({hello.nonce for hello in hellos}), 4)
+        self.assertEqual(len({hello.public_key for hello in hellos}), 4)
+        self.assertEqual(len({welcome.nonce for welcome in welcomes}), 6)
+        self.assertEqual((len(secrets), len(session_keys)), (6, 6))
+        nonces = [*(hello.nonce for hello in hellos), *(welcome.nonce for welcome in welcomes)]
+        for value in (*secrets, *nonces):
+            self.assertEqual(len(value), 32)
+            self.assertGreater(len(set(value)), 8)  # neither zeros nor a counter
 
 
 class WelcomeTests(Handshakes):
@@ -128,10 +162,12 @@ class WelcomeTests(Handshakes):
         self.assertEqual(str(error), "the key was tampered with")
 
     def test_version(self) -> None:
-        """Another version is rejected."""
+        """Another version is rejected; a negative number is none."""
         for version in (0, 2):
             other = encode(replace(self.welcome, version=version))
             self.assertRefused(Category.VERSION, self.client.receive_welcome, other)
+        negative = encode(replace(self.welcome, version=-1))
+        self.assertRefused(Category.MALFORMED, self.client.receive_welcome, negative)
 
     def test_suite(self) -> None:
         """A suite other than the client's is rejected."""
@@ -190,6 +226,22 @@ class ServerProofTests(Handshakes):
         self.prepare()
         for blob in (SMALL_ORDER, HOST_KEY.blob[:-1], b""):
             self.assertProofRefused(Category.HOST_KEY, body=Raw(encode(ServerBody(blob, ClientAuth.NONE))))
+
+    def test_orderOfChecks(self) -> None:
+        """The caller is asked about a host key only if it has been proved: a stranger cannot make it ask the user."""
+        asked: list[bytes] = []
+        other = keys.SigningKey.generate()
+        for changes in (
+            {"signature": bytes(64)},
+            {"mac": bytes(32)},
+            {"body": Raw(encode(ServerBody(other.blob, ClientAuth.OPTIONAL)))},
+        ):
+            self.prepare(check_host_key=asked.append)
+            self.assertProofRefused(Category.PROOF, **changes)
+            self.assertEqual(asked, [])
+        self.prepare(check_host_key=asked.append)
+        self.client.receive_server_proof(self.payload)
+        self.assertEqual(asked, [HOST_KEY.blob])
 
     def test_hostKeyOfAnother(self) -> None:
         """The host key is checked by the caller after the signature and the MAC."""
@@ -277,6 +329,42 @@ class ClientProofTests(Handshakes):
         h6 = extend(handshake._h5, signature)
         mac = hmac.digest(handshake._keys.finished_client, h6, "sha256")
         self.assertProofRefused(Category.PROOF, signature=signature, mac=mac)
+
+    def test_orderOfChecks(self) -> None:
+        """The list of users is searched for a key only if the client has it: what is there shows to nobody else."""
+        searched: list[bytes] = []
+
+        def is_authorized(blob: bytes) -> bool:
+            searched.append(blob)
+            return True
+
+        other = keys.SigningKey.generate()
+
+        def right_mac(signature: bytes) -> bytes:
+            h6 = extend(self.client._h5, signature)
+            return hmac.digest(self.client._keys.finished_client, h6, "sha256")
+
+        self.prepare(USER_KEY)
+        verified: list[bytes] = []
+        self.patch(keys, "verify", lambda blob, signature, data: verified.append(blob))
+        self.assertProofRefused(Category.PROOF, mac=bytes(32))  # which costs less to check than a signature
+        self.assertEqual(verified, [])
+        self.doCleanups()
+        for forge in (
+            lambda: {"mac": bytes(32)},
+            lambda: {"signature": bytes(64)},
+            lambda: {"signature": bytes(64), "mac": right_mac(bytes(64))},
+            lambda: {"signature": (forged := other.sign(self.client.data_to_sign() or b"")), "mac": right_mac(forged)},
+        ):
+            self.prepare(USER_KEY, server_identity=identity(ClientAuth.REQUIRED, is_authorized))
+            self.assertProofRefused(Category.PROOF, **forge())
+            self.assertEqual((searched, self.server.user_key), ([], b""))
+        self.prepare(USER_KEY, name="[evil.example]:8080", server_identity=identity(is_authorized=is_authorized))
+        self.assertProofRefused(Category.NAME)
+        self.assertEqual(searched, [])
+        self.prepare(USER_KEY, server_identity=identity(ClientAuth.REQUIRED, is_authorized))
+        self.server.receive_client_proof(self.payload)
+        self.assertEqual(searched, [USER_KEY.blob])
 
     def test_keyWithoutSignatureAndTheReverse(self) -> None:
         """A user key without a signature, or a signature without a user key, is rejected."""

@@ -19,12 +19,14 @@ class NameTests(SynchronousTestCase):
             ("192.0.2.1", "192.0.2.1"),
             ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
             ("::1", "::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::FFFF:c000:201", "192.0.2.1"),
         ):
             self.assertEqual(canonical_host(written), canonical)
 
     def test_invalidHosts(self) -> None:
         """An empty, overlong or otherwise invalid name is rejected."""
-        for written in ("", ".", "a..b", "-a", "a b", "a/b", "a" * 254, "[::1]", "ü" * 300):
+        for written in ("", ".", "a..b", "-a", "a b", "a/b", "a" * 254, "[::1]", "ü" * 300, "fe80::1%eth0"):
             self.assertRaises(ValueError, canonical_host, written)
 
     def test_bracketed(self) -> None:

@@ -8,24 +8,35 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.conversation import Speaker, Turn
 from securechat.errors import Fault, LocalProtocolError
+from securechat.wire.client_connection import RECALL_BURST
 from securechat.wire.connection import MAX_CHUNK, State
 from securechat.wire.events import (
+    CallReceived,
+    CallRefused,
     CancelReceived,
     FaultReceived,
     GoodbyeReceived,
     MessageReceived,
     MessageRefused,
     NewReceived,
+    RecallReceived,
     ReplyReceived,
+    ResultReceived,
 )
-from securechat.wire.messages import Reason
-from tests.harness.pair import PQ, RSA, USER_KEY, Pair
+from securechat.wire.items import Head, Piece
+from securechat.wire.messages import Call, Reason, encode
+from securechat.wire.records import RecordType
+from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair
 
 TEXT = st.text(max_size=40) | st.integers(0, 1500).map(lambda size: "字" * size)
 QUOTA = 6000  # bytes that a client's messages may take
+API = replace(ABOUT, api=True)
+HEAD = encode(Head(200, "text/plain"))
 
 
 class Session(RuleBasedStateMachine):
@@ -38,7 +49,10 @@ class Session(RuleBasedStateMachine):
         self.reply = ""  # the incomplete reply so far
         self.up = b""
         self.down = b""
-        self.pair = Pair(PQ, quota=QUOTA).open()
+        self.pair = Pair(PQ, about=API, quota=QUOTA).open()
+        self.recalls = 0.0  # that were sent, less one for each minute
+        self.forgotten = 0  # bytes of recalled turns
+        self.has_begun = False  # the incomplete reply
         self.pair.server_events.clear()
         self.pair.client_events.clear()
 
@@ -46,7 +60,7 @@ class Session(RuleBasedStateMachine):
     @rule(suite=st.sampled_from([PQ, RSA]), anonymous=st.booleans())
     def start_anew(self, suite: object, anonymous: bool) -> None:
         suite_class = PQ if suite is PQ else RSA
-        self.pair = Pair(suite_class, user_key=None if anonymous else USER_KEY, quota=QUOTA).open()
+        self.pair = Pair(suite_class, about=API, user_key=None if anonymous else USER_KEY, quota=QUOTA).open()
         self.pair.server_events.clear()
         self.pair.client_events.clear()
         self.up = self.down = b""
@@ -60,6 +74,28 @@ class Session(RuleBasedStateMachine):
     def say(self, text: str) -> None:
         message_id = self.pair.client.say(text)
         self.said.append(MessageReceived(message_id, text))
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule(body=TEXT)
+    def call(self, body: str) -> None:
+        message_id = self.pair.client.call("models", body.encode())
+        self.said.append(CallReceived(message_id, "models", body.encode()))
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent)
+    @rule(text=TEXT, texts=st.lists(TEXT, max_size=3))
+    def recall(self, text: str, texts: list[str]) -> None:
+        """What does not fit into the quota is dropped, and the message after it refused."""
+        turns = [Turn(Speaker.ROBOT, text) for text in texts]
+        client = self.pair.client
+        if client.pending or self.recalls > RECALL_BURST - 1:
+            try:
+                client.say(text, turns)
+            except LocalProtocolError:
+                return
+            raise AssertionError("turns were recalled at the wrong time")
+        self.recalls += 1
+        message_id = client.say(text, turns)
+        self.said += (RecallReceived(turns), MessageReceived(message_id, text))
 
     @precondition(lambda self: not self.pair.client.goodbye_sent)
     @rule()
@@ -91,6 +127,7 @@ class Session(RuleBasedStateMachine):
         self.carry_up(1 << 30)
         self.carry_down(1 << 30)
         self.pair.clock.advance(seconds)
+        self.recalls = max(0.0, self.recalls - seconds / 60)
 
     def someone_waits(self) -> bool:
         server = self.pair.server
@@ -100,9 +137,15 @@ class Session(RuleBasedStateMachine):
     @rule(text=st.text(max_size=MAX_CHUNK // 4), last=st.booleans())
     def answer(self, text: str, last: bool) -> None:
         last = last or not text  # only the last chunk may be empty
-        message_id = self.pair.server.next_reply_id
-        self.pair.server.reply(message_id, text.encode(), last)
+        server = self.pair.server
+        message_id = server.next_reply_id
+        if server._pending[0][0] == RecordType.CALL:
+            text = text[: MAX_CHUNK // 5]
+            server.result(message_id, (b"" if self.has_begun else HEAD) + encode(Piece(text.encode())), last)
+        else:
+            server.reply(message_id, text.encode(), last)
         self.reply += text
+        self.has_begun = not last
         if last:
             self.answered.append(("reply", message_id, self.reply))
             self.reply = ""
@@ -114,6 +157,7 @@ class Session(RuleBasedStateMachine):
         self.pair.server.fault(message_id, fault)
         self.answered.append(("fault", message_id, fault))
         self.reply = ""
+        self.has_begun = False
 
     @precondition(lambda self: not self.someone_waits() and not self.pair.server.goodbye_sent)
     @rule()
@@ -148,39 +192,69 @@ class Session(RuleBasedStateMachine):
         self.pair.to_client(self.down[:size])
         self.down = self.down[size:]
 
+    @rule()
+    def forget(self) -> None:
+        """The server remembers none of the turns."""
+        size = self.recalled()
+        self.pair.server.forget(size)
+        self.forgotten += size
+
+    def recalled(self) -> int:
+        """The bytes of the recalled turns that the server has and did not forget."""
+        recalls = [event for event in self.pair.server_events if isinstance(event, RecallReceived)]
+        return sum(len(turn.text.encode()) for event in recalls for turn in event.turns) - self.forgotten
+
     @invariant()
     def the_server_heard_what_was_said(self) -> None:
-        heard = self.pair.server_events
-        for event, said in zip(heard, self.said, strict=False):
+        self.unheard()
+
+    def unheard(self) -> list[object]:
+        """What was said and is not heard yet."""
+        said = list(self.said)
+        for event in self.pair.server_events:
+            expected = said.pop(0)
             if isinstance(event, MessageRefused):
-                assert isinstance(said, MessageReceived)
-                assert event.id == said.id
+                if isinstance(expected, RecallReceived):  # it was dropped
+                    expected = said.pop(0)
+                assert isinstance(expected, MessageReceived)
+                assert event.id == expected.id
+            elif isinstance(event, CallRefused):
+                assert isinstance(expected, CallReceived)
+                assert event.id == expected.id
             else:
-                assert event == said
-        assert len(heard) <= len(self.said)
+                assert event == expected
+        return said
 
     @invariant()
     def the_quota_is_what_is_kept(self) -> None:
         """What is taken of it is the size of the messages that were kept and whose replies have not ended."""
         server = self.pair.server
-        kept = [event for event in self.pair.server_events if isinstance(event, MessageReceived)]
-        taken = sum(len(event.text.encode()) for event in kept if event.id >= server.next_reply_id)
-        taken += len(server._message or b"")
+        taken = self.recalled() + len(server._message)
+        for event in self.pair.server_events:
+            if isinstance(event, MessageReceived) and event.id >= server.next_reply_id:
+                taken += len(event.text.encode())
+            if isinstance(event, CallReceived) and event.id >= server.next_reply_id:
+                taken += len(encode(Call(event.path, event.body)))
         assert taken == self.pair.quota.taken <= QUOTA
 
     @invariant()
     def the_client_heard_the_answers(self) -> None:
         joined: list[tuple[str, int, object]] = []
-        text = ""
+        text, data = "", b""
         for event in self.pair.client_events:
             if isinstance(event, ReplyReceived):
                 text += event.text
                 if event.last:
                     joined.append(("reply", event.id, text))
                     text = ""
+            elif isinstance(event, ResultReceived):
+                data += b"".join(item.data for item in event.items if isinstance(item, Piece))
+                if event.last:
+                    joined.append(("reply", event.id, data.decode()))
+                    data = b""
             elif isinstance(event, FaultReceived):
                 joined.append(("fault", event.id, event.fault))
-                text = ""
+                text, data = "", b""
             elif isinstance(event, GoodbyeReceived):
                 joined.append(("goodbye", event.reason, event.id))
         assert joined == self.answered[: len(joined)]
@@ -189,8 +263,7 @@ class Session(RuleBasedStateMachine):
         self.collect()
         self.pair.to_server(self.up)
         self.pair.to_client(self.down)
-        assert len(self.pair.server_events) == len(self.said)
-        self.the_server_heard_what_was_said()
+        assert self.unheard() == []
         self.the_client_heard_the_answers()
         for end in (self.pair.client, self.pair.server):
             assert end.state in (State.OPEN, State.ENDED)

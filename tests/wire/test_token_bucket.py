@@ -32,3 +32,13 @@ class TokenBucketTests(SynchronousTestCase):
         for _ in range(3):
             bucket.give_back()
         self.assertEqual([bucket.take(0.0) for _ in range(2)], [True, False])
+
+    def test_giveBack(self) -> None:
+        """A token that is given back is one token, and no more than the burst is ever there."""
+        bucket = TokenBucket(3, 0.001, 0.0)
+        self.assertEqual([bucket.take(0.0) for _ in range(4)], [True, True, True, False])
+        bucket.give_back()
+        self.assertEqual([bucket.take(0.0) for _ in range(2)], [True, False])
+        for _ in range(9):
+            bucket.give_back()
+        self.assertEqual([bucket.take(0.0) for _ in range(4)], [True, True, True, False])

@@ -11,7 +11,17 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.wire.handshake import ClientHandshake, HandshakeKeys, ServerHandshake, ServerIdentity, SessionKeys
-from securechat.wire.messages import CLIENT_BODY, SERVER_BODY, ClientAuth, decode
+from securechat.wire.items import Head, ItemReader, Piece, ServerEvent
+from securechat.wire.messages import (
+    CALL,
+    CHUNK,
+    CLIENT_BODY,
+    RECALL_CHUNK,
+    SERVER_BODY,
+    ClientAuth,
+    decode,
+    decode_turns,
+)
 from securechat.wire.records import Opener, RecordType, Sealer
 from securechat.wire.suites import SUITES, EphemeralKey, HybridKey, RSAKey, Suite
 from tests.harness.pair import PQ, accept
@@ -23,6 +33,7 @@ class Vector:
     """A recorded session: its values as bytes, and its records."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._values = json.loads(path.read_text())
         self.suite: Suite = SUITES[self._values["suite"].encode()]
         self.records: list[dict[str, Any]] = self._values["records"]
@@ -48,7 +59,7 @@ class VectorTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.vectors = [Vector(path) for path in FILES]
-        self.assertEqual(len(self.vectors), 4)
+        self.assertEqual(len(self.vectors), 5)
 
     def check_handshake_keys(self, vector: Vector, keys: HandshakeKeys) -> None:
         for name, found in (
@@ -108,6 +119,7 @@ class VectorTests(SynchronousTestCase):
 
     def test_records(self) -> None:
         """Each record opens to its type and payload; records of suite PQ are also sealed to the same bytes."""
+        all_kinds = set()
         for vector in self.vectors:
             kinds = set()
             for record in vector.records:
@@ -119,4 +131,33 @@ class VectorTests(SynchronousTestCase):
                 if vector.suite is PQ:
                     self.assertEqual(sealer.seal(kind, payload, 0.0), frame)
                 kinds.add(kind)
-            self.assertEqual(kinds, set(RecordType) - {RecordType.FAULT})
+            self.assertLess({RecordType.PROOF, RecordType.ABOUT, RecordType.SAY, RecordType.REPLY}, kinds)
+            all_kinds |= kinds
+        self.assertEqual(all_kinds, set(RecordType))
+
+    def test_contents(self) -> None:
+        """The recorded requests, results and recalled turns are read as they were meant."""
+        [vector] = [vector for vector in self.vectors if vector.path.stem.endswith("calls")]
+        chunks: dict[tuple[RecordType, int], bytes] = {}
+        recalls = 0
+        for record in vector.records:
+            kind, payload = RecordType(record["type"]), bytes.fromhex(record["payload"])
+            if kind is RecordType.RECALL:
+                part = decode(RECALL_CHUNK, payload)
+                chunks[kind, recalls] = chunks.get((kind, recalls), b"") + part.chunk
+                recalls += part.last
+            elif kind in (RecordType.CALL, RecordType.RESULT):
+                chunk = decode(CHUNK, payload)
+                chunks[kind, chunk.id] = chunks.get((kind, chunk.id), b"") + chunk.chunk
+        turns = decode_turns(chunks[RecordType.RECALL, 0])
+        self.assertEqual([turn.text[:20] for turn in turns], ["my name is Ada", "你好 Ada", "x" * 20])
+        self.assertEqual(decode_turns(chunks[RecordType.RECALL, 1]), [])
+        calls = [decode(CALL, chunks[RecordType.CALL, number]) for number in (2, 3)]
+        self.assertEqual([call.path for call in calls], ["chat/completions", "models/a/b"])
+        reader = ItemReader()
+        events = [ServerEvent("", b'{"text":"%b"}' % text) for text in (b"a", b"b")]
+        stream = [Head(200, "text/event-stream"), *events, ServerEvent("", b"[DONE]")]
+        self.assertEqual(reader.feed(chunks[RecordType.RESULT, 2]), stream)
+        reader = ItemReader()
+        body = [Head(404, "application/json"), Piece(b'{"error":'), Piece(b'{"message":"x"}}')]
+        self.assertEqual(reader.feed(chunks[RecordType.RESULT, 3]), body)

@@ -79,7 +79,7 @@ class Batch:
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         self._talking.cancel()
-        if self._reply:
+        if self._reply and self._can_write:
             self._break_off()
             complain(_("the reply is incomplete"))
         if isinstance(reason, GoodbyeReceived) or (self._open and self.exit is ExitCode.ANSWERED):
@@ -134,11 +134,15 @@ class Batch:
         try:
             self._output.write(text)
             self._output.flush()
-        except OSError as error:  # the reader has gone, or the disk is full
-            if not isinstance(error, BrokenPipeError):
-                complain(_("standard output: {problem}").format(problem=error.strerror))
-            self._can_write = False
-            self.exit = ExitCode.FAULT
-            self._talking.cancel()
-            self._client.leaveQuietly()
+        except OSError as error:
+            self.outputFailed(error)
         self._reply = (self._reply + text)[-1:]
+
+    def outputFailed(self, error: OSError) -> None:
+        """Standard output cannot be written: its reader has gone, or the disk is full. Leave."""
+        if not isinstance(error, BrokenPipeError):
+            complain(_("standard output: {problem}").format(problem=error.strerror))
+        self._can_write = False
+        self.exit = ExitCode.FAULT
+        self._talking.cancel()
+        self._client.leaveQuietly()

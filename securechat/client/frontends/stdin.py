@@ -1,6 +1,7 @@
 """Lines from standard input, read in a thread so that they do not block the reactor."""
 
 import os
+import select
 import threading
 from collections import deque
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 
+from securechat.client.output import wait_for
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.wire.messages import MAX_MESSAGE
@@ -20,6 +22,7 @@ class StdinLines:
     """Reads lines from a file descriptor: a regular file, a pipe or a terminal.
 
     The thread is a daemon thread and uses os.read, so that a blocked read does not prevent the program from exiting.
+    From a terminal it reads nothing before the first call of `next`: it would take the answers to our questions.
     """
 
     def __init__(self, descriptor: int, reactor: IReactorFromThreads) -> None:
@@ -29,13 +32,17 @@ class StdinLines:
         self._ready: deque[tuple[int, str] | ConfigurationError | None] = deque()  # lines with their numbers
         self._wanted: Deferred[str | None] | None = None
         self._limit = MAX_MESSAGE
-        threading.Thread(target=self._read, daemon=True).start()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        if not os.isatty(descriptor):
+            self._thread.start()
 
     def next(self, limit: int) -> "Deferred[str | None]":
         """The next line that is not empty; None at the end.
 
         ConfigurationError if it is not valid UTF-8, or has more than `limit` bytes.
         """
+        if self._thread.ident is None:
+            self._thread.start()
         self._wanted = Deferred()
         self._limit = limit
         wanted = self._wanted
@@ -69,6 +76,9 @@ class StdinLines:
         while True:
             try:
                 data = os.read(self._descriptor, READ_SIZE)
+            except BlockingIOError:
+                wait_for(self._descriptor, select.POLLIN)
+                continue
             except OSError as error:
                 problem = _("standard input: {problem}").format(problem=error.strerror)
                 self._reactor.callFromThread(self._put, ConfigurationError(problem))

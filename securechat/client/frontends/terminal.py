@@ -16,7 +16,7 @@ from securechat.client.explain import of_fault
 from securechat.client.frontends.lines import Lines
 from securechat.client.protocol import ChatClient
 from securechat.client.quiet import MAX_PENDING
-from securechat.client.sanitize import sanitize, sanitize_line
+from securechat.client.sanitize import is_text, sanitize, sanitize_line
 from securechat.client.stderr import note
 from securechat.errors import Fault, SecureChatError
 from securechat.i18n import _
@@ -86,6 +86,9 @@ class Terminal:
             self.exit = ExitCode.FAULT
         # Messages about the end are displayed after the prompt is removed, or they would be erased with it.
         self.restore_terminal().addCallback(lambda _nothing: self.ended.callback(reason))
+
+    def outputFailed(self, error: OSError) -> None:
+        """The terminal is gone, and so is its input, which ends the prompt."""
 
     def restore_terminal(self) -> "Deferred[None]":
         """Remove the prompt; fires when the terminal has been restored."""
@@ -167,6 +170,9 @@ class Terminal:
         _print(_("Started a new conversation."))
 
     def _say(self, text: str) -> None:
+        if not is_text(text):
+            _print(_("Not sent: the message is not valid text in the encoding of the terminal."))
+            return
         try:
             self._open.append(self._client.say(text))
         except ValueError:

@@ -11,11 +11,13 @@ from twisted.web.http import PotentialDataLoss
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
+from securechat.robots.http.connection import Connection
 
 
 class Body(Protocol):
-    """Receives the bytes of a body. The connection is paused while there is no reader."""
+    """Receives the bytes of a body. The connection is paused while there is no reader, or until `poll` is called."""
 
+    connection: Connection  # set before the body is delivered
     _producer: IPushProducer
 
     def __init__(self) -> None:
@@ -23,48 +25,65 @@ class Body(Protocol):
         self._is_over = False
         self._error: RobotError | None = None  # if it was truncated
         self._reader: Deferred[bytes] | None = None
+        self._is_polled = False  # the connection is read only when `poll` is called
+        self._is_in_poll = False  # until the end of a poll, all that it brings is collected
 
     def connectionMade(self) -> None:
         self._producer = cast(IPushProducer, self.transport)
 
     def dataReceived(self, data: bytes) -> None:
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.callback(data)
-        else:
-            self._received.append(data)
+        self._received.append(data)
+        if self._is_in_poll:
+            return
+        if self._reader is None:
             self._producer.pauseProducing()
+        self._serve()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_over = True
         if not reason.check(ResponseDone, PotentialDataLoss):  # the latter if its end is that of the connection
             self._error = RobotError(Fault.BROKEN_ANSWER, _("the response was truncated"))
-        reader, self._reader = self._reader, None
-        if reader is None:
-            return
-        if self._error is not None:
-            reader.errback(self._error)
-        else:
-            reader.callback(b"")
+        self._serve()
 
     def read(self) -> "Deferred[bytes]":
         """The next bytes; empty at the end of the body. RobotError (broken answer) if it was truncated.
 
         No bytes are lost if it is cancelled: the next read returns them.
         """
-        reader: Deferred[bytes] = Deferred(self._pause)
-        if self._received:
-            data = b"".join(self._received)
-            self._received.clear()
-            reader.callback(data)
-        elif self._error is not None:
-            reader.errback(self._error)
-        elif self._is_over:
-            reader.callback(b"")
-        else:
-            self._reader = reader
+        reader = self._reader = Deferred(self._pause)
+        self._serve()
+        if self._reader is not None and not self._is_polled:
             self._producer.resumeProducing()  # may call `dataReceived`
         return reader
+
+    def poll_only(self) -> None:
+        """From now on, read from the connection only when `poll` is called."""
+        self._is_polled = True
+        self._producer.pauseProducing()
+
+    def poll(self) -> None:
+        """Read once from the connection, without waiting, if there is a reader and nothing for it yet."""
+        if self._reader is None:
+            return
+        self._is_in_poll = True
+        try:
+            self.connection.read_once()
+        finally:
+            self._is_in_poll = False
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give the reader what it waits for, if that has arrived."""
+        reader = self._reader
+        if reader is None or not (self._received or self._is_over):
+            return
+        self._reader = None
+        if not self._received and self._error is not None:
+            reader.errback(self._error)
+            return
+        data = b"".join(self._received)
+        self._received.clear()
+        reader.callback(data)
 
     def fail(self, error: RobotError) -> None:
         """Let the present read, if there is one, fail with this error."""

@@ -9,13 +9,14 @@ What is done outside treq, and why:
   covers name look-up, all attempts and the handshake.
 - `Connection`: a reply that is cancelled closes its connection at once, so that a language model stops generating;
   Twisted would send what is unsent and wait for the peer's close_notify. It also limits the head of a response.
+- `ConnectionPool`: Twisted's, except that connections which the server has closed are not used again.
 - `Response`, above treq: a body that is read on demand, with a limit on its size and on the time of each read.
   `treq.collect` has no back-pressure, and treq's timeout ends at the head.
 """
 
 from collections.abc import Mapping
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -24,7 +25,6 @@ from twisted.python.reflect import qual
 from twisted.python.url import URL
 from twisted.web.client import (
     Agent,
-    HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
@@ -33,13 +33,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from securechat import __version__
 from securechat.errors import Fault, RobotError
+from securechat.robots.http.connection import StaleConnectionError
 from securechat.robots.http.endpoint import EndpointFactory, RandomDelay
+from securechat.robots.http.pool import ConnectionPool
 from securechat.robots.http.response import CONTENT_CODING, Response
 
-# Seconds for which an idle connection is kept. Servers (uvicorn, Node, cpp-httplib) close them after 5. A request that
-# crosses such a close may or may not have been processed, and must not be repeated; so the client closes first.
-IDLE_TIMEOUT: Final = 4
+# Sites behind Cloudflare and others answer requests without a User-Agent with 403.
+USER_AGENT: Final = f"securechat/{__version__}"
 
 
 class IHttpReactor(IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
@@ -50,16 +52,19 @@ class HttpClient:
     """An HTTP client with a connection pool of its own.
 
     Redirects are not followed, because a request contains a key and the conversation, which are for one server only.
-    No request is sent twice.
+    A request is sent a second time, on a new connection, only if it was sent on a connection that had been used before
+    and that the server closed without a single byte of a response.
     """
 
     def __init__(self, reactor: IHttpReactor, *, random_delay: RandomDelay | None = None) -> None:
         self._reactor = reactor
         self._endpoints = EndpointFactory(reactor, random_delay or SystemRandom().uniform)
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
-        self._pool.retryAutomatically = False
-        self._treq = HTTPClient(_PlainAgent(Agent.usingEndpointFactory(reactor, self._endpoints, self._pool)))
+        self._pool = ConnectionPool(reactor, persistent=True)
+        self._treq = self._client(self._pool)
+        self._unpooled_treq = self._client(ConnectionPool(reactor, persistent=False))
+
+    def _client(self, pool: ConnectionPool) -> HTTPClient:
+        return HTTPClient(_PlainAgent(Agent.usingEndpointFactory(self._reactor, self._endpoints, pool)))
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
         """Send a POST request and wait for the head of the response. RobotError if there is none.
@@ -73,21 +78,20 @@ class HttpClient:
         return await self._request("GET", url, headers, None)
 
     async def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
-        try:
-            response = await self._treq.request(
+        def send(treq: HTTPClient) -> "Deferred[Any]":
+            return treq.request(
                 method,
                 _EncodedURL.from_text(url),
-                headers=Headers({name: [value] for name, value in headers.items()}),
+                headers=Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()}),
                 data=body,
                 allow_redirects=False,
                 unbuffered=True,
             )
-        except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
-            if any(reason.check(CancelledError) for reason in error.reasons):
-                raise CancelledError from None
-            # Only the types: the texts of these errors may contain data from the server.
-            causes = ", ".join(qual(reason.type) for reason in error.reasons)
-            raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
+
+        try:
+            response = await _response(send(self._treq))
+        except StaleConnectionError:
+            response = await _response(send(self._unpooled_treq))
         return Response(self._reactor, response)
 
     async def settled(self) -> None:
@@ -102,6 +106,20 @@ class HttpClient:
         done: Deferred[None] = self._pool.closeCachedConnections()
         self._endpoints.abort()  # the pool would wait for a TLS peer
         return done
+
+
+async def _response(sending: "Deferred[Any]") -> IResponse:
+    """The response; RobotError (broken answer), StaleConnectionError or CancelledError if there is none."""
+    try:
+        response: IResponse = await sending
+    except (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed) as error:
+        for kind in (CancelledError, StaleConnectionError):
+            if any(reason.check(kind) for reason in error.reasons):
+                raise kind from None
+        # Only the types: the texts of these errors may contain data from the server.
+        causes = ", ".join(qual(reason.type) for reason in error.reasons)
+        raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
+    return response
 
 
 class _EncodedURL(URL):

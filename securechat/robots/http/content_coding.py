@@ -15,6 +15,10 @@ _GZIP: Final = zlib.MAX_WBITS | 16  # zlib's parameter for data with a gzip head
 class ContentDecoder(Protocol):
     """Decodes the body of a response."""
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `take` may return more without further input."""
+
     def feed(self, data: bytes) -> None:
         """Add bytes of the body."""
 
@@ -27,6 +31,8 @@ class ContentDecoder(Protocol):
 
 class _Identity:
     """No coding."""
+
+    has_more = False
 
     def __init__(self) -> None:
         self._data = b""
@@ -48,24 +54,32 @@ class _Gzip:
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_GZIP)
         self._data = b""
-        self._more = False  # there may be more output without further input
+        self._more = False  # there may be more output without further input, although all of it was taken
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self._data) or self._more
 
     def feed(self, data: bytes) -> None:
         self._data += data
 
     def take(self) -> bytes:
-        while self._data or self._more:
+        parts: list[bytes] = []
+        left = MAX_PIECE
+        while left and self.has_more:
             if self._inflate.eof:  # the next member
                 self._inflate = zlib.decompressobj(_GZIP)
             try:
-                data = self._inflate.decompress(self._data, MAX_PIECE)
+                data = self._inflate.decompress(self._data, left)
             except zlib.error:
+                if parts:  # the error is that of the next call
+                    break
                 raise RobotError(Fault.BROKEN_ANSWER, _("invalid gzip data in the response")) from None
             self._data = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
-            self._more = len(data) == MAX_PIECE and not self._inflate.eof
-            if data:
-                return data
-        return b""
+            self._more = len(data) == left and not self._inflate.eof
+            left -= len(data)
+            parts.append(data)
+        return b"".join(parts)
 
     def finish(self) -> None:
         if not self._inflate.eof:

@@ -3,11 +3,13 @@
 from types import TracebackType
 from typing import Final, Self
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
+from securechat.conversation import Upstream
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.http.body import Body
@@ -33,7 +35,8 @@ class Response:
         self._reactor = reactor
         self._body = Body()
         self._decoder: ContentDecoder | None = None
-        self._has_more = False  # there may be another piece without further input
+        self._upstream: Upstream | None = None  # whose `poll` is ours
+        self._turn: Deferred[None] | None = None  # set while a read waits for the next piece's turn
         self._timer: IDelayedCall | None = None
         self._timeout = self._deadline = 0.0  # of the present read: seconds, and a time of the reactor
         response.deliverBody(self._body)
@@ -48,11 +51,9 @@ class Response:
             self._start_timer(timeout)
         if self._decoder is None:
             self._decoder = decoder_for(self.headers.getRawHeaders(CONTENT_CODING, []))
-        if self._has_more:
-            await deferLater(self._reactor, 0)  # many pieces in a row must not block the reactor
-        self._has_more = True
+        if self._decoder.has_more:
+            await self._next_turn()  # many pieces in a row must not block the reactor
         while not (data := self._decoder.take()):
-            self._has_more = False
             received = await self._body.read()
             if not received:
                 self._decoder.finish()
@@ -63,6 +64,25 @@ class Response:
             if self.limit < 0:
                 raise RobotError(Fault.BROKEN_ANSWER, _("the response is too large"))
         return data
+
+    def poll_only(self, upstream: Upstream) -> None:
+        """From now on, until it is closed, read from the connection only when `upstream.poll` is called."""
+        self._upstream = upstream
+        upstream.poll = self._poll
+        self._body.poll_only()
+
+    def _poll(self) -> None:
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.callback(None)
+        else:
+            self._body.poll()
+
+    def _next_turn(self) -> "Deferred[None]":
+        if self._upstream is None:
+            return deferLater(self._reactor, 0)
+        self._turn = Deferred()
+        return self._turn
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; RobotError as in `read`. Closes the response."""
@@ -87,7 +107,10 @@ class Response:
         left = self._deadline - self._reactor.seconds()
         if left > 0:
             self._timer = self._reactor.callLater(left, self._check_deadline)
-        else:
+            return
+        if self._upstream is not None and self._timeout:
+            self._body.poll()  # what has arrived since the last poll is in time
+        if self._timer is None:  # or else a further read has begun
             self._body.fail(timed_out(self._timeout))
 
     def close(self) -> None:
@@ -95,6 +118,8 @@ class Response:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._upstream is not None:
+            self._upstream.poll = None
         self._body.close()
 
     def __enter__(self) -> Self:

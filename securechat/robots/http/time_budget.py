@@ -1,7 +1,7 @@
 """Timeouts for whole exchanges and for the steps of one."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -41,13 +41,13 @@ class TimeBudget:
         """Start again with this timeout."""
         self.left = self._whole = seconds
 
-    async def wait(self, work: Awaitable[T]) -> T:
+    def wait(self, work: Awaitable[T]) -> Coroutine[Any, Any, T]:
         """Wait for `work` in the time that is left. RobotError (timed out) if it takes longer."""
-        return await self._spend(within(self._reactor, max(self.left, 0.0), work))
+        return self._spend(within(self._reactor, max(self.left, 0.0), work))
 
-    async def read(self, response: Response) -> bytes:
+    def read(self, response: Response) -> Coroutine[Any, Any, bytes]:
         """As `wait(response.read())`, but without a timer and a Deferred for each read."""
-        return await self._spend(response.read(max(self.left, 0.0)))
+        return self._spend(response.read(max(self.left, 0.0)))
 
     async def _spend(self, waiting: Awaitable[T]) -> T:
         before = self._reactor.seconds()

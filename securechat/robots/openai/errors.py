@@ -1,107 +1,89 @@
 """The errors of OpenAI-compatible servers as faults, with a text for the operator."""
 
 import re
-import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, Final
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
+from securechat.robots.openai import retry_after
+from securechat.robots.openai.faults import fault_of, is_about_key, is_about_model
 
-MAX_RETRY_AFTER: Final = 3600.0  # seconds; longer times are estimates that need not be believed
-
-# Servers put the kind of an error into a code, a type or only its message, so all of these are searched.
-_MEANINGS: Final = (
-    (
-        Fault.TOO_LONG,
-        re.compile(
-            r"context_length_exceeded|exceed_context_size|string_above_max_length|request_too_large"
-            r"|maximum context length|context (?:size|window|length)[^.]{0,40}exceed|exceeds?[^.]{0,40}context",
-            re.IGNORECASE,
-        ),
-    ),
-    (Fault.REFUSED, re.compile(r"content_filter|content_policy|ResponsibleAIPolicy", re.IGNORECASE)),
-    (
-        Fault.BUSY,
-        re.compile(
-            r"rate_limit|insufficient_quota|overloaded|unavailable_error|too_many_requests|loading model", re.IGNORECASE
-        ),
-    ),
-    (Fault.REFUSED, re.compile(r"invalid_api_key|authentication_error|permission|not_found", re.IGNORECASE)),
+# The names of an error's fields, without underscores: codes, in the order in which they are logged, and other texts.
+# No other field is searched, because it may quote the conversation.
+_CODES: Final = ("code", "errorcode", "errcode", "statuscode", "type", "errortype", "status")
+_TEXTS: Final = frozenset(
+    {
+        *("error", "errors", "message", "msg", "detail", "details", "description", "title", "reason", "cause"),
+        *("errormessage", "errormsg", "errmsg", "errordescription", "statusmsg", "innererror", "baseresp"),
+        *("metadata", "raw", "loc", "param"),
+    }
 )
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MAX_SEARCHED: Final = 2000  # characters of a message
+_STATUS: Final = re.compile("[45][0-9][0-9]", re.ASCII)
+_MAX_SEARCHED: Final = 2000  # characters of one text
+_MAX_NUMBER: Final = 10**18
+_MAX_FIELDS: Final = 32
+_MAX_DEPTH: Final = 5
+_MAX_LOGGED: Final = 4  # codes
 
 
-def error_in(value: Any, status: int | None = None, retry_after: float | None = None) -> RobotError:
-    """The meaning of an error object of any shape. `status` is that of the response, unless it was a success.
+class ServerError(RobotError):
+    """An error that a server reported."""
 
-    The text for the operator contains the codes of the error but not its message, which may quote the conversation.
+    is_about_model = False  # it may not exist, or does not chat
+    wants_max_completion_tokens = False  # instead of max_tokens
+
+
+def error_in(value: Any, status: int | None = None, retry_seconds: float | None = None) -> ServerError:
+    """The meaning of an error of any shape: an object, the list of one, or a text.
+
+    `status` is that of the response, unless it was a success. The text for the operator contains the codes of the
+    error but not its message, which may quote the conversation.
     """
-    fields = _fields(value)
-    fault = _fault(_status_in(fields) if status is None else status, " ".join(_words(fields)))
-    codes = [text for name in ("code", "type", "status") if _TOKEN.fullmatch(text := str(fields.get(name) or ""))]
+    fields = list(islice(_fields("message", value, _MAX_DEPTH), _MAX_FIELDS))
+    codes = [text for wanted in _CODES for name, text in fields if name == wanted]
+    words = " ".join(text for _name, text in fields)
+    meant = status if status is not None else next((int(code) for code in codes if _STATUS.fullmatch(code)), None)
+    fault = fault_of(meant, words)
     detail = _("the server reported an error") if status is None else _("HTTP status {code}").format(code=status)
-    if status in (401, 403):
+    if meant == 401 or (meant == 403 and is_about_key(words)):
         detail = _("{error}: the API key was rejected").format(error=detail)
-    elif status is not None and 300 <= status < 400:
+    elif meant is not None and 300 <= meant < 400:
         text = _("{error}: redirects are not followed, because the API key is for this server only")
         detail = text.format(error=detail)
-    if codes:
-        detail += f" ({', '.join(dict.fromkeys(codes))})"
-    return RobotError(fault, detail, retry_after if fault is Fault.BUSY else None)
+    logged = [code for code in dict.fromkeys(codes) if _TOKEN.fullmatch(code) and code != "error"][:_MAX_LOGGED]
+    if logged:
+        detail += f" ({', '.join(logged)})"
+    if fault is not Fault.BUSY:
+        retry_seconds = None
+    elif retry_seconds is None:
+        retry_seconds = retry_after.in_text(words)
+    error = ServerError(fault, detail, retry_seconds)
+    error.is_about_model = fault is not Fault.TOO_LONG and (
+        status == 404 or (status in (400, 422) and is_about_model(words))
+    )
+    error.wants_max_completion_tokens = fault is Fault.REFUSED and "max_completion_tokens" in words
+    return error
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """The fields of an error: of ``{"error": {…}}``, ``{"error": "message"}``, ``{…}`` or just a message."""
-    if isinstance(value, dict):
-        inner = value.get("error")
-        if isinstance(inner, dict):
-            return inner
-        return value if inner is None else value | {"message": inner}
-    return {"message": value}
+def has_message(value: dict[str, Any]) -> bool:
+    """Whether an object contains a message, as errors do."""
+    return any(name not in _CODES for name, _text in _fields("", value, _MAX_DEPTH))
 
 
-def _words(fields: dict[str, Any]) -> Iterator[str]:
-    for name in ("code", "type", "status", "message", "detail"):
-        value = fields.get(name)
-        if isinstance(value, str | int):
-            yield str(value)[:_MAX_SEARCHED]
-
-
-def _status_in(fields: dict[str, Any]) -> int | None:
-    """The HTTP status in the body of an error."""
-    for name in ("code", "status"):
-        code = fields.get(name)
-        if isinstance(code, int | str) and re.fullmatch("[45][0-9][0-9]", str(code), re.ASCII):
-            return int(code)
-    return None
-
-
-def _fault(status: int | None, words: str) -> Fault:
-    if status in (401, 403):
-        return Fault.REFUSED
-    if status in (429, 503):
-        return Fault.BUSY
-    if status == 413:
-        return Fault.TOO_LONG
-    if status == 408:
-        return Fault.TIMED_OUT
-    for fault, pattern in _MEANINGS:
-        if pattern.search(words):
-            return fault
-    return Fault.REFUSED if status is not None and 400 <= status < 500 else Fault.BROKEN_ANSWER
-
-
-def retry_after(value: bytes) -> float | None:
-    """Seconds, from the number or the date in a Retry-After header."""
-    text = value.decode("latin-1").strip()
-    if re.fullmatch("[0-9]{1,9}", text, re.ASCII):
-        seconds = float(text)
-    else:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError, IndexError):
-            return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+def _fields(name: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
+    """The codes and texts in an error, with the names of their fields."""
+    if isinstance(value, str):
+        yield name, value[:_MAX_SEARCHED]
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MAX_NUMBER:
+        yield name, str(value)
+    elif isinstance(value, list) and depth:
+        for item in value:
+            yield from _fields(name, item, depth - 1)
+    elif isinstance(value, dict) and depth:
+        for key, inner in value.items():
+            plain = key.lower().replace("_", "").replace("-", "")
+            if plain in _CODES or plain in _TEXTS:
+                yield from _fields(plain, inner, depth - 1)

@@ -19,36 +19,45 @@ from securechat.robots.http.client import HttpClient, IHttpReactor
 from securechat.robots.http.response import Response
 from securechat.robots.http.time_budget import TimeBudget
 from securechat.robots.interface import IRobot, RobotMaker
-from securechat.robots.openai.errors import error_in, retry_after
-from securechat.robots.openai.messages import Reply, model_names, parse_json, request
+from securechat.robots.openai import models, retry_after
+from securechat.robots.openai.errors import ServerError, error_in
+from securechat.robots.openai.headers import headers_of, read_headers, warn_of_secrets
+from securechat.robots.openai.json_text import json_or_text
+from securechat.robots.openai.models import Model
+from securechat.robots.openai.reply import Reply
+from securechat.robots.openai.requests import request
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.settings import warn_if_exposed
 
 MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them reasoning
 MAX_ERROR: Final = 64 * 1024  # bytes of an error response
 MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models; hosted services have hundreds, with descriptions
+MAX_ATTEMPTS: Final = 3  # requests for one question; a further one follows only if the server has refused the last
 END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
+MIN_SECRET: Final = 4  # characters; anything shorter is none, and removing it would garble the log
 MAX_LOGGED_MODELS: Final = 10
 MAX_LOGGED_NAME: Final = 80  # characters of a model's name
 
 
 @implementer(IRobot)
 class OpenAIRobot:
-    """Sends conversations to a server. It keeps no state other than the name of the model."""
+    """Sends conversations to a server. It keeps no state other than what it learns about the server's models."""
 
     name = "openai"
 
     def __init__(self, reactor: IHttpReactor, settings: OpenAISettings, key: str | None = None) -> None:
-        """The system prompt is `settings.system`; a file with it is not read here."""
+        """System prompt and headers are those in `settings.system` and `settings.header`; no file is read here."""
         url = URL.fromText(settings.url)
         self._reactor = reactor
         self._http = HttpClient(reactor)
         self._chat_url = url.child("chat", "completions").to_text()
         self._models_url = url.child("models").to_text()
-        self._key = key
-        self._headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        headers = headers_of(settings.header)
+        self._headers = ({"Authorization": f"Bearer {key}"} if key is not None else {}) | headers
+        self._secrets = [text for text in (key or "", *headers.values()) if len(text) >= MIN_SECRET]
         self._model = settings.model
         self._found_model: str | None = None
+        self._unsuitable_models: set[str] = set()  # those that the server refused
         self._question: dict[str, Any] = {
             "system": settings.system,
             "temperature": settings.temperature,
@@ -60,28 +69,27 @@ class OpenAIRobot:
         self._first_timeout = settings.first_timeout
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        reply = Reply()
         try:
             budget = TimeBudget(self._reactor, self._first_timeout)
-            model = self._model or self._found_model or await self._find_model(budget)
-            body = request(model, conversation.turns, **self._question)
-            headers = {**self._headers, "Content-Type": "application/json"}
-            with await budget.wait(self._http.post(self._chat_url, body, headers)) as response:
-                if not 200 <= response.code < 300:
-                    raise await self._error(response)
+            with await self._ask(conversation, budget) as response:
                 response.limit = MAX_BODY
-                reply = Reply()
+                if self._stream and conversation.upstream is not None:
+                    response.poll_only(conversation.upstream)
                 while data := await self._read(response, reply, budget):
                     before = reply.tokens
                     for text in reply.feed(data):
                         yield text
-                    if reply.tokens > before and self._stream:
-                        budget.reset(self._timeout)
-                    if reply.is_complete:
+                    if reply.is_done:
                         budget.reset(min(budget.left, END_TIMEOUT))
+                    elif reply.tokens > before and (self._stream or reply.is_complete):
+                        budget.reset(self._timeout)
                 for text in reply.end():
                     yield text
         except RobotError as error:
-            raise self._without_key(error) from None
+            if text := reply.rest():
+                yield text
+            raise self._without_secrets(error) from None
         finally:
             await self._http.settled()
 
@@ -94,53 +102,91 @@ class OpenAIRobot:
                 return b""
             raise
 
+    async def _ask(self, conversation: Conversation, budget: TimeBudget) -> Response:
+        """The response to a conversation, with a status of success; RobotError if there is none.
+
+        If the server refuses the model that was chosen from its list, or the name of an option, the question is asked
+        again with another.
+        """
+        for _attempt in range(MAX_ATTEMPTS):
+            model = self._model or self._found_model or await self._find_model(budget)
+            body = request(model, conversation.turns, **self._question)
+            headers = {**self._headers, "Content-Type": "application/json"}
+            response = await budget.wait(self._http.post(self._chat_url, body, headers))
+            if 200 <= response.code < 300:
+                return response
+            error = await self._error(response)
+            if not self._learn(error, model):
+                break
+        raise await self._with_models(error, response)
+
+    def _learn(self, error: ServerError, model: str) -> bool:
+        """Learn from an error; whether the question should be asked again."""
+        limit = self._question.get("max_tokens")
+        if error.wants_max_completion_tokens and limit is not None:
+            self._question |= {"max_tokens": None, "max_completion_tokens": limit}
+            return True
+        if not error.is_about_model:
+            return False
+        self._found_model = None
+        if self._model is not None or error.fault is not Fault.REFUSED or model in self._unsuitable_models:
+            return False
+        self._unsuitable_models.add(model)
+        return True
+
     async def _find_model(self, budget: TimeBudget) -> str:
-        """The first model in the server's list that does not compute embeddings."""
-        names = await self._list_models(budget)
-        if not names:
-            raise RobotError(Fault.REFUSED, _("the server lists no models; set one with -R model=NAME"))
-        self._found_model = next((name for name in names if "embed" not in name.lower()), names[0])
+        """The first model in the server's list that chats, as far as is known."""
+        listed = await self._list_models(budget)
+        self._unsuitable_models &= {model.name for model in listed}
+        self._found_model = models.choose(listed, self._unsuitable_models)
+        if self._found_model is None:
+            problem = _("the server lists no models that chat") if listed else _("the server lists no models")
+            raise RobotError(Fault.REFUSED, problem + _("; ") + _("set one with -R model=NAME"))
         return self._found_model
 
-    async def _list_models(self, budget: TimeBudget) -> list[str]:
+    async def _list_models(self, budget: TimeBudget) -> list[Model]:
         with await budget.wait(self._http.get(self._models_url, self._headers)) as response:
             if response.code != 200:
-                raise await self._error(response, is_list=True)
-            return model_names(await budget.wait(response.read_all(MAX_MODELS)))
+                raise await self._error(response)
+            return models.models_in(await budget.wait(response.read_all(MAX_MODELS)))
 
-    async def _error(self, response: Response, *, is_list: bool = False) -> RobotError:
-        """The meaning of a response that is not a success."""
+    async def _error(self, response: Response) -> ServerError:
+        """The meaning of a response that is not a success. Closes the response."""
         try:
             body = await TimeBudget(self._reactor, self._timeout).wait(response.read_all(MAX_ERROR))
-            value = parse_json(body)
         except RobotError:  # the body is useful but not required
-            body, value = b"", None
-        after = response.headers.getRawHeaders(b"retry-after", [b""])[0]
-        error = error_in(value, response.code, retry_after(after))
+            body = b""
+        value = None if is_html(response, body) else json_or_text(body.decode(errors="replace"))
+        error = error_in(value, response.code, retry_after.in_headers(response.headers))
         if is_html(response, body) and response.code not in (401, 429, 503):
             text = _("{error}: an HTML page instead of an API response")
-            error = RobotError(Fault.BROKEN_ANSWER, text.format(error=error))
-        elif response.code == 404 and not is_list:
-            self._found_model = None
-            text = _("{error}: no such model or URL; {models}")
-            error = RobotError(error.fault, text.format(error=error, models=await self._available_models()))
+            error = ServerError(Fault.BROKEN_ANSWER, text.format(error=error))
         return error
+
+    async def _with_models(self, error: ServerError, response: Response) -> RobotError:
+        """The error of a response, with the available models if it is about the model."""
+        if not error.is_about_model:
+            return error
+        hint = _("no such model or URL") + _("; ") if response.code == 404 else ""
+        return RobotError(error.fault, f"{error}: {hint}{await self._available_models()}", error.retry_after)
 
     async def _available_models(self) -> str:
         try:
-            names = await self._list_models(TimeBudget(self._reactor, self._timeout))
+            listed = await self._list_models(TimeBudget(self._reactor, self._timeout))
         except RobotError:
             return _("the server lists no models")
-        shown = ["".join(filter(str.isprintable, name))[:MAX_LOGGED_NAME] for name in names[:MAX_LOGGED_MODELS]]
+        names = [model.name for model in listed[:MAX_LOGGED_MODELS]]
+        shown = ["".join(filter(str.isprintable, name))[:MAX_LOGGED_NAME] for name in names]
         return _("available models: {names}").format(
-            names=_(", ").join(shown) + " …" * (len(names) > MAX_LOGGED_MODELS)
+            names=_(", ").join(shown) + " …" * (len(listed) > MAX_LOGGED_MODELS)
         )
 
-    def _without_key(self, error: RobotError) -> RobotError:
-        """The error without the key, which a server could send back as an error code."""
-        if not self._key or self._key not in str(error):
-            return error
-        return RobotError(error.fault, str(error).replace(self._key, "…"), error.retry_after)
+    def _without_secrets(self, error: RobotError) -> RobotError:
+        """The error without the key and the values of headers, which a server could send back as an error code."""
+        text = str(error)
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return error if text == str(error) else RobotError(error.fault, text, error.retry_after)
 
     def close(self) -> Deferred[None]:
         return self._http.close()
@@ -157,6 +203,9 @@ def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> OpenAIRobo
         if settings.system is not None:
             raise ConfigurationError(_("-R system and -R system-file are mutually exclusive"))
         settings = replace(settings, system=read_text(settings.system_file).strip())
+    warn_of_secrets(settings.header)
+    if settings.header_file is not None:
+        settings = replace(settings, header=(*settings.header, *read_headers(settings.header_file)))
     warn_if_exposed(settings.url)
     return OpenAIRobot(reactor, settings, _checked_key(key))
 

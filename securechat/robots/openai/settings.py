@@ -7,6 +7,7 @@ from msgspec import Meta
 from twisted.python.url import URL
 
 from securechat.i18n import N_
+from securechat.robots.openai.headers import parse_header
 from securechat.robots.settings import MaxConcurrent, Seconds, parse_url
 from securechat.settings import Settings
 
@@ -15,12 +16,15 @@ Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 def base_url(text: str) -> str:
-    """The URL to which paths are added. One without a path is that of a server, whose API is at ``/v1``."""
+    """The URL to which paths are added. One without a path is that of a server, whose API is at ``/v1``.
+
+    ``/chat/completions`` is removed; if that is the whole path, the API is at the root.
+    """
     url = URL.fromText(parse_url(text))
-    path = [segment for segment in url.path if segment]
+    path = [segment for segment in url.path if segment] or ["v1"]
     if path[-2:] == ["chat", "completions"]:
-        path = path[:-2]
-    return url.replace(path=path or ["v1"], fragment="").to_text()
+        path = path[:-2] or [""]
+    return url.replace(path=path, fragment="").to_text()
 
 
 class OpenAISettings(Settings, frozen=True):
@@ -41,6 +45,19 @@ class OpenAISettings(Settings, frozen=True):
             description=N_("file with the API key, readable only by its owner"),
             extra={"default": N_("the variable SECURECHAT_OPENAI_KEY, if it is set")},
         ),
+    ] = None
+
+    header: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=N_("additional header of requests, NAME:VALUE; can be repeated"),
+            extra={"parse": parse_header, "private": True},
+        ),
+    ] = ()
+
+    header_file: Annotated[
+        Path | None,
+        Meta(description=N_("file with additional headers, one on each line, readable only by its owner")),
     ] = None
 
     system: Annotated[str | None, Meta(description=N_("system prompt"))] = None

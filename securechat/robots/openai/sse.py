@@ -1,14 +1,21 @@
 """Server-Sent Events: bytes in, events out; section 9.2 of the WHATWG HTML standard.
 
-There are three differences from the standard: lines and events have a maximum size; ``data: [DONE]`` at the end of a
-stream is an event without a blank line after it; and a line ``error: {…}``, which old llama.cpp servers send, is an
-event of type "error". The fields ``id`` and ``retry`` are ignored, because a reply is never resumed.
+Servers do not all keep to the standard, so there are these differences from it:
+
+- Lines and events have a maximum size.
+- Events whose data is a JSON object need no blank line after them: a line of data that begins an object is the next
+  event if the data before it ends one. The same holds for ``[DONE]``, and at the end of a stream.
+- A line ``error: {…}``, which old llama.cpp servers send, is an event of type "error".
+- A line that is a JSON object itself is an event, ``data: data: …`` is the same as ``data: …``, and the names of fields
+  may be in upper case and have spaces around them.
+- The fields ``id`` and ``retry`` are ignored, because a reply is never resumed.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
@@ -19,16 +26,18 @@ DONE: Final = "[DONE]"
 MESSAGE: Final = "message"  # the type of an event that does not name one
 ERROR: Final = "error"
 
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_REPEATED_NAME: Final = re.compile(r"(?:data:\s*)+")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """One event."""
 
     type: str
     data: str
+
+    def __repr__(self) -> str:
+        return "<Event>"
 
 
 class EventStream:
@@ -50,19 +59,28 @@ class EventStream:
         if self._after_cr and data:
             data = data.removeprefix(b"\n")
             self._after_cr = False
-        if data:
+        if b"\r" in data:
             self._after_cr = data.endswith(b"\r")
-        *ends, rest = _LINE_END.split(data)
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *ends, rest = data.split(b"\n")
         for end in ends:
-            yield from self._line_received(self._complete_line(end))
+            line = self._complete_line(end) if self._line or self._first or len(end) > MAX_LINE else end
+            if line.startswith(b"data: ") and not self._data:  # the line of a token
+                self._add_data(line, line[6:].decode(errors="replace"))
+            elif line:
+                yield from self._field_received(line)
+            elif self._data:
+                yield self._take_event()
+            else:
+                self._type = ""
         self._add(rest)
 
     def end(self) -> Iterator[Event]:
-        """The end of the stream. An event that no blank line completes is discarded, except ``[DONE]``."""
+        """The end of the stream. An event that no blank line completes is discarded, unless it looks complete."""
         if line := self._complete_line(b""):
-            list(self._field_received(line))
-        if self._data == [DONE]:
-            yield Event(self._type or MESSAGE, DONE)
+            yield from self._field_received(line)
+        if self._data == [DONE] or self._is_object():
+            yield self._take_event()
 
     def _add(self, part: bytes) -> None:
         self._line += part
@@ -78,26 +96,41 @@ class EventStream:
             line = line.removeprefix(_BOM)
         return line
 
-    def _line_received(self, line: bytes) -> Iterator[Event]:
-        if line:
-            yield from self._field_received(line)
-            return
-        data, self._data, self._event_size = self._data, [], 0
-        kind, self._type = self._type, ""
-        if data:
-            yield Event(kind or MESSAGE, "\n".join(data))
+    def _take_event(self) -> Event:
+        """The event with the data so far; a line with data has arrived."""
+        data = self._data[0] if len(self._data) == 1 else "\n".join(self._data)
+        event = Event(self._type or MESSAGE, data)
+        self._data, self._event_size, self._type = [], 0, ""
+        return event
+
+    def _add_data(self, line: bytes, value: str) -> None:
+        if value.startswith("data:"):
+            value = _REPEATED_NAME.sub("", value, 1)
+        self._event_size += len(line)
+        if self._event_size > MAX_EVENT:
+            raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
+        self._data.append(value)
+
+    def _is_object(self) -> bool:
+        """Whether the data begins and ends like a JSON object."""
+        return bool(self._data) and self._data[0].startswith("{") and self._data[-1].endswith("}")
 
     def _field_received(self, line: bytes) -> Iterator[Event]:
         name, _colon, rest = line.partition(b":")
+        if name != b"data":
+            name = name.strip().lower()
         # No character contains the bytes of a line end, so lines can be decoded one by one.
         value = rest.removeprefix(b" ").decode(errors="replace")
         match name:
             case b"data":
-                self._event_size += len(line)
-                if self._event_size > MAX_EVENT:
-                    raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
-                self._data.append(value)
+                if value.startswith("data:"):
+                    value = _REPEATED_NAME.sub("", value, 1)
+                if self._data and value.startswith(("{", DONE)) and self._is_object():
+                    yield self._take_event()
+                self._add_data(line, value)
             case b"event":
                 self._type = value
             case b"error":
                 yield Event(ERROR, value)
+            case _ if line.startswith(b"{"):
+                yield Event(MESSAGE, line.decode(errors="replace"))

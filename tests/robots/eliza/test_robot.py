@@ -47,6 +47,17 @@ class ElizaTests(SynchronousTestCase):
         self.robot = robot
         self.assertRegex(self.talk("What time is it?")[0], r"It is \d\d:\d\d where I run")
 
+    def test_dates(self) -> None:
+        """It knows each day of the week, and the time of each half of the day."""
+        for day, (chinese, english) in enumerate(
+            zip("一二三四五六日", ("Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur", "Sun"), strict=True)
+        ):
+            for hour in (0, 9, 15):
+                self.robot = ElizaRobot(lambda day=day, hour=hour: datetime(2026, 11, 23 + day, hour, 5))  # type: ignore[misc]
+                answer = f"{hour:02}:05 where I run, {english}day, 2026-11-{23 + day}"
+                self.assertIn(answer, self.talk("What time is it?")[0])
+                self.assertIn(f"{hour:02}:05，11月{23 + day}日，星期{chinese}", self.talk("今天星期几")[0])
+
     def test_remembers(self) -> None:
         """It remembers the user's name and likings across languages; the last one counts."""
         answers = self.talk("My name is Ada, hello", "I like my old computers", "What's my name?", "我叫什么？")

@@ -12,7 +12,8 @@ from twisted.internet.tcp import Client as TCPClient
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from securechat.conversation import Conversation, Notice, Speaker, Turn
+from securechat import __version__
+from securechat.conversation import Conversation, Notice, Speaker, Turn, Upstream
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
@@ -20,7 +21,7 @@ from securechat.robots.guard import GuardedRobot
 from securechat.robots.http import endpoint as connecting
 from securechat.robots.interface import IRobot
 from securechat.robots.openai import robot as module
-from securechat.robots.openai.errors import MAX_RETRY_AFTER
+from securechat.robots.openai.retry_after import MAX_RETRY_AFTER
 from securechat.robots.openai.robot import OpenAIRobot
 from securechat.robots.openai.settings import OpenAISettings, base_url
 from securechat.robots.registry import make_robot
@@ -31,11 +32,6 @@ reactor: Any = installed
 
 PATIENCE = 20.0  # seconds; more than a busy machine needs
 SAID = "the user said"  # in the error messages of the peer, which must not be logged
-
-
-def conversation(*texts: str) -> Conversation:
-    speakers = (Speaker.USER, Speaker.ROBOT)
-    return Conversation("a" * 32, [Turn(speakers[number % 2], text) for number, text in enumerate(texts)])
 
 
 class OpenAITestCase(TestCase):
@@ -67,19 +63,28 @@ class OpenAITestCase(TestCase):
         self.addCleanup(robot.close)
         return robot
 
+    def upstream(self) -> Upstream | None:
+        """For a further conversation."""
+        return None
+
+    def conversation(self, *texts: str) -> Conversation:
+        speakers = (Speaker.USER, Speaker.ROBOT)
+        turns = [Turn(speakers[number % 2], text) for number, text in enumerate(texts)]
+        return Conversation("a" * 32, turns, upstream=self.upstream())
+
     def assertNothingShown(self) -> None:
         for line in self.logged:
             self.assertNotIn(KEY, line)
             self.assertNotIn(SAID, line)
 
     async def say(self, text: str, robot: IRobot | None = None) -> str:
-        return "".join([part async for part in (robot or self.robot).reply(conversation(text))])
+        return "".join([part async for part in (robot or self.robot).reply(self.conversation(text))])
 
     async def fault(self, text: str, robot: IRobot | None = None) -> tuple[str, str, str]:
         """The text before the fault, the fault, and the text for the operator."""
         parts: list[str] = []
         with self.assertRaises(RobotError) as caught:
-            async for part in (robot or self.robot).reply(conversation(text)):
+            async for part in (robot or self.robot).reply(self.conversation(text)):
                 parts.append(part)
         for shown in (str(caught.exception), repr(caught.exception)):
             self.assertNotIn(KEY, shown)
@@ -158,27 +163,44 @@ class EndTests(OpenAITestCase):
     async def test_truncated(self) -> None:
         """A stream that ends without a finish reason is truncated, even if HTTP is complete; its text is shown."""
         await self.assertFaults(Fault.BROKEN_ANSWER, "Hello", "cut", "cut clean")
-        await self.assertFaults(Fault.BROKEN_ANSWER, "Hel", "cut ollama", "cut event", "reset")
+        await self.assertFaults(Fault.BROKEN_ANSWER, "Hel", "cut ollama", "cut in event", "reset")
         await self.assertFaults(Fault.BROKEN_ANSWER, "", "reset at once", "nothing")
         self.assertEqual((await self.fault("cut clean"))[2], "the reply was truncated")
 
     async def test_wholeWithoutDone(self) -> None:
-        """After the finish reason, it does not matter how or whether the stream ends."""
+        """After the finish reason, it does not matter how the stream ends, or whether it does within the timeout."""
+        for text in ("no done", "no end", "no blank line", "cut after"):
+            self.assertEqual((text, await self.say(text)), (text, "Hello"))
+
+    async def test_wholeWithDone(self) -> None:
+        """After [DONE], the end of the stream is not waited for."""
         self.patch(module, "END_TIMEOUT", 0.1)
-        robot = self.make(timeout=60.0)
         before = reactor.seconds()
-        for text in ("no done", "no end", "cut after"):
-            self.assertEqual((text, await self.say(text, robot)), (text, "Hello"))
-        self.assertLess(reactor.seconds() - before, 30.0)
+        self.assertEqual(await self.say("no end after done", self.make(timeout=60.0)), "Hello")
+        self.assertLess(reactor.seconds() - before, 5.0)
+
+    async def test_pauseAfterFinish(self) -> None:
+        """A pause after a finish reason that is not the last one does not end the reply."""
+        self.patch(module, "END_TIMEOUT", 0.01)
+        for text in ("finish in every chunk", "null as text"):
+            self.assertEqual((text, await self.say(text, self.make(timeout=2.0))), (text, "Hello"))
+        said, fault, _detail = await self.fault("finish in every chunk, hang", self.make(timeout=0.2))
+        self.assertEqual((said, fault), ("Hello", "TIMED_OUT"))
 
     async def test_aborted(self) -> None:
-        """[DONE] without a finish reason means that the server aborted the reply, as does the finish reason "abort"."""
-        await self.assertFaults(Fault.BROKEN_ANSWER, "Hel", "abort", "abort finish", "empty finish")
-        self.assertEqual((await self.fault("abort"))[2], "the server aborted the reply")
+        """The finish reason "abort" is a fault; [DONE] without a finish reason is one only if there is no text."""
+        await self.assertFaults(Fault.BROKEN_ANSWER, "Hel", "abort finish")
+        await self.assertFaults(Fault.BROKEN_ANSWER, "", "abort at once")
+        self.assertEqual((await self.fault("abort at once"))[2], "the server aborted the reply")
+        for text in ("abort", "empty finish"):
+            said, notice = [part async for part in self.robot.reply(self.conversation(text))]
+            self.assertEqual(said, "Hel")
+            self.assertIsInstance(notice, Notice)
+            self.assertIn("may be incomplete", notice)
 
     async def test_tooLong(self) -> None:
         """At the maximum length, a notice follows the text, which is remembered; without text it is a fault."""
-        parts = [part async for part in self.robot.reply(conversation("length"))]
+        parts = [part async for part in self.robot.reply(self.conversation("length"))]
         self.assertEqual("".join(part for part in parts if not isinstance(part, Notice)), "Hel")
         self.assertIn("maximum length", parts[-1])
         self.assertIsInstance(parts[-1], Notice)
@@ -224,11 +246,11 @@ class StatusTests(OpenAITestCase):
     async def test_everyStatus(self) -> None:
         """Each status has its fault; the server's message is not shown or logged."""
         expected = {
-            Fault.REFUSED: (400, 401, 402, 403, 404, 405, 409, 418, 422),
-            Fault.BUSY: (429, 503),
+            Fault.REFUSED: (400, 401, 403, 404, 405, 409, 418, 422),
+            Fault.BUSY: (402, 429, 503, 529),
             Fault.TOO_LONG: (413,),
-            Fault.TIMED_OUT: (408,),
-            Fault.BROKEN_ANSWER: (500, 501, 502, 504, 529),
+            Fault.TIMED_OUT: (408, 504, 524),
+            Fault.BROKEN_ANSWER: (500, 501, 502),
         }
         for fault, statuses in expected.items():
             await self.assertFaults(fault, "", *(f"status {status}" for status in statuses))
@@ -262,6 +284,20 @@ class StatusTests(OpenAITestCase):
         self.assertTrue(detail.endswith(" …"))
         self.assertLess(len(detail), 1000)
         self.assertIn("lists no models", (await self.fault("hello", self.make(url=base_url(self.url + "/wrong"))))[2])
+
+    async def test_forbidden(self) -> None:
+        """403 is said to be about the key only if the server says so; a server may also block the client."""
+        for text, detail in (
+            ("forbidden", "HTTP status 403: the API key was rejected (forbidden)"),
+            ("blocked", "HTTP status 403"),
+            ("blocked silently", "HTTP status 403"),
+        ):
+            self.assertEqual(await self.fault(text), ("", "REFUSED", detail))
+
+    async def test_wrongModel(self) -> None:
+        """Also if the status is 400, the log lists the models that exist."""
+        found = await self.fault("no model 400")
+        self.assertEqual(found, ("", "REFUSED", "HTTP status 400: available models: peer-model"))
 
     async def test_redirect(self) -> None:
         """Redirects are not followed, so that key and conversation are not sent to another server."""
@@ -305,12 +341,12 @@ class TimeTests(OpenAITestCase):
     async def test_slowUser(self) -> None:
         """While a slow user delays the reply, no timeout runs and the server cannot send more."""
         robot = self.make(timeout=0.5)
-        async with aclosing(robot.reply(conversation("flood"))) as parts:
+        async with aclosing(robot.reply(self.conversation("flood"))) as parts:
             for _ in range(2):
                 await anext(parts)
                 await deferLater(reactor, 0.6)
             self.assertLess(await self.peer.stopped_sending(), 25_000_000)
-        async with aclosing(robot.reply(conversation("slow"))) as parts:
+        async with aclosing(robot.reply(self.conversation("slow"))) as parts:
             text = await anext(parts)
             await deferLater(reactor, 0.6)
             self.assertEqual(text + "".join([part async for part in parts]), "Hello")
@@ -349,7 +385,7 @@ class CancelTests(OpenAITestCase):
     async def test_afterChunk(self) -> None:
         """A reply can be closed after a chunk, whether more is on its way or not."""
         for text in ("hang between", "flood", "slow", "hang in token"):
-            parts = self.robot.reply(conversation(text))
+            parts = self.robot.reply(self.conversation(text))
             await anext(parts)
 
             closed: list[Deferred[None]] = []
@@ -359,7 +395,7 @@ class CancelTests(OpenAITestCase):
 
             await self.assertDisconnects(close)
             await closed[0]
-        async with aclosing(self.robot.reply(conversation("one two three four"))) as parts:
+        async with aclosing(self.robot.reply(self.conversation("one two three four"))) as parts:
             await anext(parts)
         await until(lambda: self.peer.open == 0)
 
@@ -418,7 +454,7 @@ class RequestTests(OpenAITestCase):
 
     async def test_noMoreThanConfigured(self) -> None:
         """A request contains the model, the conversation and `stream`, and no user's name or pseudonym."""
-        conversed = conversation("hello", "Hi.", "汉字😀")
+        conversed = self.conversation("hello", "Hi.", "汉字😀")
         "".join([part async for part in self.robot.reply(conversed)])
         self.assertEqual(
             self.peer.asked,
@@ -435,7 +471,8 @@ class RequestTests(OpenAITestCase):
             ],
         )
         sent = self.peer.headers[0]
-        self.assertEqual(sent.keys(), {"host", "content-type", "content-length"})
+        self.assertEqual(sent.keys(), {"host", "content-type", "content-length", "user-agent"})
+        self.assertEqual(sent["user-agent"], f"securechat/{__version__}")
 
     async def test_everythingConfigured(self) -> None:
         """Options that are set are sent."""
@@ -469,6 +506,59 @@ class RequestTests(OpenAITestCase):
         self.peer.models = ["third"]
         await self.say("hello", robot)
         self.assertEqual(self.peer.asked[-1]["model"], "third")
+
+    async def test_unsuitableModel(self) -> None:
+        """If the server refuses a model that was chosen from its list, the question is asked again with another."""
+        robot = self.start(["first", "second"], model=None)
+        self.peer.unsuitable = {"first"}
+        for _ in range(2):
+            self.assertEqual(await self.say("hello", robot), "hello ")
+        self.assertEqual([asked["model"] for asked in self.peer.asked], ["first", "second", "second"])
+        self.peer.unsuitable = {"first", "second"}
+        self.assertEqual((await self.fault("hello", robot))[1], "REFUSED")
+        self.assertLess(len(self.peer.asked), 7)
+        self.peer.unsuitable = {"second"}
+        self.assertEqual(await self.say("hello", robot), "hello ")
+        robot = self.make(model="second")
+        self.peer.asked.clear()
+        self.assertEqual((await self.fault("hello", robot))[1], "REFUSED")
+        self.assertEqual(len(self.peer.asked), 1)
+
+    async def test_maxCompletionTokens(self) -> None:
+        """A server that wants max_completion_tokens instead of max_tokens gets it, after one refusal."""
+        robot = self.make(max_tokens=9)
+        self.peer.wants_max_completion_tokens = True
+        for _ in range(2):
+            self.assertEqual(await self.say("hello", robot), "hello ")
+        found = [(asked.get("max_tokens"), asked.get("max_completion_tokens")) for asked in self.peer.asked]
+        self.assertEqual(found, [(9, None), (None, 9), (None, 9)])
+
+    async def test_headers(self) -> None:
+        """Additional headers are sent with each request, and can replace those of securechat."""
+        robot = self.make(KEY, model=None, header=("X-Project: a: b", "user-agent: mine", "authorization: Basic x"))
+        await self.say("hello", robot)
+        for headers in self.peer.headers:
+            self.assertEqual(
+                (headers["x-project"], headers["user-agent"], headers["authorization"]), ("a: b", "mine", "Basic x")
+            )
+
+    async def test_secretHeaders(self) -> None:
+        """The values of headers are not shown, even if the server sends them back."""
+        robot = self.make(header=(f"api-key: {KEY}",))
+        self.assertIn("…", (await self.fault("key in code", robot))[2])
+        self.assertNotIn(KEY, repr(robot))
+
+    async def test_rootUrl(self) -> None:
+        """A URL whose whole path is /chat/completions is that of an API at the root."""
+        self.peer.prefix = ""
+        robot = self.make(url=base_url(self.url + "/chat/completions"), model=None)
+        self.assertEqual(await self.say("hello", robot), "hello ")
+        self.assertEqual(self.peer.paths, ["/models", "/chat/completions"])
+
+    async def test_closedConnections(self) -> None:
+        """If the server closes each connection after its reply, without saying so, no question is lost."""
+        for _ in range(5):
+            self.assertEqual(await self.say("good and close"), "Hello")
 
     async def test_noModels(self) -> None:
         """An empty or invalid list of models is a fault."""
@@ -520,6 +610,8 @@ class OptionTests(SynchronousTestCase):
             ("http://localhost:11434/v1", "http://localhost:11434/v1"),
             ("http://localhost:11434/v1/", "http://localhost:11434/v1"),
             ("http://localhost:11434/v1/chat/completions", "http://localhost:11434/v1"),
+            ("http://localhost:11434/chat/completions", "http://localhost:11434/"),
+            ("http://localhost:11434/chat/completions/?a=b", "http://localhost:11434/?a=b"),
             ("https://models.example/api/v1//", "https://models.example/api/v1"),
             ("https://models.example/v1beta/openai", "https://models.example/v1beta/openai"),
             ("http://[::1]:11434", "http://[::1]:11434/v1"),
@@ -529,6 +621,8 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(
             self.make("url=https://models.example/v1?v=7")._chat_url, "https://models.example/v1/chat/completions?v=7"
         )
+        for text in ("http://localhost/chat/completions", "https://models.example/x/chat/completions?api-version=7"):
+            self.assertEqual(self.make(f"url={text}")._chat_url, text)
         for wrong in ("ftp://x", "http://", "x", f"http://u:{KEY}@localhost/"):
             self.assertRefused("-R url", f"url={wrong}")
 
@@ -567,6 +661,32 @@ class OptionTests(SynchronousTestCase):
         self.assertRefused("mutually exclusive", "system=x", "system-file=y")
         self.assertRefused(":2: not valid UTF-8", "system-file=" + self.file(b"a\n\xff"))
         self.assertRefused("No such file", "system-file=/nonexistent")
+
+    def test_headers(self) -> None:
+        """Headers come from options and from a file; errors and warnings do not contain their values."""
+        file = self.file(f"# for the gateway\n\nX-Key: {KEY}\nX-Route: a\n".encode())
+        robot = self.make("header=X-Tier:1", "header=X-Route: b", f"header-file={file}")
+        self.assertEqual(robot._headers, {"X-Tier": "1", "X-Route": "a", "X-Key": KEY})
+        for wrong in (KEY, f"X-Key {KEY}", "X:", ":x", f"X:{KEY}é", f"X:{KEY}\x07y", f"Host: {KEY}"):
+            self.assertRefused("-R header=…: ", f"header={wrong}")
+            self.assertRefused(":1: ", "header-file=" + self.file(wrong.encode()))
+        self.assertRefused("-R header=…: ", f"header=X:{KEY}\r\nY: z")
+        self.assertRefused("permissions", "header-file=" + self.file(b"X: y", 0o644))
+
+    def test_headersOnTheCommandLine(self) -> None:
+        """A header on the command line that looks like a secret causes a warning, without its value."""
+        logged: list[str] = []
+
+        def observe(event: Any) -> None:
+            logged.append(str(formatEvent(event)))
+
+        observer = cast(Any, observe)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.make(f"header=Api-Key:{KEY}", "header=X-Tier:1")
+        self.assertEqual(len(logged), 1)
+        self.assertIn("header Api-Key", logged[0])
+        self.assertNotIn(KEY, logged[0])
 
     def test_key(self) -> None:
         """The key comes from a file or the environment, is not shown, and cannot contain a line break."""

@@ -151,13 +151,16 @@ class AnyBytesTests(SynchronousTestCase):
         lines = re.split("\r\n|\r|\n", data.decode(errors="replace").removeprefix("\ufeff"))
         expected: list[str] = []
         waiting: list[str] = []
-        for line in lines[:-1]:
+        for line in lines if lines[-1] else lines[:-1]:
             name, _, value = line.partition(":")
+            name, value = name.strip(" \t\x0b\x0c").lower(), value.removeprefix(" ")
             if not line:
                 expected += ["\n".join(waiting)] if waiting else []
                 waiting = []
             elif name == "data":
-                waiting.append(value.removeprefix(" "))
+                waiting.append(re.sub(r"\A(data:\s*)+", "", value))
             elif name == "error":
-                expected.append(value.removeprefix(" "))
+                expected.append(value)
+            elif line.startswith("{"):
+                expected.append(line)
         self.assertEqual(found, [text for text in expected if text != sse.DONE])

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +16,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from securechat.conversation import Conversation, Speaker, Turn
+from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.guard import GuardedRobot
 from securechat.robots.http import endpoint
 from securechat.robots.interface import IRobot
 from securechat.robots.registry import make_robot
 from securechat.robots.turing import robot as turing
-from securechat.robots.turing.messages import ERRORS, Place, request
+from securechat.robots.turing.messages import ERRORS, Place, parse_answer, request
 from securechat.robots.turing.robot import TuringRobot, until_midnight
 from securechat.robots.turing.settings import TuringSettings
 from tests.harness.http import until
@@ -117,6 +118,10 @@ class TuringTestCase(TestCase):
         return error
 
 
+def _padded(body: bytes, size: int, _request: object) -> bytes:
+    return body.ljust(size)
+
+
 class AnswerTests(TuringTestCase):
     """Requests, and the text of replies."""
 
@@ -136,6 +141,22 @@ class AnswerTests(TuringTestCase):
                 }
             ],
         )
+
+    async def test_headers(self) -> None:
+        """A request says that it is JSON, accepts no compression, and has no cookie."""
+        seen: list[Any] = []
+        render = self.peer.render_POST
+
+        def note(request: Any) -> Any:
+            seen.append(request.requestHeaders)
+            return render(request)
+
+        cast(Any, self.peer).render_POST = note
+        await say(self.robot, " x\n")
+        [headers] = seen
+        self.assertEqual(headers.getRawHeaders("content-type"), ["application/json; charset=UTF-8"])
+        self.assertFalse(headers.hasHeader("accept-encoding") or headers.hasHeader("cookie"))
+        self.assertEqual(self.peer.asked[0]["perception"]["inputText"], {"text": "x"})
 
     async def test_linkBeforeText(self) -> None:
         """If a link comes before its text, the text is shown first."""
@@ -189,6 +210,8 @@ class AnswerTests(TuringTestCase):
         """If there are no results, the reply says so."""
         for text in ("5000", "6000", "empty"):
             self.assertEqual(await say(self.robot, text), "I found no results.")
+        for body in (b'{"intent": {"code": 5000}}', b'{"intent": {"code": 10004}, "results": []}'):
+            self.assertIsInstance(parse_answer(body), Notice)  # which is not remembered, and lets another robot answer
 
     async def test_tooLongOrEmpty(self) -> None:
         """Messages that the API would reject are not sent, and the reply says why."""
@@ -293,6 +316,49 @@ class FaultTests(TuringTestCase):
             await self.assertFault(Fault.BROKEN_ANSWER, text)
         self.assertEqual(await say(self.robot, "still there?"), "still there?")
 
+    async def test_longestResponse(self) -> None:
+        """A response of a megabyte is read, and not a byte more."""
+        for size, is_read in (1024 * 1024, True), (1024 * 1024 + 1, False):
+            body = b'{"intent": {"code": 10004}, "results": [{"resultType": "text", "values": {"text": "good"}}]}'
+            self.peer._special["sized"] = partial(_padded, body, size)
+            if is_read:
+                self.assertEqual(await say(self.robot, "sized"), "good")
+            else:
+                await self.assertFault(Fault.BROKEN_ANSWER, "sized")
+
+    async def test_status(self) -> None:
+        """Any status but 200 is a broken answer, whatever the response says."""
+        for status in (201, 204, 302, 400, 404, 500, 503):
+
+            def render(request: Any, status: int = status) -> bytes:
+                request.setResponseCode(status)
+                return b'{"intent": {"code": 10004}, "results": [{"resultType": "text", "values": {"text": "bad"}}]}'
+
+            self.peer._special["status"] = render
+            await self.assertFault(Fault.BROKEN_ANSWER, "status")
+
+    async def test_retryWaits(self) -> None:
+        """The second request, after an internal error of the service, is sent a second later."""
+        started = reactor.seconds()
+        self.assertEqual(await say(self.robot, "once"), "better now")
+        self.assertGreater(reactor.seconds() - started, 0.9)
+
+    async def test_cancelledIsClosed(self) -> None:
+        """A reply that was given up has ended when its connection is closed, so it counts as concurrent until then."""
+        asking = Deferred.fromCoroutine(say(self.robot, "hang"))
+        await until(lambda: self.peer.asked)
+        asking.cancel()
+        self.assertNoResult(asking)
+        with self.assertRaises(CancelledError):
+            await asking
+
+    async def test_close(self) -> None:
+        """Closing the robot closes its connections."""
+        await say(self.robot, "x")
+        await self.robot.close()
+        await say(self.make(), "y")
+        self.assertEqual(cast(Any, self.robot._http)._pool._connections, {})
+
     async def test_slow(self) -> None:
         """A slow response is accepted until the timeout."""
         self.assertEqual(await say(self.robot, "slow"), "at last")
@@ -350,6 +416,8 @@ class OptionTests(SynchronousTestCase):
         for robot in (from_file, from_environment):
             self.assertEqual(robot._api_key, KEY)
             self.assertNotIn(KEY, repr(robot))
+        both = self.make("key-file=" + self.file(KEY), SECURECHAT_ROBOT_KEY="1" * 32)
+        self.assertEqual(both._api_key, KEY)
         self.assertRefused("needs an API key")
         self.assertRefused("key-file=FILE", f"key={KEY}")
         self.assertRefused("chmod 600", "key-file=" + self.file(KEY, 0o644))
@@ -378,7 +446,10 @@ class OptionTests(SynchronousTestCase):
         for wrong in ("timeout=soon", "timeout=0", "timeout=nan"):
             self.assertRefused(wrong, wrong, SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("at most 64 characters", "group=" + "x" * 65, SECURECHAT_ROBOT_KEY=KEY)
-        self.assertRefused("require a city", "city=", "street=长安街", SECURECHAT_ROBOT_KEY=KEY)
+        self.assertEqual(self.make("group=" + "x" * 64, SECURECHAT_ROBOT_KEY=KEY)._group, "x" * 64)
+        for option in ("street=长安街", "province=北京"):
+            self.assertRefused("require a city", "city=", option, SECURECHAT_ROBOT_KEY=KEY)
+        self.assertRefused("No such file", "secret-file=/nonexistent", SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("NAME=VALUE", "city", SECURECHAT_ROBOT_KEY=KEY)
         self.assertRefused("no option colour", "colour=red", SECURECHAT_ROBOT_KEY=KEY)
 

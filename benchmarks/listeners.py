@@ -1,0 +1,179 @@
+"""Clients of streamed replies: some open what they receive and measure it, the others only count bytes."""
+
+import json
+import re
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from benchmarks.loads import SecureChatClient, connect
+from benchmarks.servers import API_KEY
+from benchmarks.stamps import SIZE, age, belongs
+from securechat.wire.events import FaultReceived, ReplyReceived
+from securechat.wire.suites import DEFAULT_SUITE, SUITES
+from sidechannel.traces import receive, timestamp
+
+
+class Listener(Protocol):
+    """A connected client of one conversation."""
+
+    socket: socket.socket
+
+    def ask(self, question: str) -> None:
+        """Send a message."""
+
+    def open(self, data: bytes) -> str:
+        """The text of a reply in received bytes."""
+
+
+class SecureListener:
+    """A client of securechat."""
+
+    def __init__(self, port: int) -> None:
+        suite = SUITES[DEFAULT_SUITE]
+        self._client = SecureChatClient(port, suite, suite.generate_key())
+        self.socket = self._client.socket
+
+    def ask(self, question: str) -> None:
+        self._client.send(1, question)
+
+    def open(self, data: bytes) -> str:
+        text = ""
+        for event in self._client.connection.receive_data(data):
+            if isinstance(event, FaultReceived):
+                raise ConnectionError(f"a reply ended in {event.fault.name}")
+            if isinstance(event, ReplyReceived):
+                text += event.text
+        return text
+
+
+class HttpsListener:
+    """A client of the model's API over TLS 1.3 with an API key."""
+
+    _context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _context.check_hostname = False
+    _context.verify_mode = ssl.CERT_NONE
+    _context.minimum_version = ssl.TLSVersion.TLSv1_3
+    _content: Final = re.compile(rb'"content":"([^"]*)"')
+
+    def __init__(self, port: int) -> None:
+        self.socket = connect(port)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = self._context.wrap_bio(self._incoming, self._outgoing)
+        self._unread = b""
+        while not self._try(self._tls.do_handshake):
+            self._incoming.write(self.socket.recv(65536))
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            if data := self._outgoing.read():
+                self.socket.sendall(data)
+        return True
+
+    def ask(self, question: str) -> None:
+        messages = [{"role": "user", "content": question}]
+        body = json.dumps({"model": "model", "stream": True, "messages": messages})
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {API_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._tls.write((head + body).encode())
+        self.socket.sendall(self._outgoing.read())
+
+    def open(self, data: bytes) -> str:
+        self._incoming.write(data)
+        try:
+            while data := self._tls.read(65536):
+                self._unread += data
+        except ssl.SSLWantReadError:
+            pass
+        if self._unread.startswith(b"HTTP/1.1 ") and not self._unread.startswith(b"HTTP/1.1 200 "):
+            raise ConnectionError(self._unread[:200].decode(errors="replace"))
+        text, end = b"", 0
+        for found in self._content.finditer(self._unread):
+            text, end = text + found[1], found.end()
+        self._unread = self._unread[end:]
+        return text.decode()
+
+
+@dataclass
+class Measured:
+    """A conversation whose reply is opened. Moments are those at which the kernel had the bytes."""
+
+    number: int
+    listener: Listener
+    position: int = 0  # tokens so far
+    received: int = 0  # bytes so far
+    text: str = ""
+    ages: list[float] = field(default_factory=list)  # of the tokens in the window, in seconds
+    arrivals: list[tuple[float, int]] = field(default_factory=list)  # in the window: the moment, all bytes until then
+
+    def read(self, is_window: bool) -> int:
+        """Read what is there; its length. ConnectionError if a token is lost or belongs to another conversation."""
+        data, moment = receive(self.listener.socket)
+        self.received += len(data)
+        self.text += self.listener.open(data)
+        while len(self.text) >= SIZE:
+            token, self.text = self.text[:SIZE], self.text[SIZE:]
+            if not belongs(token, self.number, self.position):
+                raise ConnectionError(f"token {self.position} of conversation {self.number} is wrong")
+            self.position += 1
+            if is_window:
+                self.ages.append(age(token, moment))
+        if is_window:
+            self.arrivals.append((moment, self.received))
+        return len(data)
+
+
+class Audience:
+    """All clients; every `nth` one is measured."""
+
+    def __init__(self, listeners: Sequence[Listener], nth: int) -> None:
+        self._listeners = listeners
+        self._poll = select.epoll()
+        self._sockets = {listener.socket.fileno(): listener.socket for listener in listeners}
+        self.measured: Mapping[int, Measured] = {
+            listener.socket.fileno(): Measured(number, listener)
+            for number, listener in enumerate(listeners)
+            if number % nth == 0
+        }
+        self._buffer = bytearray(65536)
+        for descriptor in self._sockets:
+            self._poll.register(descriptor, select.EPOLLIN)
+        for one in self.measured.values():
+            timestamp(one.listener.socket)
+
+    def ask(self, seconds: float) -> None:
+        """Every client asks for a reply, spread evenly over this time."""
+        start = time.monotonic()
+        for number, listener in enumerate(self._listeners):
+            self.listen(start + seconds * number / len(self._listeners) - time.monotonic(), False)
+            listener.ask(str(number))
+
+    def listen(self, seconds: float, is_window: bool) -> int:
+        """Receive for this time; the number of bytes."""
+        end = time.monotonic() + seconds
+        received = 0
+        while (left := end - time.monotonic()) > 0:
+            for descriptor, _event in self._poll.poll(left):
+                if descriptor in self.measured:
+                    size = self.measured[descriptor].read(is_window)
+                else:
+                    size = self._sockets[descriptor].recv_into(self._buffer)
+                if not size:
+                    raise ConnectionError("the server closed the connection")
+                received += size
+        return received
+
+    def close(self) -> None:
+        self._poll.close()
+        for connected in self._sockets.values():
+            connected.close()

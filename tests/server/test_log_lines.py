@@ -1,0 +1,115 @@
+"""The lines of the log that operators, and programs such as fail2ban, rely on: their words and levels."""
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
+
+from securechat.errors import Fault, RobotError
+from securechat.ssh import keys
+from securechat.wire.messages import Reason
+from tests.harness.pair import NAME, USER_KEY
+from tests.server.test_protocol import CLIENT, SERVER, ServerTestCase, Session, Wire
+
+
+class LogTests(ServerTestCase):
+    """What is logged of a client, from its first line to its last."""
+
+    def assertLog(self, *expected: str) -> None:
+        """These lines were logged since the last call, each with its level before it."""
+        lines = [
+            f"{event['log_level'].name} {event['log_format'].format(**event)}"
+            for event in self.logged
+            if event.get("log_format")
+        ]
+        self.assertEqual(lines, list(expected))
+        self.logged.clear()
+
+    def test_session(self) -> None:
+        """A client that connects, talks and leaves."""
+        session = Session(self.factory).open()
+        session.say("hello")
+        self.robot.end()
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        session.server.connectionLost(Failure(ConnectionDone()))
+        self.assertLog(
+            "info client 1 from [192.0.2.7]:5555: admitted as anonymous",
+            "info client 1: a message of 5 characters",
+            "info client 1 from [192.0.2.7]:5555: left",
+        )
+
+    def test_user(self) -> None:
+        """A client with a key is named."""
+        Session(self.factory, user_key=USER_KEY).open()
+        self.assertLog(f"info client 1 from [192.0.2.7]:5555: admitted as {keys.fingerprint(USER_KEY.blob)}")
+
+    def test_aborted(self) -> None:
+        """Connections that fail are warnings with the category; those that break off are not warnings."""
+        session = Session(self.factory)
+        self.logged.clear()
+        session.server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        session.lose()
+        self.assertLog("warn client 1 from [192.0.2.7]:5555: aborted (framing)")
+        session = Session(self.factory)
+        self.logged.clear()
+        session.lose()
+        self.assertLog("info client 2 from [192.0.2.7]:5555: ended (cut)")
+
+    def test_timeouts(self) -> None:
+        """A timeout at any point is a warning."""
+        half = Session(self.factory)
+        half.server.dataReceived(half.client.data_to_send())
+        opened = Session(self.factory).open()
+        opened.server.pauseProducing()
+        Session(self.factory)
+        self.logged.clear()
+        self.clock.advance(5)
+        self.assertLog("warn client 3 from [192.0.2.7]:5555: aborted (timeout)")
+        self.clock.advance(25)
+        self.assertEqual(len(self.logged), 2)
+        self.assertLog(
+            "warn client 1 from [192.0.2.7]:5555: aborted (timeout)",
+            "warn client 2 from [192.0.2.7]:5555: aborted (timeout)",
+        )
+
+    def test_notLetIn(self) -> None:
+        """So is a connection that is not accepted, with its address."""
+        self.factory = self.make_factory(max_handshakes_per_source=1)
+        Session(self.factory)
+        self.logged.clear()
+        self.factory.buildProtocol(CLIENT)
+        self.assertLog("warn client 2 from [192.0.2.7]:5555: not let in (limit)")
+
+    def test_robotFails(self) -> None:
+        """And a robot that fails, with the fault and the detail."""
+        session = Session(self.factory).open()
+        session.say("x")
+        self.logged.clear()
+        self.robot.fail(RobotError(Fault.TIMED_OUT, "no response within 3 s"))
+        self.assertLog("warn robot puppet: TIMED_OUT: no response within 3 s")
+
+    def test_characters(self) -> None:
+        """Characters of a message are counted, not bytes."""
+        session = Session(self.factory).open()
+        self.logged.clear()
+        session.say("你好, Welt")
+        self.assertLog("info client 1: a message of 8 characters")
+
+    def test_addresses(self) -> None:
+        """The address is that of the client, in brackets with its port; a UNIX socket has its name, if it has one."""
+        self.factory = self.make_factory(names=(NAME,))
+        places: list[tuple[IAddress, str]] = [
+            (IPv4Address("TCP", "192.0.2.1", 1), "[192.0.2.1]:1"),
+            (IPv6Address("TCP", "2001:db8::1", 65535), "[2001:db8::1]:65535"),
+            (UNIXAddress(b"/run/peer"), "/run/peer"),
+            (UNIXAddress(b""), "a UNIX socket"),
+            (UNIXAddress(None), "a UNIX socket"),
+        ]
+        for number, (address, shown) in enumerate(places, 1):
+            Session(self.factory, wire=Wire(address, SERVER)).lose()
+            self.assertLog(f"info client {number} from {shown}: ended (cut)")
+
+    def test_nothingElse(self) -> None:
+        """Twisted says nothing of each connection."""
+        self.assertFalse(self.factory.noisy)

@@ -1,0 +1,164 @@
+"""``twistd securechat``: what its options print, and what the daemon is made of."""
+
+import os
+import re
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import patch
+
+from twisted.application.service import MultiService
+from twisted.trial.unittest import SynchronousTestCase
+
+from securechat import __version__
+from securechat.clock import MonotonicReactor
+from securechat.errors import Category, RemoteProtocolError
+from securechat.robots import registry
+from securechat.server.protocol import ChatServerFactory
+from securechat.server.service import StartError
+from securechat.server.settings import ROOT_STATE_DIR, ServerSettings
+from securechat.settings import options_of
+from securechat.ssh import keys
+from securechat.tap import Options, makeService
+from securechat.wire.handshake import ClientHandshake, ServerHandshake
+from securechat.wire.messages import ClientAuth
+from securechat.wrap import columns
+from tests.harness.pair import NAME, PQ, USER_KEY, accept, ephemeral_key
+from tests.robots.test_fallback import FarSettings, PuppetMaker
+
+
+class PrintingTests(SynchronousTestCase):
+    """Options that print something and exit."""
+
+    def printed(self, *arguments: str) -> str:
+        """What is printed; the exit status is 0."""
+        output = StringIO()
+        self.patch(sys, "stdout", output)
+        with self.assertRaises(SystemExit) as exited:
+            Options().parseOptions(arguments)
+        self.assertEqual(exited.exception.code, 0)
+        return output.getvalue()
+
+    def test_version(self) -> None:
+        """The version is ours, and not Twisted's."""
+        self.assertEqual(self.printed("--version"), f"securechat {__version__}\n")
+
+    def test_robots(self) -> None:
+        """Each robot is listed with its options, in the order of their names."""
+        lines = self.printed("--help-robots").splitlines()
+        names = [line.partition(":")[0] for line in lines if not line.startswith(" ")]
+        self.assertEqual(names, sorted(names))
+        for name, maker in registry.BUILT_IN.items():
+            self.assertIn(name, names)
+            for option in options_of(maker.settings):
+                self.assertIn(f"    -R {option.name}=…  {option.help}", lines)
+
+    def test_help(self) -> None:
+        """The help has every option with its help text, and those of twistd for plugins."""
+        text = " ".join(self.printed("--help").split())
+        self.assertIn("Put a chat robot on the network", text)
+        for option in options_of(ServerSettings):
+            shown = option.description if option.is_flag else option.help
+            self.assertRegex(text, rf"--{option.name}[= ] ?{re.escape(shown)}")
+        for name in ("robot", "robot-option", "help-robots", "version", "help"):
+            self.assertIn(f"--{name}", text)
+        self.assertIn("-R, --robot-option=", text)
+
+    def test_columns(self) -> None:
+        """Lines are as long as the terminal is wide, which the shell says in COLUMNS."""
+        for width in ("80", "100", "140"):
+            with patch.dict(os.environ, COLUMNS=width):
+                longest = max(map(columns, Options().getUsage().splitlines()))
+            self.assertLessEqual(longest, int(width))
+            self.assertGreater(longest, int(width) - 12)
+        with patch.dict(os.environ):
+            os.environ.pop("COLUMNS", None)
+            self.assertEqual(Options().getUsage(), Options().getUsage(80))
+
+
+class StateDirectoryTests(SynchronousTestCase):
+    """Where the host key is, unless an option says so."""
+
+    def test_default(self) -> None:
+        """root's daemon keeps it in /var/lib, that of any other user in the user's own directory."""
+        self.patch(os, "geteuid", lambda: 0)
+        self.assertEqual(ServerSettings().state_dir, Path("/var/lib/securechat"))
+        self.assertEqual(ServerSettings().state_dir, ROOT_STATE_DIR)
+        self.patch(os, "geteuid", lambda: 1000)
+        environ = {name: value for name, value in os.environ.items() if name != "XDG_STATE_HOME"}
+        with patch.dict(os.environ, {**environ, "HOME": "/home/ann"}, clear=True):
+            path = ServerSettings().state_dir.relative_to("/home/ann")
+        self.assertEqual(path.name, "securechat")
+        if sys.platform == "linux":
+            self.assertEqual(path, Path(".local/state/securechat"))
+
+
+class ServiceTests(SynchronousTestCase):
+    """What the daemon is made of."""
+
+    def setUp(self) -> None:
+        self.addCleanup(os.umask, os.umask(0o022))
+        self.far = PuppetMaker("far-one", FarSettings)
+        self.patch(registry, "BUILT_IN", {**registry.BUILT_IN, "far-one": self.far})
+
+    def make(self, *arguments: str) -> ChatServerFactory:
+        """The factory of a daemon's service; nothing listens."""
+        options = Options()
+        options.parseOptions(["--state-dir", self.mktemp(), *arguments])
+        service = cast(MultiService, makeService(options))
+        return cast(ChatServerFactory, cast(Any, service.services[0]).factory)
+
+    def test_reactor(self) -> None:
+        """The daemon and its robots have timers that do not follow the wall clock, and the same ones."""
+        reactors: list[object] = []
+        make = self.far.makeRobot
+
+        def note(reactor: object, settings: Any, key: str | None) -> Any:
+            reactors.append(reactor)
+            return make(reactor, settings, key)
+
+        self.patch(self.far, "makeRobot", note)
+        factory = self.make("--robot", "far-one")
+        self.assertIsInstance(factory.clock, MonotonicReactor)
+        self.assertEqual(reactors, [factory.clock])
+
+    def test_robots(self) -> None:
+        """A robot has its options and its key, which comes from the environment."""
+        with patch.dict(os.environ, SECURECHAT_FAR_ONE_KEY="secret"):
+            self.make("--robot", "far-one", "-R", "url=x", "--robot", "eliza")
+        self.assertEqual(self.far.made, [(FarSettings(url="x"), "secret")])
+
+    def test_everyone(self) -> None:
+        """Without a file of keys, a key is optional and any is accepted."""
+        identity = self.make().identity
+        self.assertIs(identity.client_auth, ClientAuth.OPTIONAL)
+        self.assertTrue(identity.is_authorized(USER_KEY.blob))
+
+    def test_authorizedKeys(self) -> None:
+        """With one, a key is required, and those of others are refused."""
+        path = Path(self.mktemp())
+        path.write_text(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        identity = self.make("--authorized-keys", str(path)).identity
+        self.assertIs(identity.client_auth, ClientAuth.REQUIRED)
+        self.assertTrue(identity.is_authorized(USER_KEY.blob))
+        self.assertFalse(identity.is_authorized(keys.SigningKey.generate().blob))
+
+    def test_umask(self) -> None:
+        """Files that the daemon creates, its log among them, are its user's only."""
+        self.make()
+        self.assertEqual(os.umask(0o022), 0o077)
+
+    def test_wrongEndpoints(self) -> None:
+        """Whatever is wrong with an endpoint, the daemon says so in one line."""
+        for endpoint in ("tcp", "tcp:x", "tcp:1:colour=red", "ssl:1:privateKey=/nonexistent", "nonsense:1", ""):
+            error = self.assertRaises(StartError, self.make, "--listen", endpoint)
+            self.assertRegex(str(error), rf"^securechat: --listen {endpoint}: .")
+            self.assertNotIn("\n", str(error))
+
+    def test_suites(self) -> None:
+        """A client's suite is refused if it is not one of those that were named."""
+        identity = self.make("--suites", "rsa2048-fernet").identity
+        hello = ClientHandshake(PQ, ephemeral_key(PQ), NAME, accept).hello()
+        error = self.assertRaises(RemoteProtocolError, ServerHandshake(identity, {NAME}).receive_hello, hello)
+        self.assertIs(error.category, Category.SUITE)
