@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,15 +9,18 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.error import DNSLookupError
 from twisted.internet.error import TimeoutError as TimedOut
+from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client import run as run_module
 from securechat.client.destination import Destination
 from securechat.client.exit_codes import ExitCode
+from securechat.client.output import Output
 from securechat.client.run import run
 from securechat.client.settings import ClientSettings
 from securechat.robots.interface import IRobot
@@ -26,7 +28,7 @@ from securechat.server.protocol import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
-from securechat.ssh.encoding import string
+from securechat.ssh.encoding import Reader, string
 from securechat.wire.handshake import ServerIdentity
 from securechat.wire.messages import ClientAuth
 from securechat.wire.shaping import Shaping
@@ -43,19 +45,6 @@ LINE = f"{NAME} {keys.public_line(HOST_KEY.blob)}\n"
 ENVIRON = {"SSH_AUTH_SOCK": "/agent"}
 
 
-class Keyboard(io.StringIO):
-    """A terminal on which a user has typed something; `reading` is called before he does."""
-
-    reading: Callable[[], object] = staticmethod(lambda: None)
-
-    def isatty(self) -> bool:
-        return True
-
-    def readline(self, size: int | None = -1, /) -> str:
-        self.reading()
-        return super().readline(-1)
-
-
 class RunTestCase(SynchronousTestCase):
     """Runs of the client, and servers to which a test connects it."""
 
@@ -67,6 +56,7 @@ class RunTestCase(SynchronousTestCase):
         self.factories: list[ChatServerFactory] = []
         self.errors, self.output = io.StringIO(), io.StringIO()
         self.use_streams(io.StringIO(), self.output, self.errors)
+        self.patch(run_module, "can_ask", lambda: False)
 
     def tearDown(self) -> None:
         for factory in self.factories:
@@ -77,11 +67,16 @@ class RunTestCase(SynchronousTestCase):
         for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
             self.patch(sys, name, stream)
 
-    def use_terminal(self, typed: str) -> Keyboard:
-        """Standard input and standard error are a terminal on which the user types."""
-        keyboard, self.errors = Keyboard(typed), Keyboard()
-        self.use_streams(keyboard, self.output, self.errors)
-        return keyboard
+    def use_terminal(self, answer: Callable[[], bool]) -> None:
+        """There is a user who is asked about a host key."""
+
+        def confirm(name: str, blob: bytes) -> bool:
+            self.asked.append((name, blob))
+            return answer()
+
+        self.asked: list[tuple[str, bytes]] = []
+        self.patch(run_module, "can_ask", lambda: True)
+        self.patch(run_module, "confirm_host_key", confirm)
 
     def know_the_host(self) -> None:
         self.known_hosts.write_text(LINE)
@@ -89,15 +84,19 @@ class RunTestCase(SynchronousTestCase):
     def start(self, **options: object) -> "Deferred[ExitCode]":
         """Start a run with these settings."""
         settings = replace(self.settings, **options)
-        return Deferred.fromCoroutine(run(cast(Any, self.reactor), settings, ENVIRON))
+        return Deferred.fromCoroutine(run(cast(Any, self.reactor), settings, ENVIRON, Output()))
 
     def accept(
-        self, host_key: keys.SigningKey = HOST_KEY, client_auth: ClientAuth = ClientAuth.OPTIONAL, name: str = NAME
+        self,
+        host_key: keys.SigningKey = HOST_KEY,
+        client_auth: ClientAuth = ClientAuth.OPTIONAL,
+        name: str = NAME,
+        authorized: Callable[[bytes], bool] = bool,
     ) -> IOPump:
         """Accept the last connection of the client, as a server with this key; nothing is carried yet."""
         factory = ChatServerFactory(
             ServerSettings(names=(name,), shaping=Shaping.OFF),
-            ServerIdentity(host_key, SUITES, client_auth, lambda blob: True),
+            ServerIdentity(host_key, SUITES, client_auth, authorized),
             Anyone(),
             cast(IRobot, self.robot),
             self.reactor,
@@ -121,6 +120,10 @@ class RunTestCase(SynchronousTestCase):
         left = [call for call in self.reactor.getDelayedCalls() if "server" not in getattr(call.func, "__module__", "")]
         self.assertEqual([str(call) for call in left], [])
 
+    @property
+    def connections(self) -> int:
+        return len(self.reactor.tcpClients)
+
     def fail_connection(self, error: Exception) -> None:
         self.reactor.tcpClients[-1][2].clientConnectionFailed(None, Failure(error))
         self.reactor.advance(1)  # until then Twisted would try a further address
@@ -136,7 +139,7 @@ class SessionTests(RunTestCase):
         self.accept().flush()
         self.assertExits(done, 0, "hi\n", f"connecting to {NAME}", "puppet", keys.fingerprint(HOST_KEY.blob))
         self.assertEqual(self.known_hosts.read_text(), LINE)
-        self.assertEqual(len(self.reactor.tcpClients), 1)
+        self.assertEqual(self.connections, 1)
 
     def test_destination(self) -> None:
         """The client connects to the host and port that the user named, with a limit on the time this takes."""
@@ -246,16 +249,10 @@ class SessionTests(RunTestCase):
         self.assertExits(done, 4, "", "Permission denied")
 
     def test_closedStreams(self) -> None:
-        """Without a standard output, or an input that is needed, nothing is connected, and the exit code is 2."""
+        """Without an input that is needed, nothing is connected, and the exit code is 2."""
         self.know_the_host()
-        for stdin, stdout, messages in (
-            (io.StringIO(), None, ("x",)),
-            (None, io.StringIO(), ()),
-            (None, None, ()),
-        ):
-            self.use_streams(stdin, stdout, self.errors)
-            done = self.start(messages=messages)
-            self.assertExits(done, 2, "")
+        self.use_streams(None, self.output, self.errors)
+        self.assertExits(self.start(messages=()), 2, "", "standard input is closed")
         self.assertEqual(self.reactor.tcpClients, [])
         self.use_streams(None, self.output, self.errors)
         done = self.start()
@@ -277,87 +274,97 @@ class HostKeyTests(RunTestCase):
         done = self.run_once()
         self.assertExits(done, 4, "", f"--host-key {keys.fingerprint(HOST_KEY.blob)}")
         self.assertFalse(self.known_hosts.exists())
-        self.assertEqual((self.robot.asked, len(self.reactor.tcpClients)), ([], 1))
+        self.assertEqual((self.robot.asked, self.connections), ([], 1))
 
     def test_confirmed(self) -> None:
         """The user is asked after the connection was closed; the key that he confirms is written, and then used."""
-        keyboard = self.use_terminal("yes\n")
         states: list[tuple[bool, bool, int]] = []
-        keyboard.reading = lambda: states.append(
-            (self.client_end.disconnecting, self.known_hosts.exists(), len(self.reactor.tcpClients))
-        )
+
+        def answer() -> bool:
+            states.append((bool(self.client_end.disconnecting), self.known_hosts.exists(), self.connections))
+            return True
+
+        self.use_terminal(answer)
         done = self.run_once()
-        self.assertEqual(states, [(True, False, 1)])
+        self.assertEqual((states, self.asked), ([(True, False, 1)], [(NAME, HOST_KEY.blob)]))
         self.assertEqual(self.known_hosts.read_text(), LINE)
         self.assertNoResult(done)
-        self.assertEqual((self.robot.asked, len(self.reactor.tcpClients)), ([], 2))
+        self.assertEqual((self.robot.asked, self.connections), ([], 2))
         self.accept().flush()
         self.assertExits(done, 0, "hi\n", keys.fingerprint(HOST_KEY.blob))
-        self.assertEqual(self.known_hosts.read_text(), LINE)
-
-    def test_fingerprint(self) -> None:
-        """The key's fingerprint confirms it, and another one does not."""
-        self.use_terminal(f"{keys.fingerprint(OTHER_KEY.blob)}\n{keys.fingerprint(HOST_KEY.blob)}\n")
-        done = self.run_once()
-        self.accept().flush()
-        self.assertExits(done, 0, "hi\n", "Please type")
+        self.assertEqual((self.known_hosts.read_text(), len(self.asked)), (LINE, 1))
 
     def test_refused(self) -> None:
-        """"no", or the end of the input, exits with 4; nothing is written, and no second connection is made."""
-        for typed in ("no\n", "", "maybe\n"):
-            self.use_terminal(typed)
-            done = self.run_once()
-            self.assertExits(done, 4, "", "Host key verification failed.")
-            self.assertFalse(self.known_hosts.exists())
-        self.assertEqual((self.robot.asked, len(self.reactor.tcpClients)), ([], 3))
+        """A key that the user refuses exits with 4; nothing is written, and no second connection is made."""
+        self.use_terminal(lambda: False)
+        self.assertExits(self.run_once(), 4, "", "Host key verification failed.")
+        self.assertFalse(self.known_hosts.exists())
+        self.assertEqual((self.robot.asked, self.connections), ([], 1))
 
     def test_interrupted(self) -> None:
         """Ctrl-C at the question ends the run, and nothing is written."""
-        self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
-        keyboard = self.use_terminal("yes\n")
-        keyboard.reading = lambda: os.kill(os.getpid(), signal.SIGINT)
+
+        def interrupt() -> bool:
+            raise KeyboardInterrupt
+
+        self.use_terminal(interrupt)
         self.failureResultOf(self.run_once(), KeyboardInterrupt)
         self.assertFalse(self.known_hosts.exists())
-        self.assertEqual(len(self.reactor.tcpClients), 1)
+        self.assertEqual(self.connections, 1)
 
     def test_changesMeanwhile(self) -> None:
         """If the second connection reaches another key than the one confirmed, it is rejected; nothing is said."""
-        self.use_terminal("yes\nyes\n")
+        self.use_terminal(lambda: True)
         done = self.run_once()
         self.accept(OTHER_KEY).flush()
         self.assertExits(done, 4, "", "HAS CHANGED", keys.fingerprint(OTHER_KEY.blob))
         self.assertEqual(self.known_hosts.read_text(), LINE)
-        self.assertEqual((self.robot.asked, len(self.reactor.tcpClients)), ([], 2))
+        self.assertEqual((self.robot.asked, self.connections, len(self.asked)), ([], 2, 1))
+
+    def test_changesMeanwhileUnwritten(self) -> None:
+        """The same holds if the key that the user confirmed could not be written."""
+        self.use_terminal(lambda: self.known_hosts.mkdir() is None)
+        done = self.run_once()
+        self.accept(OTHER_KEY).flush()
+        self.assertExits(done, 4, "", keys.fingerprint(OTHER_KEY.blob))
+        self.assertEqual((self.robot.asked, self.connections), ([], 2))
+
+    def test_unwritten(self) -> None:
+        """If the key that the user confirmed cannot be written, he is told, and the session goes on with this key."""
+        self.use_terminal(lambda: self.known_hosts.mkdir() is None)
+        done = self.run_once()
+        self.accept().flush()
+        self.assertExits(done, 0, "hi\n", str(self.known_hosts))
 
     def test_goneMeanwhile(self) -> None:
         """If the server cannot be reached the second time, the exit code is 3."""
-        self.use_terminal("yes\n")
+        self.use_terminal(lambda: True)
         done = self.run_once()
         self.fail_connection(Refused())
         self.assertExits(done, 3, "", "refused")
 
     def test_acceptNew(self) -> None:
         """With --accept-new the key is written without a question, and the session goes on."""
-        self.use_terminal("")
+        self.use_terminal(lambda: True)
         done = self.run_once(accept_new=True)
         self.assertExits(done, 0, "hi\n", str(self.known_hosts))
         self.assertEqual(self.known_hosts.read_text(), LINE)
-        self.assertNotIn("(yes/no/", self.errors.getvalue())
+        self.assertEqual(self.asked, [])
 
     def test_changed(self) -> None:
         """A changed key exits with 4, without a question."""
         self.know_the_host()
         for accept_new in (False, True):
-            self.use_terminal("yes\n")
+            self.use_terminal(lambda: True)
             done = self.run_once(OTHER_KEY, accept_new=accept_new)
             self.assertExits(done, 4, "", "HAS CHANGED")
-            self.assertNotIn("(yes/no/", self.errors.getvalue())
+            self.assertEqual(self.asked, [])
         self.assertEqual((self.known_hosts.read_text(), self.robot.asked), (LINE, []))
 
     def test_pinned(self) -> None:
         """With --host-key, this key is accepted and not written, and any other one exits with 4."""
         for shown, code in ((HOST_KEY, 0), (OTHER_KEY, 4)):
-            self.use_terminal("yes\n")
+            self.use_terminal(lambda: True)
             done = self.run_once(shown, host_key=keys.fingerprint(HOST_KEY.blob))
             self.assertExits(done, code, "hi\n")
         self.assertFalse(self.known_hosts.exists())
@@ -368,13 +375,6 @@ class HostKeyTests(RunTestCase):
         self.known_hosts.write_text("nonsense\n")
         self.assertExits(self.start(), 2, "", f"{self.known_hosts}:1")
         self.assertEqual(self.reactor.tcpClients, [])
-
-    def test_cannotBeWritten(self) -> None:
-        """A key that cannot be written exits with 2 after the user has confirmed it, and nothing is said."""
-        keyboard = self.use_terminal("yes\n")
-        keyboard.reading = self.known_hosts.mkdir
-        self.assertExits(self.run_once(), 2, "", str(self.known_hosts))
-        self.assertEqual((self.robot.asked, len(self.reactor.tcpClients)), ([], 1))
 
 
 class UserKeyTests(RunTestCase):
@@ -408,39 +408,90 @@ class UserKeyTests(RunTestCase):
         self.assertExits(self.start(identity=Path("/nonexistent")), 2, "", "/nonexistent: ")
         self.assertEqual(self.reactor.tcpClients, [])
 
-    def agent(self, *replies: bytes) -> None:
+    def agent(self, reply: Callable[[bytes], bytes]) -> None:
         """Answer the last request to the agent."""
-        protocol = self.reactor.unixClients[-1][1].buildProtocol(None)
-        protocol.makeConnection(FakeTransport(protocol, False))
-        for reply in replies:
-            protocol.dataReceived(string(reply))
+        path, factory, *_rest = self.reactor.unixClients[-1]
+        self.assertEqual(path, ENVIRON["SSH_AUTH_SOCK"])
+        protocol = factory.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(string(reply(Reader(transport.value()).string())))
+        protocol.connectionLost(Failure(ConnectionDone()))
 
-    def test_agent(self) -> None:
-        """With --agent the agent is asked, before anything is connected, and again for the signature."""
+    def hold(self, *held: keys.SigningKey) -> None:
+        """The agent holds these keys."""
+        listed = b"".join(string(key.blob) + string(b"comment") for key in held)
+        self.agent(lambda request: b"\x0c" + len(held).to_bytes(4, "big") + listed)
+
+    def sign_with(self, key: keys.SigningKey) -> None:
+        """The agent signs what it is asked to."""
+
+        def sign(request: bytes) -> bytes:
+            reader = Reader(request[1:])
+            self.assertEqual((request[0], reader.string()), (13, key.blob))
+            return b"\x0e" + string(string(b"ssh-ed25519") + string(key.sign(reader.string())))
+
+        self.agent(sign)
+
+    def test_severalKeys(self) -> None:
+        """The agent's keys are offered in its order, each in a connection of its own, until one is accepted."""
+        self.know_the_host()
+        held = [OTHER_KEY, USER_KEY, keys.SigningKey.generate()]
+        done = self.start(agent=True)
+        self.hold(*held)
+        for number, key in enumerate(held[:2], 1):
+            pump = self.accept(authorized=lambda blob: blob == USER_KEY.blob, client_auth=ClientAuth.REQUIRED)
+            pump.flush()
+            self.sign_with(key)
+            pump.flush()
+            self.assertEqual(self.errors.getvalue().count("offering public key"), number)
+            self.assertIn(f"offering public key ED25519 {keys.fingerprint(key.blob)}", self.errors.getvalue())
+        self.assertExits(done, 0, "hi\n")
+        self.assertEqual((self.robot.asked, self.connections), (["hi"], 2))
+
+    def test_noneAccepted(self) -> None:
+        """If no key is accepted, the error names all of them, and the exit code is 4."""
+        self.know_the_host()
+        held = [OTHER_KEY, USER_KEY]
+        done = self.start(agent=True)
+        self.hold(*held)
+        for key in held:
+            pump = self.accept(authorized=lambda blob: False)
+            pump.flush()
+            self.sign_with(key)
+            pump.flush()
+        self.assertExits(done, 4, "", f"{NAME}: Permission denied")
+        last = self.errors.getvalue().splitlines()[-1]
+        for key in held:
+            self.assertIn(keys.fingerprint(key.blob), last)
+        self.assertEqual(self.connections, 2)
+
+    def test_refusesToSign(self) -> None:
+        """An agent that does not sign ends the run with 4; no other key is offered."""
         self.know_the_host()
         done = self.start(agent=True)
-        self.assertEqual((len(self.reactor.unixClients), self.reactor.tcpClients), (1, []))
-        self.agent(b"\x0c\0\0\0\x01" + string(USER_KEY.blob) + string(b""))
-        pump = self.accept(client_auth=ClientAuth.REQUIRED)
+        self.assertEqual((len(self.reactor.unixClients), self.connections), (1, 0))
+        self.hold(USER_KEY, OTHER_KEY)
+        pump = self.accept()
         pump.flush()
-        self.assertEqual(len(self.reactor.unixClients), 2)
-        self.agent(b"\x05")
+        self.agent(lambda request: b"\x05")
         pump.flush()
-        self.assertExits(done, 4, "", "agent")
+        self.assertExits(done, 4, "", "securechat: agent refused operation")
+        self.assertEqual(self.connections, 1)
 
     def test_agentWithFile(self) -> None:
         """With --agent, -i is the public key to use, and the private key is not read."""
         path = Path(self.mktemp())
         path.write_text(keys.public_line(OTHER_KEY.blob))
         done = self.start(agent=True, identity=path)
-        self.agent(b"\x0c\0\0\0\x01" + string(USER_KEY.blob) + string(b""))
+        self.hold(USER_KEY)
         self.assertExits(done, 2, "", f"{path}: the agent does not have this identity")
         self.assertEqual(self.reactor.tcpClients, [])
 
     def test_noAgent(self) -> None:
         """Without an agent, --agent exits with 2."""
         settings = replace(self.settings, agent=True)
-        done = Deferred.fromCoroutine(run(cast(Any, self.reactor), settings, {}))
+        done = Deferred.fromCoroutine(run(cast(Any, self.reactor), settings, {}, Output()))
         self.assertExits(done, 2, "", "SSH_AUTH_SOCK")
 
 
