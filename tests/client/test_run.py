@@ -3,12 +3,14 @@
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import prompt_toolkit
 from msgspec.structs import replace
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as TimedOut
@@ -45,6 +47,28 @@ LINE = f"{NAME} {keys.public_line(HOST_KEY.blob)}\n"
 ENVIRON = {"SSH_AUTH_SOCK": "/agent"}
 
 
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class SlowOutput(Output):
+    """Standard output whose reader is slow if a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: Deferred[None] | None = None
+        self.holds: list[Callable[[bool], object]] = []
+
+    def drained(self) -> Deferred[None]:
+        return self.waiting or succeed(None)
+
+    def hold(self, hold: Callable[[bool], object]) -> None:
+        self.holds.append(hold)
+
+
 class RunTestCase(SynchronousTestCase):
     """Runs of the client, and servers to which a test connects it."""
 
@@ -55,6 +79,7 @@ class RunTestCase(SynchronousTestCase):
         self.settings = ClientSettings(destination=DESTINATION, known_hosts=self.known_hosts, messages=("hi",))
         self.factories: list[ChatServerFactory] = []
         self.errors, self.output = io.StringIO(), io.StringIO()
+        self.standard_output = SlowOutput()
         self.use_streams(io.StringIO(), self.output, self.errors)
         self.patch(run_module, "can_ask", lambda: False)
 
@@ -84,7 +109,7 @@ class RunTestCase(SynchronousTestCase):
     def start(self, **options: object) -> "Deferred[ExitCode]":
         """Start a run with these settings."""
         settings = replace(self.settings, **options)
-        return Deferred.fromCoroutine(run(cast(Any, self.reactor), settings, ENVIRON, Output()))
+        return Deferred.fromCoroutine(run(cast(Any, self.reactor), settings, ENVIRON, self.standard_output))
 
     def accept(
         self,
@@ -92,10 +117,11 @@ class RunTestCase(SynchronousTestCase):
         client_auth: ClientAuth = ClientAuth.OPTIONAL,
         name: str = NAME,
         authorized: Callable[[bytes], bool] = bool,
+        shaping: Shaping = Shaping.OFF,
     ) -> IOPump:
         """Accept the last connection of the client, as a server with this key; nothing is carried yet."""
         factory = ChatServerFactory(
-            ServerSettings(names=(name,), shaping=Shaping.OFF),
+            ServerSettings(names=(name,), shaping=shaping),
             ServerIdentity(host_key, SUITES, client_auth, authorized),
             Anyone(),
             cast(IRobot, self.robot),
@@ -198,6 +224,32 @@ class SessionTests(RunTestCase):
             pump.flush()
             self.assertExits(done, code, "", "closed")
 
+    def test_cutWhileLeaving(self) -> None:
+        """A connection that is cut after all replies, before the client could leave, exits with 5, too."""
+        self.know_the_host()
+        done = self.start()
+        pump = self.accept(shaping=Shaping.REPLY)
+        for _tick in range(5):
+            pump.flush()
+            self.reactor.advance(0.1)
+        pump.flush()
+        self.assertEqual(self.output.getvalue(), "hi\n")
+        self.assertNoResult(done)
+        self.server_end.abortConnection()
+        pump.flush()
+        self.assertExits(done, 5, "hi\n", "closed unexpectedly")
+
+    def test_zone(self) -> None:
+        """The zone of an address is used here, in messages and for known_hosts, and not told to the server."""
+        self.use_terminal(lambda: True)
+        done = self.start(destination=Destination("fe80::1", 8080, "Eth0"))
+        self.assertEqual(self.reactor.tcpClients[-1][0], "fe80::1%Eth0")
+        self.accept(name="[fe80::1]:8080", client_auth=ClientAuth.REQUIRED).flush()
+        self.assertEqual(self.asked, [("[fe80::1%eth0]:8080", HOST_KEY.blob)])
+        self.assertTrue(self.known_hosts.read_text().startswith("[fe80::1%eth0]:8080 "))
+        self.accept(name="[fe80::1]:8080").flush()
+        self.assertExits(done, 0, "hi\n")
+
     def test_cutAfterPart(self) -> None:
         """What arrived of a reply is printed, and the user is told that it is incomplete."""
         self.know_the_host()
@@ -258,6 +310,81 @@ class SessionTests(RunTestCase):
         done = self.start()
         self.accept().flush()
         self.assertExits(done, 0, "hi\n")
+
+
+class OutputTests(RunTestCase):
+    """Standard output with a slow reader, or without one."""
+
+    def test_failsLate(self) -> None:
+        """The run ends when all is written, and an error of this exits with 5."""
+        self.know_the_host()
+        done = self.start()
+        self.standard_output.waiting = Deferred()
+        self.accept().flush()
+        self.assertNoResult(done)
+        self.standard_output.failed(OSError(28, os.strerror(28)))
+        self.standard_output.waiting.callback(None)
+        self.assertExits(done, 5, "hi\n", f"standard output: {os.strerror(28)}")
+
+    def test_question(self) -> None:
+        """The user is asked after all that concerns the question has been written."""
+        self.use_terminal(lambda: False)
+        self.standard_output.waiting = Deferred()
+        done = self.start()
+        self.accept().flush()
+        self.assertEqual(self.asked, [])
+        self.standard_output.waiting.callback(None)
+        self.assertEqual(len(self.asked), 1)
+        self.assertExits(done, 4, "")
+
+    def test_holds(self) -> None:
+        """While the reader is slow, nothing is read from the server."""
+        self.know_the_host()
+        self.robot.echo = False
+        self.start().addErrback(lambda _failure: None)
+        self.accept().flush()
+        states: list[str] = []
+        self.patch(self.client_end, "pauseProducing", lambda: states.append("paused"))
+        self.patch(self.client_end, "resumeProducing", lambda: states.append("resumed"))
+        [hold] = self.standard_output.holds
+        hold(True)
+        hold(False)
+        self.assertEqual(states, ["paused", "resumed"])
+
+
+class FrontendTests(RunTestCase):
+    """Which front end is used."""
+
+    def test_terminal(self) -> None:
+        """On a terminal, and without -m, there is a prompt, which erases itself."""
+        sessions: list[dict[str, object]] = []
+
+        def session(**options: object) -> None:
+            sessions.append(options)
+
+        self.patch(prompt_toolkit, "PromptSession", session)
+        for messages in ((), ("x",)):
+            self.use_streams(Screen(), Screen(), self.errors)
+            self.start(messages=messages).addErrback(lambda _failure: None)
+            self.assertEqual(sessions, [{"erase_when_done": True}])
+
+    def test_pipe(self) -> None:
+        """Otherwise each line of the input is a message."""
+        self.know_the_host()
+        for output in Screen(), io.StringIO():
+            reader, writer = os.pipe()
+            os.close(writer)
+            self.addCleanup(os.close, reader)
+            self.output = output
+            self.use_streams(self.enterContext(open(reader, closefd=False)), output, self.errors)
+            done = self.start(messages=())
+            pump = self.accept()
+            for _wait in range(1000):
+                pump.flush()
+                if done.called:
+                    break
+                time.sleep(0.005)
+            self.assertExits(done, 0, "")
 
 
 class HostKeyTests(RunTestCase):
@@ -402,6 +529,14 @@ class UserKeyTests(RunTestCase):
         done = self.start(identity=path)
         self.assertEqual(self.reactor.unixClients, [])
         self.assertUser(done, b"key")
+
+    def test_confirmed(self) -> None:
+        """The key is used as well if the user had to confirm the host key first; its passphrase is asked for once."""
+        self.use_terminal(lambda: True)
+        done = self.start(identity=make_key(Path(self.mktemp())))
+        self.accept(client_auth=ClientAuth.REQUIRED).flush()
+        self.accept(client_auth=ClientAuth.REQUIRED).flush()
+        self.assertExits(done, 0, "hi\n", "proved possession")
 
     def test_wrongFile(self) -> None:
         """A file without a key exits with 2, and nothing is connected."""

@@ -54,6 +54,9 @@ class Terminal:
         """Whether the terminal displays what is typed."""
         return bool(termios.tcgetattr(self._keyboard)[3] & termios.ECHO)
 
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def close(self) -> int:
         """Wait until the program exits; its exit code, negative for a signal."""
         while self._read():
