@@ -132,3 +132,26 @@ class DenialTests(SynchronousTestCase):
         self.assertIn("use -i FILE or --agent", of_denial("[h]:1", []))
         self.assertIn("your key SHA256:a is not", of_denial("[h]:1", ["SHA256:a"]))
         self.assertIn("none of your keys SHA256:a, SHA256:b is", of_denial("[h]:1", ["SHA256:a", "SHA256:b"]))
+
+    def test_zone(self) -> None:
+        """For a link-local address without a zone, the user is told that it needs one; with one, he is not."""
+        error = getConnectError((errno.EINVAL, "x"))
+        for destination, is_told in (
+            (Destination("fe80::1", 1), True),
+            (Destination("fe80::1", 1, "eth0"), False),
+            (Destination("2001:db8::1", 1), False),
+        ):
+            text = of_failed_connection(error, destination)
+            self.assertTrue(text.startswith(f"{destination.local_name}: {os.strerror(errno.EINVAL)}; "), text)
+            self.assertEqual("add the network interface" in text, is_told)
+
+    def test_denial(self) -> None:
+        """A denial names the keys that were offered, and the option that offers one if there was none."""
+        for offered in ([], ["SHA256:a"], ["SHA256:a", "SHA256:b"]):
+            text = of_denial("[x]:1", offered)
+            self.assertTrue(text.startswith("[x]:1: Permission denied; "), text)
+            self.assertEqual("-i FILE or --agent" in text, not offered)
+            self.assertEqual("your key " in text, len(offered) == 1)
+            self.assertEqual("your keys " in text, len(offered) == 2)
+            for fingerprint in offered:
+                self.assertIn(fingerprint, text)

@@ -118,6 +118,16 @@ class ConfirmTests(PromptTestCase):
         self.assertEqual(files[1].read_text(), "answer: True\nrestored: True\n")
         self.assertEqual(files[2].read_text(), "")
 
+    def test_ignoredSignal(self) -> None:
+        """A signal that is ignored, as with nohup, does not end the question."""
+        terminal = self.start(f"signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{CONFIRM}", "1", NAME)
+        terminal.wait_for(QUESTION)
+        terminal.signal(signal.SIGHUP)
+        terminal.type("yes\r")
+        terminal.wait_for("answer: True")
+        terminal.wait_for("restored: False")  # the script itself has changed it
+        self.end(terminal)
+
     def test_canAsk(self) -> None:
         """There is a user to ask if there is a terminal, whatever the standard streams are."""
         terminal = self.start("sys.exit(not can_ask())", redirect="< /dev/null > /dev/null 2>&1")
