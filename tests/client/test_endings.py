@@ -313,6 +313,54 @@ class EndingTests(MeetingTestCase):
             self.assertEqual(end.category, Category.TIMEOUT)
             self.assertIn(f"{seconds} seconds", str(end))
 
+    def test_alive(self) -> None:
+        """An answered message, with a reply or a fault, leaves nothing to wait for."""
+        for is_fault in (False, True):
+            meeting = Meeting(about=ABOUT).open()
+            meeting.client.say("x")
+            meeting.carry_up()
+            if is_fault:
+                meeting.server.fault(1, Fault.BUSY)
+            else:
+                meeting.server.reply(1, b"y", True)
+            meeting.carry_down()
+            meeting.clock.advance(1000)
+            self.assertFalse(meeting.wire.aborted)
+
+    def test_noRoom(self) -> None:
+        """Once the client leaves, nobody is told that there is room for messages."""
+        meeting = Meeting(about=ABOUT).open()
+        meeting.client.say("x")
+        meeting.carry_up()
+        meeting.server.reply(1, b"y", True)
+        meeting.carry_down()
+        room = meeting.client.room()
+        meeting.client.leave()
+        meeting.clock.advance(2)
+        self.assertNoResult(room)
+        self.assertNoResult(meeting.client.room())
+
+    def test_holds(self) -> None:
+        """While the user cannot take more text nothing is read, and the server is not considered dead."""
+        meeting = Meeting(about=ABOUT).open()
+        meeting.client.say("x")
+        meeting.client.holdReading(True)
+        self.assertEqual(meeting.wire.producerState, "paused")
+        meeting.clock.advance(1000)
+        self.assertFalse(meeting.wire.aborted)
+        meeting.client.holdReading(False)
+        self.assertEqual(meeting.wire.producerState, "producing")
+        self.assertAborts(meeting, 30)
+
+    def test_holdsNothing(self) -> None:
+        """Before admission and after the end there is nothing to hold."""
+        for stage in (nothing, welcome, Meeting.prove, be_left):
+            meeting = Meeting()
+            stage(meeting)
+            meeting.client.holdReading(True)
+            self.assertEqual(meeting.wire.producerState, "producing")
+            meeting.client.holdReading(False)
+
 
 class SendingTests(MeetingTestCase):
     """What the client sends, and when."""

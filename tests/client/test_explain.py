@@ -144,14 +144,3 @@ class DenialTests(SynchronousTestCase):
             text = of_failed_connection(error, destination)
             self.assertTrue(text.startswith(f"{destination.local_name}: {os.strerror(errno.EINVAL)}; "), text)
             self.assertEqual("add the network interface" in text, is_told)
-
-    def test_denial(self) -> None:
-        """A denial names the keys that were offered, and the option that offers one if there was none."""
-        for offered in ([], ["SHA256:a"], ["SHA256:a", "SHA256:b"]):
-            text = of_denial("[x]:1", offered)
-            self.assertTrue(text.startswith("[x]:1: Permission denied; "), text)
-            self.assertEqual("-i FILE or --agent" in text, not offered)
-            self.assertEqual("your key " in text, len(offered) == 1)
-            self.assertEqual("your keys " in text, len(offered) == 2)
-            for fingerprint in offered:
-                self.assertIn(fingerprint, text)
