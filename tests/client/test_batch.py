@@ -178,6 +178,14 @@ class ReplyTests(BatchTestCase):
         ):
             self.assertEqual(self.answer(*pieces), text)
 
+    def test_buffered(self) -> None:
+        """Each part of a reply is written at once, although the output has a buffer."""
+        written = io.BytesIO()
+        batch = self.start(FixedMessages(("1",)), cast(io.StringIO, io.TextIOWrapper(written, write_through=False)))
+        self.client.rooms.pop().callback(5)
+        batch.replyReceived(1, "half", False)
+        self.assertEqual(written.getvalue(), b"half")
+
     def test_forgetsTheLast(self) -> None:
         """The end of a reply says nothing about the next one."""
         batch = self.start(FixedMessages(("1", "2")))
