@@ -266,6 +266,16 @@ class ReplyTests(BatchTestCase):
         self.assertEqual((self.output.getvalue(), batch.exit), ("half\n", ExitCode.FAULT))
         self.assertIn("securechat: the reply is incomplete\n", self.errors.getvalue())
 
+    def test_nothingAfterAFailure(self) -> None:
+        """Once standard output has failed, no further message is sent."""
+        self.start(FixedMessages(("1", "2", "3")), FullDisk()).replyReceived(0, "x", False)
+        self.client.rooms.pop().callback(5)
+        self.assertEqual(self.client.said, [])
+        lines = Lines()
+        self.start(lines, FullDisk()).replyReceived(0, "x", False)
+        lines.wanted.callback("1")
+        self.assertEqual((self.client.said, self.client.rooms), ([], []))
+
     def test_usageStays(self) -> None:
         """The exit code of an invalid message is not replaced by that of a cut."""
         batch = self.start(FixedMessages(("1", "x" * 5000)))
