@@ -22,8 +22,6 @@ from securechat import timerfd
 log = Logger()
 _log_failure = log.failureHandler("unhandled error in a delayed call")  # any exception: it must not stop the others
 
-EARLY: Final = 150e-6  # seconds before its time, a timerfd expires; waking up takes some 50 to 100 microseconds
-
 _MIN_CANCELLED: Final = 64  # cancelled calls in the heap, below which clearing them out is not worth it
 
 
@@ -42,22 +40,16 @@ class _Alarm(Protocol):
 
 @implementer(IReadDescriptor)
 class TimerfdAlarm:
-    """Linux's timerfd, read by the reactor.
-
-    The time that a process takes to wake up depends on what it did before. So the timerfd expires a little early, and
-    the rest of the time is spent watching the clock.
-    """
+    """Linux's timerfd, read by the reactor."""
 
     def __init__(self, reactor: IReactorFDSet, ring: Callable[[], None]) -> None:
         self._reactor = reactor
         self._ring = ring
-        self._when = 0.0
         self._descriptor = timerfd.create()
         reactor.addReader(self)
 
     def set(self, when: float) -> None:
-        self._when = when
-        timerfd.set_time(self._descriptor, max(1, math.ceil((when - EARLY) * 1e9)))
+        timerfd.set_time(self._descriptor, max(1, math.ceil(when * 1e9)))
 
     def close(self) -> None:
         self._reactor.removeReader(self)
@@ -71,8 +63,6 @@ class TimerfdAlarm:
             os.read(self._descriptor, timerfd.SIZE)
         except BlockingIOError:
             return  # it was set anew since the reactor saw it
-        while time.monotonic() < self._when:
-            pass
         self._ring()
 
     def connectionLost(self, reason: object) -> None:
@@ -122,6 +112,11 @@ class MonotonicClock:
 
     def getDelayedCalls(self) -> list[DelayedCall]:
         return [call for call in self._calls if not call.cancelled]
+
+    def hold_until(self, when: float) -> None:
+        """Block until this time, which must be near, by watching the clock."""
+        while self.seconds() < when:
+            pass
 
     def close(self) -> None:
         """Make none of the pending calls, and release the alarm. A further `callLater` makes a new one."""
@@ -188,6 +183,7 @@ class MonotonicReactor:
         self.clock: Final = MonotonicClock(reactor)
         self.seconds = self.clock.seconds
         self.callLater = self.clock.callLater
+        self.hold_until = self.clock.hold_until
         self.getDelayedCalls = self.clock.getDelayedCalls
         self.close = self.clock.close
         directlyProvides(self, providedBy(reactor))
