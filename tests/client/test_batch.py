@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.exit_codes import ExitCode
 from securechat.client.frontends.batch import Batch, FixedMessages
 from securechat.client.protocol import ChatClient
-from securechat.errors import Fault
-from securechat.wire.events import Admitted
+from securechat.client.sanitize import sanitize
+from securechat.errors import Category, Fault, RemoteProtocolError
+from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 
 ABOUT = Admitted("", "puppet", "test", 4096, False, Shaping.REPLY, 100, 1)
@@ -56,9 +58,7 @@ class FullDisk(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
-class BatchTests(SynchronousTestCase):
-    """A batch of messages."""
-
+class BatchTestCase(SynchronousTestCase):
     def start(self, source: FixedMessages | Lines, output: io.StringIO | None = None) -> Batch:
         self.errors = io.StringIO()
         self.output = output or io.StringIO()
@@ -67,6 +67,10 @@ class BatchTests(SynchronousTestCase):
         batch = Batch(source, self.output)
         batch.admitted(cast(ChatClient, self.client), ABOUT)
         return batch
+
+
+class BatchTests(BatchTestCase):
+    """A batch of messages."""
 
     def test_together(self) -> None:
         """As many messages as the server accepts are sent when the line is quiet, and the others when it is again."""
@@ -146,3 +150,134 @@ class BatchTests(SynchronousTestCase):
         batch = self.start(FixedMessages(("1",)))
         batch.disconnected(None)
         self.assertEqual(self.client.said, [])
+
+
+class ReplyTests(BatchTestCase):
+    """What is written of replies, and the exit code."""
+
+    def answer(self, *pieces: str) -> str:
+        """Receive a reply in pieces; what is written of it."""
+        batch = self.start(FixedMessages(("1", "2")))
+        self.client.rooms.pop().callback(5)
+        for piece in pieces[:-1]:
+            batch.replyReceived(1, piece, False)
+            self.assertEqual(self.output.getvalue()[-1:], sanitize(piece)[-1:])  # at once
+        batch.replyReceived(1, pieces[-1], True)
+        return self.output.getvalue()
+
+    def test_newline(self) -> None:
+        """Each reply ends with a newline, and one that has its own gets no other."""
+        for pieces, text in (
+            (("one",), "one\n"),
+            (("one\n",), "one\n"),
+            (("one\n\n",), "one\n\n"),
+            (("",), "\n"),
+            (("o", "ne"), "one\n"),
+            (("one\n", ""), "one\n"),
+            (("one\n", "two"), "one\ntwo\n"),
+        ):
+            self.assertEqual(self.answer(*pieces), text)
+
+    def test_forgetsTheLast(self) -> None:
+        """The end of a reply says nothing about the next one."""
+        batch = self.start(FixedMessages(("1", "2")))
+        self.client.rooms.pop().callback(5)
+        batch.replyReceived(1, "x", True)
+        batch.replyReceived(2, "", True)
+        self.assertEqual(self.output.getvalue(), "x\n\n")
+
+    def test_controlCharacters(self) -> None:
+        """Control characters of the robot reach neither standard output nor standard error."""
+        self.assertEqual(self.answer("a\x1b[2J\x9b", "\u202eb\r\n\tc"), "a\ufffd[2J\ufffd\ufffdb\n\tc\n")
+        batch = Batch(FixedMessages(()), self.output)
+        about = Admitted("", "robot\x1b[2J\nx", "soft\x9b", 4096, False, Shaping.OFF, 100, 1)
+        batch.admitted(cast(ChatClient, self.client), about)
+        [line] = [line for line in self.errors.getvalue().split("\n") if "robot" in line]
+        self.assertTrue(line.isprintable(), line)
+        self.assertIn("soft\ufffd", line)
+
+    def test_notes(self) -> None:
+        """Steps, and the robot's name, go to standard error, and to nothing else."""
+        batch = self.start(FixedMessages(("1",)))
+        batch.step("a step")
+        self.assertIn("a step\n", self.errors.getvalue())
+        self.assertIn("puppet", self.errors.getvalue())
+        self.assertEqual(self.output.getvalue(), "")
+
+    def test_faults(self) -> None:
+        """A fault ends the line of a reply that had begun, is reported, and makes the exit code 5."""
+        for piece, written, is_incomplete in (("", "", False), ("half", "half\n", True), ("line\n", "line\n", True)):
+            batch = self.start(FixedMessages(("1", "2")))
+            self.client.rooms.pop().callback(5)
+            if piece:
+                batch.replyReceived(1, piece, False)
+            batch.faultReceived(1, Fault.BUSY)
+            [line] = [line for line in self.errors.getvalue().splitlines() if line.startswith("securechat: ")]
+            self.assertIn("overloaded", line)
+            self.assertEqual("incomplete" in line, is_incomplete)
+            batch.replyReceived(2, "two", True)
+            self.assertEqual(self.output.getvalue(), written + "two\n")
+            self.assertIsNotNone(self.client.left)
+            batch.disconnected(None)
+            self.assertIsNone(self.successResultOf(batch.ended))
+            self.assertIs(batch.exit, ExitCode.FAULT)
+
+    def test_nothingToSend(self) -> None:
+        """Without messages the client leaves at once, and the exit code is 0."""
+        batch = self.start(FixedMessages(()))
+        self.assertIsNotNone(self.client.left)
+        batch.disconnected(None)
+        self.assertEqual((self.output.getvalue(), batch.exit), ("", ExitCode.ANSWERED))
+
+    def test_ends(self) -> None:
+        """A session that ends with a reply outstanding, or by the server, exits with 5; the reason is passed on."""
+        cut = RemoteProtocolError(Category.CUT)
+        goodbye = GoodbyeReceived(Reason.STOPPING, 0)
+        for reason, is_answered, code in (
+            (None, True, ExitCode.ANSWERED),
+            (None, False, ExitCode.FAULT),
+            (cut, False, ExitCode.FAULT),
+            (goodbye, True, ExitCode.FAULT),
+            (goodbye, False, ExitCode.FAULT),
+        ):
+            batch = self.start(FixedMessages(("1",)))
+            self.client.rooms.pop().callback(5)
+            if is_answered:
+                batch.replyReceived(1, "x", True)
+            batch.disconnected(reason)
+            self.assertIs(self.successResultOf(batch.ended), reason)
+            self.assertIs(batch.exit, code)
+            self.assertNotIn("incomplete", self.errors.getvalue())
+
+    def test_endsWithinAReply(self) -> None:
+        """The line of a reply that breaks off is ended, and the user is told."""
+        batch = self.start(FixedMessages(("1",)))
+        self.client.rooms.pop().callback(5)
+        batch.replyReceived(1, "half", False)
+        batch.disconnected(RemoteProtocolError(Category.CUT))
+        self.assertEqual((self.output.getvalue(), batch.exit), ("half\n", ExitCode.FAULT))
+        self.assertIn("securechat: the reply is incomplete\n", self.errors.getvalue())
+
+    def test_usageStays(self) -> None:
+        """The exit code of an invalid message is not replaced by that of a cut."""
+        batch = self.start(FixedMessages(("1", "x" * 5000)))
+        self.client.rooms.pop().callback(5)
+        batch.disconnected(RemoteProtocolError(Category.CUT))
+        self.assertIs(batch.exit, ExitCode.USAGE)
+
+    def test_limit(self) -> None:
+        """The limit is the server's, in bytes of UTF-8; a message of exactly that size is sent."""
+        for text, is_sent in (
+            ("x" * 4096, True),
+            ("x" * 4097, False),
+            ("\u00fc" * 2048, True),
+            ("\u00fc" * 2049, False),
+        ):
+            self.start(FixedMessages((text,)))
+            if self.client.rooms:
+                self.client.rooms.pop().callback(5)
+            self.assertEqual(self.client.said, [text] if is_sent else [])
+
+    def test_nothingToRestore(self) -> None:
+        """There is no terminal to restore."""
+        self.successResultOf(self.start(FixedMessages(())).restore_terminal())

@@ -313,6 +313,66 @@ class EndingTests(MeetingTestCase):
             self.assertEqual(end.category, Category.TIMEOUT)
             self.assertIn(f"{seconds} seconds", str(end))
 
+    def test_alive(self) -> None:
+        """An answered message, with a reply or a fault, leaves nothing to wait for."""
+        for is_fault in (False, True):
+            meeting = Meeting(about=ABOUT).open()
+            meeting.client.say("x")
+            meeting.carry_up()
+            if is_fault:
+                meeting.server.fault(1, Fault.BUSY)
+            else:
+                meeting.server.reply(1, b"y", True)
+            meeting.carry_down()
+            meeting.clock.advance(1000)
+            self.assertFalse(meeting.wire.aborted)
+
+    def test_noRoom(self) -> None:
+        """Once the session ends, in whatever way, nobody is told that there is room for messages."""
+
+        def leave(meeting: Meeting) -> None:
+            meeting.client.leave()
+
+        def be_left(meeting: Meeting) -> None:
+            meeting.server.goodbye(Reason.STOPPING, 1)
+            meeting.carry_down()
+
+        def fail(meeting: Meeting) -> None:
+            meeting.client.dataReceived(bytes(4))
+
+        for end in leave, be_left, fail:
+            meeting = Meeting(about=ABOUT).open()
+            meeting.client.say("x")
+            meeting.carry_up()
+            meeting.server.reply(1, b"y", True)
+            meeting.carry_down()
+            room = meeting.client.room()
+            end(meeting)
+            meeting.clock.advance(2)
+            self.assertNoResult(room)
+            self.assertNoResult(meeting.client.room())
+
+    def test_holds(self) -> None:
+        """While the user cannot take more text nothing is read, and the server is not considered dead."""
+        meeting = Meeting(about=ABOUT).open()
+        meeting.client.say("x")
+        meeting.client.holdReading(True)
+        self.assertEqual(meeting.wire.producerState, "paused")
+        meeting.clock.advance(1000)
+        self.assertFalse(meeting.wire.aborted)
+        meeting.client.holdReading(False)
+        self.assertEqual(meeting.wire.producerState, "producing")
+        self.assertAborts(meeting, 30)
+
+    def test_holdsNothing(self) -> None:
+        """Before admission and after the end there is nothing to hold."""
+        for stage in (nothing, welcome, Meeting.prove, be_left):
+            meeting = Meeting()
+            stage(meeting)
+            meeting.client.holdReading(True)
+            self.assertEqual(meeting.wire.producerState, "producing")
+            meeting.client.holdReading(False)
+
 
 class SendingTests(MeetingTestCase):
     """What the client sends, and when."""
@@ -379,6 +439,14 @@ class SendingTests(MeetingTestCase):
             cancelled: list[Event] = [CancelReceived(2), CancelReceived(1)]
             self.assertEqual(meeting.carry_up(), cancelled + said)
             self.assertEqual(left.called, bool(said))
+
+    def test_leavesWithoutTrain(self) -> None:
+        """Without shaping there is nothing to wait for, however many replies are outstanding."""
+        meeting = Meeting(about=OFF).open()
+        for _message in range(5):
+            meeting.client.say("x")
+        self.successResultOf(meeting.client.leaveQuietly())
+        self.assertEqual(meeting.carry_up()[-1], GoodbyeReceived(Reason.LEAVING, 0))
 
     def test_leavesQuietlyTwice(self) -> None:
         """After GOODBYE there is nothing to wait for."""

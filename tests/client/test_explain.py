@@ -132,3 +132,15 @@ class DenialTests(SynchronousTestCase):
         self.assertIn("use -i FILE or --agent", of_denial("[h]:1", []))
         self.assertIn("your key SHA256:a is not", of_denial("[h]:1", ["SHA256:a"]))
         self.assertIn("none of your keys SHA256:a, SHA256:b is", of_denial("[h]:1", ["SHA256:a", "SHA256:b"]))
+
+    def test_zone(self) -> None:
+        """For a link-local address without a zone, the user is told that it needs one; with one, he is not."""
+        error = getConnectError((errno.EINVAL, "x"))
+        for destination, is_told in (
+            (Destination("fe80::1", 1), True),
+            (Destination("fe80::1", 1, "eth0"), False),
+            (Destination("2001:db8::1", 1), False),
+        ):
+            text = of_failed_connection(error, destination)
+            self.assertTrue(text.startswith(f"{destination.local_name}: {os.strerror(errno.EINVAL)}; "), text)
+            self.assertEqual("add the network interface" in text, is_told)

@@ -90,6 +90,12 @@ class HostKeyCheckTests(SynchronousTestCase):
                 error = self.assertRejected(check, "does not match --host-key")
                 self.assertNotIsInstance(error, UnknownHostError)
 
+    def test_almost(self) -> None:
+        """A fingerprint that differs in one place is another one."""
+        for place in range(len("SHA256:"), len(MINE)):
+            other = MINE[:place] + ("b" if MINE[place] == "a" else "a") + MINE[place + 1 :]
+            self.assertRejected(self.make(pinned=other), "does not match --host-key")
+
     def test_revoked(self) -> None:
         """A revoked key is rejected with its line, although it is known, pinned or accepted if new."""
         for pinned, accept_new in ((None, False), (None, True), (MINE, False)):

@@ -54,10 +54,11 @@ class StderrTests(SynchronousTestCase):
         self.assertIn("a\ufffd[2J\ufffd\ufffdsecurechat", text)
 
     def test_closed(self) -> None:
-        """A closed standard error, or one whose reader has gone, is no error."""
+        """A closed standard error, or one without a reader, is no error; standard output does not take its place."""
         closed = io.StringIO()
         closed.close()
         for stream in closed, Gone(), None:
             self.patch(sys, "stderr", stream)
             note("x")
             complain("x")
+        self.assertEqual(self.output.getvalue(), "")

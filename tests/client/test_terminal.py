@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import Awaitable, Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from typing import cast
 
 from prompt_toolkit import PromptSession
@@ -17,7 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.exit_codes import ExitCode
 from securechat.client.frontends.terminal import Terminal
 from securechat.client.protocol import ChatClient
-from securechat.wire.events import Admitted
+from securechat.errors import Category, Fault, RemoteProtocolError, SecureChatError
+from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 
 ABOUT = Admitted("", "puppet", "test", 4096, False, Shaping.REPLY, 100, 1)
@@ -48,9 +50,12 @@ class Client:
         self.log: list[str] = []
         self.rooms: list[Deferred[int]] = []
         self.is_quiet = False
+        self.limit = 4096
         self._messages = 0
 
     def say(self, text: str) -> int:
+        if len(text) > self.limit:
+            raise ValueError
         self.log.append(text)
         self._messages += 1
         return self._messages
@@ -70,8 +75,9 @@ class Client:
         return succeed(None) if self.is_quiet else Deferred()
 
 
-class TerminalTests(SynchronousTestCase):
-    """A user at the prompt."""
+class TerminalTestCase(SynchronousTestCase):
+    about = ABOUT
+    reason: SecureChatError | GoodbyeReceived | None = None
 
     def use(self, scenario: Callable[[Terminal, PipeInput], Awaitable[None]]) -> None:
         """Run a scenario with a prompt."""
@@ -81,11 +87,17 @@ class TerminalTests(SynchronousTestCase):
         async def run() -> None:
             with create_pipe_input() as keys, create_app_session(input=keys, output=self.screen):
                 terminal = Terminal(PromptSession(erase_when_done=True))
-                with redirect_stdout(io.StringIO()):
-                    terminal.admitted(cast(ChatClient, self.client), ABOUT)
+                self.hello = io.StringIO()
+                with redirect_stdout(self.hello):
+                    terminal.admitted(cast(ChatClient, self.client), self.about)
                 await scenario(terminal, keys)
-                terminal.disconnected(None)
+                self.assertNoResult(terminal.ended)
+                self.end = io.StringIO()
+                with redirect_stdout(self.end):
+                    terminal.disconnected(self.reason)
                 await self.until(lambda: terminal.ended.called)
+                self.assertIs(self.successResultOf(terminal.ended), self.reason)
+                self.exit = terminal.exit
 
         asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
@@ -95,6 +107,10 @@ class TerminalTests(SynchronousTestCase):
 
     async def shows(self, text: str) -> None:
         await self.until(lambda: text in self.screen.text)
+
+
+class TerminalTests(TerminalTestCase):
+    """A user at the prompt."""
 
     def test_atOnce(self) -> None:
         """Five messages are sent as they are typed, although replies are pending."""
@@ -190,3 +206,192 @@ class TerminalTests(SynchronousTestCase):
 
         self.use(scenario)
         self.assertLess(max(map(len, self.screen.text.split("\n"))), 1000)
+
+
+class ReplyTests(TerminalTestCase):
+    """What is displayed of replies, and the exit code."""
+
+    async def ask(self, keys: PipeInput, *messages: str) -> None:
+        """Type messages, and wait until they are sent."""
+        keys.send_text("".join(f"{message}\r" for message in messages))
+        await self.until(lambda: self.client.log[-len(messages) :] == [*messages])
+
+    def test_hello(self) -> None:
+        """The user is greeted with his name, if he has one, and the robot's, without control characters."""
+        for user in ("", "ann\x1b[2J\n"):
+            self.about = Admitted(user, "robot\x9b\r\n", "test", 4096, False, Shaping.REPLY, 100, 1)
+
+            async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+                pass
+
+            self.use(scenario)
+            hello = self.hello.getvalue()
+            self.assertTrue(hello.endswith("\n") and hello[:-1].isprintable(), hello)
+            self.assertIn("robot\ufffd", hello)
+            self.assertEqual("ann\ufffd[2J\ufffd" in hello, user != "")
+            self.assertIn("/help", hello)
+            self.assertIs(self.exit, ExitCode.ANSWERED)
+
+    def test_reply(self) -> None:
+        """A reply is displayed line by line, its last line at the end, without control characters."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            await self.ask(keys, "1")
+            terminal.replyReceived(1, "first \x1b[31m\r\nsec", False)
+            await self.shows("first \ufffd[31m")
+            await self.shows("sec")  # with the prompt
+            terminal.replyReceived(1, "ond\x9b\u202e", True)
+            await self.shows("second\ufffd\ufffd")
+
+        self.use(scenario)
+        self.assertNotIn("\x9b", self.screen.text)
+        self.assertNotIn("\u202e", self.screen.text)
+        self.assertNotIn("\x1b[31m", self.screen.text)
+        self.assertIs(self.exit, ExitCode.ANSWERED)
+
+    def test_waiting(self) -> None:
+        """While nothing of a reply has arrived, the prompt says that it is pending."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            self.assertNotIn("waiting", self.screen.text)
+            await self.ask(keys, "1")
+            await self.shows("waiting for the reply")
+            terminal.replyReceived(1, "x", False)
+            await self.shows("x")
+            self.screen.text = ""
+            keys.send_text("draft")
+            await self.shows("draft")
+            self.assertNotIn("waiting", self.screen.text)
+
+        self.use(scenario)
+
+    def test_commands(self) -> None:
+        """Commands and empty lines are not sent; what is sent has no space around it."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            keys.send_text("/help\r\r   \r/new\r  /help me \r")
+            await self.until(lambda: len(self.client.log) == 2)
+            await self.shows("/quit or Ctrl-D")
+            await self.shows("Started a new conversation.")
+            keys.send_text("/quit\r")
+            await self.until(lambda: "leave" in self.client.log)
+
+        self.use(scenario)
+        self.assertEqual(self.client.log, ["new", "/help me", "leave"])
+        self.assertIs(self.exit, ExitCode.ANSWERED)
+
+    def test_tooLong(self) -> None:
+        """A message beyond the server's limit is not sent, and the limit is displayed."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            self.client.limit = 3
+            keys.send_text("long\r")
+            await self.shows("4096 bytes")
+            await self.ask(keys, "ok")
+
+        self.use(scenario)
+        self.assertEqual(self.client.log, ["ok"])
+
+    def test_cancels(self) -> None:
+        """Ctrl-C cancels the first pending reply; a second one leaves with the exit code of an interrupt."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            await self.ask(keys, "1", "2")
+            keys.send_text(CTRL_C)
+            await self.until(lambda: self.client.log[-1] == "cancel 1")
+            terminal.faultReceived(1, Fault.CANCELLED)
+            await self.shows("cancelled")
+            keys.send_text(CTRL_C)
+            await self.until(lambda: self.client.log[-1] == "cancel 2")
+            keys.send_text(CTRL_C)
+            await self.until(lambda: self.client.log[-1] == "leave")
+
+        self.use(scenario)
+        self.assertEqual(self.client.log, ["1", "2", "cancel 1", "cancel 2", "leave"])
+        self.assertIs(self.exit, ExitCode.INTERRUPTED)
+
+    def test_faults(self) -> None:
+        """A fault is displayed, after what there is of the reply; the next message is answered."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            await self.ask(keys, "1", "2", "3")
+            terminal.faultReceived(1, Fault.BUSY)
+            await self.shows("overloaded")
+            self.assertNotIn("incomplete", self.screen.text)
+            terminal.replyReceived(2, "", False)
+            terminal.replyReceived(2, "half", False)
+            terminal.faultReceived(2, Fault.TIMED_OUT)
+            await self.shows("incomplete: the robot timed out")
+            self.assertIn("half", self.screen.text)
+            terminal.replyReceived(3, "whole", True)
+            await self.shows("whole")
+
+        self.use(scenario)
+        self.assertIs(self.exit, ExitCode.ANSWERED)
+
+    def test_ends(self) -> None:
+        """The exit code is 5 if the server ends the session with a reply outstanding, and 0 otherwise."""
+        for reason in (None, RemoteProtocolError(Category.CUT), GoodbyeReceived(Reason.IDLE, 0)):
+            for pieces in ((), ("half",), ("half", "end")):
+
+                async def scenario(terminal: Terminal, keys: PipeInput, pieces: tuple[str, ...] = pieces) -> None:
+                    await self.ask(keys, "1")
+                    for piece in pieces:
+                        terminal.replyReceived(1, piece, piece == "end")
+
+                self.reason = reason
+                self.use(scenario)
+                failed = reason is not None and len(pieces) < 2
+                self.assertIs(self.exit, ExitCode.FAULT if failed else ExitCode.ANSWERED)
+                self.assertEqual("incomplete" in self.end.getvalue(), len(pieces) == 1)
+                self.assertEqual("half\n" in self.end.getvalue(), len(pieces) == 1)
+
+    def test_endsAfterInterrupt(self) -> None:
+        """An interrupt's exit code stays, whatever ends the session."""
+        self.reason = RemoteProtocolError(Category.CUT)
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            await self.ask(keys, "1")
+            keys.send_text(CTRL_C)
+            await self.until(lambda: self.client.log[-1] == "cancel 1")
+            keys.send_text(CTRL_C)
+            await self.until(lambda: self.client.log[-1] == "leave")
+
+        self.use(scenario)
+        self.assertIs(self.exit, ExitCode.INTERRUPTED)
+
+    def test_steps(self) -> None:
+        """The steps of the handshake go to standard error."""
+        errors = io.StringIO()
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            with redirect_stderr(errors):
+                terminal.step("a step\x1b")
+
+        self.use(scenario)
+        self.assertEqual(errors.getvalue(), "a step\ufffd\n")
+
+    def test_neverAdmitted(self) -> None:
+        """Before admission there is no prompt, and nothing to restore."""
+        with create_pipe_input() as keys, create_app_session(input=keys, output=Screen()):
+            terminal = Terminal(PromptSession(erase_when_done=True))
+            self.successResultOf(terminal.restore_terminal())
+            error = RemoteProtocolError(Category.CUT)
+            terminal.disconnected(error)
+            self.assertIs(self.successResultOf(terminal.ended), error)
+
+    def test_restores(self) -> None:
+        """The prompt has gone, and the keyboard is as it was, before the end is reported."""
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            keys.send_text("draft")
+            await self.shows("draft")
+            gone = terminal.restore_terminal()
+            self.assertNoResult(gone)
+            await self.until(lambda: gone.called)
+            self.screen.text = ""
+            keys.send_text("late\r")
+            await asyncio.sleep(0.02)
+            self.assertEqual((self.screen.text, self.client.log), ("", []))
+
+        self.use(scenario)

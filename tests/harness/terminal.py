@@ -49,6 +49,14 @@ class Terminal:
     def type(self, keys: str | bytes) -> None:
         os.write(self._keyboard, keys.encode() if isinstance(keys, str) else keys)
 
+    @property
+    def is_echoing(self) -> bool:
+        """Whether the terminal displays what is typed."""
+        return bool(termios.tcgetattr(self._keyboard)[3] & termios.ECHO)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def close(self) -> int:
         """Wait until the program exits; its exit code, negative for a signal."""
         while self._read():
@@ -61,6 +69,12 @@ class Terminal:
             raise AssertionError(f"the program did not exit: {self.screen!r}") from None
         finally:
             os.close(self._keyboard)
+
+    def kill(self) -> None:
+        """End the program if it still runs, for a test that failed."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
     def _read(self) -> bool:
         """Read some output; False if the program has exited or the time is over."""
