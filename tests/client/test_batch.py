@@ -178,6 +178,14 @@ class ReplyTests(BatchTestCase):
         ):
             self.assertEqual(self.answer(*pieces), text)
 
+    def test_buffered(self) -> None:
+        """Each part of a reply is written at once, although the output has a buffer."""
+        written = io.BytesIO()
+        batch = self.start(FixedMessages(("1",)), cast(io.StringIO, io.TextIOWrapper(written, write_through=False)))
+        self.client.rooms.pop().callback(5)
+        batch.replyReceived(1, "half", False)
+        self.assertEqual(written.getvalue(), b"half")
+
     def test_forgetsTheLast(self) -> None:
         """The end of a reply says nothing about the next one."""
         batch = self.start(FixedMessages(("1", "2")))
@@ -257,6 +265,16 @@ class ReplyTests(BatchTestCase):
         batch.disconnected(RemoteProtocolError(Category.CUT))
         self.assertEqual((self.output.getvalue(), batch.exit), ("half\n", ExitCode.FAULT))
         self.assertIn("securechat: the reply is incomplete\n", self.errors.getvalue())
+
+    def test_nothingAfterAFailure(self) -> None:
+        """Once standard output has failed, no further message is sent."""
+        self.start(FixedMessages(("1", "2", "3")), FullDisk()).replyReceived(0, "x", False)
+        self.client.rooms.pop().callback(5)
+        self.assertEqual(self.client.said, [])
+        lines = Lines()
+        self.start(lines, FullDisk()).replyReceived(0, "x", False)
+        lines.wanted.callback("1")
+        self.assertEqual((self.client.said, self.client.rooms), ([], []))
 
     def test_usageStays(self) -> None:
         """The exit code of an invalid message is not replaced by that of a cut."""

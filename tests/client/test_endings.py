@@ -364,6 +364,29 @@ class EndingTests(MeetingTestCase):
         self.assertEqual(meeting.wire.producerState, "producing")
         self.assertAborts(meeting, 30)
 
+    def test_heldForAWhile(self) -> None:
+        """What was silent while nothing was read begins anew after that: the wait for the server, and for room."""
+        meeting = Meeting(about=ABOUT).open()
+        meeting.client.say("x")
+        meeting.carry_up()
+        meeting.clock.advance(1)
+        meeting.client.holdReading(True)
+        meeting.clock.advance(28)
+        meeting.client.holdReading(False)
+        meeting.clock.advance(29)
+        self.assertFalse(meeting.wire.aborted)
+        meeting.server.reply(1, b"y", True)
+        meeting.carry_down()
+        room = meeting.client.room()
+        meeting.clock.advance(0.25)
+        meeting.client.holdReading(True)
+        meeting.clock.advance(0.125)
+        meeting.client.holdReading(False)
+        meeting.clock.advance(0.375)
+        self.assertNoResult(room)
+        meeting.clock.advance(0.125)
+        self.successResultOf(room)
+
     def test_holdsNothing(self) -> None:
         """Before admission and after the end there is nothing to hold."""
         for stage in (nothing, welcome, Meeting.prove, be_left):

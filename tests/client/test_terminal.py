@@ -86,17 +86,26 @@ class TerminalTestCase(SynchronousTestCase):
 
         async def run() -> None:
             with create_pipe_input() as keys, create_app_session(input=keys, output=self.screen):
-                terminal = Terminal(PromptSession(erase_when_done=True))
+                session = PromptSession[str](erase_when_done=True)
+                terminal = Terminal(session)
                 self.hello = io.StringIO()
                 with redirect_stdout(self.hello):
                     terminal.admitted(cast(ChatClient, self.client), self.about)
                 await scenario(terminal, keys)
                 self.assertNoResult(terminal.ended)
+                prompts: list[bool] = []
+
+                def note_prompt(reason: SecureChatError | GoodbyeReceived | None) -> object:
+                    prompts.append(session.app.is_running)
+                    return reason
+
+                terminal.ended.addCallback(note_prompt)
                 self.end = io.StringIO()
                 with redirect_stdout(self.end):
                     terminal.disconnected(self.reason)
                 await self.until(lambda: terminal.ended.called)
                 self.assertIs(self.successResultOf(terminal.ended), self.reason)
+                self.assertEqual(prompts, [False])  # what is said about the end would be erased with it
                 self.exit = terminal.exit
 
         asyncio.run(asyncio.wait_for(run(), PATIENCE))
@@ -320,6 +329,7 @@ class ReplyTests(TerminalTestCase):
             self.assertNotIn("incomplete", self.screen.text)
             terminal.replyReceived(2, "", False)
             terminal.replyReceived(2, "half", False)
+            terminal.replyReceived(2, "", False)
             terminal.faultReceived(2, Fault.TIMED_OUT)
             await self.shows("incomplete: the robot timed out")
             self.assertIn("half", self.screen.text)
