@@ -16,6 +16,7 @@ from securechat.client.output import MAX_WAITING, Output
 
 reactor: Any = installed
 
+PIPE_SIZE = 64 * 1024  # bytes, on Linux
 TEXT = bytes(range(256)) * 1024  # more than a pipe takes
 
 
@@ -114,6 +115,27 @@ class WritingTests(OutputTestCase):
         await self.read(MAX_WAITING + 128 * 1024 - 256 * 1024)
         await self.output.drained()
         self.assertEqual(held, [True, False])
+
+    async def test_holdsTheNext(self) -> None:
+        """A second connection is held as well if the output of the first one still waits."""
+        held: list[tuple[int, bool]] = []
+        for connection in (1, 2):
+            self.output.hold(lambda is_full, connection=connection: held.append((connection, is_full)))  # type: ignore[misc]
+            self.output.write(self.writer, bytes(MAX_WAITING + PIPE_SIZE))
+            await deferLater(reactor, 0.05)
+            self.assertEqual(held, [(number, True) for number in range(1, connection + 1)])
+        await self.read(2 * (MAX_WAITING + PIPE_SIZE))
+        await self.output.drained()
+        self.assertEqual(held[2:], [(2, False)])
+
+    async def test_stopped(self) -> None:
+        """After the end, when nothing waits, text is written at once: by the interpreter, for instance."""
+        self.output.write(self.writer, b"one")
+        await self.output.drained()
+        self.output.stop()
+        self.output.write(self.writer, b"two")
+        os.set_blocking(self.reader, False)
+        self.assertEqual(os.read(self.reader, 9), b"onetwo")
 
 
 class FailureTests(OutputTestCase):

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import prompt_toolkit
 from msgspec.structs import replace
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as Refused
@@ -103,11 +104,6 @@ class RunTestCase(SynchronousTestCase):
         self.patch(run_module, "can_ask", lambda: True)
         self.patch(run_module, "confirm_host_key", confirm)
 
-    def accept_unwritten(self) -> bool:
-        """Accept a key, which cannot be written, because a directory is in the way."""
-        self.known_hosts.mkdir()
-        return True
-
     def know_the_host(self) -> None:
         self.known_hosts.write_text(LINE)
 
@@ -138,8 +134,7 @@ class RunTestCase(SynchronousTestCase):
         assert server is not None
         client = self.reactor.tcpClients[-1][2].buildProtocol(None)
         self.client_end, self.server_end = FakeTransport(client, False), FakeTransport(server, True)
-        pump: IOPump = connect(server, self.server_end, client, self.client_end, greet=False)
-        return pump
+        return cast(IOPump, connect(server, self.server_end, client, self.client_end, greet=False))
 
     def assertExits(self, done: "Deferred[ExitCode]", code: int, output: str, *words: str) -> None:
         """The run has ended with this code, output and, on standard error, words; no timer of the client is left."""
@@ -149,19 +144,15 @@ class RunTestCase(SynchronousTestCase):
         for factory in self.factories:
             for session in list(factory.sessions):
                 session.connectionLost()
-        left = [
-            call
-            for call in self.reactor.getDelayedCalls()
-            if "server" not in getattr(cast(Any, call).func, "__module__", "")
-        ]
-        self.assertEqual([str(call) for call in left], [])
+        left = [cast(DelayedCall, call) for call in self.reactor.getDelayedCalls()]
+        self.assertEqual([str(call) for call in left if "server" not in getattr(call.func, "__module__", "")], [])
 
     @property
     def connections(self) -> int:
         return len(self.reactor.tcpClients)
 
     def fail_connection(self, error: Exception) -> None:
-        self.reactor.tcpClients[-1][2].clientConnectionFailed(cast(Any, None), Failure(error))
+        self.reactor.tcpClients[-1][2].clientConnectionFailed(self.reactor.connectors[-1], Failure(error))
         self.reactor.advance(1)  # until then Twisted would try a further address
 
 
@@ -458,9 +449,14 @@ class HostKeyTests(RunTestCase):
         self.assertEqual(self.known_hosts.read_text(), LINE)
         self.assertEqual((self.robot.asked, self.connections, len(self.asked)), ([], 2, 1))
 
+    def block_known_hosts(self) -> bool:
+        """Confirm the key, which cannot be written."""
+        self.known_hosts.mkdir()
+        return True
+
     def test_changesMeanwhileUnwritten(self) -> None:
         """The same holds if the key that the user confirmed could not be written."""
-        self.use_terminal(self.accept_unwritten)
+        self.use_terminal(self.block_known_hosts)
         done = self.run_once()
         self.accept(OTHER_KEY).flush()
         self.assertExits(done, 4, "", keys.fingerprint(OTHER_KEY.blob))
@@ -468,7 +464,7 @@ class HostKeyTests(RunTestCase):
 
     def test_unwritten(self) -> None:
         """If the key that the user confirmed cannot be written, he is told, and the session goes on with this key."""
-        self.use_terminal(self.accept_unwritten)
+        self.use_terminal(self.block_known_hosts)
         done = self.run_once()
         self.accept().flush()
         self.assertExits(done, 0, "hi\n", str(self.known_hosts))

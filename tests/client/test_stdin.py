@@ -18,6 +18,8 @@ reactor: Any = installed
 class StdinTests(TestCase):
     """A pipe."""
 
+    timeout = 30
+
     def setUp(self) -> None:
         self.reader, self.writer = os.pipe()
         self.addCleanup(os.close, self.reader)
