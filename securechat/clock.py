@@ -113,6 +113,11 @@ class MonotonicClock:
     def getDelayedCalls(self) -> list[DelayedCall]:
         return [call for call in self._calls if not call.cancelled]
 
+    def hold_until(self, when: float) -> None:
+        """Block until this time, which must be near, by watching the clock."""
+        while self.seconds() < when:
+            pass
+
     def close(self) -> None:
         """Make none of the pending calls, and release the alarm. A further `callLater` makes a new one."""
         self._calls.clear()
@@ -178,6 +183,7 @@ class MonotonicReactor:
         self.clock: Final = MonotonicClock(reactor)
         self.seconds = self.clock.seconds
         self.callLater = self.clock.callLater
+        self.hold_until = self.clock.hold_until
         self.getDelayedCalls = self.clock.getDelayedCalls
         self.close = self.clock.close
         directlyProvides(self, providedBy(reactor))

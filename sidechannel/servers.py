@@ -14,6 +14,7 @@ from sidechannel.cells import Cell, Sender
 from tests.harness.daemon import START_TIMEOUT, Daemon
 
 MANY = "100000"  # sessions and handshakes: the limits of section 13 must not affect the measurement
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 QUESTIONS = {"openai": "whole 0", "eliza": "hello"}  # asked by the load
 
 
@@ -46,11 +47,21 @@ def _daemon(cell: Cell, directory: str, options: Sequence[str]) -> Iterator[Daem
         *("--message-burst", MANY, "--message-rate", MANY),
         *options,
     )
+    _pin(daemon.process.pid, CORES[0])
     try:
         yield daemon
     finally:
         daemon.process.terminate()
         daemon.process.wait()
+
+
+def _pin(pid: int, core: int) -> None:
+    """Keep daemons and everything else on different cores: a model server usually is another machine, or has its own.
+
+    On one core, its work delays the daemon, more so while it speaks.
+    """
+    if len(CORES) > 1:
+        os.sched_setaffinity(pid, {core})
 
 
 def _wait_for(daemon: Daemon) -> int:
@@ -68,6 +79,7 @@ def servers(cell: Cell, load: int, options: Sequence[Sequence[str]]) -> Iterator
 
     `load` is the number of conversations with each of them beside those that are observed.
     """
+    _pin(0, CORES[-1])
     with ExitStack() as stack:
         robot_options: list[str] = []
         if cell.contrast.robot == "openai":

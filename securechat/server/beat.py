@@ -15,6 +15,7 @@ log = Logger()
 
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
 LEAD: Final = 5  # milliseconds from the sealing of a record to its tick, at least
+EARLY: Final = 0.2  # milliseconds before a write, the process wakes up, which takes some 0.05 to 0.1
 SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn
 COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
 ENOUGH: Final = 0.95  # … which suffices for this part of them: others are delayed by chance, or by other programs
@@ -66,12 +67,25 @@ class Beat:
     and delays no write by more than one step.
     """
 
-    __slots__ = ("_call", "_call_at", "_clock", "_costs", "_max_lead", "_sealing", "_writing", "lead")
+    __slots__ = (
+        "_call",
+        "_call_at",
+        "_clock",
+        "_costs",
+        "_early",
+        "_hold",
+        "_max_lead",
+        "_sealing",
+        "_writing",
+        "lead",
+    )
 
     def __init__(self, clock: IReactorTime, tick: int) -> None:
         """`tick` is in milliseconds. The lead is at most half of it."""
         self.lead = LEAD  # milliseconds
         self._clock = clock
+        self._hold: Callable[[float], None] | None = getattr(clock, "hold_until", None)  # MonotonicClock's
+        self._early = EARLY if self._hold is not None else 0.0
         self._max_lead = max(LEAD, tick // 2 // GRID * GRID)
         self._costs: deque[float] = deque(maxlen=COSTS)
         self._writing = _Agenda()
@@ -88,9 +102,17 @@ class Beat:
         return math.ceil((self.now() - _ROUNDING) / GRID) * GRID
 
     def write_at(self, moment: int, step: Step) -> None:
-        """Call `step` at a moment, before all that seal."""
+        """Call `step` just before a moment, and before all that seal. It calls `hold_until`."""
         self._writing.add(moment, step)
-        self._wake_at(moment)
+        self._wake_at(moment - self._early)
+
+    def hold_until(self, moment: int) -> None:
+        """Block for what is left until the moment of a step that writes.
+
+        How long a process takes to wake up and to reach this point depends on what it and others did before.
+        """
+        if self._hold is not None:
+            self._hold(moment / 1000)
 
     def seal_for(self, moment: int, step: Step) -> None:
         """Call `step` in time to seal what leaves at a moment."""
@@ -107,7 +129,7 @@ class Beat:
 
     def _next(self) -> float:
         """The moment of the next step."""
-        return min(self._writing.first, self._sealing.first - self.lead)
+        return min(self._writing.first - self._early, self._sealing.first - self.lead)
 
     def _wake_at(self, moment: float) -> None:
         if moment >= self._call_at:
@@ -123,7 +145,7 @@ class Beat:
         now = self.now() + _ROUNDING
         end = now + SLICE
         while now < end:
-            if self._writing.first <= now:
+            if self._writing.first - self._early <= now:
                 _try(self._writing.take())
             elif self._sealing.first - self.lead <= now:
                 moment = self._sealing.first

@@ -174,6 +174,7 @@ class Ticking(Pace):
         self._outbox.announce_room()
 
     def _tick(self) -> None:
+        self._beat.hold_until(self._train.next_tick)
         self._write(self._sealed)
         if self._connection.goodbye_sent:
             self._is_waiting = False

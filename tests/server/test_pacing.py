@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from securechat.conversation import Conversation, Upstream
 from securechat.errors import Fault, RobotError
-from securechat.server.beat import LEAD
+from securechat.server.beat import EARLY, LEAD
 from securechat.server.outbox import HIGH_WATER
 from securechat.server.protocol import ChatServerFactory
 from securechat.wire.connection import MAX_CHUNK
@@ -327,6 +327,31 @@ class ReplyTests(PaceTestCase):
         session.pump()
         text = "".join(event.text for event in session.events)  # type: ignore[attr-defined]
         self.assertEqual(text, "y" * 16_384 + "z")
+
+
+class HoldingClock(Clock):
+    """A clock as precise as the daemon's: holding until a time takes exactly until then."""
+
+    rightNow: float
+
+    def hold_until(self, when: float) -> None:
+        self.rightNow = max(self.rightNow, when)
+
+
+class HeldTests(ReplyTests):
+    """The same on a precise clock: the daemon wakes up early, but each record leaves at its tick."""
+
+    clock_type = HoldingClock
+
+    def test_early(self) -> None:
+        """The daemon does not wake up at the tick, when it would be late."""
+        session = self.open()
+        session.say("x")
+        self.run_until(START + TICK - LEAD / 1000)
+        [call] = [call for call in self.clock.getDelayedCalls() if call.getTime() < START + 2 * TICK]
+        self.assertAlmostEqual(call.getTime(), START + TICK - EARLY / 1000)
+        self.run_until(call.getTime())
+        self.assertEqual(self.wire.record, grid(1))
 
 
 class StreamRobot(PuppetRobot):

@@ -120,8 +120,10 @@ class Listed(Anyone):
 class ServerTestCase(SynchronousTestCase):
     """A factory with a puppet for a robot, and what it logged."""
 
+    clock_type = Clock
+
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = self.clock_type()
         self.robot = PuppetRobot()
         self.logged: list[dict[str, Any]] = []
         observer = cast(ILogObserver, self.logged.append)
