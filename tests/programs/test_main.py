@@ -14,6 +14,8 @@ from tests.programs.test_client import TIMEOUT, ProgramTestCase
 
 PROGRAM = """
 import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # one may be ignored in a shell's background
+    signal.signal(number, signal.SIG_DFL)
 import securechat.client.__main__ as program
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -33,7 +35,7 @@ CLEAN_UP = """
         await Deferred()
     finally:
         await deferLater(reactor, 0.1)
-        print("cleaned up")
+        os.write(1, b"cleaned up\\n")
 """
 
 

@@ -32,6 +32,7 @@ import signal, sys
 from pathlib import Path
 from securechat.client.prompts import ask_passphrase, can_ask, confirm_host_key
 signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGCONT)
+for number in signals: signal.signal(number, signal.SIG_DFL)  # one may be ignored in a shell's background
 before = [signal.getsignal(number) for number in signals]
 blob = bytes.fromhex(sys.argv[1])
 """
