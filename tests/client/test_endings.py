@@ -119,6 +119,15 @@ class HandshakeDeadlineTests(MeetingTestCase):
         self.assertEqual(meeting.carry_up(), [ClientProved(USER_KEY.blob)])
         self.assertTimesOut(meeting, 30)
 
+    def test_late(self) -> None:
+        """What arrives after a timeout, before the connection is lost, is ignored."""
+        meeting = Meeting()
+        meeting.carry_up()
+        meeting.clock.advance(31)
+        meeting.carry_down()
+        self.assertEqual((meeting.wire.value(), len(meeting.diary.steps)), (b"", 1))
+        self.assertEqual(self.end(meeting).category, Category.TIMEOUT)
+
     def test_admitted(self) -> None:
         """Admission ends the timeout of the handshake."""
         meeting = Meeting().open()
