@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from twisted.internet.threads import deferToThread
@@ -80,6 +81,16 @@ class MainTests(SynchronousTestCase):
         """A signal that ends a question, which blocks the reactor, does the same."""
         for number, code in (("signal.SIGTERM", 143), ("signal.SIGHUP", 129), ("", 130)):
             self.assertEqual(self.run_program(f"raise KeyboardInterrupt({number})"), (code, "", ""))
+
+    def test_slowReader(self) -> None:
+        """All output arrives, however late it is read, if the program was not ended by a signal."""
+        command = [sys.executable, "-c", PROGRAM.format(body="    print('x' * 500_000); return ExitCode.ANSWERED")]
+        with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            start = process.stdout.read(1)
+            time.sleep(1.5)  # longer than the program waits after a signal
+            self.assertEqual(len(start + process.stdout.read()), 500_001)
+        self.assertEqual(process.returncode, 0)
 
     def test_clock(self) -> None:
         """The timers of a run do not follow the wall clock, and it has the environment and the settings."""
