@@ -99,6 +99,7 @@ class WritingTests(OutputTestCase):
     async def test_hold(self) -> None:
         """When a megabyte waits, no more is to come until half of it has been read."""
         held: list[bool] = []
+        self.assertEqual(MAX_WAITING, 2**20)
         self.output.hold(held.append)
         piece = bytes(1024)
         for _piece in range(MAX_WAITING // len(piece)):

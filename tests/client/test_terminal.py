@@ -246,11 +246,11 @@ class ReplyTests(TerminalTestCase):
 
         async def scenario(terminal: Terminal, keys: PipeInput) -> None:
             await self.ask(keys, "1")
-            terminal.replyReceived(1, "first \x1b[31m\r\nsec", False)
+            terminal.replyReceived(1, "first \x1b[31m\r\nsec\u202e", False)
             await self.shows("first \ufffd[31m")
-            await self.shows("sec")  # with the prompt
+            await self.shows("sec\ufffd")  # with the prompt
             terminal.replyReceived(1, "ond\x9b\u202e", True)
-            await self.shows("second\ufffd\ufffd")
+            await self.shows("sec\ufffdond\ufffd\ufffd")
 
         self.use(scenario)
         self.assertNotIn("\x9b", self.screen.text)
@@ -324,6 +324,7 @@ class ReplyTests(TerminalTestCase):
 
         async def scenario(terminal: Terminal, keys: PipeInput) -> None:
             await self.ask(keys, "1", "2", "3")
+            terminal.replyReceived(1, "", False)  # the first bytes of a character
             terminal.faultReceived(1, Fault.BUSY)
             await self.shows("overloaded")
             self.assertNotIn("incomplete", self.screen.text)
@@ -355,6 +356,18 @@ class ReplyTests(TerminalTestCase):
                 self.assertIs(self.exit, ExitCode.FAULT if failed else ExitCode.ANSWERED)
                 self.assertEqual("incomplete" in self.end.getvalue(), len(pieces) == 1)
                 self.assertEqual("half\n" in self.end.getvalue(), len(pieces) == 1)
+
+    def test_endsAfterALine(self) -> None:
+        """There is no empty line after a reply that broke off at the end of one."""
+        self.reason = RemoteProtocolError(Category.CUT)
+
+        async def scenario(terminal: Terminal, keys: PipeInput) -> None:
+            await self.ask(keys, "1")
+            terminal.replyReceived(1, "half\n", False)
+
+        self.use(scenario)
+        self.assertIn("incomplete", self.end.getvalue())
+        self.assertEqual(self.end.getvalue().count("\n"), 1)
 
     def test_endsAfterInterrupt(self) -> None:
         """An interrupt's exit code stays, whatever ends the session."""
