@@ -212,6 +212,17 @@ class RealTimeTests(TestCase):
             finally:
                 alarm.close()
 
+    async def test_ringsOnce(self) -> None:
+        """An alarm that has rung does not wake the process again."""
+        if not timerfd.is_available():
+            self.skipTest("needs timerfd")
+        rung: Deferred[None] = Deferred()
+        alarm = TimerfdAlarm(reactor, lambda: rung.callback(None))
+        self.addCleanup(alarm.close)
+        alarm.set(time.monotonic())
+        await rung.addTimeout(30, reactor)
+        self.assertEqual(select.select([alarm], [], [], 0), ([], [], []))
+
     async def test_descriptors(self) -> None:
         """A clock that is closed, and one that is used again, leaves no descriptor open."""
         if not Path("/proc/self/fd").is_dir():

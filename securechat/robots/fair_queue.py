@@ -1,29 +1,27 @@
 """A limit on the concurrent requests to a robot, with a fair queue."""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from twisted.internet.defer import Deferred
 
-from securechat.errors import Fault, RobotError
-from securechat.i18n import _
-
 
 class FairQueue:
-    """Admits at most `limit` requests at a time. The others wait in order of arrival, one for each key.
+    """Admits at most `limit` requests at a time. The others wait: keys take turns, in the order of their first request.
 
-    The key is that of an authorized user or, for all others, of their network.
+    The key is that of an authorized user or, for all others, of their network, so that many requests of one of them
+    delay only one another. A session has one request at a time, which bounds the queue.
     """
 
     def __init__(self, limit: int) -> None:
         self._free = limit
-        self._waiting: OrderedDict[str, Deferred[None]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()  # no deque is empty
         self._is_admitting = False
 
     @asynccontextmanager
     async def slot(self, key: str) -> AsyncIterator[None]:
-        """Wait for a slot and hold it. RobotError (busy) if a request with this key is waiting already."""
+        """Wait for a slot and hold it."""
         await self._enter(key)
         try:
             yield
@@ -34,14 +32,14 @@ class FairQueue:
         if self._free and not self._waiting:
             self._free -= 1
             return
-        if key in self._waiting:
-            raise RobotError(Fault.BUSY, _("a message of this user is already waiting"))
-        admitted: Deferred[None] = Deferred(lambda _cancelled: self._remove(key))
-        self._waiting[key] = admitted
+        admitted: Deferred[None] = Deferred(lambda cancelled: self._remove(key, cancelled))
+        self._waiting.setdefault(key, deque()).append(admitted)
         await admitted
 
-    def _remove(self, key: str) -> None:
-        del self._waiting[key]
+    def _remove(self, key: str, request: Deferred[None]) -> None:
+        self._waiting[key].remove(request)
+        if not self._waiting[key]:
+            del self._waiting[key]
 
     def _leave(self) -> None:
         # In a loop: when the circuit is open, many requests may leave as soon as they are admitted, and Python limits
@@ -52,6 +50,9 @@ class FairQueue:
         self._is_admitting = True
         while self._free and self._waiting:
             self._free -= 1
-            _key, admitted = self._waiting.popitem(last=False)
+            key, requests = self._waiting.popitem(last=False)
+            admitted = requests.popleft()
+            if requests:
+                self._waiting[key] = requests  # behind the other keys
             admitted.callback(None)
         self._is_admitting = False

@@ -1,11 +1,9 @@
 """The limit on concurrent requests to a robot, and its queue."""
 
 from collections import defaultdict
-from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from securechat.errors import Fault, RobotError
 from securechat.robots.fair_queue import FairQueue
 from tests.harness.robot import ListenerTestCase
 
@@ -76,17 +74,28 @@ class FairQueueTests(ListenerTestCase):
         self.assertEqual(order, ["cy", "dan", "cy again"])
 
     def test_fair(self) -> None:
-        """Only one request of each user can wait, so no user can delay the others with many requests."""
+        """Users take turns, so no user can delay the others with many requests."""
+        for user in ("ann", "ann", "ann", "ann", "bob", "cy", "bob"):
+            self.take(user)
+        for inside in (["ann", "ann"], ["ann", "ann"], ["ann", "bob"], ["bob", "cy"], ["cy", "ann"], ["ann", "bob"]):
+            self.assertEqual(self.inside, inside)
+            self.leave(inside[0])
+        self.assertEqual(self.inside, ["bob"])
+
+    def test_severalOfAUser(self) -> None:
+        """Requests of one user wait in their order, and one that is cancelled leaves the others there."""
         self.take("ann")
         self.take("ann")
-        waiting = self.take("ann")
-        busy = self.take("ann")
-        self.assertEqual(cast(RobotError, self.failureResultOf(busy, RobotError).value).fault, Fault.BUSY)
-        self.take("bob")
+        waiting = [self.take("ann") for _ in range(3)]
+        waiting[1].cancel()
+        self.failureResultOf(waiting[1], CancelledError)
+        for _ in range(2):
+            self.leave("ann")
+        self.assertEqual(len(self.inside), 2)
         self.leave("ann")
-        self.assertNoResult(waiting)
         self.leave("ann")
-        self.assertIn("bob", self.inside)
+        self.successResultOf(waiting[0])
+        self.successResultOf(waiting[2])
 
     def test_cancelledWhileWaiting(self) -> None:
         """A request that is cancelled while it waits leaves the queue."""

@@ -74,12 +74,13 @@ class GuardTests(ListenerTestCase):
         self.successResultOf(last.done)
 
     def test_queueKey(self) -> None:
-        """Users with the same queue key can have one request in the queue."""
-        first = Listener(self.robot, "ann")
-        waiting, busy = (Listener(self.robot, user, queue_key="network") for user in ("bob", "cy"))
-        other = Listener(self.robot, "dan", queue_key="another")
-        self.assertEqual(self.fault_of(busy), Fault.BUSY)
-        for listener in (first, waiting, other):
+        """Users with the same queue key take turns with others as if they were one."""
+        listeners = [Listener(self.robot, "ann")]
+        for user, key in (("bob", "network"), ("cy", "network"), ("dan", "another")):
+            listeners.append(Listener(self.robot, user, queue_key=key))
+        ann, bob, cy, dan = listeners
+        for listener in (ann, bob, dan, cy):
+            self.assertNoResult(listener.done)
             self.puppet.end()
             self.successResultOf(listener.done)
 

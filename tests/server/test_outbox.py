@@ -113,7 +113,8 @@ class OutboxTests(SynchronousTestCase):
         self.reply(1, b"x" * 5 * MAX_CHUNK)
         for _ in range(3):
             self.outbox.send_record()
-        self.outbox.cancel(1)
+        for _ in range(2):  # a client may cancel twice
+            self.outbox.cancel(1)
         self.assertTrue(self.outbox.send_record())
         reply = self.reply(2, b"y" * HIGH_WATER)
         self.assertFalse(self.outbox.is_full)
