@@ -305,6 +305,19 @@ class EndingTests(MeetingTestCase):
             meeting.client.connectionLost()
             self.assertEqual((meeting.diary.ends, meeting.diary.about, meeting.wire.value()), ([None], None, b""))
 
+    def test_leavesWhileSigning(self) -> None:
+        """A signature, or an error of the agent, that comes after the client has left is no error."""
+        for result in (bytes(64), ValueError("declined")):
+            signature: Deferred[bytes] = Deferred()
+            meeting = Meeting(signer=Signer(USER_KEY.blob, lambda data, signature=signature: signature)).prove()  # type: ignore[misc]
+            meeting.client.leave()
+            if isinstance(result, bytes):
+                signature.callback(result)
+            else:
+                signature.errback(result)
+            meeting.client.connectionLost()
+            self.assertEqual((meeting.diary.ends, meeting.wire.value()), ([None], b""))
+
     def test_reason(self) -> None:
         """The client can give a reason for leaving."""
         meeting = Meeting().open()

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import threading
 from typing import Any, cast
 
 from twisted.internet import reactor as installed
@@ -128,6 +129,14 @@ class WritingTests(OutputTestCase):
         await self.read(2 * (MAX_WAITING + PIPE_SIZE))
         await self.output.drained()
         self.assertEqual(held[2:], [(2, False)])
+
+    async def test_thread(self) -> None:
+        """A blocked write does not keep the program from ending."""
+        before = set(threading.enumerate())
+        output = Output()
+        output.start(reactor)
+        self.addCleanup(output.stop)
+        self.assertEqual([thread.daemon for thread in set(threading.enumerate()) - before], [True])
 
     async def test_stopped(self) -> None:
         """After the end, when nothing waits, text is written at once: by the interpreter, for instance."""

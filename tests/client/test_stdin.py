@@ -1,6 +1,7 @@
 """Lines from standard input."""
 
 import os
+import threading
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -48,6 +49,12 @@ class StdinTests(TestCase):
     async def test_lines(self) -> None:
         """Lines are stripped, empty ones are skipped, and the last one needs no newline."""
         self.assertEqual(await self.lines(b"one\n\n  two \r\n \t\n\xe4\xb8\x89\nlast"), ["one", "two", "三", "last"])
+
+    async def test_thread(self) -> None:
+        """A blocked read does not keep the program from ending."""
+        before = set(threading.enumerate())
+        StdinLines(self.reader, reactor)
+        self.assertEqual([thread.daemon for thread in set(threading.enumerate()) - before], [True])
 
     async def test_empty(self) -> None:
         """An empty input has no lines, and its end can be asked for again."""
