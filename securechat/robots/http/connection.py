@@ -7,7 +7,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IHandshakeListener, IProtocol, ISSLTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
@@ -130,7 +130,11 @@ class Connection(ProtocolWrapper):
 
     def stopProducing(self) -> None:
         """Abort, because the rest of a body is not needed. An aborted protocol does not return to the pool."""
+        if self.is_aborted:
+            return
         self.wrappedProtocol.abort()
+        # It would log an exception if it learned of the loss of a connection that ends the body, as in HTTP/1.0.
+        self.wrappedProtocol = Protocol()
         self.abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

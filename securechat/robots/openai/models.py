@@ -43,11 +43,15 @@ class Model:
 
 def models_in(data: bytes) -> list[Model]:
     """The models in a list. RobotError (broken answer) if it is invalid."""
-    found = parse_json(data)
+    try:
+        found = parse_json(data)
+    except RobotError:
+        found = None
     if isinstance(found, dict):
         found = next((found[key] for key in ("data", "models", "result") if isinstance(found.get(key), list)), None)
     if not isinstance(found, list):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the response is not a list of models"))
+        problem = _("the response is not a list of models")
+        raise RobotError(Fault.BROKEN_ANSWER, problem + _("; ") + _("set one with -R model=NAME"))
     return [model for item in found if (model := _model(item)) is not None]
 
 

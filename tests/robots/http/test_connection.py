@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
@@ -78,3 +80,18 @@ class ConnectionTests(SynchronousTestCase):
             )
             self.successResultOf(response)
             self.assertTrue(endpoint.transport.disconnected)
+
+    def test_stoppedWithoutALength(self) -> None:
+        """Stopping a body that ends with its connection logs no error, however often it is stopped."""
+        endpoint = FakeEndpoint(None)
+        agent = Agent.usingEndpointFactory(Clock(), Endpoints(endpoint), HTTPConnectionPool(Clock()))
+        body: Any = Protocol()
+        response = agent.request(b"GET", b"http://server/")
+        response.addCallback(lambda response: response.deliverBody(body))
+        endpoint.connection.dataReceived(b"HTTP/1.0 200 OK\r\n\r\ntext")
+        self.successResultOf(response)
+        body.transport.stopProducing()
+        body.transport.stopProducing()
+        self.assertTrue(endpoint.transport.disconnected)
+        endpoint.connection.connectionLost(Failure(ConnectionAborted()))
+        body.transport.stopProducing()

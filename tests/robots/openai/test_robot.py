@@ -567,9 +567,12 @@ class RequestTests(OpenAITestCase):
             await self.fault("hello", robot),
             ("", "REFUSED", "the server lists no models; set one with -R model=NAME"),
         )
-        for script, fault in (("html", "BROKEN_ANSWER"), ("whole", "BROKEN_ANSWER"), ("busy", "BUSY")):
+        invalid = ("", "BROKEN_ANSWER", "the response is not a list of models; set one with -R model=NAME")
+        for script in ("html", "whole"):
             self.peer.models_script = SCRIPTS[script]
-            self.assertEqual((await self.fault("hello", robot))[:2], ("", fault))
+            self.assertEqual(await self.fault("hello", robot), invalid)
+        self.peer.models_script = SCRIPTS["busy"]
+        self.assertEqual((await self.fault("hello", robot))[:2], ("", "BUSY"))
         self.peer.models_script = SCRIPTS["hang"]
         robot = self.make(model=None, first_timeout=0.2)
         self.assertEqual((await self.fault("hello", robot))[1], "TIMED_OUT")
