@@ -29,6 +29,17 @@ settings.register_profile(
 )
 settings.load_profile("securechat")
 
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing."""
+
+
+# With nohup, or in the background of a script, signals are ignored. The programs that tests start would inherit that,
+# and leave them ignored, as they should; a handler is not inherited.
+for _signal in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _ignore)
+
 _run = SynchronousTestCase.run
 
 

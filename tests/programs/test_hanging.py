@@ -1,4 +1,4 @@
-"""Tests that hang end, so that a run of the tests does."""
+"""Tests that hang end, so that a run of the tests does, and tests run with nohup as they do at a terminal."""
 
 import os
 import subprocess
@@ -80,3 +80,26 @@ class HangingTests(SynchronousTestCase):
     def test_worker(self) -> None:
         """So it does in a worker process."""
         self.check("--jobs=1")
+
+
+class IgnoredSignalTests(SynchronousTestCase):
+    """Tests that are run with nohup, or in the background of a script."""
+
+    def test_programs(self) -> None:
+        """A program that a test starts handles signals as at a terminal; the tests do not end with the terminal."""
+        program = (
+            "import signal; print([signal.getsignal(n) is signal.SIG_IGN for n in (signal.SIGHUP, signal.SIGINT)])"
+        )
+        tests = (
+            "import tests, os, signal, subprocess, sys; "
+            "os.kill(os.getpid(), signal.SIGHUP); "
+            f"subprocess.run([sys.executable, '-c', {program!r}], check=True)"
+        )
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'trap "" HUP INT; exec "$@"', "sh", sys.executable, "-c", tests],
+            env=ENVIRON,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual((done.returncode, done.stdout), (0, "[False, False]\n"), done.stderr)
