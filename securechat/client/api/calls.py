@@ -23,7 +23,7 @@ class Call(Protocol):
         """Stop it, and make no more callbacks, whether it has been sent or not. Does nothing if it has ended."""
 
     def pause(self) -> None:
-        """Make no more callbacks, and receive no more than a bounded amount, until `resume`."""
+        """Receive no more until `resume`. What has been received, at most 64 KiB, is still delivered."""
 
     def resume(self) -> None:
         """Continue after `pause`."""
