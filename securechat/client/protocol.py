@@ -110,6 +110,11 @@ class ChatClient(protocol.Protocol):
 
     # Called by the user
 
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent: the server admitted the client, and neither side has sent GOODBYE."""
+        return self._connection.state is State.OPEN and not self._connection.goodbye_sent
+
     def say(self, text: str) -> int:
         """Send a message at once; its id. ValueError if it is too long, LocalProtocolError before `admitted`.
 
@@ -144,8 +149,9 @@ class ChatClient(protocol.Protocol):
 
     def cancel(self, message_id: int) -> None:
         """Cancel a reply or result: `faultReceived` with Fault.CANCELLED follows, unless it is complete before."""
-        self._connection.cancel(message_id)
-        self._flush()
+        if self.is_open:
+            self._connection.cancel(message_id)
+            self._flush()
 
     def startAfresh(self) -> None:
         """Start a new conversation."""
@@ -169,7 +175,7 @@ class ChatClient(protocol.Protocol):
 
         Do not wait for `room` any more. `leave` ends the wait.
         """
-        if self._connection.state is State.OPEN and not self._connection.goodbye_sent:
+        if self.is_open:
             # The last one first, so that the robot is not asked for a reply that is cancelled next.
             for message_id in reversed(range(self._connection.next_reply_id, self._connection.next_say_id)):
                 self._connection.cancel(message_id)
