@@ -1,0 +1,60 @@
+"""Errors of the local API: an HTTP status and a text for the user of the tool."""
+
+from typing import Final
+
+from msgspec import json
+
+from securechat.client.explain import of_fault
+from securechat.errors import Fault
+
+JSON_TYPE: Final = "application/json"
+
+_BUSY_SECONDS: Final = 2  # Retry-After of an error that will pass: the server does not say when
+_STATUS: Final = {  # of faults before the head (protocol, section 8, "Results"); Fault.CANCELLED has none
+    Fault.UNREACHABLE: 502,
+    Fault.REFUSED: 502,
+    Fault.BROKEN_ANSWER: 502,
+    Fault.TOO_LONG: 413,
+    Fault.TIMED_OUT: 504,
+    Fault.BUSY: 429,
+    Fault.TOO_MANY_MESSAGES: 429,
+    Fault.NOT_FOUND: 404,
+    Fault.NOT_ALLOWED: 403,
+}
+
+
+class HttpError(Exception):
+    """A request that is answered with an error. `code` is a name for programs, `headers` go into the response.
+
+    No text contains anything from the request, but for names that were checked.
+    """
+
+    def __init__(
+        self, status: int, message: str, code: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.headers = headers
+
+
+def passing_error(status: int, message: str, seconds: int = _BUSY_SECONDS) -> HttpError:
+    """An error that a tool may retry after so many seconds, if that is not 0."""
+    return HttpError(status, message, headers=(("Retry-After", str(seconds)),) if seconds else ())
+
+
+def error_of_fault(fault: Fault, *, has_begun: bool) -> HttpError:
+    """The error that reports a FAULT; `has_begun` if it ends a response."""
+    status = _STATUS.get(fault, 500)
+    message = of_fault(fault, has_begun=has_begun)
+    return passing_error(status, message) if status == 429 else HttpError(status, message)
+
+
+def openai_error(error: HttpError) -> bytes:
+    """An error in the format of OpenAI's interface."""
+    if error.status >= 500:
+        kind = "server_error"
+    else:
+        kind = "rate_limit_error" if error.status == 429 else "invalid_request_error"
+    return json.encode({"error": {"message": error.message, "type": kind, "param": None, "code": error.code}})

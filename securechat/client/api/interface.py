@@ -1,0 +1,69 @@
+"""What an interface of the local API consists of: OpenAI's is one, Ollama's another. No part of it knows HTTP's bytes.
+
+An `Interface` answers a request itself or forwards it to the server. A `Dialect` says what of the response the tool
+gets, and how it is written.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from securechat.client.api.errors import HttpError
+from securechat.wire.items import Head, Piece, ServerEvent
+
+
+class Dialect(Protocol):
+    """The response to one forwarded request, as the tool gets it: one Head, followed by the bytes of the body.
+
+    A method that raises HttpError ends the response with this error, and the call is cancelled. Before the Head such an
+    error becomes the response.
+    """
+
+    @property
+    def comment(self) -> bytes:
+        """Written after 15 seconds of silence once the Head has been written; empty if there is no such thing."""
+
+    def head_without_status(self) -> Head | None:
+        """The Head to be written now, because the server's has not come within 60 seconds; None if it cannot be."""
+
+    def items(self, items: list[Head | Piece | ServerEvent]) -> Iterable[Head | bytes]:
+        """What is written for these parts of the server's response. Each element is flushed by itself."""
+
+    def end(self) -> Iterable[Head | bytes]:
+        """What is written when the server's response is complete."""
+
+    def error(self, error: HttpError) -> bytes | None:
+        """What is written if an error ends a body that has begun; None if the connection must be reset."""
+
+
+class Forward(NamedTuple):
+    """A request for the server. `path` is one of the protocol's, such as ``models``; `body` is empty for GET."""
+
+    path: str
+    body: bytes
+    dialect: Dialect
+
+
+class Answer(NamedTuple):
+    """A response of the client itself."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+class Interface(Protocol):
+    """A set of paths that tools request, with its own formats."""
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """The methods of a path, below the folder of the interface and without its query; empty if there is no such.
+
+        `path` is percent-decoded, such as ``models/llama3.2:1b``.
+        """
+
+    def respond(self, method: str, path: str, body: bytes) -> Forward | Answer:
+        """How to respond to a request with one of the `methods`; HttpError if it is not valid.
+
+        A GET has no body; that of a POST is called JSON by its sender, no more has been checked.
+        """
+
+    def format_error(self, error: HttpError) -> bytes:
+        """The JSON of an error."""
