@@ -1,7 +1,9 @@
 """Responses to requests that were let in."""
 
 import tempfile
+from itertools import pairwise
 
+from hypothesis import given, strategies
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -181,6 +183,28 @@ class RequestTests(ToolTestCase):
         self.ask(get_bytes())
         self.respond(b"b")
         self.assertEqual([each.body for each in parse_responses(self.tool.received)], [b"a", b"b"])
+
+    @given(strategies.data())
+    def test_cuts(self, data: strategies.DataObject) -> None:
+        """However requests are cut into segments, the responses are the same."""
+        chunks = b"2\r\n{}\r\n00\r\n\r\n"
+        chunked = request_bytes(headers=JSON_HEADERS + "Transfer-Encoding: chunked\r\n", body=chunks)
+        sent = [get_bytes("/", key=None), b"\r\n" + chunked, get_bytes("/v1/models"), request_bytes()]
+        wrong = [get_bytes(key=None), b"x\r\n\r\n", chunked.replace(b"00", b"x")]
+        sent.append(data.draw(strategies.sampled_from(wrong)))
+        stream = b"".join(sent)
+        cuts = sorted(data.draw(strategies.lists(strategies.integers(0, len(stream)), max_size=20)))
+        self.setUp()
+        answered = 0
+        for start, end in pairwise([0, *cuts, len(stream)]):
+            self.tool.send(stream[start:end])
+            while answered < len(self.tool.calls.started):
+                self.respond(b"%d" % answered)
+                answered += 1
+        responses = parse_responses(self.tool.received)
+        self.assertEqual([each.body for each in responses[:-1]], [b"Ollama is running", b"0", b"1", b"2"])
+        self.assertIn(responses[-1].status, (400, 401))
+        self.assertEqual([call.body for call in self.tool.calls.started], [b"{}", b"", b'{"model": "m"}'])
 
     def test_continue(self) -> None:
         """100 Continue is sent when the head has come, not in HTTP/1.0."""
