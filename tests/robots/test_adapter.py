@@ -362,7 +362,7 @@ class MessageTests(AdapterTestCase):
             (body({"role": "user", "content": 1}), "messages", r"at `messages\[0\]\.content`"),
             (body("x", {"role": "assistant", "content": "y"}), "messages", "the last one has to be the user's"),
             (body(image), "messages", r"\[0\]: this robot reads text only"),
-            (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "messages", "surrogate"),
+            (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "messages", "truncated"),
             (body("x", n=2), "n", "this robot gives one reply"),
             (body("x", n="1"), "n", "got `str`"),
             (body("x", stream=1), "stream", "got `int`"),
