@@ -105,7 +105,7 @@ class OllamaInterface:
 
     def _embed(self, body: bytes) -> Forward | Answer:
         request = decode_request(body, EmbedRequest)
-        inputs = [request.input] if isinstance(request.input, str) else request.input
+        inputs = [request.input] if request.input and isinstance(request.input, str) else request.input
         written = partial(_embed_response, request.requested)
         if not inputs:
             return Answer(written(Embeddings([])))

@@ -84,10 +84,11 @@ class PackageTests(TestCase):
     def setUp(self) -> None:
         self.server = Server()
         site = make_site(self.server, DoorSettings(KEY), FakeLog(), REACTOR)
-        port = REACTOR.listenTCP(0, site, interface="127.0.0.1")
+        port: Any = REACTOR.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         headers = {"Authorization": f"Bearer {KEY}"}
-        self.client = ollama.Client(f"http://127.0.0.1:{port.getHost().port}", headers=headers, trust_env=False)
+        url = f"http://127.0.0.1:{port.getHost().port}"
+        self.client: Any = ollama.Client(url, headers=headers, trust_env=False)
         self.addCleanup(self.client.close)
 
     def chat(self, **arguments: Any) -> Deferred[Any]:
