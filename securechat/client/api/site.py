@@ -82,7 +82,7 @@ def make_site(
     clock: IReactorTime,
     interfaces: Mapping[str, Interface] | None = None,
 ) -> Site:
-    """The server for all interfaces; `interfaces` are those beside OpenAI's and Ollama's, by the folders of their paths."""
+    """The server for all interfaces; `interfaces` are those beside OpenAI's and Ollama's, by their folders."""
     models = ModelList(clock.seconds)
     known: dict[str, Interface] = {openai.FOLDER: OpenAIInterface(models), ollama.FOLDER: OllamaInterface(models)}
     door = Door(settings, {**known, **(interfaces or {})})
