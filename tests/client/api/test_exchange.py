@@ -1,7 +1,9 @@
 """Responses to requests that were let in."""
 
 import tempfile
+from itertools import pairwise
 
+from hypothesis import given, strategies
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -112,11 +114,11 @@ class ResponseTests(ToolTestCase):
         self.assertTrue(self.tool.transport.disconnecting)
 
     def test_root(self) -> None:
-        """The root says that there is something, to GET and HEAD and without a key."""
+        """The root responds as Ollama's, to GET and HEAD and without a key."""
         for method in ("GET", "HEAD"):
             self.tool.send(get_bytes("/", method=method, key=None))
             (response,) = parse_responses(self.tool.received, is_head=method == "HEAD")
-            self.assertEqual((response.status, response.headers["content-length"]), (200, "22"))
+            self.assertEqual((response.status, response.headers["content-length"]), (200, "17"))
             self.tool.transport.clear()
 
     def test_noHead(self) -> None:
@@ -182,6 +184,28 @@ class RequestTests(ToolTestCase):
         self.respond(b"b")
         self.assertEqual([each.body for each in parse_responses(self.tool.received)], [b"a", b"b"])
 
+    @given(strategies.data())
+    def test_cuts(self, data: strategies.DataObject) -> None:
+        """However requests are cut into segments, the responses are the same."""
+        chunks = b"2\r\n{}\r\n00\r\n\r\n"
+        chunked = request_bytes(headers=JSON_HEADERS + "Transfer-Encoding: chunked\r\n", body=chunks)
+        sent = [get_bytes("/", key=None), b"\r\n" + chunked, get_bytes("/v1/models"), request_bytes()]
+        wrong = [get_bytes(key=None), b"x\r\n\r\n", chunked.replace(b"00", b"x")]
+        sent.append(data.draw(strategies.sampled_from(wrong)))
+        stream = b"".join(sent)
+        cuts = sorted(data.draw(strategies.lists(strategies.integers(0, len(stream)), max_size=20)))
+        self.setUp()
+        answered = 0
+        for start, end in pairwise([0, *cuts, len(stream)]):
+            self.tool.send(stream[start:end])
+            while answered < len(self.tool.calls.started):
+                self.respond(b"%d" % answered)
+                answered += 1
+        responses = parse_responses(self.tool.received)
+        self.assertEqual([each.body for each in responses[:-1]], [b"Ollama is running", b"0", b"1", b"2"])
+        self.assertIn(responses[-1].status, (400, 401))
+        self.assertEqual([call.body for call in self.tool.calls.started], [b"{}", b"", b'{"model": "m"}'])
+
     def test_continue(self) -> None:
         """100 Continue is sent when the head has come, not in HTTP/1.0."""
         data = request_bytes(headers=f"{JSON_HEADERS}Content-Length: 2\r\nExpect: 100-Continue\r\n", body=b"")
@@ -203,7 +227,7 @@ class RequestTests(ToolTestCase):
         self.respond(b"b")
         data = self.tool.received
         end = data.rindex(b"HTTP/1.1 ")
-        bodies = [b"securechat is running\n", b"a", b"b"]
+        bodies = [b"Ollama is running", b"a", b"b"]
         self.assertEqual([each.body for each in parse_responses(data[:end])], bodies)
         self.assertEqual([each.status for each in parse_responses(data[end:], is_head=True)], [200])
 
