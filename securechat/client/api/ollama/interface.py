@@ -25,7 +25,7 @@ from securechat.client.api.ollama.requests import (
     embed_body,
     generate_body,
 )
-from securechat.client.api.ollama.responses import Embeddings, decode_response
+from securechat.client.api.ollama.responses import Embeddings, decode_response, invalid_response
 from securechat.i18n import _
 
 FOLDER: Final = "api"
@@ -137,5 +137,5 @@ def _vectors(response: Embeddings) -> list[Raw]:
     """The embeddings in the order of the inputs, as the server wrote them; HttpError if they are not lists."""
     data = sorted(response.data, key=lambda embedding: embedding.index or 0)
     if not all(bytes(embedding.embedding).startswith(b"[") for embedding in data):
-        raise HttpError(502, _("the server's response is not valid"))
+        raise invalid_response()
     return [embedding.embedding for embedding in data]

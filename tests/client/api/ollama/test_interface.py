@@ -223,6 +223,10 @@ class ModelTests(SynchronousTestCase):
         )
         for given in ([], ["x"], {"vision": True}, None):
             self.assertEqual(self.show(capabilities=given)["capabilities"], ["completion", "tools", "vision"])
+        for modalities, sees in [(["text"], False), (["text", "image"], True), ("text", True)]:
+            found = self.show(architecture={"input_modalities": modalities})
+            self.assertEqual("vision" in found["capabilities"], sees)
+        self.assertIn("vision", self.show(architecture="llama")["capabilities"])
         for name in ("nomic-embed-text", "bge-m3:latest", "all-minilm", "intfloat/e5-large"):
             found = json.loads(show(json.dumps([name]).encode(), name, name))
             self.assertEqual(found["capabilities"], ["embedding"])

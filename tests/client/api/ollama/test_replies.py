@@ -1,5 +1,6 @@
 """Replies of the server as Ollama's tools get them."""
 
+import contextlib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -201,6 +202,36 @@ class StreamTests(SynchronousTestCase):
             self.assertEqual(caught.exception.status, 502)
             self.assertIn(expected, caught.exception.message)
             self.assertEqual([found["message"]["content"] for found in stream.objects], ["Hel"])
+
+    def test_halves(self) -> None:
+        """Half a character in anything but text is not valid, or is replaced in a message."""
+        for event in (
+            tool_call(0, "\ud83d", "f", "{}"),
+            chunk({}, "\ud83d"),
+            json.dumps({"choices": [{"delta": {"content": "a"}, "logprobs": {"content": ["\ud83d"]}}]}).encode(),
+        ):
+            with self.assertRaises(HttpError):
+                Stream().events(event, DONE)
+        with self.assertRaises(HttpError) as caught:
+            Stream().events(json.dumps({"error": "a\ud83d"}).encode())
+        self.assertEqual(caught.exception.message, "a\ufffd")
+
+    @given(st.data())
+    def test_anything(self, data: st.DataObject) -> None:
+        """Whatever a server sends, there are objects or an error."""
+        names = ("choices", "delta", "message", "content", "reasoning", "tool_calls", "index", "id", "function", "name")
+        keys = st.sampled_from((*names, "arguments", "text", "finish_reason", "logprobs", "usage", "error"))
+        leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["\ud83d", "{}"])
+        values = st.recursive(
+            leaves, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(keys, inner, max_size=4)
+        )
+        choice = st.fixed_dictionaries({}, optional={"delta": values, "message": values, "text": values})
+        responses = st.fixed_dictionaries({"choices": st.lists(choice | values, max_size=2)}) | values
+        body = json.dumps(data.draw(responses)).encode()
+        with contextlib.suppress(HttpError):
+            Stream().events(body, DONE)
+        with contextlib.suppress(HttpError):
+            whole(json.loads(body))
 
     def test_errorResponse(self) -> None:
         """An error response keeps its status, its message and the time after which to try again."""
