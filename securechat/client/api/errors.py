@@ -26,7 +26,7 @@ _STATUS: Final = {  # of faults before the head (protocol, section 8, "Results")
 class HttpError(Exception):
     """A request that is answered with an error. `code` is a name for programs, `headers` go into the response.
 
-    No text contains anything from the request, but for names that were checked.
+    No text quotes the request.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class HttpError(Exception):
 
 
 def passing_error(status: int, message: str, seconds: int = _BUSY_SECONDS) -> HttpError:
-    """An error that a tool may retry after so many seconds, if that is not 0."""
+    """An error with Retry-After, unless `seconds` is 0."""
     return HttpError(status, message, headers=(("Retry-After", str(seconds)),) if seconds else ())
 
 

@@ -1,4 +1,4 @@
-"""One request that was forwarded to the server, and its response to the tool."""
+"""A forwarded request, and the response to the tool."""
 
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -11,7 +11,7 @@ from zope.interface import implementer
 from securechat.client.api.call_log import CallRecord
 from securechat.client.api.calls import Call, Calls, Unavailable
 from securechat.client.api.errors import HttpError, error_of_fault, passing_error
-from securechat.client.api.interface import Forward
+from securechat.client.api.interface import Dialect
 from securechat.client.api.request import ApiRequest
 from securechat.errors import Fault
 from securechat.i18n import _
@@ -20,7 +20,7 @@ from securechat.wire.items import Head, Piece, ServerEvent
 STATUS_TIME: Final = 60  # seconds to wait for the server's status before a stream begins without it
 FIRST_TIME: Final = 290  # seconds to wait for it in all: tools written with Node wait for 300
 SILENCE: Final = 15  # seconds after which a stream gets a comment
-STALL_TIME: Final = 120  # seconds that a tool may take to read what waits for it
+STALL_TIME: Final = 120  # seconds without reading after which a tool is disconnected
 
 _ROUNDING: Final = 1e-3  # seconds
 
@@ -33,15 +33,14 @@ class _State(Enum):
 
 @implementer(IPushProducer)
 class Exchange:
-    """The `Receiver` of a call: writes what the dialect makes of the response.
+    """The `Receiver` of a call: writes the response as the dialect translates it.
 
     A tool that disconnects cancels its call. One that reads slowly pauses it.
     """
 
-    def __init__(self, request: ApiRequest, forward: Forward, record: CallRecord, clock: IReactorTime) -> None:
+    def __init__(self, request: ApiRequest, dialect: Dialect, record: CallRecord, clock: IReactorTime) -> None:
         self._request = request
-        self._forward = forward
-        self._dialect = forward.dialect
+        self._dialect = dialect
         self._record = record
         self._clock = clock
         self._state = _State.WAITING
@@ -51,16 +50,14 @@ class Exchange:
         self._timer: IDelayedCall | None = None  # for the head, then for comments
         self._stall: IDelayedCall | None = None
 
-    def start(self, calls: Calls) -> None:
+    def start(self, calls: Calls, path: str, body: bytes) -> None:
         """Send the request."""
         self._request.notifyFinish().addErrback(self._disconnected)
-        forward = self._forward
         try:
-            self._call = calls.start(forward.path, forward.body, self)
+            self._call = calls.start(path, body, self)
         except Unavailable as error:
             self._fail(passing_error(error.status, error.message, error.retry_after))
             return
-        self._forward = forward._replace(body=b"")
         self._request.registerProducer(self, True)
         self._timer = self._clock.callLater(STATUS_TIME, self._head_is_late)
 
@@ -100,7 +97,7 @@ class Exchange:
             self._fail(error, fault.name.lower())
 
     def broken(self) -> None:
-        """The session has ended: no tool must take the response for complete."""
+        """The session has ended. The tool must not take the response for complete."""
         if self._state is _State.WAITING:
             self._fail(passing_error(503, _("the connection to the server was lost; try again")), "broken")
         elif self._state is _State.WRITING:
@@ -108,8 +105,6 @@ class Exchange:
 
     def _write(self, parts: Iterable[Head | bytes]) -> None:
         for part in parts:
-            if self._state is _State.ENDED:  # the tool has disconnected
-                return
             if isinstance(part, Head):
                 self._begin(part)
             elif part:
@@ -172,7 +167,7 @@ class Exchange:
             self._call.pause()
 
     def resumeProducing(self) -> None:
-        """What waited for the tool was sent."""
+        """The tool has read enough."""
         if self._call is not None and self._stall is not None:
             self._stop_stall()
             self._call.resume()
