@@ -60,7 +60,7 @@ def content_with(text: str, images: Sequence[str]) -> str | list[dict[str, Any]]
 
 
 class _CallIds:
-    """The ids of tool calls. Ollama's are optional: without one, a result belongs to the first open call of its name."""
+    """The ids of tool calls. Ollama's are optional: a result without one belongs to the first open call of its name."""
 
     def __init__(self) -> None:
         self._count = 0
