@@ -14,6 +14,7 @@ from securechat.client.api.channel import CLOSE_TIME, HEAD_TIME, IDLE_TIME
 from securechat.client.api.errors import HttpError
 from securechat.client.api.exchange import FIRST_TIME, SILENCE, STALL_TIME, STATUS_TIME
 from securechat.client.api.interface import Forward
+from securechat.client.api.model_list import ModelList
 from securechat.client.api.openai import OpenAIDialect, OpenAIInterface
 from securechat.errors import Fault
 from securechat.wire.items import Head, Piece, ServerEvent
@@ -295,7 +296,7 @@ class FaultTests(ToolTestCase):
             self.ask().failed(fault)
             response = self.tool.response
             self.assertEqual(response.status, status)
-            self.assertTrue(response.error["message"])
+            self.assertNotIn("message", response.error["message"])  # a user's word, but not of a tool's
             self.assertEqual("retry-after" in response.headers, status == 429)
             self.assertEqual(self.logged(), (status, fault.name.lower()))
             self.tool.transport.clear()
@@ -313,6 +314,7 @@ class FaultTests(ToolTestCase):
         receiver.failed(Fault.UNREACHABLE)
         response = self.tool.response
         self.assertRegex(response.body, rb'\Adata: {"choices": \[\]}\n\ndata: {"error":{"message":"[^\n]+}\n\n\Z')
+        self.assertIn(b"the response is incomplete: the robot is unreachable", response.body)
         self.assertEqual(self.logged(), (200, "unreachable"))
         self.assertFalse(self.tool.transport.is_reset)
 
@@ -378,7 +380,7 @@ class DialectTests(ToolTestCase):
     """Responses that a dialect cannot translate."""
 
     def setUp(self) -> None:
-        self.tool = Tool(interfaces={"api": FailingInterface()})
+        self.tool = Tool(interfaces={"api": FailingInterface(ModelList(lambda: 0.0))})
         self.clock = self.tool.clock
 
     def test_items(self) -> None:
