@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final
 
-import msgspec
 from twisted.python.url import URL
 
+from securechat.calls.errors import SERVER_ERROR, api_error
 from securechat.calls.requests import ApiCall
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
@@ -63,8 +63,8 @@ class PassThrough:
         try:
             bodies = self._policy.bodies(call)
         except PolicyError as error:
-            for item in _own_error(400, str(error), param=error.field):
-                yield item
+            yield Head(400, _JSON)
+            yield Piece(api_error(str(error), error.field))
             return
         budget = TimeBudget(self._reactor, self._first_timeout)
         try:
@@ -174,16 +174,10 @@ class PassThrough:
             reader = RawEvents()
             if events := [*reader.feed(body), *reader.end()]:
                 return [head, *events]
-        return _own_error(status, _("the model's server answered with status {code}").format(code=status), seconds)
+        message = _("the model's server answered with status {code}").format(code=status)
+        return [Head(status, _JSON, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
 
 
 def _content_type(response: Response) -> str:
     values = response.headers.getRawHeaders(b"content-type") or [b""]
     return values[0].decode("latin-1")
-
-
-def _own_error(status: int, message: str, seconds: int = 0, param: str | None = None) -> list[Item]:
-    """A response with an error in the format of the API. `seconds` is the value of Retry-After."""
-    kind = "invalid_request_error" if status < 429 else "api_error"
-    error = {"message": message, "type": kind, "param": param, "code": None}
-    return [Head(status, _JSON, seconds), Piece(msgspec.json.encode({"error": error}))]
