@@ -43,14 +43,6 @@ class RequestHead(NamedTuple):
         options = b",".join(self.all(b"connection")).lower().split(b",")
         return self.is_http_1_1 and b"close" not in (option.strip() for option in options)
 
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the tool waits for ``100 Continue`` before it sends the body; HttpError if it expects more."""
-        expected = [value.lower() for value in self.all(b"expect")]
-        if expected not in ([], [b"100-continue"]):
-            raise HttpError(417, _("only 100-continue can be expected"))
-        return bool(expected) and self.is_http_1_1
-
 
 def parse_head(lines: Sequence[bytes]) -> RequestHead:
     """The head of a request from its lines without their CR LF; HttpError if it is not one."""
@@ -69,6 +61,8 @@ def parse_head(lines: Sequence[bytes]) -> RequestHead:
             raise HttpError(400, _("malformed header"))
         name, value = header.groups()
         headers.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    if [value.lower() for value in headers.get(b"expect", [])] not in ([], [b"100-continue"]):
+        raise HttpError(417, _("nothing can be expected but 100-continue"))
     is_http_1_1 = minor == b"1"
     return RequestHead(method.decode(), target, is_http_1_1, headers, _body_length(headers, is_http_1_1))
 

@@ -7,7 +7,8 @@ from msgspec import MsgspecError, Struct, json
 
 from securechat.calls.paths import find_route
 from securechat.client.api.errors import HttpError, openai_error
-from securechat.client.api.interface import Forward
+from securechat.client.api.interface import Answer, Forward
+from securechat.client.api.model_list import MODELS_PATH, ModelList
 from securechat.i18n import _
 from securechat.wire.items import Head, Piece, ServerEvent
 
@@ -105,14 +106,18 @@ class OpenAIDialect:
 class OpenAIInterface:
     """The paths of the protocol, without changes to requests or responses."""
 
+    def __init__(self, models: ModelList) -> None:
+        self._models = models
+
     def methods(self, path: str) -> tuple[str, ...]:
         """The one method of each path."""
         route = find_route(path)
         return () if route is None else (route.method,)
 
-    def respond(self, method: str, path: str, body: bytes) -> Forward:
-        """Every request goes to the server."""
-        return Forward(path, body, OpenAIDialect(may_stream=asks_for_stream(body)))
+    def respond(self, method: str, path: str, body: bytes) -> Forward | Answer:
+        """Every request goes to the server, but for the list of models if there is a recent one."""
+        dialect = OpenAIDialect(may_stream=asks_for_stream(body))
+        return self._models.respond(dialect) if path == MODELS_PATH else Forward(path, body, dialect)
 
     def format_error(self, error: HttpError) -> bytes:
         """An error in OpenAI's format."""
