@@ -19,6 +19,7 @@ _LOOPBACK: Final = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 _BEARER: Final = re.compile(rb"bearer +(\S+)", re.IGNORECASE)
 _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, -]{0,2048}")  # of headers, in a list
 _UNKNOWN_SITES: Final = frozenset({b"none", b"same-origin"})  # a page of another site sends something else
+_ROOT: Final = Answer(b"Ollama is running", "text/plain; charset=utf-8")  # many tools for Ollama compare the text
 _PREFLIGHT_SECONDS: Final = 600
 
 
@@ -81,7 +82,7 @@ class Door:
         if head.target.partition(b"?")[0] == b"/":
             _check_method(head, ("GET", "HEAD"))
             _check_no_body(head)
-            return Admitted(headers, answer=Answer(b"securechat is running\n", "text/plain; charset=utf-8"))
+            return Admitted(headers, answer=_ROOT)
         self._check_key(head)
         interface, path = self._find(head)
         methods = () if interface is None else interface.methods(path)

@@ -56,8 +56,8 @@ class Interface(Protocol):
     def methods(self, path: str) -> tuple[str, ...]:
         """The methods of a path, below the folder of the interface and without its query; empty if there is no such.
 
-        HttpError if requests with this path are refused, whatever their method. Their bodies are not read.
-        `path` is percent-decoded, such as ``models/llama3.2:1b``.
+        `path` is percent-decoded, such as ``models/llama3.2:1b``. HttpError refuses the path with another status than
+        404, before the body is read.
         """
 
     def respond(self, method: str, path: str, body: bytes) -> Forward | Answer:

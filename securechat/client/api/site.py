@@ -31,7 +31,7 @@ class Site(ServerFactory):
         self._calls = calls
         self._log = log
         self._clock = clock
-        self._connections = 0
+        self.connections = 0  # that are open
 
     @property
     def max_body(self) -> int:
@@ -40,15 +40,15 @@ class Site(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:
         """A new connection; None to close it."""
-        if self._connections >= MAX_CONNECTIONS + MAX_SURPLUS:
+        if self.connections >= MAX_CONNECTIONS + MAX_SURPLUS:
             return None
-        channel = Channel(self, self._clock, is_surplus=self._connections >= MAX_CONNECTIONS)
-        self._connections += 1
+        channel = Channel(self, self._clock, is_surplus=self.connections >= MAX_CONNECTIONS)
+        self.connections += 1
         return channel
 
     def connection_closed(self) -> None:
         """A connection is closed."""
-        self._connections -= 1
+        self.connections -= 1
 
     def respond(self, request: ApiRequest) -> None:
         """Respond to a request that was let in and is complete."""

@@ -112,11 +112,11 @@ class ResponseTests(ToolTestCase):
         self.assertTrue(self.tool.transport.disconnecting)
 
     def test_root(self) -> None:
-        """The root says that there is something, to GET and HEAD and without a key."""
+        """The root responds as Ollama's, to GET and HEAD and without a key."""
         for method in ("GET", "HEAD"):
             self.tool.send(get_bytes("/", method=method, key=None))
             (response,) = parse_responses(self.tool.received, is_head=method == "HEAD")
-            self.assertEqual((response.status, response.headers["content-length"]), (200, "22"))
+            self.assertEqual((response.status, response.headers["content-length"]), (200, "17"))
             self.tool.transport.clear()
 
     def test_noHead(self) -> None:
@@ -203,7 +203,7 @@ class RequestTests(ToolTestCase):
         self.respond(b"b")
         data = self.tool.received
         end = data.rindex(b"HTTP/1.1 ")
-        bodies = [b"securechat is running\n", b"a", b"b"]
+        bodies = [b"Ollama is running", b"a", b"b"]
         self.assertEqual([each.body for each in parse_responses(data[:end])], bodies)
         self.assertEqual([each.status for each in parse_responses(data[end:], is_head=True)], [200])
 
