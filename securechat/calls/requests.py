@@ -10,6 +10,7 @@ from msgspec import json
 
 from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.paths import Route, find_route
+from securechat.conversation import Upstream
 from securechat.errors import Fault
 from securechat.i18n import _
 
@@ -19,6 +20,15 @@ class Request(NamedTuple):
 
     route: Route
     body: Body | None
+
+
+class ApiCall(NamedTuple):
+    """A request of a user, allowed by the server."""
+
+    request: Request
+    user_id: str  # the user's pseudonym, which replaces the field `user`
+    queue_key: str  # as in Conversation
+    upstream: Upstream | None  # as in Conversation
 
 
 class Refusal(NamedTuple):
