@@ -120,7 +120,11 @@ class ServerSettings(Settings, frozen=True):
     ] = 256 * 1024 * 1024
 
     max_reply: Annotated[
-        Count, Meta(description=N_("Maximum size of a reply; the robot is stopped there"), extra={"unit": N_("bytes")})
+        Count,
+        Meta(
+            description=N_("Maximum size of a reply, or of the response to an API request; the robot is stopped there"),
+            extra={"unit": N_("bytes")},
+        ),
     ] = 1024 * 1024
 
     history_turns: Annotated[
@@ -197,6 +201,22 @@ class ServerSettings(Settings, frozen=True):
     ] = 1.0
 
     message_burst: Annotated[Count, Meta(description=N_("Messages before the maximum rate applies"))] = 20
+
+    api: Annotated[
+        bool, Meta(description=N_("Accept API requests, which users' tools send through securechat --serve"))
+    ] = False
+
+    call_rate: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=UNBOUNDED,
+            description=N_("Maximum rate of API requests from an authorized user, or else from one address or network"),
+            extra={"unit": N_("per second")},
+        ),
+    ] = 5.0
+
+    call_burst: Annotated[Count, Meta(description=N_("API requests before the maximum rate applies"))] = 50
 
     hello_timeout: Annotated[Seconds, Meta(description=N_("Time allowed for a client to begin the handshake"))] = 5.0
 
