@@ -4,14 +4,13 @@ The server is sent the path, the body as far as the policy does not change it, a
 status, content type, Retry-After and body, or its events. Nothing else of either passes.
 """
 
-import math
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Final
 
-import msgspec
 from twisted.python.url import URL
 
+from securechat.calls.errors import SERVER_ERROR, api_error
 from securechat.calls.requests import ApiCall
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
@@ -64,8 +63,8 @@ class PassThrough:
         try:
             bodies = self._policy.bodies(call)
         except PolicyError as error:
-            for item in _own_error(400, str(error), param=error.field):
-                yield item
+            yield Head(400, _JSON)
+            yield Piece(api_error(str(error), error.field))
             return
         budget = TimeBudget(self._reactor, self._first_timeout)
         try:
@@ -120,9 +119,9 @@ class PassThrough:
             data = await budget.read(response)
 
     async def _model_list(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
-        data = await budget.wait(response.read_all(MAX_MODELS))
+        listed = models.only(await budget.wait(response.read_all(MAX_MODELS)), self._models or frozenset())
         yield head
-        yield Piece(models.only(data, self._models or frozenset()))
+        yield Piece(listed)
 
     async def _stream(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
         yield head
@@ -166,7 +165,7 @@ class PassThrough:
         error, status = failure.error, response.code
         if status < 400 or error.is_about_key or (failure.is_page and error.fault is not Fault.BUSY):
             raise error
-        seconds = retry_after.to_pass_on(response.headers) or math.ceil(error.retry_after or 0.0)
+        seconds = retry_after.to_pass_on(response.headers)
         head = Head(status, _content_type(response), seconds)
         if failure.body is not None:
             body = self._mask.data(failure.body)
@@ -175,16 +174,10 @@ class PassThrough:
             reader = RawEvents()
             if events := [*reader.feed(body), *reader.end()]:
                 return [head, *events]
-        return _own_error(status, _("the model's server answered with status {code}").format(code=status), seconds)
+        message = _("the model's server answered with status {code}").format(code=status)
+        return [Head(status, _JSON, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
 
 
 def _content_type(response: Response) -> str:
     values = response.headers.getRawHeaders(b"content-type") or [b""]
     return values[0].decode("latin-1")
-
-
-def _own_error(status: int, message: str, seconds: int = 0, param: str | None = None) -> list[Item]:
-    """A response with an error in the format of the API. `seconds` is the value of Retry-After."""
-    kind = "invalid_request_error" if status < 429 else "api_error"
-    error = {"message": message, "type": kind, "param": param, "code": None}
-    return [Head(status, _JSON, seconds), Piece(msgspec.json.encode({"error": error}))]

@@ -66,14 +66,16 @@ class ModelTests(PolicyTestCase):
 
     def test_restricted(self) -> None:
         """With a list of models, further ones are refused; null is none."""
-        for options in ({"models": frozenset({"m"})}, {"model": "m"}):
+        every: tuple[dict[str, Any], ...] = ({"models": frozenset({"m"})}, {"model": "m"})
+        for options in every:
             for field in ("models", "fallbacks", "context_window_fallbacks"):
                 self.assertRefused(field, json.dumps({field: ["x"]}), **options)
                 self.assertEqual(self.sent(json.dumps({field: None}), **options), [{field: None}])
 
     def test_all(self) -> None:
         """If all models are allowed, so are further ones."""
-        for options in ({}, {"models": frozenset({"*"}), "model": "m"}):
+        every: tuple[dict[str, Any], ...] = ({}, {"models": frozenset({"*"}), "model": "m"})
+        for options in every:
             self.assertEqual(self.sent('{"models": ["x"]}', **options), [{"models": ["x"]}])
 
     def test_allowed(self) -> None:
@@ -101,7 +103,8 @@ class LimitTests(PolicyTestCase):
 
     def test_capped(self) -> None:
         """A higher limit is lowered, whatever its name, and so is everything that servers may take for none."""
-        for limit in (101, 10**30, 0, -1, 50.0, 1e300, "50", [], {}, True, False):
+        limits: tuple[Any, ...] = (101, 10**30, 0, -1, 50.0, 1e300, "50", [], {}, True, False)
+        for limit in limits:
             self.assertEqual(self.limited({"max_tokens": limit}), [{"max_tokens": 100}])
             for name in ("max_completion_tokens", "n_predict", "max_new_tokens", "num_predict", "max_output_tokens"):
                 self.assertEqual(self.limited({name: limit})[0], {"max_tokens": 100, name: 100})
