@@ -11,7 +11,7 @@ from zope.interface import implementer
 from securechat.client.api.call_log import CallRecord
 from securechat.client.api.calls import Call, Calls, Unavailable
 from securechat.client.api.errors import HttpError, error_of_fault, passing_error
-from securechat.client.api.interface import Forward
+from securechat.client.api.interface import Dialect
 from securechat.client.api.request import ApiRequest
 from securechat.errors import Fault
 from securechat.i18n import _
@@ -38,10 +38,9 @@ class Exchange:
     A tool that disconnects cancels its call. One that reads slowly pauses it.
     """
 
-    def __init__(self, request: ApiRequest, forward: Forward, record: CallRecord, clock: IReactorTime) -> None:
+    def __init__(self, request: ApiRequest, dialect: Dialect, record: CallRecord, clock: IReactorTime) -> None:
         self._request = request
-        self._forward = forward
-        self._dialect = forward.dialect
+        self._dialect = dialect
         self._record = record
         self._clock = clock
         self._state = _State.WAITING
@@ -51,16 +50,14 @@ class Exchange:
         self._timer: IDelayedCall | None = None  # for the head, then for comments
         self._stall: IDelayedCall | None = None
 
-    def start(self, calls: Calls) -> None:
+    def start(self, calls: Calls, path: str, body: bytes) -> None:
         """Send the request."""
         self._request.notifyFinish().addErrback(self._disconnected)
-        forward = self._forward
         try:
-            self._call = calls.start(forward.path, forward.body, self)
+            self._call = calls.start(path, body, self)
         except Unavailable as error:
             self._fail(passing_error(error.status, error.message, error.retry_after))
             return
-        self._forward = forward._replace(body=b"")
         self._request.registerProducer(self, True)
         self._timer = self._clock.callLater(STATUS_TIME, self._head_is_late)
 
@@ -108,8 +105,6 @@ class Exchange:
 
     def _write(self, parts: Iterable[Head | bytes]) -> None:
         for part in parts:
-            if self._state is _State.ENDED:  # the tool has disconnected
-                return
             if isinstance(part, Head):
                 self._begin(part)
             elif part:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -110,11 +110,14 @@ def _drop(text: str) -> None:
 
 
 def _listen(reactor: IClientReactor, address: ServeAddress, factory: Site) -> IListeningPort:
+    """Listen; ConfigurationError."""
     try:
         if address.path is None:
             return reactor.listenTCP(address.port, factory, interface=address.host)
         make_private_directory(address.path.parent)
         remove_stale_socket(address.path)
+        if os.path.lexists(address.path):  # Twisted would leave its lock behind
+            raise CannotListenError(None, address.path, OSError(errno.EADDRINUSE, ""))
         mask = os.umask(0o777 & ~_OWNER_ONLY)  # Twisted sets the mode only after others could have connected
         try:
             return reactor.listenUNIX(str(address.path), factory, mode=_OWNER_ONLY, wantPID=True)
@@ -135,7 +138,7 @@ def _in_words(error: CannotListenError) -> str:
 
 async def _stop(reactor: IClientReactor, port: IListeningPort, pool: SessionPool, report: Report) -> None:
     """Let the running requests end, and leave; CancelledError if another signal cuts this short."""
-    await maybeDeferred(port.stopListening)
+    port.stopListening()  # is not waited for: a second signal would cancel it
     try:
         idle = pool.stop()
         if not idle.called:

@@ -68,7 +68,8 @@ class Site(ServerFactory):
                 request.respond(response)
             else:
                 record = self._log.began(method, request.uri.partition(b"?")[0].decode())
-                Exchange(request, response, record, self._clock).start(self._calls)
+                exchange = Exchange(request, response.dialect, record, self._clock)
+                exchange.start(self._calls, response.path, response.body)
 
 
 def make_site(

@@ -1,14 +1,20 @@
 """Responses to requests that were let in."""
 
 import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
+from hypothesis import given, strategies
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.api.calls import Receiver, Unavailable
 from securechat.client.api.channel import CLOSE_TIME, HEAD_TIME, IDLE_TIME
+from securechat.client.api.errors import HttpError
 from securechat.client.api.exchange import FIRST_TIME, SILENCE, STALL_TIME, STATUS_TIME
+from securechat.client.api.interface import Forward
+from securechat.client.api.openai import OpenAIDialect, OpenAIInterface
 from securechat.errors import Fault
 from securechat.wire.items import Head, Piece, ServerEvent
 from tests.harness.local_api import JSON_HEADERS, Tool, get_bytes, parse_responses, request_bytes
@@ -159,6 +165,19 @@ class RequestTests(ToolTestCase):
         self.clock.advance(HEAD_TIME)
         self.assertEqual([each.status for each in parse_responses(self.tool.received)], [200, 408])
 
+    def test_secondHeadInOneSegment(self) -> None:
+        """It has them also if it began together with the first request."""
+        self.tool.send(get_bytes("/") + get_bytes()[:-2])
+        self.clock.advance(HEAD_TIME)
+        self.assertEqual([each.status for each in parse_responses(self.tool.received)], [200, 408])
+
+    def test_manyRequests(self) -> None:
+        """The limit on heads is one for each head."""
+        request = get_bytes("/", headers=f"A: {'a' * 10_000}\r\n")
+        for _request in range(10):
+            self.tool.send(request)
+        self.assertEqual({each.status for each in parse_responses(self.tool.received)}, {200})
+
     def test_close(self) -> None:
         """The connection ends after the response if the tool asks for it, and is reset if the tool does not read it."""
         self.ask(get_bytes(headers="Connection: close\r\n"))
@@ -181,6 +200,28 @@ class RequestTests(ToolTestCase):
         self.ask(get_bytes())
         self.respond(b"b")
         self.assertEqual([each.body for each in parse_responses(self.tool.received)], [b"a", b"b"])
+
+    @given(strategies.data())
+    def test_cuts(self, data: strategies.DataObject) -> None:
+        """However requests are cut into segments, the responses are the same."""
+        chunks = b"2\r\n{}\r\n00\r\n\r\n"
+        chunked = request_bytes(headers=JSON_HEADERS + "Transfer-Encoding: chunked\r\n", body=chunks)
+        sent = [get_bytes("/", key=None), b"\r\n" + chunked, get_bytes("/v1/models"), request_bytes()]
+        wrong = [get_bytes(key=None), b"x\r\n\r\n", chunked.replace(b"00", b"x")]
+        sent.append(data.draw(strategies.sampled_from(wrong)))
+        stream = b"".join(sent)
+        cuts = sorted(data.draw(strategies.lists(strategies.integers(0, len(stream)), max_size=20)))
+        self.setUp()
+        answered = 0
+        for start, end in pairwise([0, *cuts, len(stream)]):
+            self.tool.send(stream[start:end])
+            while answered < len(self.tool.calls.started):
+                self.respond(b"%d" % answered)
+                answered += 1
+        responses = parse_responses(self.tool.received)
+        self.assertEqual([each.body for each in responses[:-1]], [b"Ollama is running", b"0", b"1", b"2"])
+        self.assertIn(responses[-1].status, (400, 401))
+        self.assertEqual([call.body for call in self.tool.calls.started], [b"{}", b"", b'{"model": "m"}'])
 
     def test_continue(self) -> None:
         """100 Continue is sent when the head has come, not in HTTP/1.0."""
@@ -311,6 +352,56 @@ class FaultTests(ToolTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
 
+class FailingDialect(OpenAIDialect):
+    """Cannot translate a response: neither the third item nor its end."""
+
+    def __init__(self) -> None:
+        super().__init__(may_stream=True)
+
+    def items(self, items: list[Head | Piece | ServerEvent]) -> Iterator[Head | bytes]:
+        if len(items) == 3:
+            raise HttpError(502, "no")
+        return super().items(items)
+
+    def end(self) -> Iterable[Head | bytes]:
+        raise HttpError(502, "no")
+
+
+class FailingInterface(OpenAIInterface):
+    """Its dialect fails."""
+
+    def respond(self, method: str, path: str, body: bytes) -> Forward:
+        return Forward(path, body, FailingDialect())
+
+
+class DialectTests(ToolTestCase):
+    """Responses that a dialect cannot translate."""
+
+    def setUp(self) -> None:
+        self.tool = Tool(interfaces={"api": FailingInterface()})
+        self.clock = self.tool.clock
+
+    def test_items(self) -> None:
+        """A part that cannot be translated is an error as before the head, or an event; the call is cancelled."""
+        both: list[Head | Piece | ServerEvent] = [STREAM, EVENT]
+        for begin, status in [(both[:0], 502), (both, 200)]:
+            self.tool.connect()
+            receiver = self.ask(request_bytes("POST /api/completions HTTP/1.1"))
+            receiver.itemsReceived(begin)
+            receiver.itemsReceived([EVENT, EVENT, EVENT])
+            self.assertEqual(self.tool.response.status, status)
+            self.assertIn(b'"message":"no"', self.tool.response.body)
+            self.assertTrue(self.tool.calls.started[-1].is_cancelled)
+            self.assertEqual(self.logged(), (status, "error"))
+
+    def test_end(self) -> None:
+        """So is a response that cannot be translated when it is complete."""
+        receiver = self.ask(request_bytes("POST /api/completions HTTP/1.1"))
+        receiver.ended()
+        self.assertEqual(self.tool.response.error["message"], "no")
+        self.assertFalse(self.tool.call.is_cancelled)
+
+
 class DisconnectionTests(ToolTestCase):
     """Tools that disconnect, or do not read."""
 
@@ -382,6 +473,13 @@ class DisconnectionTests(ToolTestCase):
         self.assertFalse(self.tool.call.is_paused)
         self.clock.advance(STALL_TIME)
         self.assertFalse(self.tool.call.is_cancelled)
+
+    def test_slowReaderDisconnects(self) -> None:
+        """A tool that does not read and then disconnects cancels its call."""
+        self.ask().itemsReceived([STREAM])
+        self.tool.channel.pauseProducing()
+        self.disconnect()
+        self.assertCancelled()
 
     def test_stalledReader(self) -> None:
         """A tool that does not read for two minutes is disconnected."""

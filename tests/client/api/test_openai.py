@@ -93,6 +93,7 @@ class DialectTests(SynchronousTestCase):
         for head, pieces in [
             (WHOLE, [Piece(b'{"choices": []}')]),
             (WHOLE, []),
+            (Head(503, "application/json"), [Piece(b'{"error": "'), Piece(b"a" * 70_000), Piece(b'"}')]),
             (Head(503, "text/html"), [Piece(b"\xff" * 60_000)] * 100),
             (Head(503, "application/json"), [Piece(b"[" * 60_000)]),
         ]:

@@ -33,6 +33,7 @@ class RefusalTestCase(SynchronousTestCase):
         self.assertNotIn("server", response.headers)
         self.assertTrue(response.error["message"])
         self.assertTrue(tool.transport.is_half_closed)
+        self.assertIsNone(tool.transport.producer)  # a transport with one may not close
         self.assertEqual(tool.calls.started, [])
         self.assertEqual(tool.log.records, [])
         tool.clock.advance(LINGER_TIME)
@@ -123,6 +124,7 @@ class WebPageTests(RefusalTestCase):
             response = self.refused(403, get_bytes(headers=header), settings=self.listed)
             self.assertNotIn("access-control-allow-origin", response.headers)
             self.refused(403, get_bytes(headers=header + f"Origin: {PAGE}\r\n"), settings=self.listed)
+            self.refused(403, get_bytes(headers=f"Origin: {PAGE}\r\n" + header), settings=self.listed)
 
     def test_listedOrigin(self) -> None:
         """A page of a listed origin gets responses that it may read, errors too."""
@@ -368,6 +370,10 @@ class BodyTests(RefusalTestCase):
     def test_limitOfServer(self) -> None:
         """A body that is too long for the server is refused in the same way."""
         tool = Tool()
+        tool.calls.max_body = 2 * MAX_BODY
+        tool.send(request_bytes(headers=f"{JSON_HEADERS}Content-Length: {MAX_BODY + 1}\r\n", body=b""))
+        self.assertEqual(tool.response.status, 413)
+        tool.connect()
         tool.calls.max_body = 4096
         tool.send(request_bytes(body=b" " * 4097))
         self.assertEqual(tool.response.status, 413)

@@ -109,13 +109,14 @@ class SocketTests(SocketTestCase):
 
     async def test_disconnection(self) -> None:
         """A tool that disconnects cancels its call within 200 ms."""
-        nothing: list[Head | Piece | ServerEvent] = []
-        for items in (nothing, [STREAM, EVENT]):
+        both: list[Head | Piece | ServerEvent] = [STREAM, EVENT]
+        for items in (both[:0], both):
             connected = self.connect()
             await deferToThread(connected.sendall, request_bytes())
             await until(lambda: self.calls.started)
             call = self.calls.started.pop()
-            call.receiver.itemsReceived(items)
+            if items:
+                call.receiver.itemsReceived(items)
             connected.close()
             before = time.monotonic()
             await until(lambda call=call: call.is_cancelled)  # type: ignore[misc]
