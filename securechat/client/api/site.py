@@ -6,6 +6,7 @@ from typing import Final
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 
+from securechat.client.api import openai
 from securechat.client.api.call_log import CallLog
 from securechat.client.api.calls import Calls
 from securechat.client.api.channel import Channel
@@ -13,7 +14,10 @@ from securechat.client.api.door import Door, DoorSettings
 from securechat.client.api.errors import HttpError
 from securechat.client.api.exchange import Exchange
 from securechat.client.api.interface import Answer, Interface
-from securechat.client.api.openai import FOLDER, OpenAIInterface
+from securechat.client.api.model_list import ModelList
+from securechat.client.api.ollama import interface as ollama
+from securechat.client.api.ollama.interface import OllamaInterface
+from securechat.client.api.openai import OpenAIInterface
 from securechat.client.api.request import ApiRequest
 
 MAX_BODY: Final = 2**24  # bytes
@@ -79,6 +83,8 @@ def make_site(
     clock: IReactorTime,
     interfaces: Mapping[str, Interface] | None = None,
 ) -> Site:
-    """The server for all interfaces; `interfaces` are those beside OpenAI's, by the first folder of their paths."""
-    door = Door(settings, {FOLDER: OpenAIInterface(), **(interfaces or {})})
+    """The server for all interfaces; `interfaces` are those beside OpenAI's and Ollama's, by their folders."""
+    models = ModelList(clock.seconds)
+    known: dict[str, Interface] = {openai.FOLDER: OpenAIInterface(models), ollama.FOLDER: OllamaInterface(models)}
+    door = Door(settings, {**known, **(interfaces or {})})
     return Site(calls, door, log, clock)

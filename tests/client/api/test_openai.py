@@ -5,6 +5,8 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.api.errors import HttpError
+from securechat.client.api.interface import Forward
+from securechat.client.api.model_list import ModelList
 from securechat.client.api.openai import OpenAIDialect, OpenAIInterface, asks_for_stream, write_event
 from securechat.wire.items import Head, Piece, ServerEvent
 
@@ -104,10 +106,11 @@ class DialectTests(SynchronousTestCase):
 
     def test_interface(self) -> None:
         """Requests go to the server as they are."""
-        interface = OpenAIInterface()
+        interface = OpenAIInterface(ModelList(lambda: 0.0))
         self.assertEqual(interface.methods("chat/completions"), ("POST",))
         self.assertEqual(interface.methods("models/a/b"), ("GET",))
         self.assertEqual(interface.methods("files"), ())
         forward = interface.respond("POST", "chat/completions", b'{"stream": true}')
+        assert isinstance(forward, Forward)
         self.assertEqual((forward.path, forward.body), ("chat/completions", b'{"stream": true}'))
         self.assertIsNotNone(forward.dialect.head_without_status())

@@ -25,7 +25,7 @@ from securechat.client.api.ollama.requests import (
     embed_body,
     generate_body,
 )
-from securechat.client.api.ollama.responses import Embeddings, decode_response
+from securechat.client.api.ollama.responses import Embeddings, decode_response, invalid_response
 from securechat.i18n import _
 
 FOLDER: Final = "api"
@@ -105,7 +105,7 @@ class OllamaInterface:
 
     def _embed(self, body: bytes) -> Forward | Answer:
         request = decode_request(body, EmbedRequest)
-        inputs = [request.input] if isinstance(request.input, str) else request.input
+        inputs = [request.input] if request.input and isinstance(request.input, str) else request.input
         written = partial(_embed_response, request.requested)
         if not inputs:
             return Answer(written(Embeddings([])))
@@ -137,5 +137,5 @@ def _vectors(response: Embeddings) -> list[Raw]:
     """The embeddings in the order of the inputs, as the server wrote them; HttpError if they are not lists."""
     data = sorted(response.data, key=lambda embedding: embedding.index or 0)
     if not all(bytes(embedding.embedding).startswith(b"[") for embedding in data):
-        raise HttpError(502, _("the server's response is not valid"))
+        raise invalid_response()
     return [embedding.embedding for embedding in data]

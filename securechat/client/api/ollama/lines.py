@@ -7,6 +7,7 @@ from typing import Any, Final
 from msgspec import UNSET, Struct, UnsetType, json
 
 from securechat.client.api.ollama.reply import NOTHING, Part, Reply
+from securechat.client.api.ollama.responses import invalid_response
 from securechat.client.api.ollama.tool_calls import ToolCall
 
 _NANOSECONDS: Final = 1_000_000_000  # in a second
@@ -43,7 +44,10 @@ class Lines:
     """Writes one reply. Objects end in LF, so that they can be the lines of a stream."""
 
     def __init__(self, model: str, *, is_chat: bool, now: Callable[[], float]) -> None:
-        """`is_chat` for /api/chat, else /api/generate; `now` is in seconds since 1970."""
+        """`is_chat` for /api/chat, else /api/generate; `now` is in seconds since 1970.
+
+        All methods but `loaded` may raise HttpError.
+        """
         self._model = model
         self._is_chat = is_chat
         self._now = now
@@ -101,7 +105,10 @@ class Lines:
         )
 
     def _write(self, written: _Object) -> bytes:
-        return json.encode(written) + b"\n"
+        try:
+            return json.encode(written) + b"\n"
+        except UnicodeEncodeError:  # half of a character where it is not expected
+            raise invalid_response() from None
 
 
 def _duration(start: float, end: float) -> int:

@@ -79,7 +79,16 @@ def _capabilities(model: Model) -> list[str]:
         known = [name for name in given if isinstance(name, str) and name in _CAPABILITIES]
         if known:
             return known
-    return ["embedding"] if _EMBEDS.search(model["id"]) else list(_UNKNOWN)
+    if _EMBEDS.search(model["id"]):
+        return ["embedding"]
+    return [name for name in _UNKNOWN if name != "vision" or _may_see(model)]
+
+
+def _may_see(model: Model) -> bool:
+    """Whether a model may accept images; llama.cpp and OpenRouter say it."""
+    architecture = model.get("architecture")
+    modalities = architecture.get("input_modalities") if isinstance(architecture, dict) else None
+    return not isinstance(modalities, list) or "image" in modalities
 
 
 def _context_length(model: Model) -> int:

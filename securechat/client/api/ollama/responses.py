@@ -1,15 +1,16 @@
 """OpenAI's responses, as far as Ollama's interface has the same."""
 
 import json as tolerant_json
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import MsgspecError, Raw, Struct, convert, json
 
 from securechat.client.api.errors import HttpError, passing_error
+from securechat.client.api.ollama.characters import whole_characters
 from securechat.i18n import _
 from securechat.wire.items import Head
 
-_MAX_MESSAGE = 2_000  # characters of an error message that are passed on
+_MAX_MESSAGE: Final = 2_000  # characters of an error message that are passed on
 
 
 class FunctionPart(Struct):
@@ -97,7 +98,12 @@ def decode_response(data: bytes, kind: type[_Type]) -> _Type:
     try:
         return convert(tolerant_json.loads(data), kind)
     except (MsgspecError, ValueError, RecursionError):
-        raise HttpError(502, _("the server's response is not valid")) from None
+        raise invalid_response() from None
+
+
+def invalid_response() -> HttpError:
+    """The error if a response is not what it must be."""
+    return HttpError(502, _("the server's response is not valid"))
 
 
 def error_in(body: bytes, head: Head) -> HttpError:
@@ -116,4 +122,4 @@ def message_in(error: object) -> str:
     """The message of an error in one of the forms that servers use; "" if there is none."""
     while isinstance(error, dict):
         error = next((error[key] for key in ("error", "message", "detail") if error.get(key)), None)
-    return error[:_MAX_MESSAGE] if isinstance(error, str) else ""
+    return whole_characters(error[:_MAX_MESSAGE]) if isinstance(error, str) else ""
