@@ -1,4 +1,4 @@
-"""For tests of the local API: what is behind its HTTP server, a tool's connection in memory, and parsed responses."""
+"""For tests of the local API: fake calls, a tool's connection in memory, and parsed responses."""
 
 import json
 from dataclasses import dataclass

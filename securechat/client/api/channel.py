@@ -35,7 +35,7 @@ class _State(Enum):
 
 
 class Server(Protocol):
-    """What the connections have in common."""
+    """The server that a connection belongs to."""
 
     door: Door
 
@@ -77,13 +77,13 @@ class Channel(HTTPChannel):
         """The base class sets its timer with this."""
         return self._clock.callLater(period, func)
 
-    # What arrives
+    # Receiving
 
     def resetTimeout(self) -> None:
-        """The times are for all of a head or a body: a byte now and then does not extend them."""
+        """Do not extend the time for a head or a body when a part of it arrives."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Read, unless the connection has come to its end."""
+        """Data from the tool; dropped if the connection is being closed."""
         if self._state in (_State.REFUSED, _State.CLOSING):
             return
         self._begin_head()
@@ -95,7 +95,7 @@ class Channel(HTTPChannel):
             self.setTimeout(HEAD_TIME)
 
     def lineReceived(self, line: bytes) -> None:
-        """Collect the lines of a head. The base class gets them when the request has been let in."""
+        """Collect the lines of a head. The base class gets them when the request has been accepted."""
         self._begin_head()  # also of a request that has arrived together with the one before
         self._head_size += len(line) + len(self.delimiter)
         if self._head_size > MAX_HEAD:
@@ -144,9 +144,10 @@ class Channel(HTTPChannel):
         super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Part of a body, or further requests: of these, no more is kept than is usual, and reading goes on.
+        """Part of a body, or further requests while a response is written.
 
-        Otherwise it would not be noticed that the tool disconnects.
+        The base class would stop reading when too many of these wait, and so not notice that the tool disconnects. They
+        are dropped instead, and the connection is closed after the response.
         """
         if self._state is _State.RESPONSE:
             self._pipelined += len(data)
@@ -173,7 +174,7 @@ class Channel(HTTPChannel):
         elif self._state is _State.CLOSING:
             self.setTimeout(CLOSE_TIME)
 
-    # The end
+    # Closing
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """The base class calls this for malformed chunks; it has no errors for the rest, which was checked before."""
@@ -199,7 +200,7 @@ class Channel(HTTPChannel):
         self.setTimeout(LINGER_TIME)
 
     def timeoutConnection(self) -> None:
-        """A time has passed."""
+        """The time for a head, a body, the next request or closing has passed."""
         match self._state:
             case _State.HEAD | _State.BODY:
                 self._refuse(HttpError(408, _("the request took too long to arrive")))

@@ -1,4 +1,4 @@
-"""Which requests are let in: those of the user's own tools, not those of web pages and of other programs."""
+"""Access control: requests of the user's own tools are accepted, those of web pages and other programs are not."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _PREFLIGHT_SECONDS: Final = 600
 
 @dataclass(frozen=True)
 class DoorSettings:
-    """What is let in."""
+    """The rules for accepting requests."""
 
     key: str | None = field(repr=False)  # None: no key is required
     origins: frozenset[str] = frozenset()  # of web pages that may send requests
@@ -33,7 +33,7 @@ class DoorSettings:
 
 
 class Admitted(NamedTuple):
-    """A request that was let in: the interface that responds to it, or the answer. A preflight request has neither."""
+    """An accepted request: the interface that responds to it, or the answer. A preflight request has neither."""
 
     headers: Headers  # of the response
     interface: Interface | None = None
@@ -42,7 +42,7 @@ class Admitted(NamedTuple):
 
 
 class Door:
-    """Lets requests in. Everything is decided by the head of a request, before its body is read."""
+    """Accepts or refuses each request by its head, before its body is read."""
 
     def __init__(self, settings: DoorSettings, interfaces: Mapping[str, Interface]) -> None:
         """`interfaces` by their folders."""
@@ -52,7 +52,7 @@ class Door:
         self._interfaces = interfaces
 
     def admit(self, head: RequestHead) -> Admitted:
-        """Let a request in; HttpError if it is refused."""
+        """Accept a request; HttpError if it is refused."""
         self._check_host(head)
         headers = self._check_site(head)
         try:
@@ -97,7 +97,7 @@ class Door:
         return Admitted(headers, interface, path)
 
     def _check_host(self, head: RequestHead) -> None:
-        """A web page can have its own name resolve to this machine, and then reads the responses (DNS rebinding)."""
+        """A web page can make its own name resolve to this machine, and then read the responses (DNS rebinding)."""
         hosts = head.all(b"host")
         if len(hosts) != 1:
             raise HttpError(400, _("expected one Host header"))
@@ -142,7 +142,7 @@ def _check_method(head: RequestHead, methods: Sequence[str]) -> None:
 
 
 def _check_content(head: RequestHead) -> None:
-    """A web page can send any body but JSON without asking first."""
+    """Web pages can send forms and text/plain without a preflight request, but not JSON."""
     types = head.all(b"content-type")
     if len(types) != 1 or types[0].partition(b";")[0].strip().lower() != b"application/json":
         raise HttpError(415, _("expected Content-Type: application/json"))
@@ -158,7 +158,7 @@ def _check_no_body(head: RequestHead) -> None:
 
 
 def _preflight(head: RequestHead) -> Headers:
-    """The headers that allow a page what it asked for. No header of a request goes further than here."""
+    """The headers that allow what the page asked for. No header of a request is forwarded."""
     requested = b", ".join(head.all(b"access-control-request-headers"))
     names = requested.decode() if _NAMES.fullmatch(requested) else "Authorization, Content-Type"
     return (

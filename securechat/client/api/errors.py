@@ -6,6 +6,7 @@ from msgspec import json
 
 from securechat.client.explain import of_fault
 from securechat.errors import Fault
+from securechat.i18n import N_, _
 
 JSON_TYPE: Final = "application/json"
 
@@ -21,12 +22,18 @@ _STATUS: Final = {  # of faults before the head (protocol, section 8, "Results")
     Fault.NOT_FOUND: 404,
     Fault.NOT_ALLOWED: 403,
 }
+_TEXTS: Final = {  # where those of a conversation would mislead
+    Fault.REFUSED: N_("the robot cannot carry out this request; contact the server's operator if this persists"),
+    Fault.TOO_LONG: N_("the request or its response is too long for the robot"),
+    Fault.TOO_MANY_MESSAGES: N_("too many pending requests; wait for the responses, then try again"),
+    Fault.CANCELLED: N_("the request was cancelled"),
+}
 
 
 class HttpError(Exception):
     """A request that is answered with an error. `code` is a name for programs, `headers` go into the response.
 
-    No text contains anything from the request, but for names that were checked.
+    No text quotes the request.
     """
 
     def __init__(
@@ -40,14 +47,16 @@ class HttpError(Exception):
 
 
 def passing_error(status: int, message: str, seconds: int = _BUSY_SECONDS) -> HttpError:
-    """An error that a tool may retry after so many seconds, if that is not 0."""
+    """An error with Retry-After, unless `seconds` is 0."""
     return HttpError(status, message, headers=(("Retry-After", str(seconds)),) if seconds else ())
 
 
 def error_of_fault(fault: Fault, *, has_begun: bool) -> HttpError:
     """The error that reports a FAULT; `has_begun` if it ends a response."""
     status = _STATUS.get(fault, 500)
-    message = of_fault(fault, has_begun=has_begun)
+    message = _(_TEXTS[fault]) if fault in _TEXTS else of_fault(fault, has_begun=False)
+    if has_begun:
+        message = _("the response is incomplete: {reason}").format(reason=message)
     return passing_error(status, message) if status == 429 else HttpError(status, message)
 
 

@@ -1,4 +1,4 @@
-"""One request that was forwarded to the server, and its response to the tool."""
+"""A forwarded request, and the response to the tool."""
 
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -20,7 +20,7 @@ from securechat.wire.items import Head, Piece, ServerEvent
 STATUS_TIME: Final = 60  # seconds to wait for the server's status before a stream begins without it
 FIRST_TIME: Final = 290  # seconds to wait for it in all: tools written with Node wait for 300
 SILENCE: Final = 15  # seconds after which a stream gets a comment
-STALL_TIME: Final = 120  # seconds that a tool may take to read what waits for it
+STALL_TIME: Final = 120  # seconds without reading after which a tool is disconnected
 
 _ROUNDING: Final = 1e-3  # seconds
 
@@ -33,7 +33,7 @@ class _State(Enum):
 
 @implementer(IPushProducer)
 class Exchange:
-    """The `Receiver` of a call: writes what the dialect makes of the response.
+    """The `Receiver` of a call: writes the response as the dialect translates it.
 
     A tool that disconnects cancels its call. One that reads slowly pauses it.
     """
@@ -97,7 +97,7 @@ class Exchange:
             self._fail(error, fault.name.lower())
 
     def broken(self) -> None:
-        """The session has ended: no tool must take the response for complete."""
+        """The session has ended. The tool must not take the response for complete."""
         if self._state is _State.WAITING:
             self._fail(passing_error(503, _("the connection to the server was lost; try again")), "broken")
         elif self._state is _State.WRITING:
@@ -167,7 +167,7 @@ class Exchange:
             self._call.pause()
 
     def resumeProducing(self) -> None:
-        """What waited for the tool was sent."""
+        """The tool has read enough."""
         if self._call is not None and self._stall is not None:
             self._stop_stall()
             self._call.resume()

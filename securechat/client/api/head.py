@@ -1,7 +1,6 @@
-"""The head of an HTTP request, read more strictly than twisted.web does.
+"""The head of an HTTP request, parsed more strictly than in twisted.web.
 
-What two programs may understand differently is refused: what is no error alone is one in front of a proxy, and a web
-page may have made the request.
+Syntax that two programs may interpret differently is refused, because requests can be smuggled with it.
 """
 
 import re
@@ -26,7 +25,7 @@ class RequestHead(NamedTuple):
     target: bytes  # an absolute path, perhaps with a query
     is_http_1_1: bool
     headers: dict[bytes, list[bytes]]
-    length: int | None  # bytes of the body; None if it comes in chunks
+    length: int | None  # bytes of the body; None if it is chunked
 
     def all(self, name: bytes) -> Sequence[bytes]:
         """The values of a header; more than one if it occurs more than once."""
@@ -45,7 +44,7 @@ class RequestHead(NamedTuple):
 
 
 def parse_head(lines: Sequence[bytes]) -> RequestHead:
-    """The head of a request from its lines without their CR LF; HttpError if it is not one."""
+    """Parse the lines of a head, without their CR LF; HttpError if they are malformed."""
     request = _REQUEST_LINE.fullmatch(lines[0])
     if request is None:
         raise HttpError(400, _("malformed request line"))
@@ -68,7 +67,7 @@ def parse_head(lines: Sequence[bytes]) -> RequestHead:
 
 
 def _body_length(headers: dict[bytes, list[bytes]], is_http_1_1: bool) -> int | None:
-    """The length of the body; None if it comes in chunks. HttpError if there is any doubt."""
+    """The length of the body; None if it is chunked. HttpError if it is ambiguous."""
     lengths = headers.get(b"content-length", [])
     codings = headers.get(b"transfer-encoding", [])
     if len(lengths) + len(codings) > 1:

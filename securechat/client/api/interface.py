@@ -1,7 +1,6 @@
-"""What an interface of the local API consists of: OpenAI's is one, Ollama's another. No part of it knows HTTP's bytes.
+"""An interface of the local API, such as OpenAI's or Ollama's. It does not depend on sockets or on HTTP's syntax.
 
-An `Interface` answers a request itself or forwards it to the server. A `Dialect` says what of the response the tool
-gets, and how it is written.
+An `Interface` answers a request itself or forwards it to the server. A `Dialect` translates the server's response.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from securechat.wire.items import Head, Piece, ServerEvent
 
 
 class Dialect(Protocol):
-    """The response to one forwarded request, as the tool gets it: one Head, followed by the bytes of the body.
+    """Translates the response to one forwarded request: the result is one Head, followed by the bytes of the body.
 
     A method that raises HttpError ends the response with this error, and the call is cancelled. Before the Head such an
     error becomes the response.
@@ -20,19 +19,19 @@ class Dialect(Protocol):
 
     @property
     def comment(self) -> bytes:
-        """Written after 15 seconds of silence once the Head has been written; empty if there is no such thing."""
+        """Written after 15 seconds of silence once the Head has been written; empty for none."""
 
     def head_without_status(self) -> Head | None:
-        """The Head to be written now, because the server's has not come within 60 seconds; None if it cannot be."""
+        """A Head to write after 60 seconds without the server's; None if the response cannot begin without it."""
 
     def items(self, items: list[Head | Piece | ServerEvent]) -> Iterable[Head | bytes]:
-        """What is written for these parts of the server's response. Each element is flushed by itself."""
+        """The translation of these parts of the server's response. Each element is written in a chunk of its own."""
 
     def end(self) -> Iterable[Head | bytes]:
-        """What is written when the server's response is complete."""
+        """The rest, when the server's response is complete."""
 
     def error(self, error: HttpError) -> bytes | None:
-        """What is written if an error ends a body that has begun; None if the connection must be reset."""
+        """The text of an error that ends a body that has begun; None if the connection must be reset."""
 
 
 class Forward(NamedTuple):
@@ -63,7 +62,7 @@ class Interface(Protocol):
     def respond(self, method: str, path: str, body: bytes) -> Forward | Answer:
         """How to respond to a request with one of the `methods`; HttpError if it is not valid.
 
-        A GET has no body; that of a POST is called JSON by its sender, no more has been checked.
+        A GET has no body. A POST has the content type of JSON; its body has not been parsed.
         """
 
     def format_error(self, error: HttpError) -> bytes:

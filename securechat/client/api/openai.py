@@ -1,4 +1,4 @@
-"""OpenAI's interface: the server's response as it comes."""
+"""OpenAI's interface: requests and responses are passed on unchanged."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -20,19 +20,19 @@ _MAX_LATE_ERROR: Final = 65_536  # bytes of an error response that comes after t
 
 
 class _Options(Struct):
-    """What matters here of a request."""
+    """The option of a request that matters here."""
 
     stream: bool | None = None
 
 
 class _Error(Struct):
-    """A body that contains an error, whatever its form."""
+    """An error response in one of the usual forms."""
 
     error: dict[str, object] | str
 
 
 def asks_for_stream(body: bytes) -> bool:
-    """Whether a request asks for a stream. Whether its body is valid is for the server to decide."""
+    """Whether a request asks for a stream; False if its body is not valid, which the server checks."""
     if b"stream" not in body:
         return False
     try:
@@ -42,7 +42,7 @@ def asks_for_stream(body: bytes) -> bool:
 
 
 def write_event(event: ServerEvent) -> bytes:
-    """A server-sent event as a stream has it."""
+    """The text of a server-sent event."""
     name = f"event: {event.name}\n".encode() if event.name else b""
     return b"%bdata: %b\n\n" % (name, event.data.replace(b"\n", b"\ndata: "))
 
@@ -59,11 +59,11 @@ class OpenAIDialect:
 
     @property
     def comment(self) -> bytes:
-        """The comment of a stream; nothing can be written into another body."""
+        """A comment for streams only."""
         return _COMMENT if self._is_stream else b""
 
     def head_without_status(self) -> Head | None:
-        """The head of a stream, if the tool asked for one: comments show it that the connection works."""
+        """The head of a stream if the tool asked for one: comments then show that the connection is alive."""
         if not self._may_stream:
             return None
         self._is_stream = self._has_head = True

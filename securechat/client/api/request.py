@@ -1,4 +1,4 @@
-"""A request of a tool, with the parts of twisted.web's that are of use here."""
+"""A request of a tool, based on that of twisted.web."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ class ApiRequest(Request):
     admitted: Admitted
 
     def admit(self, admitted: Admitted, max_body: int, respond: "Callable[[ApiRequest], None]") -> None:
-        """The request was let in. `respond` is called with it when its body is complete."""
+        """The request was accepted. `respond` is called with it when its body is complete."""
         self.admitted = admitted
         self._max_body = max_body
         self._respond = respond
@@ -50,10 +50,10 @@ class ApiRequest(Request):
         body, self._body = bytes(self._body), bytearray()
         return body
 
-    # What the channel calls
+    # Called by the channel
 
     def parseCookies(self) -> None:
-        """Nothing reads cookies."""
+        """Cookies are not used."""
 
     def gotLength(self, length: int | None) -> None:
         """The length was checked before."""
@@ -98,7 +98,7 @@ class ApiRequest(Request):
             super().unregisterProducer()
 
     def reset(self) -> None:
-        """Reset the connection, so that what was written is not taken for the whole."""
+        """Reset the connection, so that the tool does not take the part that was written for the whole."""
         self.transport.abortConnection()
 
     def _respond_whole(self, status: int, headers: Headers, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP server of the local API: connections, and who responds to their requests."""
+"""The HTTP server of the local API."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -55,7 +55,7 @@ class Site(ServerFactory):
         self.connections -= 1
 
     def respond(self, request: ApiRequest) -> None:
-        """Respond to a request that was let in and is complete."""
+        """Respond to a request that was accepted and is complete."""
         admitted = request.admitted
         if admitted.answer is not None:
             request.respond(admitted.answer)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.calls.paths import find_route
 from securechat.client.api.channel import BODY_TIME, HEAD_TIME, LINGER_TIME, MAX_HEAD
 from securechat.client.api.door import DoorSettings
 from securechat.client.api.errors import HttpError, openai_error
@@ -469,6 +471,34 @@ class LimitTests(RefusalTestCase):
         tool.connect()
         tool.send(get_bytes())
         self.assertEqual(len(tool.calls.started), 2)
+
+
+class NoiseTests(SynchronousTestCase):
+    """Requests that were damaged."""
+
+    @given(strategies.data())
+    def test_noise(self, data: strategies.DataObject) -> None:
+        """Whatever is changed in a request, it is let in, refused with an error in JSON, or waited for."""
+        headers = JSON_HEADERS + "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"
+        chunked = request_bytes(headers=headers, body=b"e\r\n" + b'{"model": "m"}' + b"\r\n0\r\n\r\n")
+        sent = bytearray(data.draw(strategies.sampled_from([request_bytes(), chunked, get_bytes("/v1/models/m")])))
+        noise = strategies.sampled_from(
+            [b"", b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b":", b"\0", b"%", b"\xff", b"0"]
+        )
+        for _change in range(data.draw(strategies.integers(1, 4))):
+            at = data.draw(strategies.integers(0, len(sent)))
+            sent[at : at + data.draw(strategies.integers(0, 3))] = data.draw(noise)
+        tool = Tool()
+        tool.send(bytes(sent))
+        statuses = [response.status for response in parse_responses(tool.received) if response.status != 100]
+        self.assertLessEqual(len(statuses) + len(tool.calls.started), 1)
+        for call in tool.calls.started:
+            self.assertIsNotNone(find_route(call.path))
+        if statuses:
+            self.assertIn(statuses[0], range(400, 502))
+            self.assertTrue(tool.transport.is_half_closed)
+        tool.clock.advance(BODY_TIME)
+        self.assertTrue(tool.calls.started or tool.received)
 
 
 class OtherInterface:
