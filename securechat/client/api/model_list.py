@@ -1,4 +1,4 @@
-"""The server's list of models, which tools request again and again: it is kept for a minute."""
+"""The server's list of models. Tools request it often, so it is kept for a minute."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -13,13 +13,13 @@ from securechat.wire.items import Head, Piece, ServerEvent
 MODELS_PATH: Final = "models"
 
 _KEPT_SECONDS: Final = 60
-_MAX_KEPT: Final = 2**21  # bytes of a list: that of a server with some thousand models is half as long
+_MAX_KEPT: Final = 2**21  # bytes of a list; the longest, of services with some thousand models, have half as many
 
 Model = dict[str, Any]  # as the server describes it; `id` is a string
 
 
 def models_in(body: bytes) -> list[Model]:
-    """The models of a list; HttpError if it is none. A model without a name is left out."""
+    """The models in a response; HttpError if it is not a list of models. Models without a name are left out."""
     try:
         found = json.decode(body)
     except (MsgspecError, UnicodeDecodeError, RecursionError):
@@ -38,15 +38,15 @@ def models_in(body: bytes) -> list[Model]:
 
 
 class ModelList:
-    """Responds to requests for the list. `seconds` is the time, on a clock that only advances."""
+    """Responds to requests for the list. `seconds` returns the time of a monotonic clock."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._kept: tuple[Head, bytes, float] | None = None  # the list, and until when it is valid
-        self._names: frozenset[str] | None = None  # of the models in it, when they have been needed
+        self._kept: tuple[Head, bytes, float] | None = None  # the list, and the time at which it expires
+        self._names: frozenset[str] | None = None  # of the models in it, found when first needed
 
     def respond(self, dialect: Dialect) -> Forward | Answer:
-        """The list as the dialect writes it: the one that is kept, or a request for it. HttpError as the dialect."""
+        """The kept list in this dialect, or a request for the list. HttpError if the dialect raises it."""
         if self._kept is None or self._seconds() >= self._kept[2]:
             return Forward(MODELS_PATH, b"", _Keeping(dialect, self))
         head, body, _until = self._kept
@@ -59,14 +59,14 @@ class ModelList:
         return Answer(bytes(written), content_type)
 
     def keep(self, head: Head, body: bytes) -> None:
-        """Keep a list that has just arrived."""
+        """Keep the list of a response."""
         self._kept = (head, body, self._seconds() + _KEPT_SECONDS)
         self._names = None
 
     def name_of(self, model: str) -> str:
         """The name by which the last list has a model that is requested with or without the tag ``latest``.
 
-        Ollama takes both for the same, so tools add it or leave it out. A model that is not in the list keeps its name.
+        Both mean the same to Ollama, so some tools add the tag or remove it. Other names are returned as they are.
         """
         names = self._known_names()
         bare = model.removesuffix(":latest")
@@ -84,7 +84,7 @@ class ModelList:
 
 
 class _Keeping:
-    """A dialect that keeps the response for later requests, if it is a list and not too long."""
+    """Writes in another dialect, and keeps a successful response that is not too long."""
 
     def __init__(self, dialect: Dialect, models: ModelList) -> None:
         self._dialect = dialect
@@ -94,15 +94,15 @@ class _Keeping:
 
     @property
     def comment(self) -> bytes:
-        """As the other dialect."""
+        """As in the other dialect."""
         return self._dialect.comment
 
     def head_without_status(self) -> Head | None:
-        """As the other dialect."""
+        """As in the other dialect."""
         return self._dialect.head_without_status()
 
     def items(self, items: list[Head | Piece | ServerEvent]) -> Iterable[Head | bytes]:
-        """As the other dialect."""
+        """As in the other dialect."""
         for item in items:
             if isinstance(item, Head):
                 self._head = item
@@ -111,11 +111,11 @@ class _Keeping:
         return self._dialect.items(items)
 
     def end(self) -> Iterable[Head | bytes]:
-        """As the other dialect."""
+        """As in the other dialect."""
         if self._head is not None and self._head.status == 200 and 0 < len(self._body) <= _MAX_KEPT:
             self._models.keep(self._head, bytes(self._body))
         return self._dialect.end()
 
     def error(self, error: HttpError) -> bytes | None:
-        """As the other dialect."""
+        """As in the other dialect."""
         return self._dialect.error(error)

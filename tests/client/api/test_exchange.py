@@ -14,6 +14,7 @@ from securechat.client.api.channel import CLOSE_TIME, HEAD_TIME, IDLE_TIME
 from securechat.client.api.errors import HttpError
 from securechat.client.api.exchange import FIRST_TIME, SILENCE, STALL_TIME, STATUS_TIME
 from securechat.client.api.interface import Forward
+from securechat.client.api.model_list import ModelList
 from securechat.client.api.openai import OpenAIDialect, OpenAIInterface
 from securechat.errors import Fault
 from securechat.wire.items import Head, Piece, ServerEvent
@@ -379,7 +380,7 @@ class DialectTests(ToolTestCase):
     """Responses that a dialect cannot translate."""
 
     def setUp(self) -> None:
-        self.tool = Tool(interfaces={"api": FailingInterface()})
+        self.tool = Tool(interfaces={"api": FailingInterface(ModelList(lambda: 0.0))})
         self.clock = self.tool.clock
 
     def test_items(self) -> None:

@@ -1,4 +1,4 @@
-"""Characters of which a server sends the halves in two chunks, as the halves of a surrogate pair."""
+"""Characters that a server splits between two chunks, as the halves of a surrogate pair."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ _FIRST_HALF: Final = re.compile("[\ud800-\udbff]")
 
 
 def whole_characters(text: str) -> str:
-    """The text with halves joined; one that is alone becomes U+FFFD, because it has no UTF-8."""
+    """The text with halves joined. A single half cannot be encoded and becomes U+FFFD."""
     if text.isascii() or _HALF.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,4 +1,4 @@
-"""The responses of the server as Ollama would write them."""
+"""The server's responses in Ollama's formats."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -29,13 +29,13 @@ class _Body:
         self._data = bytearray()
 
     def add(self, data: bytes) -> None:
-        """HttpError if there is too much."""
+        """Append data; HttpError if the body becomes too long."""
         self._data += data
         if len(self._data) > _MAX_BODY:
             raise HttpError(502, _("the server's response is too long"))
 
     def take(self) -> bytes:
-        """The body; HttpError if it reports an error."""
+        """The body; HttpError if it is that of an error response."""
         if not _is_success(self.head):
             raise error_in(bytes(self._data), self.head)
         return bytes(self._data)
@@ -110,7 +110,7 @@ class StreamDialect:
                     yield self._lines.part(part)
 
     def end(self) -> Iterator[Head | bytes]:
-        """The last object, and the reply before it if the server has sent that as a whole."""
+        """The last object; before it the reply, if the server did not stream it."""
         rest = self._reply.end() if self._body is None else self._reply.whole(self._body.take())
         if not self._has_head:
             yield self.head_without_status()
@@ -119,7 +119,7 @@ class StreamDialect:
         yield self._lines.last(self._reply)
 
     def error(self, error: HttpError) -> bytes | None:
-        """An object with the error, after which there is no last one."""
+        """An object with the error. No other follows."""
         return format_error(error) + b"\n"
 
 

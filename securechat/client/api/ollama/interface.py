@@ -30,16 +30,16 @@ from securechat.i18n import _
 
 FOLDER: Final = "api"
 
-# The version of Ollama whose interface this is: editors require one. Later versions have further interfaces.
+# The version of Ollama that this corresponds to. Editors require at least 0.6.4, codex 0.13.4; 0.14 adds interfaces.
 VERSION: Final = "0.13.5"
 
 _GET: Final = ("GET", "HEAD")
 _POST: Final = ("POST",)
-_REFUSED: Final = frozenset({"create", "pull", "push", "copy", "delete", "blobs"})  # what changes the server's models
+_REFUSED: Final = frozenset({"create", "pull", "push", "copy", "delete", "blobs"})  # they change the server's models
 
 
 class OllamaInterface:
-    """The paths of Ollama's interface that tools need to talk with the server's models."""
+    """The paths of Ollama's interface that use models. Those that change models are refused."""
 
     def __init__(self, models: ModelList, now: Callable[[], float] = time.time) -> None:
         """`now` is in seconds since 1970."""
@@ -74,7 +74,7 @@ class OllamaInterface:
         return Answer(json.encode({"version": VERSION}))
 
     def _ps(self, body: bytes) -> Answer:
-        """Which models are in memory is not known, nor does it matter to a tool."""
+        """The models in memory. OpenAI's interface does not list them."""
         return Answer(json.encode({"models": []}))
 
     def _tags(self, body: bytes) -> Forward | Answer:

@@ -61,7 +61,7 @@ class Lines:
         return self._write(self._object(part))
 
     def nothing(self) -> bytes:
-        """An object without text, which tools pass over."""
+        """An object without text, which tools ignore."""
         return self._write(self._object(NOTHING))
 
     def last(self, reply: Reply, part: Part = NOTHING) -> bytes:
@@ -82,7 +82,7 @@ class Lines:
         return self._write(written)
 
     def loaded(self) -> bytes:
-        """The response to a request without a message, with which tools load a model."""
+        """The response to a request without messages, which tools send to load a model."""
         written = self._object(NOTHING)
         written.done = True
         written.done_reason = "load"

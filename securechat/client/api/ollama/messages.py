@@ -41,12 +41,12 @@ class Message(Struct):
     images: list[str] | None = None
     tool_calls: list[ToolCall] | None = None
     tool_name: str | None = None
-    name: str | None = None  # what `tool_name` was called at first
+    name: str | None = None  # an old name of `tool_name`
     tool_call_id: str | None = None
 
 
 def openai_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages in OpenAI's form, in which calls and results have ids that match."""
+    """The messages in OpenAI's form. Tool calls and their results get matching ids."""
     ids = _CallIds()
     return [_converted(message, ids) for message in messages]
 
@@ -60,7 +60,7 @@ def content_with(text: str, images: Sequence[str]) -> str | list[dict[str, Any]]
 
 
 class _CallIds:
-    """The ids of tool calls. Ollama's tools need none: a result is that of the first call of its name without one."""
+    """The ids of tool calls. Ollama's are optional: a result without one belongs to the first open call of its name."""
 
     def __init__(self) -> None:
         self._count = 0

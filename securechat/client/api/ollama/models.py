@@ -1,4 +1,4 @@
-"""The server's models as Ollama describes them. Most servers tell no more than their names."""
+"""Descriptions of models in Ollama's format. Most servers publish no more than the names."""
 
 import re
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from securechat.client.api.model_list import Model, models_in
 from securechat.i18n import _
 
 _ARCHITECTURE: Final = "unknown"
-_CONTEXT: Final = 32_768  # tokens, if the server does not say; editors do not use a model with less than some thousand
+_CONTEXT: Final = 32_768  # tokens, if the server does not say; editors subtract some thousand for the reply
 _CONTEXT_FIELDS: Final = ("context_length", "max_model_len", "context_window", "max_context_length")
 _CAPABILITIES: Final = frozenset({"completion", "tools", "insert", "vision", "embedding", "thinking", "audio"})
-# What tools let users do with a model that the server does not describe. It refuses what the model cannot do.
+# If the server does not say: tools offer nothing else to their users. The server refuses what a model cannot do.
 _UNKNOWN: Final = ("completion", "tools", "vision")
 _MAX_NAME: Final = 256  # characters of a name in an error
 _EMBEDS: Final = re.compile(r"embed|minilm|\b(?:bge|gte|e5)\b", re.IGNORECASE)
@@ -55,7 +55,7 @@ def _entry(model: Model) -> dict[str, Any]:
         "model": name,
         "modified_at": _modified_at(model),
         "size": 0,
-        "digest": sha256(name.encode()).hexdigest(),  # tools take models of one digest for the same
+        "digest": sha256(name.encode()).hexdigest(),  # models with equal digests are the same to tools
         "details": _details(),
         "capabilities": _capabilities(model),
     }
@@ -85,7 +85,7 @@ def _capabilities(model: Model) -> list[str]:
 
 
 def _may_see(model: Model) -> bool:
-    """Whether a model may accept images; llama.cpp and OpenRouter say it."""
+    """Whether a model accepts images, as far as is known: llama.cpp and OpenRouter publish it."""
     architecture = model.get("architecture")
     modalities = architecture.get("input_modalities") if isinstance(architecture, dict) else None
     return not isinstance(modalities, list) or "image" in modalities

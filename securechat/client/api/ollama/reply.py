@@ -1,4 +1,4 @@
-"""A reply of the model, from OpenAI's chunks or from a whole response."""
+"""A reply of the model, read from OpenAI's chunks or from a response in one piece."""
 
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +25,7 @@ NOTHING: Final = Part()
 
 
 class Reply:
-    """Reads one reply. `feed` gets its chunks in order, or the whole; tool calls are part of the reply's end."""
+    """Reads one reply. Tool calls are returned by `end`, because their arguments are complete only then."""
 
     def __init__(self, *, shows_thinking: bool) -> None:
         """Unless it `shows_thinking`, the model's reasoning is left out."""
@@ -39,11 +39,11 @@ class Reply:
 
     @property
     def done_reason(self) -> str:
-        """Why the reply has ended, as Ollama says it. For it, a tool call is nothing special."""
+        """Why the reply has ended. Ollama has no reason of its own for tool calls."""
         return "stop" if self._finish_reason in ("", "tool_calls", "function_call") else self._finish_reason
 
     def feed(self, data: bytes) -> Part:
-        """What a chunk adds to the reply; HttpError if it is an error or not valid."""
+        """Read a chunk; HttpError if it is an error or not valid."""
         if data == _END:
             self._has_end = True
             return NOTHING
@@ -55,14 +55,14 @@ class Reply:
         return NOTHING if choice is None else self._read(choice)
 
     def end(self) -> Part:
-        """The rest of the reply; HttpError if the server has sent only part of it."""
+        """The rest of the reply; HttpError if the reply is incomplete."""
         if not (self._finish_reason or self._has_end):
             raise HttpError(502, _("the server's response is incomplete"))
         calls = self._tool_calls.take(is_cut=self._finish_reason == _CUT)
         return Part(self._text.end(), self._thinking.end() if self._shows_thinking else "", calls)
 
     def whole(self, data: bytes) -> Part:
-        """The reply that is a response by itself; HttpError as `feed`."""
+        """Read a response in one piece; HttpError as in `feed`."""
         part = self.feed(data)
         self._has_end = True
         rest = self.end()

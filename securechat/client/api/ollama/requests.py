@@ -1,6 +1,6 @@
-"""Ollama's requests, and the bodies of OpenAI's that ask for the same.
+"""Ollama's requests, and their translation to OpenAI's.
 
-What OpenAI's interface does not have is left out: `keep_alive`, `template`, `context`, and options such as `num_ctx`.
+Fields without a counterpart are ignored: `keep_alive`, `template`, `context`, and options such as `num_ctx`.
 """
 
 from typing import Any, Final, TypeVar
@@ -16,21 +16,21 @@ _OPTIONS: Final = ("temperature", "top_p", "seed", "stop", "presence_penalty", "
 
 
 class _Request(Struct, kw_only=True):
-    """What all requests have. `name` is what `model` was called at first."""
+    """The base class. `name` is an old name of `model`."""
 
     model: str = ""
     name: str = ""
 
     @property
     def requested(self) -> str:
-        """The model; HttpError if there is none."""
+        """The model; HttpError if the request names none."""
         if not (self.model or self.name):
             raise HttpError(400, _("model is required"))
         return self.model or self.name
 
 
 class _ReplyRequest(_Request, kw_only=True):
-    """A request for a reply of the model, which is a stream unless it says otherwise."""
+    """A request for a reply of the model, as a stream unless `stream` is false."""
 
     stream: bool | None = None
     format: Raw = Raw(_NULL)  # "json", or a JSON schema
@@ -53,7 +53,7 @@ class ChatRequest(_ReplyRequest, kw_only=True):
 
 
 class GenerateRequest(_ReplyRequest, kw_only=True):
-    """A request of /api/generate: for the reply to a prompt, or for text between `prompt` and `suffix`."""
+    """A request of /api/generate: for a reply to a prompt, or for the text between `prompt` and `suffix`."""
 
     prompt: str | None = None
     suffix: str | None = None
@@ -75,7 +75,7 @@ class EmbedRequest(_Request, kw_only=True):
 
 
 class EmbeddingsRequest(_Request, kw_only=True):
-    """A request of /api/embeddings, which tools used before /api/embed."""
+    """A request of /api/embeddings, the predecessor of /api/embed."""
 
     prompt: str | None = None
 
@@ -88,7 +88,7 @@ _Type = TypeVar("_Type", bound=_Request)
 
 
 def decode_request(body: bytes, kind: type[_Type]) -> _Type:
-    """The request; HttpError (400) if it is another. The error names types and places, but nothing of the content."""
+    """Decode a request; HttpError (400) if it is not valid. The error contains types and paths, but no content."""
     try:
         return json.decode(body, type=kind)
     except ValidationError as error:
@@ -129,7 +129,7 @@ def embed_body(inputs: list[str], model: str, dimensions: int | None = None) -> 
 
 
 def _reply_fields(request: _ReplyRequest, model: str) -> dict[str, Any]:
-    """The fields of a body but for what the model replies to."""
+    """The fields that do not depend on the kind of request."""
     body: dict[str, Any] = {"model": model, "stream": request.is_stream}
     if request.is_stream:
         body["stream_options"] = {"include_usage": True}
@@ -152,7 +152,7 @@ def _reply_fields(request: _ReplyRequest, model: str) -> dict[str, Any]:
 
 
 def _max_tokens(limit: Raw | None) -> int | None:
-    """The limit of a reply; None if there is none: Ollama takes 0 and less for that."""
+    """The maximum length of a reply; None if there is none, which Ollama writes as 0 or less."""
     try:
         number = json.decode(limit or _NULL, type=int | float | None)
     except ValidationError:

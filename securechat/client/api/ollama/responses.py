@@ -1,4 +1,4 @@
-"""OpenAI's responses, as far as Ollama's interface has the same."""
+"""The fields of OpenAI's responses that Ollama's have as well."""
 
 import json as tolerant_json
 from typing import Any, Final, TypeVar
@@ -87,9 +87,9 @@ _Type = TypeVar("_Type", bound=Struct)
 
 
 def decode_response(data: bytes, kind: type[_Type]) -> _Type:
-    """The response or the chunk; HttpError (502) if it is another.
+    """Decode a response or a chunk; HttpError (502) if it is not valid.
 
-    Its strings may contain half of a surrogate pair, if the server has cut a character between two chunks.
+    Strings may contain half of a surrogate pair: some servers split a character between two chunks.
     """
     try:
         return json.decode(data, type=kind)
@@ -102,12 +102,12 @@ def decode_response(data: bytes, kind: type[_Type]) -> _Type:
 
 
 def invalid_response() -> HttpError:
-    """The error if a response is not what it must be."""
+    """The error for a response that cannot be translated."""
     return HttpError(502, _("the server's response is not valid"))
 
 
 def error_in(body: bytes, head: Head) -> HttpError:
-    """The error that an error response reports, whatever its form."""
+    """The error for an error response, with the server's message if there is one."""
     try:
         message = message_in(json.decode(body))
     except (MsgspecError, UnicodeDecodeError, RecursionError):
@@ -119,7 +119,7 @@ def error_in(body: bytes, head: Head) -> HttpError:
 
 
 def message_in(error: object) -> str:
-    """The message of an error in one of the forms that servers use; "" if there is none."""
+    """The message of an error, in any of the forms that servers use; "" if there is none."""
     while isinstance(error, dict):
         error = next((error[key] for key in ("error", "message", "detail") if error.get(key)), None)
     return whole_characters(error[:_MAX_MESSAGE]) if isinstance(error, str) else ""

@@ -1,4 +1,4 @@
-"""Tool calls: OpenAI's arguments are JSON in a string, which comes in parts; Ollama's are an object, which is whole."""
+"""Tool calls. OpenAI's arguments are a string with JSON that is streamed in parts; Ollama's are an object."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ class ToolCall(Struct, omit_defaults=True):
 
 
 class _Call:
-    """A call of which parts have come."""
+    """A call, as far as it has arrived."""
 
     def __init__(self, index: int | None, name: str) -> None:
         self.index = index
@@ -58,7 +58,7 @@ class ToolCalls:
                 raise HttpError(502, _("the server's response is too long"))
 
     def take(self, *, is_cut: bool) -> tuple[ToolCall, ...]:
-        """The calls, which are complete now; HttpError if one is not valid. If the reply `is_cut`, it is left out."""
+        """All calls, at the end of the reply; HttpError if one is not valid, or leave it out if the reply `is_cut`."""
         taken = []
         for index, call in enumerate(self._calls):
             arguments = _object("".join(call.arguments))

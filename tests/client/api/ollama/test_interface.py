@@ -100,6 +100,19 @@ class InterfaceTests(SynchronousTestCase):
         first, last = map(json.loads, response.body.splitlines())
         self.assertEqual((first["message"]["content"], last["done"]), ("Hello", True))
 
+    def test_think(self) -> None:
+        """A tool that wants no reasoning gets none, even if the server does not turn it off."""
+        chunk = b'{"choices": [{"message": {"content": "a", "reasoning": "b"}}]}'
+        requests: list[tuple[str, dict[str, Any]]] = [("chat", CHAT), ("generate", {"model": "m", "prompt": "Hi"})]
+        for path, fields in requests:
+            for think in (True, False):
+                self.tool.connect()
+                self.tool.send(post(path, **fields, think=think, stream=False))
+                receiver = self.tool.calls.started[-1].receiver
+                receiver.itemsReceived([JSON, Piece(chunk)])
+                receiver.ended()
+                self.assertEqual(b"thinking" in self.tool.response.body, think)
+
     def test_silence(self) -> None:
         """While the model is silent, the tool gets objects without text."""
         self.tool.send(post("chat", **CHAT))
@@ -161,6 +174,8 @@ class InterfaceTests(SynchronousTestCase):
         body = b'{"data": [{"embedding": [1.50]}]}'
         self.assertEqual(self.embedded(body, input=["a"]), {"model": "m", "embeddings": [[1.5]]})
         self.assertEqual(self.embedded(body, "embeddings", prompt="a"), {"embedding": [1.5]})
+        body = b'{"data": [{"index": 1, "embedding": [2]}, {"index": 0, "embedding": [1]}]}'
+        self.assertEqual(self.embedded(body, input=["a", "b"])["embeddings"], [[1], [2]])
         self.assertEqual(self.embedded(b'{"data": []}', "embeddings", prompt="a"), {"embedding": []})
         for invalid in (
             b"{}",

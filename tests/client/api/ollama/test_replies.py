@@ -132,6 +132,13 @@ class StreamTests(SynchronousTestCase):
             ],
         )
 
+    def test_usage(self) -> None:
+        """The last number of tokens counts, whichever chunk it comes with."""
+        first, second = ({"prompt_tokens": 4, "completion_tokens": count} for count in (1, 2))
+        last = Stream().events(chunk({}, usage=first), chunk({}, usage=second), chunk({}, "stop", usage=None))[-1]
+        self.assertEqual((last["prompt_eval_count"], last["eval_count"]), (4, 2))
+        self.assertNotIn("eval_count", Stream().events(DONE)[-1])
+
     def test_generate(self) -> None:
         """For /api/generate, the text is the response; completions have it elsewhere."""
         completion = b'{"choices": [{"index": 0, "text": "b", "finish_reason": null}]}'
@@ -387,6 +394,8 @@ class ToolCallTests(SynchronousTestCase):
             (tool_call(0, "x", "f"), tool_call(1, "y", "g", {"a": 1})),
         ):
             self.assertEqual(self.calls(*events, end), [("x", "f", {}), ("y", "g", {"a": 1})])
+        calls = self.calls(tool_call(None, None, "f", "{}"), tool_call(None, None, "g", "{}"), end)
+        self.assertEqual(calls, [("", "f", {}), ("", "g", {})])
         self.assertEqual(self.calls(tool_call(0, None, "f", "{}"), DONE), [("", "f", {})])
         self.assertEqual(self.calls(chunk({"tool_calls": [{"index": 0}]}), DONE), [("", "", {})])
 
@@ -406,6 +415,11 @@ class ToolCallTests(SynchronousTestCase):
         event = ServerEvent("", tool_call(0, "x", "f", "a" * 2**20))
         with self.assertRaises(HttpError):
             stream.receive(*[event] * 17)
+
+    def test_halves(self) -> None:
+        """Halves of a character meet in the arguments, too."""
+        events = (tool_call(0, "x", "f", '{"a": "\ud83d'), tool_call(0, None, None, '\ude00"}'), DONE)
+        self.assertEqual(self.calls(*events), [("x", "f", {"a": "\U0001f600"})])
 
     @given(st.data())
     def test_anyCut(self, data: st.DataObject) -> None:
