@@ -1,12 +1,10 @@
 """A robot behind a queue and a circuit breaker."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from securechat.calls.paths import Route
@@ -18,7 +16,7 @@ from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot, guard
 from securechat.robots.interface import IApiRobot, IRobot
 from securechat.wire.items import Head, Piece, ServerEvent
-from tests.harness.robot import EndlessRobot, Listener, ListenerTestCase, PuppetRobot, conversation
+from tests.harness.robot import ApiPuppet, EndlessRobot, Listener, ListenerTestCase, PuppetRobot, conversation
 
 
 class GuardTests(ListenerTestCase):
@@ -190,30 +188,11 @@ class GuardTests(ListenerTestCase):
         self.assertNotIn("secret", str(failure.value))
 
 
-@implementer(IApiRobot)
-class ApiPuppet(PuppetRobot):
-    """Answers a request with the chunks that a test passes to `say`, after the head."""
-
-    models = frozenset({"m"})
-
-    async def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
-        self.asked.append(call.request.route.path)
-        try:
-            chunk = await self._wait()
-            yield Head(503, "text/plain")
-            while chunk is not None:
-                yield Piece(chunk.encode())
-                chunk = await self._wait()
-        except CancelledError:
-            self.cancelled += 1
-            raise
-
-
 class ApiTests(ListenerTestCase):
     """A robot that answers API requests, behind a queue and a circuit breaker."""
 
     def setUp(self) -> None:
-        self.puppet = ApiPuppet()
+        self.puppet = ApiPuppet(models=frozenset({"m"}))
         clock = Clock()
         self.robot = cast(
             IApiRobot,
@@ -242,8 +221,9 @@ class ApiTests(ListenerTestCase):
     def test_passesOn(self) -> None:
         """The parts of a response are passed on as they arrive."""
         done = self.call()
-        self.puppet.say("a")
-        self.assertEqual(self.found, [Head(503, "text/plain"), Piece(b"a")])
+        items: list[Head | Piece | ServerEvent] = [Head(503, "text/plain"), Piece(b"a")]
+        self.puppet.give(*items)
+        self.assertEqual(self.found, items)
         self.puppet.end()
         self.successResultOf(done)
 
@@ -255,7 +235,7 @@ class ApiTests(ListenerTestCase):
             self.assertNoResult(done)
             self.puppet.end()
             self.successResultOf(done)
-        self.assertEqual(self.puppet.asked, ["models", "models", "x", "models"])
+        self.assertEqual((len(self.puppet.calls), self.puppet.asked), (3, ["x"]))
         third.cancel()
         self.failureResultOf(third, CancelledError)
         self.assertEqual(self.puppet.cancelled, 1)
@@ -264,6 +244,7 @@ class ApiTests(ListenerTestCase):
         """A response with an error is an answer; a fault opens the circuit, also for conversations."""
         for _ in range(5):
             done = self.call()
+            self.puppet.give(Head(503, "text/plain", 60))
             self.puppet.end()
             self.successResultOf(done)
         done = self.call()
@@ -271,4 +252,4 @@ class ApiTests(ListenerTestCase):
         self.failureResultOf(done, RobotError)
         self.failureResultOf(self.call(), RobotError)
         self.assertEqual(self.fault_of(Listener(self.robot)), Fault.UNREACHABLE)
-        self.assertEqual(len(self.puppet.asked), 6)
+        self.assertEqual(len(self.puppet.calls), 6)
