@@ -50,7 +50,7 @@ async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping
             # Imported here, because twisted.web takes some time to import.
             from securechat.client.api.serve import serve
 
-            return await serve(reactor, options, connector, signers)
+            return await serve(reactor, options, connector, signers, output)
         chat = _Chat(reactor, options, output, connector)
         return await connector.try_keys(signers, chat.talk)
     except SecureChatError as error:

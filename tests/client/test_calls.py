@@ -4,9 +4,9 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Fault, LocalProtocolError
-from securechat.wire.events import CallReceived, CancelReceived
+from securechat.wire.events import CallReceived, CancelReceived, GoodbyeReceived
 from securechat.wire.items import Head, Piece
-from securechat.wire.messages import encode
+from securechat.wire.messages import Reason, encode
 from tests.harness.pair import ABOUT
 from tests.harness.passive_server import OFF, Meeting
 
@@ -35,6 +35,18 @@ class CallTests(SynchronousTestCase):
         self.meeting.server.fault(1, Fault.CANCELLED)
         self.meeting.carry_down()
         self.assertEqual(self.meeting.diary.faults, [(1, Fault.CANCELLED)])
+
+    def test_cancelsLate(self) -> None:
+        """After the server's GOODBYE there is nothing to cancel."""
+        call = self.meeting.client.call("models", b"")
+        self.meeting.carry_up()
+        self.assertTrue(self.meeting.client.is_open)
+        self.meeting.server.goodbye(Reason.STOPPING, 0)
+        self.meeting.carry_down()
+        self.assertFalse(self.meeting.client.is_open)
+        self.meeting.client.cancel(call)
+        self.assertEqual([type(event) for event in self.meeting.carry_up()], [GoodbyeReceived])
+        self.meeting.client.connectionLost()
 
     def test_inOneWrite(self) -> None:
         """The records of a call are passed to the transport together."""

@@ -56,11 +56,11 @@ def print_environment(settings: ClientSettings) -> None:
         print(line)
 
 
-def show_environment(settings: ClientSettings, key: str | None, *, is_terminal: bool) -> None:
+def show_environment(settings: ClientSettings, key: str | None, *, is_logged: bool) -> None:
     """Print the commands when the API is ready. A log gets a command that reads the key instead of the key."""
     assert settings.serve is not None
     shown = shlex.quote(key or _ANY_KEY)
-    if key is not None and not is_terminal:
+    if key is not None and is_logged:
         shown = f'"$(cat {shlex.quote(str(key_path(settings)))})"'
     for line in shell_lines(settings.serve, shown):
         print(line)

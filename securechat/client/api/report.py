@@ -73,6 +73,7 @@ class Report:
         self._done = 0
         self._tokens = 0
         self._is_drawn = False
+        self._is_held = False  # whether standard error is not read fast enough
         self._redraw: IDelayedCall | None = None
 
     def began(self, method: str, path: str) -> Record:
@@ -89,9 +90,13 @@ class Report:
         """A request has ended; `line` describes it at this time."""
         self._running -= 1
         self._done += 1
-        if self._style is Style.LINES:
+        if self._style is Style.LINES and not self._is_held:
             note(line(self._clock.seconds()))
         self._changed()
+
+    def hold(self, hold: bool) -> None:
+        """Write nothing of requests while `hold` is true: their number has no bound."""
+        self._is_held = hold
 
     def note(self, text: str) -> None:
         """Write a message, above the status line if there is one."""
@@ -121,6 +126,8 @@ class Report:
 
     def _draw(self) -> None:
         self._redraw = None
+        if self._is_held:
+            return
         text = sanitize_line(
             _("requests: {running} running, {done} done; sessions: {sessions}; events: {tokens}").format(
                 running=self._running, done=self._done, sessions=self._sessions(), tokens=self._tokens

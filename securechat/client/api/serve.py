@@ -21,6 +21,7 @@ from securechat.client.api.session import ApiSession
 from securechat.client.api.site import Site, make_site
 from securechat.client.connecting import Connector
 from securechat.client.exit_codes import ExitCode
+from securechat.client.output import Output
 from securechat.client.protocol import Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.settings import ClientSettings
@@ -35,12 +36,17 @@ _OWNER_ONLY: Final = 0o600
 
 
 async def serve(
-    reactor: IClientReactor, options: ClientSettings, connector: Connector, signers: Sequence[Signer | None]
+    reactor: IClientReactor,
+    options: ClientSettings,
+    connector: Connector,
+    signers: Sequence[Signer | None],
+    output: Output,
 ) -> ExitCode:
     """Serve the API until a signal cancels this, twice if requests are running. SecureChatError if it cannot start."""
     assert options.serve is not None
     key = load_key(options)
     report = Report(_style(options), reactor, lambda: f"{pool.size}/{options.serve_sessions}")
+    output.hold(report.hold)
     line = _Line(connector, report)
     pool = SessionPool(line.open_session, options.serve_sessions, reactor, line.changed)
     try:
@@ -56,7 +62,7 @@ async def serve(
                 name=options.destination.local_name, address=options.serve
             )
         )
-        show_environment(options, key, is_terminal=sys.stdout.isatty())
+        show_environment(options, key, is_logged=_is_logged())
         try:
             await Deferred[None]()
         except CancelledError:
@@ -70,6 +76,11 @@ def _style(options: ClientSettings) -> Style:
     if options.quiet:
         return Style.NOTHING
     return Style.STATUS if sys.stderr.isatty() else Style.LINES
+
+
+def _is_logged() -> bool:
+    """Whether systemd writes standard output to its journal."""
+    return "JOURNAL_STREAM" in os.environ and not sys.stdout.isatty()
 
 
 class _Line:
@@ -146,6 +157,9 @@ async def _stop(reactor: IClientReactor, port: IListeningPort, pool: SessionPool
             await _within(STOP_TIME, idle, reactor)
         gone = pool.leave()
         if not gone.called:
+            report.note(
+                _("Leaving with the server's last record, to hide the length of the reply. Ctrl-C leaves at once.")
+            )
             await _within(LEAVE_TIME, gone, reactor)
     except CancelledError:
         pool.leave(at_once=True)

@@ -146,9 +146,7 @@ class ApiSession:
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self.client, self.about = client, about
         self._was_admitted = True
-        if self.opened.called:  # cancelled
-            client.leave()
-        elif about.api:
+        if about.api:
             self.opened.callback(self)
         else:
             self.opened.errback(NoApiError(_("the server does not offer its API to you; its operator can, with --api")))

@@ -298,6 +298,7 @@ class PauseTests(PoolTestCase):
         call, _diary = self.start()
         call.pause()
         call.cancel()
+        self.assertEqual(client.holds, [True, False] * 2)  # the confirmation has to be read
         client.fail(Fault.CANCELLED)
         self.assertEqual(client.holds, [True, False] * 2)
 
@@ -430,13 +431,21 @@ class EndTests(PoolTestCase):
         again = self.admit()
         self.assertEqual((again.calls, diary.events), ([("completions", b"1")], []))
 
-    def test_notSent(self) -> None:
-        """A request that was not sent yet is sent on another session, before those in the queue."""
+    def test_keepsItsPlace(self) -> None:
+        """A request that is sent again comes before those in the queue."""
+        client = self.begin()
+        for body in (b"1", b"2", b"3", b"4"):
+            self.start(body)
+        client.say_goodbye(Reason.IDLE)
+        self.assertEqual([self.admit().calls[0][1] for _session in range(3)], [b"1", b"2", b"3"])
+
+    def test_lostBeforeItWasSent(self) -> None:
+        """When the only session is lost, a request that waits for its moment is broken."""
         client = self.begin()
         client.is_moment = False
-        self.start(b"1")
+        _call, diary = self.start(b"1")
         client.close(CUT)
-        self.assertEqual(self.reports, [str(CUT)])
+        self.assertEqual((self.reports, diary.events), ([str(CUT)], ["broken"]))
 
     def test_notSentBesideAnother(self) -> None:
         """A request whose session ends before it is sent goes to another one."""

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, cast
@@ -56,6 +57,17 @@ class UnixConnection(HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+class HeldOutput(Output):
+    """Standard output and error, of which a test says whether they are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds: list[Callable[[bool], object]] = []
+
+    def hold(self, hold: Callable[[bool], object]) -> None:
+        self.holds.append(hold)
+
+
 class ServeTestCase(TestCase):
     """A client that serves the API of a server."""
 
@@ -64,6 +76,7 @@ class ServeTestCase(TestCase):
 
     def setUp(self) -> None:
         self.output, self.errors = io.StringIO(), io.StringIO()
+        self.standard_output = HeldOutput()
         self.patch(sys, "stdout", self.output)
         self.patch(sys, "stderr", self.errors)
         self.patch(connecting, "can_ask", lambda: False)
@@ -87,7 +100,7 @@ class ServeTestCase(TestCase):
         return server
 
     def run_client(self, **options: object) -> "Deferred[ExitCode]":
-        done = Deferred.fromCoroutine(run(reactor, replace(self.settings, **options), os.environ, Output()))
+        done = Deferred.fromCoroutine(run(reactor, replace(self.settings, **options), os.environ, self.standard_output))
         self.addCleanup(lambda: Deferred.fromCoroutine(self.end(done)))
         return done
 
@@ -205,6 +218,13 @@ class RequestTests(ServeTestCase):
         await self.ask()
         self.assertNotIn("POST", self.errors.getvalue())
 
+    async def test_slowLog(self) -> None:
+        """Requests are not logged while the log cannot be written fast enough."""
+        await self.start()
+        self.standard_output.holds[-1](True)
+        await self.ask()
+        self.assertNotIn("POST", self.errors.getvalue())
+
     async def test_key(self) -> None:
         """The key is required; where it is can be seen from the output, which may be a log."""
         await self.start()
@@ -231,10 +251,19 @@ class SocketTests(ServeTestCase):
 
     async def test_unix(self) -> None:
         """A UNIX socket is for its owner only, in a directory that is made if needed, and removed in the end."""
+        before: list[int] = []
+        chmod = os.chmod
+
+        def change_mode(path: str, mode: int) -> None:
+            before.append(stat.S_IMODE(os.stat(path).st_mode))
+            chmod(path, mode)
+
+        self.patch(os, "chmod", change_mode)
         path = Path(self.mktemp()).absolute() / "new" / "api"
         self.address = ServeAddress(path=Path(os.path.relpath(path)))  # trial's directories may be too long
         done = await self.start(serve=self.address)
         self.assertEqual((stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)), (0o600, 0o700))
+        self.assertEqual(before, [0o600])
         self.assertEqual(await self.ask(), 200)
         done.cancel()
         self.assertEqual(await done, ExitCode.ANSWERED)
