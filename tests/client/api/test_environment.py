@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.api.address import ServeAddress
-from securechat.client.api.environment import key_path, load_key, print_environment, show_environment
+from securechat.client.api.environment import is_logged, key_path, load_key, print_environment, show_environment
 from securechat.client.settings import ClientSettings
 from securechat.errors import ConfigurationError
 
@@ -66,9 +66,9 @@ class KeyTests(SynchronousTestCase):
             print_environment(settings)
         return output.getvalue()
 
-    def shown(self, settings: ClientSettings, key: str | None, *, is_terminal: bool) -> str:
+    def shown(self, settings: ClientSettings, key: str | None, *, is_logged: bool) -> str:
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            show_environment(settings, key, is_terminal=is_terminal)
+            show_environment(settings, key, is_logged=is_logged)
         return output.getvalue()
 
     def test_prints(self) -> None:
@@ -83,10 +83,26 @@ class KeyTests(SynchronousTestCase):
         self.assertIn("OPENAI_API_KEY=none\n", self.printed(ClientSettings(serve=ADDRESS, serve_open=True)))
 
     def test_log(self) -> None:
-        """The key is shown on a terminal, but not in a log: there is a command that reads it."""
+        """The key is printed for the user to copy. In a log there is a command that reads it instead."""
         settings = self.with_key("secret")
-        self.assertIn("OPENAI_API_KEY=secret\n", self.shown(settings, "secret", is_terminal=True))
-        log = self.shown(settings, "secret", is_terminal=False)
+        self.assertIn("OPENAI_API_KEY=secret\n", self.shown(settings, "secret", is_logged=False))
+        log = self.shown(settings, "secret", is_logged=True)
         self.assertNotIn("secret", log)
         done = subprocess.run(["/bin/sh", "-c", log + 'printf "$OPENAI_API_KEY"'], capture_output=True, text=True)
         self.assertEqual(done.stdout, "secret")
+
+    def test_journal(self) -> None:
+        """Output goes to systemd's journal if the variable names its stream, or that of standard error."""
+        with open(self.mktemp(), "w") as journal, open(self.mktemp(), "w") as file:
+            status = os.fstat(journal.fileno())
+            environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+            for output, errors, expected in (
+                (journal, journal, True),
+                (journal, file, True),
+                (file, journal, True),  # there may be two streams of the journal
+                (file, file, False),  # inherited
+                (io.StringIO(), file, False),
+            ):
+                with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                    self.assertEqual(is_logged(environ), expected)
+                    self.assertFalse(is_logged({}))
