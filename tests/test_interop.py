@@ -1,5 +1,6 @@
 """Ours and the independent implementation, over real sockets: they understand each other, and we refuse its faults."""
 
+import json
 import re
 import socket
 import time
@@ -227,6 +228,52 @@ class UnderstandingTests(InteropTestCase):
         self.assertEqual(robot.turns, [1, 3])
         while factory.sessions:
             await deferLater(reactor, 0.02)
+
+    async def test_results(self) -> None:
+        """Their client reads our server's results in both suites, between replies, at once and at ticks."""
+        settings = replace(PATIENT, api=True, shaping=Shaping.REPLY, max_reply=20_000)
+        text = "长" * 3000
+
+        def request(text: str, **more: Any) -> bytes:
+            return json.dumps({"messages": [{"role": "user", "content": text}], **more}).encode()
+
+        def talk(port: int, suite: str) -> list[object]:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, suite, ENVIRONMENT.user_key))
+                client.handshake()
+                client.call("models/echo")
+                client.call("chat/completions", request(text))
+                client.say("a")
+                client.call("chat/completions", request(text, stream=True))
+                client.call("nowhere")
+                heard: list[object] = [client.about.api, *(client.wait_for_reply() for _ in range(5))]
+                for body in (b"{", request("x" * 30_000, stream=True)):
+                    client.call("chat/completions", body)
+                    heard.append(client.wait_for_reply())
+                client.leave()
+                return heard
+
+        for shaping in (Shaping.OFF, Shaping.REPLY):
+            factory, port, robot = self.listen(settings=replace(settings, shaping=shaping))
+            for suite in SUITES:
+                robot.turns.clear()
+                api, model, whole, reply, stream, *rest = await deferToThread(talk, port, suite.decode())
+                self.assertEqual((api, reply), (True, "a"))
+                assert isinstance(model, Result)
+                self.assertEqual((model.status, json.loads(model.body)["id"]), (200, "echo"))
+                assert isinstance(whole, Result)
+                self.assertEqual(json.loads(whole.body)["choices"][0]["message"]["content"], text)
+                assert isinstance(stream, Result)
+                self.assertEqual((stream.content_type, stream.events[-1]), ("text/event-stream", ("", b"[DONE]")))
+                chunks = [json.loads(data)["choices"][0]["delta"] for _name, data in stream.events[:-1]]
+                self.assertEqual("".join(chunk.get("content", "") for chunk in chunks), text)
+                not_found, bad, too_long = rest
+                self.assertEqual((not_found, too_long), (10, 3))
+                assert isinstance(bad, Result)
+                self.assertEqual((bad.status, list(json.loads(bad.body))), (400, ["error"]))
+                self.assertEqual(robot.turns, [1] * 4)
+            while factory.sessions:
+                await deferLater(reactor, 0.02)
 
     async def test_theirServer(self) -> None:
         """Our client talks to their server."""

@@ -27,6 +27,7 @@ class Outbox:
         "_connection",
         "_is_paused",
         "_max_reply",
+        "_max_response",
         "_refusals",
         "_replies",
         "_room",
@@ -34,10 +35,11 @@ class Outbox:
         "_want_messages",
     )
 
-    def __init__(self, connection: ServerConnection, max_reply: int) -> None:
-        """`max_reply` is the number of bytes in the longest reply or result."""
+    def __init__(self, connection: ServerConnection, max_reply: int, max_response: int) -> None:
+        """The maximums are the numbers of bytes in the longest reply, and in the longest response to an API request."""
         self._connection = connection
         self._max_reply = max_reply
+        self._max_response = max_response
         self._replies: list[Reply[Any]] = []
         self._refusals = 0  # of the replies, those that are nothing but a fault
         self._size = 0  # bytes that wait, of all replies
@@ -51,7 +53,7 @@ class Outbox:
 
     def open_result(self, message_id: int) -> Result | None:
         """Make a place for the result of a CALL; None if all places are taken."""
-        return self._place(Result(message_id, self._max_reply))
+        return self._place(Result(message_id, self._max_response))
 
     def _place(self, reply: AnyReply) -> AnyReply | None:
         if len(self._replies) - self._refusals >= MAX_REPLIES:

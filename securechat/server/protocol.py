@@ -96,7 +96,7 @@ class ChatServer(Protocol):
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
-        self._outbox = Outbox(self._connection, self._settings.max_reply)
+        self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
 
@@ -357,7 +357,7 @@ class ChatServerFactory(Factory):
         self.settings = settings
         self.identity = identity
         self.users = users
-        self.robot = as_api_robot(robot, settings.max_reply)
+        self.robot = as_api_robot(robot, settings.reply_limit)
         self.access = Access(settings.api, self.robot.models)
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
@@ -393,7 +393,7 @@ class ChatServerFactory(Factory):
         settings = self.settings
         shaping = SHAPINGS.index(settings.shaping)
         return About(
-            user, self.robot.name, SOFTWARE, settings.max_message, settings.api, shaping, self.tick, settings.width
+            user, self.robot.name, SOFTWARE, settings.message_limit, settings.api, shaping, self.tick, settings.width
         )
 
     def sessionEnded(self, session: ChatServer) -> None:

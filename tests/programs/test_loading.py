@@ -54,6 +54,11 @@ class LoadTests(SynchronousTestCase):
             loaded = modules_loaded_by(f"from securechat.client.__main__ import main; assert main({arguments}) == 3")
         self.assertIn("securechat.client.frontends.batch", loaded)
         self.assertEqual(packages(loaded) & {"prompt_toolkit"}, set())
+        self.assertEqual({module for module in loaded if module.startswith("twisted.web")}, set())
+        self.assertEqual(
+            {module for module in loaded if module.startswith("securechat.client.api.")},
+            {"securechat.client.api.address"},
+        )
 
     def test_messagesWithoutTls(self) -> None:
         """`securechat` does not load OpenSSL's bindings for TLS, nor the HTTP client."""

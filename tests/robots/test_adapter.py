@@ -71,10 +71,13 @@ class AdapterTestCase(SynchronousTestCase):
 
     def begin(self, robot: object, path: str, body: bytes = b"") -> "tuple[Items, Deferred[None]]":
         """The items so far, and what fires at the end."""
+        return self.read(robot, self.call(path, body))
+
+    def read(self, robot: object, call: ApiCall) -> "tuple[Items, Deferred[None]]":
         items: Items = []
 
         async def read() -> None:
-            async with aclosing(self.adapter(robot).call(self.call(path, body))) as stream:
+            async with aclosing(self.adapter(robot).call(call)) as stream:
                 async for item in stream:
                     items.append(item)
 
@@ -209,6 +212,7 @@ class WholeTests(AdapterTestCase):
             [choice] = reply["choices"]
             self.assertEqual((choice["message"]["content"], choice["finish_reason"]), ("éé", "length"))
             self.assertEqual(robot.closed, 1)
+        self.get(FixedRobot(["éé", "x"], ValueError("read on")), CHAT, body("x", max_tokens=1))
         _status, reply = self.whole(self.get(FixedRobot(["abcd"]), CHAT, body("x", max_tokens=1)))
         self.assertEqual(reply["choices"][0]["finish_reason"], "stop")
         _status, reply = self.whole(self.get(FixedRobot(["aé"]), CHAT, body("x", max_tokens=1)))
@@ -362,7 +366,7 @@ class MessageTests(AdapterTestCase):
             (body({"role": "user", "content": 1}), "messages", r"at `messages\[0\]\.content`"),
             (body("x", {"role": "assistant", "content": "y"}), "messages", "the last one has to be the user's"),
             (body(image), "messages", r"\[0\]: this robot reads text only"),
-            (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "messages", "surrogate"),
+            (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "messages", "truncated"),
             (body("x", n=2), "n", "this robot gives one reply"),
             (body("x", n="1"), "n", "got `str`"),
             (body("x", stream=1), "stream", "got `int`"),
@@ -377,6 +381,16 @@ class MessageTests(AdapterTestCase):
             self.assertEqual((status, found), (400, param), request)
             self.assertRegex(message, f"^{param}.*{pattern}")
         self.assertEqual(robot.conversations, [])
+
+    def test_nested(self) -> None:
+        """Nesting that one parser just accepts is too deep for the other at worst."""
+        for depth in range(800, 1000, 3):
+            request = b'{"messages": [{"role": "user", "x": %b}]}' % (b"[" * depth + b"]" * depth)
+            accepted = examine(CHAT, request, Access(True, None))
+            if isinstance(accepted, Request):
+                items, done = self.read(FixedRobot(["x"]), ApiCall(accepted, "user", "lane", None))
+                self.successResultOf(done)
+                self.assertIn(self.whole(items)[0], (200, 400))
 
     def test_ignored(self) -> None:
         """Keys that no robot here knows do no harm, nor do those that say nothing."""

@@ -148,6 +148,25 @@ class ResultTests(ApiTestCase):
         self.assertRegex(user_id, "^[0-9a-f]{32}$")
         self.assertEqual((queue_key, upstream), (user_id, None))
 
+    def test_queueKeys(self) -> None:
+        """Anonymous users are told apart, and those of one source share a place in the robot's queue."""
+        for _ in range(2):
+            self.call(Session(self.factory).open())
+        one, other = self.robot.calls
+        self.assertEqual(one.queue_key, other.queue_key)
+        self.assertEqual(len({one.user_id, other.user_id, one.queue_key}), 3)
+
+    def test_logsOnceASecond(self) -> None:
+        """What comes within a second of the first request is logged in one line, at the end of the session at last."""
+        session = Session(self.factory).open()
+        for path in ("nowhere", "models/x", CHAT):
+            self.call(session, path, b"{}")
+        session.lose()
+        self.assertEqual(
+            [line for line in self.log_lines() if "API" in line],
+            ["client 1: an API request of 2 bytes", "client 1: 2 API requests of 4 bytes"],
+        )
+
     def test_noHistory(self) -> None:
         """A request neither sees nor changes the conversation, nor does it delay NEW."""
         session = Session(self.factory).open()
@@ -215,6 +234,8 @@ class ResultTests(ApiTestCase):
         self.factory = self.make_factory(idle_timeout=60.0)
         session = Session(self.factory).open()
         self.clock.advance(50)
+        self.call(session, "nowhere", b"")
+        self.clock.advance(50)
         self.call(session)
         self.clock.advance(50)
         self.clock.advance(50)
@@ -225,7 +246,7 @@ class ResultTests(ApiTestCase):
         self.clock.advance(61)
         self.clock.advance(61)
         session.pump()
-        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 1))
+        self.assertEqual(session.events[-1], GoodbyeReceived(Reason.IDLE, 2))
 
 
 class RefusalTests(ApiTestCase):
@@ -377,12 +398,18 @@ class CancelTests(ApiTestCase):
     def test_shutDownGenerators(self) -> None:
         """A robot between two items is stopped, too: its generator is closed, not left behind."""
         closed: list[str] = []
+        generators: list[object] = []  # so that they are not collected
 
         @implementer(IApiRobot)
         class Endless(PuppetRobot):
             models: frozenset[str] | None = None
 
-            async def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+            def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+                generator = self._call()
+                generators.append(generator)
+                return generator
+
+            async def _call(self) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
                 try:
                     session.server.pauseProducing()
                     while True:

@@ -18,7 +18,7 @@ class OutboxTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.pair = Pair().open()
-        self.outbox = Outbox(self.pair.server, MAX_REPLY)
+        self.outbox = Outbox(self.pair.server, MAX_REPLY, MAX_REPLY)
         for text in ("a", "b"):
             self.pair.client.say(text)
         self.pair.pump()

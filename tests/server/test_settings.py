@@ -33,9 +33,9 @@ DEFAULTS = {
     "shaping": Shaping.REPLY,
     "tick": 0.1,
     "width": 1,
-    "max_message": 1024 * 1024,
+    "max_message": None,
     "max_buffered": 256 * 1024 * 1024,
-    "max_reply": 1024 * 1024,
+    "max_reply": None,
     "history_turns": 40,
     "history_bytes": 65536,
     "max_sessions": 1000,
@@ -115,6 +115,18 @@ class CommandLineTests(SynchronousTestCase):
             settings = parse(argument).settings
             self.assertEqual(settings, replace(ServerSettings(), **{name: value}), argument)
             self.assertIs(type(getattr(settings, name)), type(value), argument)
+
+    def test_limits(self) -> None:
+        """Requests of tools and the responses to them may be longer than what a person writes or reads."""
+        text, api = 1024 * 1024, 16 * 1024 * 1024
+        for arguments, expected in (
+            ((), (text, text, api)),
+            (("--api",), (api, text, api)),
+            (("--api", "--max-message", "5000", "--max-reply", "7"), (5000, 7, 7)),
+        ):
+            settings = parse(*arguments).settings
+            limits = (settings.message_limit, settings.reply_limit, settings.response_limit)
+            self.assertEqual(limits, expected, arguments)
 
     def test_repeated(self) -> None:
         """Endpoints and names add up; suites are a list with commas."""

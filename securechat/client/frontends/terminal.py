@@ -21,6 +21,7 @@ from securechat.client.stderr import note
 from securechat.errors import Fault, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.items import Head, Piece, ServerEvent
 
 PROMPT: Final = "> "
 
@@ -66,6 +67,9 @@ class Terminal:
         if last:
             self._replied(message_id)
         self._refresh()
+
+    def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
+        """There is none, because this sends no API requests."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         sentence = of_fault(fault, has_begun=self._has_begun)
