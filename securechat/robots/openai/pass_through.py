@@ -61,15 +61,15 @@ class PassThrough:
     async def call(self, call: ApiCall) -> AsyncGenerator[Item, None]:
         """As in IApiRobot."""
         try:
-            bodies = self._policy.bodies(call)
+            changes = self._policy.changes(call)
         except PolicyError as error:
             yield Head(400, _JSON)
             yield Piece(api_error(str(error), error.field))
             return
         budget = TimeBudget(self._reactor, self._first_timeout)
         try:
-            for number, body in enumerate(bodies):
-                with await budget.wait(self._send(call, body)) as response:
+            for number, values in enumerate(changes):
+                with await budget.wait(self._send(call, values)) as response:
                     if 200 <= response.code < 300:
                         if number:
                             self._policy.learn(call)
@@ -87,15 +87,16 @@ class PassThrough:
         finally:
             await self._http.settled()
 
-    async def _send(self, call: ApiCall, body: bytes | None) -> Response:
-        """Send a request; the response, once its head has arrived."""
+    async def _send(self, call: ApiCall, values: Mapping[str, object]) -> Response:
+        """Send a request with these values; the response, once its head has arrived."""
+        route, body = call.request
         # The segments of a route are percent-encoded already.
-        url = self._url.replace(path=(*self._url.path, *call.request.route.path.split("/"))).to_text()
+        url = self._url.replace(path=(*self._url.path, *route.path.split("/"))).to_text()
         if body is None:
             return await self._http.get(url, {"Accept": _JSON, **self._headers})
-        wants_stream = call.request.body is not None and call.request.body.written("stream") == "true"
-        accept = _STREAM if wants_stream else _JSON
-        return await self._http.post(url, body, {"Accept": accept, **self._headers, "Content-Type": _JSON})
+        accept = _STREAM if body.written("stream") == "true" else _JSON
+        headers = {"Accept": accept, **self._headers, "Content-Type": _JSON}
+        return await self._http.post(url, body.replaced(values), headers)
 
     def _success(self, call: ApiCall, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
         head = Head(response.code, _content_type(response))

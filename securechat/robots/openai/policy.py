@@ -40,24 +40,24 @@ class Policy:
         self._restricts_models = settings.allowed_models is not None
         self._with_new_limit: set[str] = set()  # models whose servers refuse max_tokens
 
-    def bodies(self, call: ApiCall) -> list[bytes] | list[None]:
-        """The body to send, if the request has one, and the one to send if the server refuses the name max_tokens.
+    def changes(self, call: ApiCall) -> list[dict[str, object]]:
+        """The new values in the body that is sent; then those of another, for a server that refuses max_tokens.
 
         PolicyError if the request is refused.
         """
         path, body = call.request.route.path, call.request.body
         if body is None:
-            return [None]
+            return [{}]
         self._check(body)
         values: dict[str, object] = {key: call.user_id for key in _USER if _is_given(body, key)}
         if self._system:
             values |= _with_system(path, body, self._system)
         if self._max_tokens is None or path not in _NEEDED_LIMIT:
-            return [body.replaced(values)]
+            return [values]
         names = [_NEEDED_LIMIT[path]]
         if names == [_OLD_LIMIT] and not _is_given(body, _OLD_LIMIT):
             names = [_NEW_LIMIT] if body.model in self._with_new_limit else [_OLD_LIMIT, _NEW_LIMIT]
-        return [body.replaced(values | _limited(body, self._max_tokens, name)) for name in names]
+        return [values | _limited(body, self._max_tokens, name) for name in names]
 
     def learn(self, call: ApiCall) -> None:
         """The server has accepted the second of two bodies."""

@@ -487,7 +487,9 @@ class TimeTests(PolledTestCase):
 
     async def assertTimesOut(self, *steps: Step, **timeouts: Any) -> None:
         self.start(lambda: iter(steps), **timeouts)
+        before = reactor.seconds()
         self.assertEqual((await self.fault("chat/completions", STREAMED))[1], Fault.TIMED_OUT)
+        self.assertLess(reactor.seconds() - before, PATIENCE / 2)
 
     async def test_first(self) -> None:
         """The first timeout is for everything before the first token, the other one for what follows."""

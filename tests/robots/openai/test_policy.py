@@ -21,13 +21,19 @@ def call(body: bytes | str, path: str = "chat/completions") -> ApiCall:
     return ApiCall(Request(Route("POST", path, None), Body(data)), USER, "", None)
 
 
+def bodies(policy: Policy, call: ApiCall) -> list[bytes]:
+    """The body that is sent first and, if the server refuses that, then."""
+    body = call.request.body
+    assert body is not None
+    return [body.replaced(values) for values in policy.changes(call)]
+
+
 class PolicyTestCase(SynchronousTestCase):
     """Bodies through the policy of some settings."""
 
     def sent(self, body: str, path: str = "chat/completions", **options: Any) -> list[Any]:
         """What is sent first and, if the server refuses that, then."""
-        bodies = Policy(OpenAISettings(**options)).bodies(call(body, path))
-        return [json.loads(body) for body in bodies if body is not None]
+        return [json.loads(sent) for sent in bodies(Policy(OpenAISettings(**options)), call(body, path))]
 
     def assertRefused(self, field: str, body: str, **options: Any) -> None:
         error = self.assertRaises(PolicyError, self.sent, body, **options)
@@ -43,14 +49,14 @@ class UserTests(PolicyTestCase):
             for text in ('{ "model":"m",\n"x" : 1.50e1, "max_tokens":9 }', "{}", '{"user":null}'):
                 for options in ({}, {"system": "s"}, {"models": frozenset({"m"})}):
                     policy = Policy(OpenAISettings(**options))
-                    self.assertEqual(policy.bodies(call(text, path)), [text.encode()])
+                    self.assertEqual(bodies(policy, call(text, path)), [text.encode()])
         get = ApiCall(Request(Route("GET", "models", None), None), USER, "", None)
-        self.assertEqual(Policy(OpenAISettings(max_tokens=1)).bodies(get), [None])
+        self.assertEqual(Policy(OpenAISettings(max_tokens=1)).changes(get), [{}])
 
     def test_user(self) -> None:
         """The tool's names for its user are replaced by the pseudonym, and not added."""
         body = '{"model": "m", "user" : "ann", "safety_identifier": {"x": 1}, "input": [1.0]}'
-        [sent] = Policy(OpenAISettings()).bodies(call(body, "embeddings"))
+        [sent] = bodies(Policy(OpenAISettings()), call(body, "embeddings"))
         expected = f'{{"model": "m", "user" : "{USER}", "safety_identifier": "{USER}", "input": [1.0]}}'
         self.assertEqual(sent, expected.encode())
 
@@ -129,18 +135,18 @@ class LimitTests(PolicyTestCase):
         policy = Policy(OpenAISettings(max_tokens=100))
         one, other = call('{"model": "o1"}'), call('{"model": "m"}')
         policy.learn(one)
-        self.assertEqual(policy.bodies(one), [b'{"max_completion_tokens": 100, "model": "o1"}'])
-        self.assertEqual(len(policy.bodies(other)), 2)
+        self.assertEqual(bodies(policy, one), [b'{"max_completion_tokens": 100, "model": "o1"}'])
+        self.assertEqual(len(bodies(policy, other)), 2)
         policy.learn(call("{}"))
-        self.assertEqual(len(policy.bodies(call("{}"))), 2)
+        self.assertEqual(len(bodies(policy, call("{}"))), 2)
 
     def test_learnsFinitely(self) -> None:
         """A user cannot fill the memory with names."""
         policy = Policy(OpenAISettings(max_tokens=100))
         for number in range(1001):
             policy.learn(call(f'{{"model": "{number}"}}'))
-        self.assertEqual(len(policy.bodies(call('{"model": "999"}'))), 1)
-        self.assertEqual(len(policy.bodies(call('{"model": "1000"}'))), 2)
+        self.assertEqual(len(bodies(policy, call('{"model": "999"}'))), 1)
+        self.assertEqual(len(bodies(policy, call('{"model": "1000"}'))), 2)
 
     @given(
         st.dictionaries(
@@ -165,8 +171,7 @@ class SystemTests(PolicyTestCase):
 
     def told(self, body: str, path: str = "chat/completions") -> str:
         policy = Policy(OpenAISettings(system="be é", system_for_api=True))
-        [sent] = policy.bodies(call(body, path))
-        assert sent is not None
+        [sent] = bodies(policy, call(body, path))
         return sent.decode()
 
     def test_messages(self) -> None:

@@ -59,7 +59,7 @@ class RawEventsTests(SynchronousTestCase):
         """A line and an event have a maximum size, and what was complete before is passed on."""
         self.patch(raw_events, "MAX_EVENT", 100)
         self.patch(raw_events, "_MAX_LINE", 164)
-        self.assertEqual(events(b"data: " + b"x" * 99 + b"\n\n"), [("", b"x" * 99)])
+        self.assertEqual(events((b"data: " + b"x" * 99 + b"\n\n") * 2), [("", b"x" * 99)] * 2)
         self.assertBroken("event", b"data: " + b"x" * 60 + b"\ndata: " + b"x" * 60)
         self.assertBroken("line", b"data: ", b"x" * 160)
         stream = RawEvents()
