@@ -6,6 +6,7 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from securechat.client.background import Background
 from securechat.client.connecting import Connector
 from securechat.client.exit_codes import ExitCode, exit_code
 from securechat.client.explain import of_goodbye
@@ -17,7 +18,7 @@ from securechat.client.prompts import ask_passphrase
 from securechat.client.protocol import ChatUser, Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.settings import ClientSettings
-from securechat.client.stderr import complain
+from securechat.client.stderr import complain, note
 from securechat.errors import ConfigurationError, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import GoodbyeReceived
@@ -36,8 +37,17 @@ class Frontend(ChatUser, Protocol):
         """Stop all output; fires when the terminal has been restored."""
 
 
-async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str], output: Output) -> ExitCode:
-    """Run a session; the exit code. Errors are reported in one line."""
+async def run(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    environ: Mapping[str, str],
+    output: Output,
+    background: Background | None = None,
+) -> ExitCode:
+    """Run a session; the exit code. Errors are reported in one line.
+
+    Without `background`, this returns only when the session has ended.
+    """
     try:
         if options.print_env:
             from securechat.client.api.environment import print_environment
@@ -51,7 +61,7 @@ async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping
             from securechat.client.api.serve import serve
 
             return await serve(reactor, options, connector, signers, output)
-        chat = _Chat(reactor, options, output, connector)
+        chat = _Chat(reactor, options, output, connector, None if options.wait else background)
         return await connector.try_keys(signers, chat.talk)
     except SecureChatError as error:
         complain(str(error))
@@ -69,7 +79,9 @@ async def _signers(
     return [None]
 
 
-def _frontends(reactor: IClientReactor, options: ClientSettings) -> Callable[[], Frontend]:
+def _frontends(
+    reactor: IClientReactor, options: ClientSettings, leave: Callable[[Batch], object]
+) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
     if sys.stdin is None and not options.messages:
         raise ConfigurationError(_("standard input is closed"))
@@ -85,16 +97,32 @@ def _frontends(reactor: IClientReactor, options: ClientSettings) -> Callable[[],
         from securechat.client.frontends.terminal import Terminal
 
         return lambda: Terminal(PromptSession(erase_when_done=True))
-    return lambda: Batch(source, sys.stdout)
+    return lambda: Batch(source, sys.stdout, leave)
 
 
 class _Chat:
     """A conversation with the server, through one frontend for each connection that it takes."""
 
-    def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output, connector: Connector) -> None:
+    def __init__(
+        self,
+        reactor: IClientReactor,
+        options: ClientSettings,
+        output: Output,
+        connector: Connector,
+        background: Background | None,
+    ) -> None:
         self._output = output
         self._connector = connector
-        self._make_user = _frontends(reactor, options)
+        self._background = background
+        self._make_user = _frontends(reactor, options, self._leave)
+
+    def _leave(self, user: Batch) -> None:
+        """The batch has all replies, and waits only for the end of the train."""
+        background = self._background
+        if background is None:
+            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
+        else:
+            self._output.drained().addCallback(lambda _nothing: background.enter(user.exit))
 
     async def talk(self, signer: Signer | None) -> ExitCode:
         """One connection. An error before the server admitted the client is raised."""

@@ -127,6 +127,16 @@ class ClientSettings(Settings, frozen=True):
         ),
     ] = field(default=(), name="message")
 
+    wait: Annotated[
+        bool,
+        Meta(
+            description=N_(
+                "after the last reply, wait in the foreground until the connection can be closed without revealing the "
+                "reply's length, and not in the background"
+            )
+        ),
+    ] = False
+
     serve: Annotated[
         ServeAddress | None,
         Meta(

@@ -63,8 +63,9 @@ class BatchTestCase(SynchronousTestCase):
         self.errors = io.StringIO()
         self.output = output or io.StringIO()
         self.client = Client()
+        self.leaving: list[Batch] = []
         self.enterContext(redirect_stderr(self.errors))
-        batch = Batch(source, self.output)
+        batch = Batch(source, self.output, self.leaving.append)
         batch.admitted(cast(ChatClient, self.client), ABOUT)
         return batch
 
@@ -86,7 +87,7 @@ class BatchTests(BatchTestCase):
         self.assertIsNone(self.client.left)
         batch.replyReceived(4, "4!", True)
         self.assertIsNotNone(self.client.left)
-        self.assertIn("to hide the length of the reply", self.errors.getvalue())
+        self.assertEqual(self.leaving, [batch])
         batch.disconnected(None)
         self.assertIsNone(self.successResultOf(batch.ended))
         self.assertEqual((self.output.getvalue(), batch.exit), ("1!\n2!\n3!\n4!\n", ExitCode.ANSWERED))
@@ -197,7 +198,7 @@ class ReplyTests(BatchTestCase):
     def test_controlCharacters(self) -> None:
         """Control characters of the robot reach neither standard output nor standard error."""
         self.assertEqual(self.answer("a\x1b[2J\x9b", "\u202eb\r\n\tc"), "a\ufffd[2J\ufffd\ufffdb\n\tc\n")
-        batch = Batch(FixedMessages(()), self.output)
+        batch = Batch(FixedMessages(()), self.output, lambda _batch: None)
         about = Admitted("", "robot\x1b[2J\nx", "soft\x9b", 4096, False, Shaping.OFF, 100, 1)
         batch.admitted(cast(ChatClient, self.client), about)
         [line] = [line for line in self.errors.getvalue().split("\n") if "robot" in line]

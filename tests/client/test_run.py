@@ -21,6 +21,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client import connecting
+from securechat.client.background import Background
 from securechat.client.destination import Destination
 from securechat.client.exit_codes import ExitCode
 from securechat.client.output import Output
@@ -239,6 +240,33 @@ class SessionTests(RunTestCase):
         self.server_end.abortConnection()
         pump.flush()
         self.assertExits(done, 5, "hi\n", "closed unexpectedly")
+
+    def test_background(self) -> None:
+        """After all replies and the output, the rest is left to the background, unless the user wants to wait."""
+        self.know_the_host()
+        for wait, entered in ((False, [0]), (True, [])):
+            background = Background()
+            self.addCleanup(background.loop.close)
+            exit_codes: list[int] = []
+            self.patch(background, "enter", exit_codes.append)
+            settings = replace(self.settings, wait=wait)
+            written: Deferred[None] = Deferred()
+            self.standard_output.waiting = written
+            done = Deferred.fromCoroutine(
+                run(cast(Any, self.reactor), settings, ENVIRON, self.standard_output, background)
+            )
+            pump = self.accept(shaping=Shaping.REPLY)
+            for _tick in range(5):
+                pump.flush()
+                self.reactor.advance(0.1)
+            pump.flush()
+            self.assertEqual(exit_codes, [])
+            self.standard_output.waiting = None
+            written.callback(None)
+            self.assertEqual(exit_codes, entered)
+            self.assertEqual("leaving with the server's last record" in self.errors.getvalue(), wait)
+            done.addErrback(lambda failure: failure.trap(CancelledError))
+            done.cancel()
 
     def test_zone(self) -> None:
         """The zone of an address is used here, in messages and for known_hosts, and not told to the server."""

@@ -1,5 +1,6 @@
 """The frontend without a terminal: messages from the command line or a pipe, replies to standard output."""
 
+from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -41,11 +42,13 @@ class Batch:
     _client: ChatClient  # from `admitted` on
     _max_message: int  # bytes, as well
 
-    def __init__(self, source: Source, output: TextIO) -> None:
+    def __init__(self, source: Source, output: TextIO, leaving: Callable[["Batch"], object]) -> None:
+        """`leaving` is called when only the end of the train remains to be waited for; `exit` is final then."""
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._source = source
         self._output = output
+        self._leaving = leaving
         self._open = 0
         self._reply = ""  # the last character written of the incomplete reply
         self._progress: Deferred[None] | None = None
@@ -112,8 +115,7 @@ class Batch:
             self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
-        if not self._client.leaveQuietly().called:
-            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
+        self._leave()
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()
@@ -149,4 +151,8 @@ class Batch:
         self._can_write = False
         self.exit = ExitCode.FAULT
         self._talking.cancel()
-        self._client.leaveQuietly()
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._client.leaveQuietly().called:
+            self._leaving(self)
