@@ -44,7 +44,7 @@ class Extra:
     default: str = ""  # describes a default that is None or depends on the machine
     private: bool = False  # error messages do not repeat the value
     metavar: str = ""
-    letter: str = ""  # of the short form, such as -i
+    letter: str | None = None  # of the short form, such as -i; - alone if this is empty
     positional: bool = False
 
 

@@ -55,9 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         description=_("Talk to a chat robot over an encrypted channel that hides the size and timing of replies."),
         epilog=_(
             "Without -m and --serve, securechat prompts for messages if it runs in a terminal, and otherwise sends "
-            "each line of standard input. Exit status: 0 all messages were answered, or --serve was ended by a signal, "
-            "2 usage or configuration error, 3 connection failed, 4 authentication failed, 5 a reply failed or is "
-            "incomplete, 6 the server offers no API, 130 interrupted."
+            "standard input as one message. With -m, a file or a pipe on standard input is sent below the message; in "
+            "a loop that reads standard input itself, use < /dev/null. Exit status: 0 all messages were answered, or "
+            "--serve was ended by a signal, 2 usage or configuration error, 3 connection failed, 4 authentication "
+            "failed, 5 a reply failed or is incomplete, 6 the server offers no API, 130 interrupted."
         ),
         formatter_class=_HelpFormatter,
         argument_default=argparse.SUPPRESS,  # what is not given is left to ClientSettings
@@ -84,7 +85,7 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
         form["action"] = "store_true"
     elif option.is_repeatable:
         form["action"] = "append"
-    names = [f"-{option.extra.letter}"] if option.extra.letter else []
+    names = [f"-{option.extra.letter}"] if option.extra.letter is not None else []
     parser.add_argument(*names, f"--{option.name}", dest=option.attribute, **form)
 
 

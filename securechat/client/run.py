@@ -10,8 +10,8 @@ from securechat.client.background import Background
 from securechat.client.connecting import Connector
 from securechat.client.exit_codes import ExitCode, exit_code
 from securechat.client.explain import of_goodbye
-from securechat.client.frontends.batch import Batch, FixedMessages, Source
-from securechat.client.frontends.stdin import StdinLines
+from securechat.client.frontends.batch import Batch
+from securechat.client.frontends.source import is_interactive, open_source
 from securechat.client.identity import agent_signers, file_signers
 from securechat.client.output import Output
 from securechat.client.prompts import ask_passphrase
@@ -19,7 +19,7 @@ from securechat.client.protocol import ChatUser, Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.settings import ClientSettings
 from securechat.client.stderr import complain, note
-from securechat.errors import ConfigurationError, SecureChatError
+from securechat.errors import SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import GoodbyeReceived
 
@@ -83,20 +83,14 @@ def _frontends(
     reactor: IClientReactor, options: ClientSettings, leave: Callable[[Batch], object]
 ) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
-    if sys.stdin is None and not options.messages:
-        raise ConfigurationError(_("standard input is closed"))
-    source: Source
-    if options.messages:
-        source = FixedMessages(options.messages)
-    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
-        source = StdinLines(sys.stdin.fileno(), reactor)
-    else:
+    if is_interactive(options):
         # Imported here, because prompt_toolkit takes as long to import as everything else together.
         from prompt_toolkit import PromptSession
 
         from securechat.client.frontends.terminal import Terminal
 
         return lambda: Terminal(PromptSession(erase_when_done=True))
+    source = open_source(options, reactor)
     return lambda: Batch(source, sys.stdout, leave)
 
 

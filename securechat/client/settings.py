@@ -63,6 +63,7 @@ _SERVE_OPTIONS: Final = frozenset(
         *("print_env", "quiet"),
     }
 )
+_BATCH_OPTIONS: Final = frozenset({"messages", "stdin", "lines", "wait"})
 
 
 class ClientSettings(Settings, frozen=True):
@@ -126,6 +127,16 @@ class ClientSettings(Settings, frozen=True):
             extra={"parse": _message, "letter": "m", "metavar": N_("TEXT"), "private": True},
         ),
     ] = field(default=(), name="message")
+
+    stdin: Annotated[
+        bool,
+        Meta(
+            description=N_("send all of standard input as one message, below the first -m; the default for a pipe"),
+            extra={"letter": ""},
+        ),
+    ] = False
+
+    lines: Annotated[bool, Meta(description=N_("send each line of standard input as a message"))] = False
 
     wait: Annotated[
         bool,
@@ -203,13 +214,17 @@ class ClientSettings(Settings, frozen=True):
 
 def check_together(settings: ClientSettings, given: Collection[str]) -> None:
     """ConfigurationError if options that were given, by their attributes, do not go together."""
+    for name, value in (("message", settings.messages), ("stdin", settings.stdin)):
+        if settings.lines and value:
+            raise ConfigurationError(_("--lines and --{option} exclude each other").format(option=name))
     if settings.serve is None:
         for option in options_of(ClientSettings):
             if option.attribute in given and option.attribute in _SERVE_OPTIONS:
                 raise ConfigurationError(_("--{option} requires --serve").format(option=option.name))
         return
-    if settings.messages:
-        raise ConfigurationError(_("--serve and --message exclude each other"))
+    for option in options_of(ClientSettings):
+        if option.attribute in given and option.attribute in _BATCH_OPTIONS:
+            raise ConfigurationError(_("--serve and --{option} exclude each other").format(option=option.name))
     if settings.serve_open and settings.serve_key_file is not None:
         raise ConfigurationError(_("--serve-open and --serve-key-file exclude each other"))
     if settings.serve_open and settings.serve_any_address:

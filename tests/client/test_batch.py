@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.exit_codes import ExitCode
-from securechat.client.frontends.batch import Batch, FixedMessages
+from securechat.client.frontends.batch import Batch
+from securechat.client.frontends.source import FixedMessages
 from securechat.client.protocol import ChatClient
 from securechat.client.sanitize import sanitize
 from securechat.errors import Category, Fault, RemoteProtocolError

@@ -124,12 +124,21 @@ class BatchTests(ProgramTestCase):
         self.assertIn(f"verified the server's host key {daemon.fingerprint}", errors)
 
     async def test_pipe(self) -> None:
-        """Each line of a pipe is a message; empty lines are skipped, and the last line needs no newline."""
+        """With --lines, each line is a message; blank lines are skipped, and the last line needs no newline."""
         daemon = await self.start("--robot", "echo", "--shaping", "off")
         lines = b"".join(b"line %d\n" % number for number in range(100))
-        status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
-        self.assertEqual((status, output), (0, lines.decode() + "last\n"))
-        self.assertEqual((await self.run_client(*self.to(daemon)))[:2], (0, ""))
+        status, output, _errors = await self.run_client(*self.to(daemon), "--lines", stdin=b"\n" + lines + b"  last")
+        self.assertEqual((status, output), (0, lines.decode() + "  last\n"))
+
+    async def test_standardInput(self) -> None:
+        """Otherwise a pipe is one message, with its indentation, below the message of the command line."""
+        daemon = await self.start("--robot", "echo", "--shaping", "off")
+        text = "def f():\n\n    return 1"
+        for arguments, reply in (((), text), (("-",), text), (("-m", "a", "-m", "b"), f"a\n\n{text}\nb")):
+            status, output, _errors = await self.run_client(*self.to(daemon), *arguments, stdin=f"{text}\n\n".encode())
+            self.assertEqual((status, output), (0, f"{reply}\n"))
+        for arguments, reply in (((), ""), (("-",), ""), (("-m", "a", "-m", "b"), "a\nb\n")):
+            self.assertEqual((await self.run_client(*self.to(daemon), *arguments))[:2], (0, reply))
 
     async def test_bothSuites(self) -> None:
         """Suite RSA works as well as suite PQ."""
@@ -142,7 +151,9 @@ class BatchTests(ProgramTestCase):
         """An invalid line is reported with its number, after the earlier lines were answered."""
         daemon = await self.start("--robot", "echo", "--max-message", "4096")
         for line, words in ((b"x" * 4097, "line 2: message exceeds 4096 bytes"), (b"\xff", "line 2: not valid UTF-8")):
-            status, output, errors = await self.run_client(*self.to(daemon), stdin=b"ok\n" + line + b"\nnever\n")
+            status, output, errors = await self.run_client(
+                *self.to(daemon), "--lines", stdin=b"ok\n" + line + b"\nnever\n"
+            )
             self.assertEqual((status, output), (2, "ok\n"))
             self.assertIn(words, errors)
 

@@ -48,6 +48,7 @@ class MomentTests(TestCase):
                     "--accept-new",
                     "--known-hosts",
                     known_hosts,
+                    "--lines",
                     "--wait",
                 ],
                 input="\n".join(lines).encode(),

@@ -79,7 +79,7 @@ class SlowReaderTests(StreamTestCase):
     async def start_long(self) -> tuple[list[str], bytes]:
         """Arguments for a daemon, and a line whose echo is longer than a pipe takes."""
         daemon = await self.start("--robot", "echo", "--shaping", "off")
-        return self.to(daemon), b"%d " * 60_000 % tuple(range(60_000))
+        return [*self.to(daemon), "--lines"], b"%d " * 60_000 % tuple(range(60_000))
 
     def pipe(self, *, blocking: bool) -> tuple[int, int]:
         """A pipe, of which the end that is written may be non-blocking."""
@@ -105,7 +105,7 @@ class SlowReaderTests(StreamTestCase):
                     time.sleep(0.03)
                 return received
 
-            self.assertEqual(await deferToThread(read), line.strip() + b"\n")
+            self.assertEqual(await deferToThread(read), line + b"\n")
             self.assertEqual(await self.ended(process), 0)
 
     async def test_readerLeaves(self) -> None:
@@ -178,7 +178,7 @@ class NonBlockingInputTests(StreamTestCase):
         daemon = await self.start("--robot", "echo", "--shaping", "off")
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
-        process = self.open_client(self.to(daemon), stdin=reader, stdout=subprocess.PIPE)
+        process = self.open_client([*self.to(daemon), "--lines"], stdin=reader, stdout=subprocess.PIPE)
         os.close(reader)
         assert process.stdout is not None
         os.write(writer, b"one\ntw")
@@ -260,7 +260,7 @@ class LocaleTests(StreamTestCase):
             (ASCII, b"it?s ?\ncaf?\n"),
         ):
             process = self.open_client(
-                there,
+                [*there, "--lines"],
                 environ={**environ, "LANGUAGE": "zh_CN"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -1,12 +1,13 @@
 """The frontend without a terminal: messages from the command line or a pipe, replies to standard output."""
 
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import TextIO
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault
+from securechat.client.frontends.source import Source
 from securechat.client.protocol import ChatClient
 from securechat.client.sanitize import sanitize
 from securechat.client.stderr import complain, note
@@ -14,26 +15,6 @@ from securechat.errors import ConfigurationError, Fault, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent
-
-
-class Source(Protocol):
-    """A source of messages."""
-
-    def next(self, limit: int) -> "Deferred[str | None]":
-        """The next message; None at the end. ConfigurationError if it has more than `limit` bytes of UTF-8."""
-
-
-class FixedMessages:
-    """The messages on the command line."""
-
-    def __init__(self, messages: tuple[str, ...]) -> None:
-        self._messages = iter(messages)
-
-    def next(self, limit: int) -> "Deferred[str | None]":
-        text = next(self._messages, None)
-        if text is not None and len(text.encode()) > limit:
-            return fail(ConfigurationError(_("message exceeds {size} bytes").format(size=limit)))
-        return succeed(text)
 
 
 class Batch:
