@@ -27,14 +27,25 @@ class HostKeyCheck:
     """Verifies the keys of one host. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(
-        self, name: str, path: Path, *, pinned: str | None, accept_new: bool, tell: Callable[[str], None]
+        self,
+        name: str,
+        path: Path,
+        *,
+        pinned: str | None,
+        accept_new: bool,
+        tell: Callable[[str], None],
+        step: Callable[[str], None] | None = None,
     ) -> None:
-        """`name` is ``[host]:port``, `pinned` the only accepted fingerprint; `tell` is called with messages."""
+        """`name` is ``[host]:port``, `pinned` the only accepted fingerprint.
+
+        `tell` is called with messages, `step` instead of it with those that the user needs only for debugging.
+        """
         self._name = name
         self._path = path
         self._pinned = pinned
         self._accept_new = accept_new
         self._tell = tell
+        self._step = step or tell
         self._known_hosts = KnownHosts.load(path)
         self._accepted = b""  # a key that could not be added
 
@@ -68,7 +79,7 @@ class HostKeyCheck:
                 raise UnknownHostError(self._name, blob)
             self.accept(blob)
         else:
-            self._tell(
+            self._step(
                 _("{name} is known and matches the ED25519 host key in {path}:{line}").format(
                     name=self._name, path=self._path, line=verdict.line
                 )

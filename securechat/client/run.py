@@ -11,6 +11,7 @@ from securechat.client.connecting import Connector
 from securechat.client.exit_codes import ExitCode, exit_code
 from securechat.client.explain import of_goodbye
 from securechat.client.frontends.batch import Batch
+from securechat.client.frontends.formats import JsonFormat, TextFormat
 from securechat.client.frontends.source import is_interactive, open_source
 from securechat.client.identity import agent_signers, file_signers
 from securechat.client.output import Output
@@ -80,7 +81,7 @@ async def _signers(
 
 
 def _frontends(
-    reactor: IClientReactor, options: ClientSettings, leave: Callable[[Batch], object]
+    reactor: IClientReactor, options: ClientSettings, step: Callable[[str], None], leave: Callable[[Batch], object]
 ) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
     if is_interactive(options):
@@ -91,7 +92,12 @@ def _frontends(
 
         return lambda: Terminal(PromptSession(erase_when_done=True))
     source = open_source(options, reactor)
-    return lambda: Batch(source, sys.stdout, leave)
+
+    def make() -> Batch:
+        form = JsonFormat(reactor.seconds) if options.json else TextFormat()
+        return Batch(source, form, sys.stdout, step=step, leaving=leave)
+
+    return make
 
 
 class _Chat:
@@ -108,15 +114,16 @@ class _Chat:
         self._output = output
         self._connector = connector
         self._background = background
-        self._make_user = _frontends(reactor, options, self._leave)
+        self._is_quiet = options.quiet
+        self._make_user = _frontends(reactor, options, connector.step, self._leave)
 
     def _leave(self, user: Batch) -> None:
         """The batch has all replies, and waits only for the end of the train."""
         background = self._background
-        if background is None:
-            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
-        else:
+        if background is not None:
             self._output.drained().addCallback(lambda _nothing: background.enter(user.exit))
+        elif not self._is_quiet:
+            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
 
     async def talk(self, signer: Signer | None) -> ExitCode:
         """One connection. An error before the server admitted the client is raised."""

@@ -60,10 +60,10 @@ def _origin(text: str) -> str:
 _SERVE_OPTIONS: Final = frozenset(
     {
         *("serve_sessions", "serve_key_file", "serve_open", "serve_origins", "serve_any_address"),
-        *("print_env", "quiet"),
+        "print_env",
     }
 )
-_BATCH_OPTIONS: Final = frozenset({"messages", "stdin", "lines", "wait"})
+_BATCH_OPTIONS: Final = frozenset({"messages", "stdin", "lines", "json", "wait"})
 
 
 class ClientSettings(Settings, frozen=True):
@@ -138,6 +138,10 @@ class ClientSettings(Settings, frozen=True):
 
     lines: Annotated[bool, Meta(description=N_("send each line of standard input as a message"))] = False
 
+    json: Annotated[
+        bool, Meta(description=N_("print a JSON object for each message, on one line, when its reply has ended"))
+    ] = False
+
     wait: Annotated[
         bool,
         Meta(
@@ -206,7 +210,10 @@ class ClientSettings(Settings, frozen=True):
     ] = False
 
     quiet: Annotated[
-        bool, Meta(description=N_("with --serve, log no requests and show no status"), extra={"letter": "q"})
+        bool,
+        Meta(
+            description=N_("print only errors; with --serve, log no requests and show no status"), extra={"letter": "q"}
+        ),
     ] = False
 
     verbose: Annotated[bool, Meta(description=N_("print debugging messages"), extra={"letter": "v"})] = False

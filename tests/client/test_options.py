@@ -27,6 +27,7 @@ DEFAULTS = {
     "messages": (),
     "stdin": False,
     "lines": False,
+    "json": False,
     "wait": False,
     "serve": None,
     "serve_sessions": 4,
@@ -54,6 +55,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "messages": (["-m", "one", "--message", "two"], ("one", "two")),
     "stdin": (["-"], True),
     "lines": (["--lines"], True),
+    "json": (["--json"], True),
     "wait": (["--wait"], True),
     "serve": (["--serve", "80"], ADDRESS),
     "serve_sessions": (["--serve", "80", "--serve-sessions", "16"], 16),
@@ -65,7 +67,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     ),
     "serve_any_address": (["--serve", "80", "--serve-any-address"], True),
     "print_env": (["--serve", "80", "--print-env"], True),
-    "quiet": (["--serve", "80", "-q"], True),
+    "quiet": (["-q"], True),
     "verbose": (["-v"], True),
 }
 
@@ -112,6 +114,7 @@ class CommandLineTests(SynchronousTestCase):
             ("--serve and --message exclude each other", *SERVE, "-m", "x"),
             ("--serve and --stdin exclude each other", *SERVE, "-"),
             ("--serve and --lines exclude each other", *SERVE, "--lines"),
+            ("--serve and --json exclude each other", *SERVE, "--json"),
             ("--serve and --wait exclude each other", *SERVE, "--wait"),
             ("--lines and --message exclude each other", "--lines", "-m", "x"),
             ("--lines and --stdin exclude each other", "--lines", "--stdin"),
@@ -126,7 +129,6 @@ class CommandLineTests(SynchronousTestCase):
             ("--serve-origin requires --serve", "--serve-origin", "http://a"),
             ("--serve-any-address requires --serve", "--serve-any-address"),
             ("--print-env requires --serve", "--print-env"),
-            ("--quiet requires --serve", "-q"),
         ):
             with contextlib.redirect_stderr(io.StringIO()) as errors:
                 stopped = self.assertRaises(SystemExit, parse, arguments)

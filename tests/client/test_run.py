@@ -1,6 +1,7 @@
 """A run of the client with a reactor in memory: options, host keys, exit codes, and what is left behind."""
 
 import io
+import json
 import os
 import sys
 import time
@@ -78,7 +79,9 @@ class RunTestCase(SynchronousTestCase):
         self.reactor = ClientReactor()
         self.robot = PuppetRobot(echo=True)
         self.known_hosts = Path(self.mktemp())
-        self.settings = ClientSettings(destination=DESTINATION, known_hosts=self.known_hosts, messages=("hi",))
+        self.settings = ClientSettings(
+            destination=DESTINATION, known_hosts=self.known_hosts, messages=("hi",), verbose=True
+        )
         self.factories: list[ChatServerFactory] = []
         self.errors, self.output = io.StringIO(), io.StringIO()
         self.standard_output = SlowOutput()
@@ -168,6 +171,30 @@ class SessionTests(RunTestCase):
         self.assertExits(done, 0, "hi\n", f"connecting to {NAME}", "puppet", keys.fingerprint(HOST_KEY.blob))
         self.assertEqual(self.known_hosts.read_text(), LINE)
         self.assertEqual(self.connections, 1)
+
+    def test_steps(self) -> None:
+        """The steps are displayed with -v only, and with -q nothing but errors."""
+        for options, words in (({}, "permanently added"), ({"quiet": True}, "")):
+            self.known_hosts.unlink(missing_ok=True)
+            self.errors.seek(0)
+            self.errors.truncate()
+            done = self.start(verbose=False, accept_new=True, **options)
+            self.accept().flush()
+            self.assertExits(done, 0, "hi\n")
+            self.assertEqual(
+                [line[: len(words)] for line in self.errors.getvalue().splitlines()], [words] if words else []
+            )
+            self.output.seek(0)
+            self.output.truncate()
+
+    def test_json(self) -> None:
+        """With --json, a line of JSON is printed for each message."""
+        self.know_the_host()
+        done = self.start(json=True)
+        self.accept().flush()
+        found = json.loads(self.output.getvalue())
+        self.assertEqual((found["id"], found["text"], found["robot"]), (1, "hi", "puppet"))
+        self.assertExits(done, 0, self.output.getvalue())
 
     def test_destination(self) -> None:
         """The client connects to the host and port that the user named, with a limit on the time this takes."""

@@ -118,7 +118,9 @@ class BatchTests(ProgramTestCase):
     async def test_messages(self) -> None:
         """Each -m is answered in order; standard output has the replies only, standard error the steps."""
         daemon = await self.start()
-        status, output, errors = await self.run_client(*self.to(daemon), "-m", "one", "-m", "two\nlines\n", "-m", "三")
+        status, output, errors = await self.run_client(
+            *self.to(daemon), "-m", "one", "-m", "two\nlines\n", "-m", "三", "-v"
+        )
         self.assertEqual((status, output), (0, "one\ntwo\nlines\n三\n"))
         self.assertIn("sent the public key with its SHA-256", errors)
         self.assertIn(f"verified the server's host key {daemon.fingerprint}", errors)
@@ -143,7 +145,7 @@ class BatchTests(ProgramTestCase):
     async def test_bothSuites(self) -> None:
         """Suite RSA works as well as suite PQ."""
         daemon = await self.start()
-        status, output, errors = await self.run_client(*self.to(daemon), "--suite", "rsa2048-fernet", "-m", "hi")
+        status, output, errors = await self.run_client(*self.to(daemon), "--suite", "rsa2048-fernet", "-m", "hi", "-v")
         self.assertEqual((status, output), (0, "hi\n"))
         self.assertIn("generated a key pair (rsa2048-fernet)", errors)
 
@@ -204,7 +206,7 @@ class BatchTests(ProgramTestCase):
         """In a Chinese locale, messages are in Chinese."""
         daemon = await self.start()
         _status, _output, errors = await self.run_client(
-            *self.to(daemon), "-m", "hi", LANGUAGE="zh_CN", LC_ALL="C.UTF-8"
+            *self.to(daemon), "-m", "hi", "-v", LANGUAGE="zh_CN", LC_ALL="C.UTF-8"
         )
         self.assertIn("已发送公钥及其 SHA-256", errors)
 
@@ -324,7 +326,7 @@ class TrustTests(ProgramTestCase):
         team.write_text(path.with_suffix(".pub").read_text())
         daemon = await self.start("--robot", "echo", "--authorized-keys", str(team))
         there = [*self.to(daemon), "-m", "hi"]
-        status, output, errors = await self.run_client(*there, "-i", path)
+        status, output, errors = await self.run_client(*there, "-i", path, "-v")
         self.assertEqual((status, output), (0, "hi\n"))
         self.assertIn("proved possession of the user key", errors)
         stranger = make_key(Path(self.mktemp()).absolute())

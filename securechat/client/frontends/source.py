@@ -5,6 +5,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -105,7 +106,11 @@ def _too_long(limit: int) -> ConfigurationError:
 
 def is_interactive(options: ClientSettings) -> bool:
     """Whether the user talks at a prompt."""
-    return not (options.messages or options.stdin or options.lines) and _is_terminal() and sys.stdout.isatty()
+    return (
+        not (options.messages or options.stdin or options.lines or options.json)
+        and _is_terminal()
+        and sys.stdout.isatty()
+    )
 
 
 def open_source(options: ClientSettings, reactor: IClientReactor) -> Source:
@@ -122,7 +127,8 @@ def open_source(options: ClientSettings, reactor: IClientReactor) -> Source:
     descriptor = sys.stdin.fileno()
     if options.lines or not (options.messages or options.stdin or not _is_terminal()):
         return StdinLines(descriptor, reactor)
-    return InputMessage(options.messages, descriptor, reactor, hint=bool(options.messages) and not options.stdin)
+    hint = bool(options.messages) and not (options.stdin or options.quiet)
+    return InputMessage(options.messages, descriptor, reactor, hint=hint)
 
 
 def _is_terminal() -> bool:
@@ -130,7 +136,7 @@ def _is_terminal() -> bool:
 
 
 def _is_file_or_pipe() -> bool:
-    if sys.stdin is None:
-        return False
-    mode = os.fstat(sys.stdin.fileno()).st_mode
-    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+    with suppress(OSError, AttributeError):  # closed, or not a file of the system
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
+    return False
