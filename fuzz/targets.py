@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from securechat.calls.joining import MAX_DEPTH, Template
 from securechat.calls.requests import Access, Request, examine
 from securechat.calls.writer import ResultWriter
+from securechat.client.config import parse as parse_config
 from securechat.client.destination import parse_destination
+from securechat.client.settings import ClientSettings
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
@@ -302,6 +304,15 @@ def completion(data: bytes) -> None:
     found[0].encode()
 
 
+def config(data: bytes) -> None:
+    """The client's configuration file; each host in it can be used, and errors have a line."""
+    with suppress(ConfigurationError):
+        found = parse_config(data, Path("client.toml"))
+        for name in found.hosts:
+            ClientSettings(**found.settings(name))
+        ClientSettings(**found.settings(None))
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -325,6 +336,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "turing": turing,
     "sse": sse,
     "completion": completion,
+    "config": config,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
 }
 
@@ -403,6 +415,10 @@ def seeds() -> dict[str, list[bytes]]:
             + chunk % (b"\\ude00", b'"length"'),
             b'\1{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}',
             b'\2data: {"error":{"message":"m","code":"context_length_exceeded","type":"x"}}\n\n',
+        ],
+        "config": [
+            b'agent = true\n[host.a]\naddress = "b:1"\nserve-sessions = 4\n',
+            b"[host.a]\nserve-origin = [\n'http://a']\nx = 1",
         ],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
     }

@@ -46,6 +46,7 @@ class Extra:
     metavar: str = ""
     letter: str | None = None  # of the short form, such as -i; - alone if this is empty
     positional: bool = False
+    command_line_only: bool = False  # not allowed in a configuration file
 
 
 class Option:
@@ -69,6 +70,7 @@ class Option:
         self.name = info.encode_name
         self.extra = Extra(**(annotated.extra or {}))
         self.is_flag = isinstance(self._bounds, BoolType)
+        self.is_number = isinstance(self._bounds, IntType | FloatType)
         self.choices = self.extra.choices
         if self.is_flag:
             self.choices = {"yes": True, "no": False}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from securechat import __version__, i18n
+from securechat.client.config import Config, load
 from securechat.client.exit_codes import ExitCode
 from securechat.client.settings import ClientSettings, check_together
 from securechat.client.stderr import complain
@@ -85,8 +86,16 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
         form["action"] = "store_true"
     elif option.is_repeatable:
         form["action"] = "append"
+    if option.is_flag and not option.extra.command_line_only:
+        # Overrides the configuration file
+        opposite = f"--{_opposite(option.name)}"
+        parser.add_argument(opposite, dest=option.attribute, action="store_false", help=argparse.SUPPRESS)
     names = [f"-{option.extra.letter}"] if option.extra.letter is not None else []
     parser.add_argument(*names, f"--{option.name}", dest=option.attribute, **form)
+
+
+def _opposite(flag: str) -> str:
+    return flag.removeprefix("no-") if flag.startswith("no-") else f"no-{flag}"
 
 
 def _read(option: Option, given: Any) -> Any:
@@ -100,6 +109,15 @@ def _read(option: Option, given: Any) -> Any:
     return tuple(values) if option.is_repeatable else values[0]
 
 
+def _configured(path: Path | None) -> Config:
+    """The configuration file; SystemExit, after a line with the reason, if it is wrong."""
+    try:
+        return load(path)
+    except ConfigurationError as error:
+        complain(str(error))
+        raise SystemExit(ExitCode.USAGE) from None
+
+
 def parse(arguments: Sequence[str]) -> ClientSettings:
     """The settings that a command line gives; SystemExit, after a line with the reason, if it is wrong."""
     gettext.bindtextdomain(PROGRAM, str(Path(i18n.__file__).parent / "locale"))
@@ -110,9 +128,10 @@ def parse(arguments: Sequence[str]) -> ClientSettings:
         values = {
             option.attribute: _read(option, given[option.attribute])
             for option in options_of(ClientSettings)
-            if option.attribute in given
+            if option.attribute in given and not option.extra.positional
         }
-        settings = ClientSettings(**values)
+        configured = _configured(values.get("config"))
+        settings = ClientSettings(**{**configured.settings(given.get("destination")), **values})
         check_together(settings, given)
         return settings
     except ConfigurationError as error:

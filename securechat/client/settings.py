@@ -72,7 +72,7 @@ class ClientSettings(Settings, frozen=True):
     destination: Annotated[
         Destination,
         Meta(
-            description=N_("the server"),
+            description=N_("the server, or its name in the configuration file"),
             extra={
                 "parse": _destination,
                 "default": f"{DEFAULT_HOST}:{DEFAULT_PORT}",
@@ -81,6 +81,19 @@ class ClientSettings(Settings, frozen=True):
             },
         ),
     ] = Destination(DEFAULT_HOST, DEFAULT_PORT)
+
+    config: Annotated[
+        Path | None,
+        Meta(
+            description=N_("configuration file, with these options and names of servers, in TOML"),
+            extra={
+                "command_line_only": True,
+                "letter": "F",
+                "metavar": N_("FILE"),
+                "default": N_("~/.config/securechat/client.toml, if it exists"),
+            },
+        ),
+    ] = None
 
     identity: Annotated[
         Path | None,
@@ -124,7 +137,7 @@ class ClientSettings(Settings, frozen=True):
         tuple[str, ...],
         Meta(
             description=N_("send this message, print the reply and exit; can be repeated"),
-            extra={"parse": _message, "letter": "m", "metavar": N_("TEXT"), "private": True},
+            extra={"command_line_only": True, "parse": _message, "letter": "m", "metavar": N_("TEXT"), "private": True},
         ),
     ] = field(default=(), name="message")
 
@@ -132,14 +145,24 @@ class ClientSettings(Settings, frozen=True):
         bool,
         Meta(
             description=N_("send all of standard input as one message, below the first -m; the default for a pipe"),
-            extra={"letter": ""},
+            extra={"command_line_only": True, "letter": ""},
         ),
     ] = False
 
-    lines: Annotated[bool, Meta(description=N_("send each line of standard input as a message"))] = False
+    lines: Annotated[
+        bool,
+        Meta(
+            description=N_("send each line of standard input as a message"),
+            extra={"command_line_only": True},
+        ),
+    ] = False
 
     json: Annotated[
-        bool, Meta(description=N_("print a JSON object for each message, on one line, when its reply has ended"))
+        bool,
+        Meta(
+            description=N_("print a JSON object for each message, on one line, when its reply has ended"),
+            extra={"command_line_only": True},
+        ),
     ] = False
 
     wait: Annotated[
@@ -159,7 +182,7 @@ class ClientSettings(Settings, frozen=True):
                 "serve an OpenAI-compatible HTTP API on this port of this machine, or on unix:PATH, and pass its "
                 "requests to the server"
             ),
-            extra={"parse": _serve_address, "metavar": "[ADDRESS:]PORT"},
+            extra={"command_line_only": True, "parse": _serve_address, "metavar": "[ADDRESS:]PORT"},
         ),
     ] = None
 
@@ -206,7 +229,11 @@ class ClientSettings(Settings, frozen=True):
     ] = False
 
     print_env: Annotated[
-        bool, Meta(description=N_("print the API's URL and key as shell commands, for eval, and exit"))
+        bool,
+        Meta(
+            description=N_("print the API's URL and key as shell commands, for eval, and exit"),
+            extra={"command_line_only": True},
+        ),
     ] = False
 
     quiet: Annotated[

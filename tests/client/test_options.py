@@ -19,6 +19,7 @@ ADDRESS = ServeAddress("127.0.0.1", 80)
 FINGERPRINT = "SHA256:" + "a" * 43
 DEFAULTS = {
     "destination": Destination("localhost", 8080),
+    "config": None,
     "identity": None,
     "agent": False,
     "host_key": None,
@@ -46,6 +47,7 @@ ORIGIN = "as browsers send it, such as http://localhost:3000"
 # For each setting, options that change it, and to what.
 OPTIONS: dict[str, tuple[list[str], Any]] = {
     "destination": (["[::1]:80"], Destination("::1", 80)),
+    "config": (["-F", "/dev/null"], Path("/dev/null")),
     "identity": (["-i", "/a"], Path("/a")),
     "agent": (["--agent"], True),
     "known_hosts": (["--known-hosts", "/b"], Path("/b")),
