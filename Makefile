@@ -25,7 +25,7 @@ LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 90
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
+.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables share \
 	constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
@@ -88,6 +88,11 @@ messages: $(VENV)/installed-dev
 option-tables: export LANGUAGE = en
 option-tables: $(VENV)/installed-dev
 	$(BIN)/python -m tools.option_tables
+
+# The manual pages and the completion for shells in share/, made from the settings in the source
+share: export LANGUAGE = en
+share: $(VENV)/installed-dev
+	$(BIN)/python -m tools.share
 
 # The newest versions that setup.cfg allows, written down
 constraints:

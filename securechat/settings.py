@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Struct, ValidationError, convert
-from msgspec.inspect import BoolType, EnumType, FloatType, IntType, Metadata, StrType, type_info
+from msgspec.inspect import BoolType, CustomType, EnumType, FloatType, IntType, Metadata, StrType, type_info
 from msgspec.structs import FieldInfo, fields
 
 from securechat.errors import ConfigurationError
@@ -70,6 +70,7 @@ class Option:
         self.name = info.encode_name
         self.extra = Extra(**(annotated.extra or {}))
         self.is_flag = isinstance(self._bounds, BoolType)
+        self.is_path = isinstance(self._bounds, CustomType) and self._bounds.cls is Path
         self.is_number = isinstance(self._bounds, IntType | FloatType)
         self.choices = self.extra.choices
         if self.is_flag:

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 
 from securechat import __version__, i18n
 from securechat.client.config import Config, load
-from securechat.client.exit_codes import ExitCode
+from securechat.client.exit_codes import EXIT_STATUSES, ExitCode
 from securechat.client.settings import ClientSettings, check_together
 from securechat.client.stderr import complain
 from securechat.errors import ConfigurationError
@@ -17,6 +17,12 @@ from securechat.settings import Option, options_of
 from securechat.wrap import wrap
 
 PROGRAM: Final = "securechat"
+DESCRIPTION: Final = N_("Talk to a chat robot over an encrypted channel that hides the size and timing of replies.")
+USE: Final = N_(
+    "Without -m and --serve, securechat prompts for messages if it runs in a terminal, and otherwise sends standard "
+    "input as one message. With -m, a file or a pipe on standard input is sent below the message; in a loop that reads "
+    "standard input itself, use < /dev/null."
+)
 
 # The texts of argparse itself, which looks them up with gettext's functions in the domain that `parse` sets.
 ARGPARSE_TEXTS: Final = (
@@ -53,13 +59,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
-        description=_("Talk to a chat robot over an encrypted channel that hides the size and timing of replies."),
-        epilog=_(
-            "Without -m and --serve, securechat prompts for messages if it runs in a terminal, and otherwise sends "
-            "standard input as one message. With -m, a file or a pipe on standard input is sent below the message; in "
-            "a loop that reads standard input itself, use < /dev/null. Exit status: 0 all messages were answered, or "
-            "--serve was ended by a signal, 2 usage or configuration error, 3 connection failed, 4 authentication "
-            "failed, 5 a reply failed or is incomplete, 6 the server offers no API, 130 interrupted."
+        description=_(DESCRIPTION),
+        epilog=_("{use} Exit status: {statuses}.").format(
+            use=_(USE), statuses=_(", ").join(f"{int(code)} {_(text)}" for code, text in EXIT_STATUSES)
         ),
         formatter_class=_HelpFormatter,
         argument_default=argparse.SUPPRESS,  # what is not given is left to ClientSettings
