@@ -73,8 +73,8 @@ def _default_path() -> Path | None:
     try:
         path = default_path(platformdirs.user_config_path, "config") / "client.toml"
         path.stat()
-    except (ConfigurationError, FileNotFoundError, NotADirectoryError):
-        return None
+    except (ConfigurationError, FileNotFoundError, NotADirectoryError, PermissionError):
+        return None  # or in a directory that cannot be searched, as another user's home directory
     except OSError:
         return path  # reading it says why it cannot be found
     return path
