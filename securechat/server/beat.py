@@ -97,6 +97,11 @@ class Beat:
         """The time in milliseconds."""
         return self._clock.seconds() * 1000
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no train."""
+        return self._next() == math.inf
+
     def base(self) -> int:
         """The moment at which a train may begin now: the next one of the grid."""
         return math.ceil((self.now() - _ROUNDING) / GRID) * GRID
@@ -123,7 +128,7 @@ class Beat:
         """Do not call a step that was to seal for or write at this moment."""
         self._writing.remove(moment, step)
         self._sealing.remove(moment, step)
-        if self._call is not None and self._next() == math.inf:
+        if self._call is not None and self.is_idle:
             self._call.cancel()
             self._call, self._call_at = None, math.inf
 
