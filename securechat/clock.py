@@ -112,6 +112,7 @@ class MonotonicClock:
         """`seconds` must be CLOCK_MONOTONIC where timerfd is available."""
         self._reactor = reactor
         self.seconds = seconds
+        self._urgent: Callable[[], None] | None = None
         self._alarm: _Alarm | None = None  # made when it is first needed: a daemon forks before that
         self._alarm_at = math.inf  # when the alarm is set to ring
         self._entries: list[_Entry] = []  # a heap
@@ -130,6 +131,18 @@ class MonotonicClock:
         """Block until this time, which must be near, by watching the clock."""
         while self.seconds() < when:
             pass
+
+    def at_checkpoints(self, urgent: Callable[[], None]) -> None:
+        """Have `urgent` called at each checkpoint, to do at once what is due and should not be late."""
+        self._urgent = urgent
+
+    def checkpoint(self) -> None:
+        """To be called by whatever has handled an event of a socket.
+
+        The reactor handles the events of all sockets that are ready before it looks at the time again.
+        """
+        if self._urgent is not None:
+            self._urgent()
 
     def close(self) -> None:
         """Make none of the pending calls, and release the alarm. A further `callLater` makes a new one."""
@@ -191,6 +204,7 @@ class MonotonicClock:
                 call.called = 1
                 with _log_failure:
                     call.func(*call.args, **call.kw)
+                self.checkpoint()
         if self._entries:
             self._set_alarm()
 
@@ -204,6 +218,8 @@ class MonotonicReactor:
         self.seconds = self.clock.seconds
         self.callLater = self.clock.callLater
         self.hold_until = self.clock.hold_until
+        self.at_checkpoints = self.clock.at_checkpoints
+        self.checkpoint = self.clock.checkpoint
         self.getDelayedCalls = self.clock.getDelayedCalls
         self.close = self.clock.close
         directlyProvides(self, providedBy(reactor))

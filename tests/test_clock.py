@@ -163,6 +163,17 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(self.made, ["same time", "later"])
         self.assertEqual(len(self.flushLoggedErrors(ValueError, SystemExit, KeyboardInterrupt)), 3)
 
+    def test_checkpoints(self) -> None:
+        """What is urgent is called at each checkpoint: after an event, and after each call that is made."""
+        self.clock.checkpoint()
+        self.clock.at_checkpoints(lambda: self.made.append("urgent"))
+        self.clock.checkpoint()
+        self.assertEqual(self.made, ["urgent"])
+        self.later(1, "first")
+        self.later(1, "second")
+        self.reactor.advance(1)
+        self.assertEqual(self.made[1:], ["first", "urgent", "second", "urgent"])
+
     def test_close(self) -> None:
         """A closed clock makes none of its calls, and can be used again."""
         call = self.later(1, "never")

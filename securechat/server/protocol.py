@@ -96,6 +96,7 @@ class ChatServer(Protocol):
         self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
+        self.factory.beat.catch_up()
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -112,6 +113,7 @@ class ChatServer(Protocol):
             self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
+        self.factory.beat.catch_up()
 
     def _eventReceived(self, event: Event) -> None:
         match event:

@@ -47,7 +47,8 @@ class RetryingEndpoint:
         self._open_connections = open_connections
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        factory = ConnectionFactory(protocolFactory, self._open_connections)
+        checkpoint = getattr(self._reactor, "checkpoint", _no_checkpoint)  # MonotonicReactor's
+        factory = ConnectionFactory(protocolFactory, self._open_connections, checkpoint)
         connecting: Deferred[IProtocol] = Deferred.fromCoroutine(self._connect(factory))
         return connecting.addTimeout(CONNECT_TIMEOUT, self._reactor, _timed_out)
 
@@ -95,6 +96,10 @@ def _cancellable(connecting: "Deferred[Any]") -> "Deferred[Connection]":
     connected: Deferred[Connection] = Deferred(cancel)
     connecting.addCallbacks(succeed, fail)
     return connected
+
+
+def _no_checkpoint() -> None:
+    """For other reactors."""
 
 
 def _timed_out(result: IProtocol | Failure, seconds: float) -> IProtocol:
