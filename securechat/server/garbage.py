@@ -26,7 +26,6 @@ class GarbageCollection:
 
     def start(self) -> None:
         """Take over from Python. What exists now is never looked at again: most of it stays until the process ends."""
-        gc.collect()
         gc.freeze()
         gc.disable()
         self._wait()
