@@ -99,6 +99,7 @@ class ChatServer(Protocol):
         self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
+        self.factory.beat.catch_up()
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -115,6 +116,7 @@ class ChatServer(Protocol):
             self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
+        self.factory.beat.catch_up()
 
     def _eventReceived(self, event: Event) -> None:
         match event:

@@ -67,6 +67,13 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual({module for module in loaded if module.startswith("OpenSSL.")}, set())
         self.assertEqual(packages(loaded) & {"treq", "service_identity"}, set())
 
+    def test_garbage(self) -> None:
+        """While the client's modules are loaded, Python does not look for garbage; afterwards it may again."""
+        watch = "import gc, sys; seen = [0]; gc.callbacks.append(lambda phase, info: seen.append(len(sys.modules))); "
+        check = "; assert max(seen) < 100, seen; assert gc.isenabled()"
+        loaded = modules_loaded_by(f"{watch}import securechat.client.__main__{check}")
+        self.assertIn("twisted.internet.asyncioreactor", loaded)
+
     def test_daemon(self) -> None:
         """The daemon loads the HTTP client only for a robot that uses it."""
         make = "from securechat.robots.registry import make_robot; make_robot(reactor, {robot!r}, {options}, {{}})"
