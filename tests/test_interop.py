@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, globalLogPublisher
@@ -28,7 +29,7 @@ from securechat.ssh import keys
 from securechat.ssh.keys import SigningKey
 from securechat.wire.events import Admitted, Event, GoodbyeReceived, ReplyReceived, ResultReceived
 from securechat.wire.handshake import ServerIdentity
-from securechat.wire.items import Head, ServerEvent
+from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
@@ -299,6 +300,56 @@ class UnderstandingTests(InteropTestCase):
                 await talk.leave()
                 await serving
 
+    async def test_theirResults(self) -> None:
+        """Our client's requests reach their server, and its results come back item by item."""
+        stream = pack_items(200, "text/event-stream", (EVENT, "x", b"a" * 2000), (DELTA, 1000, 999, b"b"))
+        whole = pack_items(429, "application/json", (PIECE, b"c" * 600), (PIECE, b""))
+        contents: list[Call] = []
+
+        def api(call: Call) -> bytes:
+            contents.append(call)
+            return stream if call.body else whole
+
+        def serve(listener: socket.socket, name: str) -> None:
+            sock, _address = listener.accept()
+            with sock:
+                server = Server(sock, IndependentSettings(ENVIRONMENT.host_key, frozenset({name}), api=True))
+                server.handshake()
+                server.serve(str.upper, api)
+
+        class Caller(Talk):
+            def __init__(self) -> None:
+                super().__init__()
+                self.items: list[object] = []
+                self.done: Deferred[None] = Deferred()
+
+            def resultReceived(self, message_id: int, items: list[Any], last: bool) -> None:
+                self.items += items
+                if last:
+                    self.done.callback(None)
+
+        for suite in SUITES:
+            contents.clear()
+            listener = self.listener()
+            port = listener.getsockname()[1]
+            serving = deferToThread(serve, listener, f"[127.0.0.1]:{port}")
+            caller = Caller()
+            await caller.start(port, suite=suite)
+            caller.client.call("responses", b"z" * 3000)
+            await caller.done
+            caller.done = Deferred()
+            self.assertEqual(await caller.ask("hello"), "HELLO")
+            caller.client.call("models/a/b", b"")
+            await caller.done
+            self.assertEqual(contents, [Call("responses", b"z" * 3000), Call("models/a/b", b"")])
+            events = [ServerEvent("x", b"a" * 2000), ServerEvent("x", b"a" * 1000 + b"b" + b"a" * 999)]
+            head = Head(429, "application/json")
+            self.assertEqual(
+                caller.items, [Head(200, "text/event-stream"), *events, head, Piece(b"c" * 600), Piece(b"")]
+            )
+            await caller.leave()
+            await serving
+
 
 class DecoderTests(SynchronousTestCase):
     """A captured session, read by a decoder that was written from the specification alone."""
@@ -356,7 +407,7 @@ class DecoderTests(SynchronousTestCase):
 
 
 class CallTests(SynchronousTestCase):
-    """Our client's end without its program, which does not call yet, and their server."""
+    """Our client's end of a connection, without a reactor, and their server."""
 
     def test_results(self) -> None:
         """Their server's results arrive, with items in records of any size, and ours is what it received."""
@@ -497,9 +548,11 @@ class FaultTests(InteropTestCase):
             def admitted(self, client: ChatClient, about: Admitted) -> None:
                 for _ in range(fault.says):
                     client.say("hello")
-                for _ in range(fault.calls):  # the client's program does not call yet
-                    client._connection.call("models", b"")
-                client._flush()
+                for _ in range(fault.calls):
+                    client.call("models", b"")
+
+            def resultReceived(self, message_id: int, items: list[Any], last: bool) -> None:
+                """Some faults come after valid items."""
 
         talk = Speaker()
         signer = Signer(ALICE.blob, ALICE.sign)

@@ -12,6 +12,7 @@ from securechat.i18n import _
 from securechat.wire.items import ServerEvent
 
 TOKEN_SIZE: Final = 4  # bytes of UTF-8: an estimate, as good for all languages as one number can be
+MAX_PROBLEM: Final = 200  # characters: a problem may quote a value
 
 Count = Annotated[int, Meta(ge=1)]
 Kind = TypeVar("Kind")
@@ -68,7 +69,7 @@ def _read(body: Body, key: str, kind: type[Kind]) -> Kind | None:
     try:
         return json.decode(body.written(key) or "null", type=kind | None)
     except (MsgspecError, RecursionError) as error:
-        problem = str(error).replace("`$", f"`{key}")
+        problem = str(error)[:MAX_PROBLEM].replace("`$", f"`{key}")
         raise InvalidRequestError(key, _("{key}: {problem}").format(key=key, problem=problem)) from None
 
 

@@ -180,7 +180,7 @@ class Talk:
             self._check()
 
     def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
-        raise AssertionError("a result of a message")
+        """Results are not kept: the tests with calls look at how they end."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         self.finished[message_id] = fault

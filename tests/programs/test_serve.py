@@ -1,6 +1,7 @@
 """The local API with real programs: a daemon, ``securechat --serve``, and an HTTP client."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -40,6 +41,8 @@ class ServingClient:
             *("--known-hosts", str(directory / "known_hosts")),
         )
         with self.errors.open("wb") as errors, self.output.open("wb") as output:
+            status = os.fstat(errors.fileno())
+            self.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"  # as if it were systemd's journal
             self.process = subprocess.Popen(self.command, env=self.environ, stdout=output, stderr=errors)
 
     def wait_for(self, words: str) -> None:

@@ -363,6 +363,7 @@ class MessageTests(AdapterTestCase):
             (b'{"messages": [1]}', "messages", r"got `int` - at `messages\[0\]`"),
             (b'{"messages": [{"content": "x"}]}', "messages", r"required field `role` - at `messages\[0\]`"),
             (body({"role": "robot", "content": "x"}), "messages", r"at `messages\[0\]\.role`"),
+            (body({"role": "r" * 1000, "content": "x"}), "messages", "Invalid enum value"),
             (body({"role": "user", "content": 1}), "messages", r"at `messages\[0\]\.content`"),
             (body("x", {"role": "assistant", "content": "y"}), "messages", "the last one has to be the user's"),
             (body(image), "messages", r"\[0\]: this robot reads text only"),
@@ -380,6 +381,7 @@ class MessageTests(AdapterTestCase):
             status, message, found = self.error(self.get(robot, CHAT, request))
             self.assertEqual((status, found), (400, param), request)
             self.assertRegex(message, f"^{param}.*{pattern}")
+            self.assertLess(len(message), 300)
         self.assertEqual(robot.conversations, [])
 
     def test_nested(self) -> None:

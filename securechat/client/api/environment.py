@@ -1,11 +1,13 @@
 """The API key, and the environment variables with which programs find the local API."""
 
+import os
 import secrets
 import shlex
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import platformdirs
 
@@ -54,6 +56,25 @@ def print_environment(settings: ClientSettings) -> None:
     assert settings.serve is not None
     for line in shell_lines(settings.serve, shlex.quote(load_key(settings) or _ANY_KEY)):
         print(line)
+
+
+def is_logged(environ: Mapping[str, str]) -> bool:
+    """Whether systemd's journal gets standard output.
+
+    The variable names the stream of standard error if there are two. Programs that a service starts inherit it, also
+    when their own output goes elsewhere.
+    """
+    journal = environ.get("JOURNAL_STREAM")
+    return journal is not None and not sys.stdout.isatty() and journal in map(_stream_of, (sys.stdout, sys.stderr))
+
+
+def _stream_of(stream: TextIO) -> str:
+    """The device and inode of a stream, as systemd writes them; empty if it has no descriptor."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def show_environment(settings: ClientSettings, key: str | None, *, is_logged: bool) -> None:

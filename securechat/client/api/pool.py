@@ -133,13 +133,15 @@ class SessionPool:
         self._dispatching = None
         if not self._queue or self._moment is not None:
             return
-        if self._latest is None or self._latest.is_busy:
-            self._assign()
+        latest = self._latest
+        if latest is None or latest.is_busy:
+            self._assign(None)
             return
-        self._moment = moment = self._latest.client.call_room()
-        moment.addCallbacks(lambda _room: self._assign(), lambda failure: failure.trap(CancelledError))
+        self._moment = moment = latest.client.call_room()
+        moment.addCallbacks(lambda _room: self._assign(latest), lambda failure: failure.trap(CancelledError))
 
-    def _assign(self) -> None:
+    def _assign(self, ready: ApiSession | None) -> None:
+        """Send what waits, as far as there are sessions; that of `ready` has its moment now."""
         self._moment = None
         while self._queue and self._free:
             session = self._free.pop()
@@ -147,7 +149,7 @@ class SessionPool:
                 self._forget(session)
                 session.client.leaveQuietly()
             elif session.client.is_open:
-                session.start(self._queue.popleft())
+                session.start(self._queue.popleft(), at_once=session is ready)
         if self._retry is None:
             room = self._size - len(self._sessions) - len(self._attempts)
             for _session in range(min(len(self._queue) - len(self._attempts), room)):

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from securechat.client.api.address import ServeAddress
 from securechat.client.api.door import DoorSettings
-from securechat.client.api.environment import load_key, show_environment
+from securechat.client.api.environment import is_logged, load_key, show_environment
 from securechat.client.api.pool import SessionPool
 from securechat.client.api.report import Report, Style
 from securechat.client.api.session import ApiSession
@@ -62,7 +62,7 @@ async def serve(
                 name=options.destination.local_name, address=options.serve
             )
         )
-        show_environment(options, key, is_logged=_is_logged())
+        show_environment(options, key, is_logged=is_logged(os.environ))
         try:
             await Deferred[None]()
         except CancelledError:
@@ -76,11 +76,6 @@ def _style(options: ClientSettings) -> Style:
     if options.quiet:
         return Style.NOTHING
     return Style.STATUS if sys.stderr.isatty() else Style.LINES
-
-
-def _is_logged() -> bool:
-    """Whether systemd writes standard output to its journal."""
-    return "JOURNAL_STREAM" in os.environ and not sys.stdout.isatty()
 
 
 class _Line:

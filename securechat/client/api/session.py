@@ -99,10 +99,13 @@ class ApiSession:
         """Whether it carries a request. One that was cancelled ends when the server has confirmed that."""
         return self._call is not None
 
-    def start(self, call: PendingCall) -> None:
-        """Send a request as soon as its moment has come (protocol, section 10). The session must not be busy."""
+    def start(self, call: PendingCall, *, at_once: bool) -> None:
+        """Send a request when its moment comes (protocol, section 10), or because it has come. It must not be busy."""
         self._call, self._id = call, 0
         call.carrier = self
+        if at_once:
+            self._send(call)
+            return
         self._room = room = self.client.call_room()
         room.addCallbacks(lambda _room: self._send(call), lambda failure: failure.trap(CancelledError))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.api.address import ServeAddress
-from securechat.client.api.environment import key_path, load_key, print_environment, show_environment
+from securechat.client.api.environment import is_logged, key_path, load_key, print_environment, show_environment
 from securechat.client.settings import ClientSettings
 from securechat.errors import ConfigurationError
 
@@ -90,3 +90,19 @@ class KeyTests(SynchronousTestCase):
         self.assertNotIn("secret", log)
         done = subprocess.run(["/bin/sh", "-c", log + 'printf "$OPENAI_API_KEY"'], capture_output=True, text=True)
         self.assertEqual(done.stdout, "secret")
+
+    def test_journal(self) -> None:
+        """Output goes to systemd's journal if the variable names its stream, or that of standard error."""
+        with open(self.mktemp(), "w") as journal, open(self.mktemp(), "w") as file:
+            status = os.fstat(journal.fileno())
+            environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+            for output, errors, expected in (
+                (journal, journal, True),
+                (journal, file, True),
+                (file, journal, True),  # there may be two streams of the journal
+                (file, file, False),  # inherited
+                (io.StringIO(), file, False),
+            ):
+                with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                    self.assertEqual(is_logged(environ), expected)
+                    self.assertFalse(is_logged({}))

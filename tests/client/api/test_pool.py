@@ -385,6 +385,17 @@ class PoolTests(PoolTestCase):
         one.give_room()
         self.assertEqual(([len(one.calls), len(two.calls)], len(self.attempts)), ([2, 2], 1))
 
+    def test_oneMoment(self) -> None:
+        """The session whose moment was waited for sends its next request then, and does not wait for another."""
+        client = self.begin()
+        self.start()
+        client.is_moment = False
+        client.end()
+        self.start()
+        self.assertEqual(len(client.calls), 1)
+        client.give_room()
+        self.assertEqual(len(client.calls), 2)
+
     def test_noMomentWhileUnanswered(self) -> None:
         """A request does not wait for the moment of a session that is busy again."""
         one = self.begin()
