@@ -11,7 +11,7 @@ from securechat.calls.bodies import Body
 from securechat.calls.paths import Route
 from securechat.calls.requests import ApiCall, Request
 from securechat.robots.openai.policy import Policy, PolicyError
-from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.openai.settings import OpenAISettings, parse_models
 
 USER = "a" * 32
 
@@ -93,6 +93,13 @@ class ModelTests(PolicyTestCase):
             ({"model": "m", "models": frozenset({"a", "b"})}, frozenset({"a", "b"})),
         ):
             self.assertEqual(OpenAISettings(**options).allowed_models, allowed)
+
+    def test_option(self) -> None:
+        """The option is a list of names, or an asterisk alone."""
+        self.assertEqual(parse_models(" a,b/c:d ,a"), {"a", "b/c:d"})
+        self.assertEqual(parse_models("*"), {"*"})
+        for text in ("", "a,", ",a", "a,,b", "*,a"):
+            self.assertRaises(ValueError, parse_models, text)
 
 
 class LimitTests(PolicyTestCase):
