@@ -108,12 +108,12 @@ class ChatService(MultiService):
         self._reactor.close()
 
     def _stop_reactor(self, name: str) -> None:
-        """Stop the daemon on the signal of this name; on a second one, do not wait for clients to answer GOODBYE."""
+        """Stop the daemon on the signal of this name; on a second one, wait neither for replies nor for clients."""
         try:
             self._reactor.stop()
-            log.info(_("received {signal}, shutting down"), signal=name)
+            log.info("received {signal}, shutting down", signal=name)
         except ReactorNotRunning:
-            log.info(_("received {signal} again, closing all connections"), signal=name)
+            log.info("received {signal} again, closing all connections", signal=name)
             self._factory.abort()
 
     def reload(self) -> None:

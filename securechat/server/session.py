@@ -45,6 +45,7 @@ class Session:
         "_history",
         "_inbox",
         "_is_answering",
+        "_is_draining",
         "_is_stopped",
         "_outbox",
         "_pace",
@@ -76,6 +77,7 @@ class Session:
         self._task: Deferred[None] | None = None  # that answers, while it waits for something
         self._current: Reply | None = None  # the reply that the robot is being asked for
         self._is_stopped = False
+        self._is_draining = False
 
     def start_afresh(self) -> None:
         """Clear the history before the next message."""
@@ -88,11 +90,11 @@ class Session:
         self._history.replace(recall.turns)
 
     def ask(self, message: MessageReceived, *, refuse: bool = False) -> None:
-        """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
+        """Answer a message after those that came before it, or refuse it; ignored once the session is to end.
 
         `refuse`: it exceeds a limit of its sender.
         """
-        if self._is_stopped:
+        if self._ignores_messages:
             return
         reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
@@ -105,11 +107,11 @@ class Session:
             self._start_answering(in_turn=self._has_answered)
 
     def call(self, call: CallReceived, *, refuse: bool = False) -> None:
-        """Answer an API request, which this server does not take, in its turn; ignored once the session is stopped.
+        """Answer an API request, which this server does not take, in its turn; ignored once the session is to end.
 
         `refuse`: it exceeds a limit of its sender.
         """
-        if self._is_stopped:
+        if self._ignores_messages:
             return
         reply = None if refuse else self._outbox.open(call.id)
         if reply is None:
@@ -119,8 +121,8 @@ class Session:
         reply.end(Fault.NOT_ALLOWED)
 
     def refuse(self, message_id: int, fault: Fault) -> None:
-        """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
-        if not self._is_stopped:
+        """Answer a message with a fault alone, in its turn; ignored once the session is to end."""
+        if not self._ignores_messages:
             self._pace.message_received()
             self._outbox.refuse(message_id, fault)
 
@@ -130,6 +132,15 @@ class Session:
         if reply is not None and reply is self._current and self._task is not None:
             self._current = None  # a task is cancelled once
             self._task.cancel()
+
+    def drain(self) -> Deferred[None]:
+        """Answer the messages received so far, and ignore others; fires when `leave` would interrupt nothing."""
+        self._is_draining = True
+        return self._pace.drain()
+
+    @property
+    def _ignores_messages(self) -> bool:
+        return self._is_stopped or self._is_draining
 
     def leave(self, reason: Reason) -> Deferred[None]:
         """Stop answering and send GOODBYE; fires once it is written."""

@@ -14,6 +14,7 @@ from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
 from securechat.wire.suites import SUITES
 
+MAX_DRAIN: Final = 3600
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
 
 Count = Annotated[int, Meta(ge=1, le=UNBOUNDED)]
@@ -204,5 +205,15 @@ class ServerSettings(Settings, frozen=True):
         Seconds,
         Meta(description=N_("Time allowed for a client to authenticate; its ssh-agent may have to prompt the user")),
     ] = 30.0
+
+    drain: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=MAX_DRAIN,
+            description=N_("Time for replies in progress to finish when the daemon stops"),
+            extra={"unit": N_("seconds")},
+        ),
+    ] = 60.0
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False

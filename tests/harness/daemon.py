@@ -40,6 +40,7 @@ class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
     program = ("-c", "from twisted.scripts.twistd import run; run()")  # what Python is to run
+    descriptors: Sequence[int] = ()  # that it is to inherit
 
     def __init__(self, directory: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
         """`twistd` are options of its own, `environ` additional environment variables."""
@@ -61,6 +62,7 @@ class Daemon:
                 env={**ENVIRON, **environ},
                 stdout=output,
                 stderr=output,
+                pass_fds=self.descriptors,
             )
 
     def text(self) -> str:

@@ -1023,7 +1023,8 @@ class EndOfSessionTests(ServerTestCase):
         self.assertTrue(session.wire.aborted)
 
     def test_stop(self) -> None:
-        """A server that stops says goodbye to its sessions, waits for them, and lets nobody in."""
+        """A server that stops at once says goodbye to its sessions, waits for them, and lets nobody in."""
+        self.factory = self.make_factory(drain=0.0)
         session, half = Session(self.factory).open(), Session(self.factory)
         session.say("x")
         stopped = self.factory.stop()
