@@ -8,8 +8,6 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from securechat.i18n import ngettext
-
 log = Logger()
 
 _PERIOD: Final = 1.0  # seconds from one line to the next
@@ -40,10 +38,10 @@ class MessageLog:
         if not self._count:
             return
         log.info(
-            ngettext(
-                "client {number}: a message of {size} characters",
-                "client {number}: {count} messages of {size} characters",
-                self._count,
+            (
+                "client {number}: a message of {size} characters"
+                if self._count == 1
+                else "client {number}: {count} messages of {size} characters"
             ),
             number=self._client,
             count=self._count,

@@ -19,11 +19,12 @@ from zope.interface import implementer
 
 from securechat import __version__
 from securechat.errors import Category, Fault, RemoteProtocolError
-from securechat.i18n import _
 from securechat.robots.interface import IRobot
-from securechat.server.addresses import names_at, place_of, source_at
+from securechat.server import connection_log
+from securechat.server.addresses import names_at, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
+from securechat.server.connection_log import ConnectionLog
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import MessageLog
@@ -86,6 +87,7 @@ class ChatServer(Protocol):
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
+        self._reason: Reason | None = None  # of the first GOODBYE
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -96,6 +98,7 @@ class ChatServer(Protocol):
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
+        self._log = ConnectionLog(self.number, transport, self._connection, self.factory.monotonic())
         self._outbox = Outbox(self._connection, self._settings.max_reply)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
@@ -203,7 +206,7 @@ class ChatServer(Protocol):
         self._too_old_at = self._clock.seconds() + MAX_AGE
         self._note_activity()
         self._look_at_age()
-        log.info(_("client {number} from {peer}: admitted as {user}"), **self._who, user=user or _("anonymous"))
+        self._log.admitted(user, factory.monotonic())
 
     def _readOnSoon(self, _fewer: None) -> None:
         """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
@@ -258,6 +261,7 @@ class ChatServer(Protocol):
         if not self._is_admitted:
             self.transport.abortConnection()
         elif self._leaving is None and self._connection.state is not State.CLOSED:
+            self._reason = reason
             self._leaving = self._session.leave(reason)
             self._leaving.addCallback(self._goodbyeSent)
             self._readOn()  # the client's GOODBYE may be in the input that waits
@@ -281,11 +285,6 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(self._goodbye_timeout)
 
-    @property
-    def _who(self) -> dict[str, object]:
-        """The fields of a log line that name the client. Behind ``haproxy:``, its address comes with its first data."""
-        return {"number": self.number, "peer": place_of(self.transport.getPeer())}
-
     def evict(self) -> None:
         """The handshake has to make room for another."""
         self._abort(Category.LIMIT)
@@ -295,18 +294,18 @@ class ChatServer(Protocol):
         self._connection.close()
         self._stop_session()
         self.transport.abortConnection()
-        log.warn(_("client {number} from {peer}: aborted ({category})"), **self._who, category=category.value)
+        self._log.aborted(category, self.factory.monotonic())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._messages.write()
         aborted = self._connection.state is State.CLOSED
         try:
             self._connection.receive_end()
-        except RemoteProtocolError as error:
-            log.info(_("client {number} from {peer}: ended ({category})"), **self._who, category=error.category.value)
-        else:
-            if not aborted:
-                log.info(_("client {number} from {peer}: left"), **self._who)
+            cut = False
+        except RemoteProtocolError:
+            cut = True
+        if not aborted:
+            self._log.ended(self._reason, self.factory.monotonic(), cut=cut)
         self._stop_session()
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
@@ -391,12 +390,7 @@ class ChatServerFactory(Factory):
         if self._all_left is None:
             place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
         if place is None:
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=session.number,
-                peer=place_of(addr),
-                category=Category.LIMIT.value,
-            )
+            connection_log.refused(session.number, addr, Category.LIMIT)
             return None
         session.place = place
         self.sessions.add(session)

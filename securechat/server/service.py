@@ -6,17 +6,18 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from twisted.application import strports
-from twisted.application.service import MultiService
+from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.usage import UsageError
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.haproxy import ProxiedFactory
-from securechat.server.log_format import write_lines
+from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.signals import call_on_signal
@@ -52,9 +53,16 @@ def _refusal(problem: str) -> StartError:
 class ChatService(MultiService):
     """Runs a ChatServerFactory on its endpoints, and closes its robot at the end."""
 
-    def __init__(self, factory: ChatServerFactory, endpoints: Sequence[str], reactor: IServerReactor) -> None:
+    def __init__(
+        self,
+        factory: ChatServerFactory,
+        endpoints: Sequence[str],
+        reactor: IServerReactor,
+        log_file: LogFile | None = None,
+    ) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid."""
         super().__init__()
+        self.log_file = log_file  # None if an observer of Twisted's writes the log
         self._factory = factory
         self._reactor = reactor
         for endpoint in endpoints:
@@ -71,6 +79,12 @@ class ChatService(MultiService):
                 service.endpoint = PublicEndpoint(service.endpoint)
             service.setServiceParent(self)
 
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Become part of twistd's application, which takes its log from there."""
+        super().setServiceParent(parent)
+        if self.log_file is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.log_file)
+
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
@@ -86,15 +100,16 @@ class ChatService(MultiService):
                 users.load()  # with --uid, it was read by another user before
             except ConfigurationError as error:
                 raise _refusal(str(error)) from None
-        write_lines()
         self._unlimit_log = limit_log(self._reactor)
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
+        if self.log_file is not None:
+            call_on_signal(self._reactor, signal.SIGUSR1, self.log_file.reopen)
         # The reactor installs a handler for SIGTERM when it starts to run.
         self._reactor.callWhenRunning(call_on_signal, self._reactor, signal.SIGTERM, self._stop_reactor, "SIGTERM")
         log.info(
-            _("host key {fingerprint}, robot {robot}"),
+            "host key {fingerprint}, robot {robot}",
             fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
             robot=self._factory.robot.name,
         )

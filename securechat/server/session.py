@@ -206,7 +206,7 @@ class Session:
             fault = failure.fault
             if not isinstance(failure, CircuitOpenError):
                 log.warn(
-                    _("robot {robot}: {fault}: {detail}"), robot=self._robot.name, fault=fault.name, detail=str(failure)
+                    "robot {robot}: {fault}: {detail}", robot=self._robot.name, fault=fault.name, detail=str(failure)
                 )
         self._current = None
         reply.end(fault)

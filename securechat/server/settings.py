@@ -1,6 +1,7 @@
 """The settings of the daemon, except for its robots."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -36,6 +37,13 @@ def _canonical_name(text: str) -> str:
         return bracketed(canonical_host(host[1:-1].partition("%")[0]), int(port))
     except ValueError:
         raise ValueError(_("expected [HOST]:PORT, for example [chat.example.org]:8080")) from None
+
+
+class LogFormat(StrEnum):
+    """The format of the log."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class ServerSettings(Settings, frozen=True):
@@ -215,5 +223,9 @@ class ServerSettings(Settings, frozen=True):
             extra={"unit": N_("seconds")},
         ),
     ] = 60.0
+
+    log_format: Annotated[
+        LogFormat, Meta(description=N_("Format of the log: text (lines), json (one object per line)"))
+    ] = LogFormat.TEXT
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False

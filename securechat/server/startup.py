@@ -29,7 +29,7 @@ SPARE_FILES: Final = 64  # open files besides those of clients: the log, listeni
 def warn_of_root() -> None:
     """Warn if the daemon keeps the privileges of root."""
     if os.geteuid() == 0:
-        log.warn(_("running as root; run it as another user, for example with twistd --uid and --gid"))
+        log.warn("running as root; run it as another user, for example with twistd --uid and --gid")
 
 
 def raise_file_limit(settings: ServerSettings) -> None:
@@ -42,7 +42,7 @@ def raise_file_limit(settings: ServerSettings) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     if limit < needed:
         log.warn(
-            _("at most {limit} files can be open (RLIMIT_NOFILE), but --max-sessions {sessions} needs {needed}"),
+            "at most {limit} files can be open (RLIMIT_NOFILE), but --max-sessions {sessions} needs {needed}",
             limit=limit,
             sessions=settings.max_sessions,
             needed=needed,
@@ -109,7 +109,7 @@ class PublicEndpoint:
         is_public = isinstance(address, IPv4Address | IPv6Address) and not is_loopback(address.host)
         if is_public:
             log.warn(
-                _("{address} is open to everyone who can reach it; to restrict it, use --authorized-keys"),
+                "{address} is open to everyone who can reach it; to restrict it, use --authorized-keys",
                 address=place_of(address),
             )
         return port
