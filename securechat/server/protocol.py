@@ -250,7 +250,11 @@ class ChatServer(Protocol):
             self._is_draining = True
             if self._outbox.is_empty:
                 self._goodbye_timeout = STOPPING_TIMEOUT
-            self._session.drain().addCallback(self._leaveSoon)
+            drained = self._session.drain()
+            if drained.called:
+                self.leave(Reason.STOPPING)
+            else:
+                drained.addCallback(self._leaveSoon)
 
     def _leaveSoon(self, _drained: None) -> None:
         """In a turn of the reactor of its own: the task that has sent the last record would cancel itself."""
