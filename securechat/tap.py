@@ -18,6 +18,7 @@ from securechat.clock import MonotonicReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
+from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
 from securechat.server.log_file import LogFile
 from securechat.server.log_format import json_of, line_of
 from securechat.server.message_memory import SHARES
@@ -35,7 +36,6 @@ from securechat.wrap import wrap
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
-PRIVATE: Final = 0o077  # the umask
 LINES: Final = {LogFormat.TEXT: line_of, LogFormat.JSON: json_of}
 
 _UNWRAPPED: Final = 10_000  # columns: more than any paragraph of the help
@@ -202,10 +202,13 @@ def makeService(options: Options) -> IService:
     """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
 
-    os.umask(PRIVATE)  # before twistd creates its log; its option --umask still takes precedence
+    os.umask(PRIVATE)  # its option --umask still takes precedence
+    forbid_dumps()
     reactor: IServerReactor = cast(IServerReactor, MonotonicReactor(installed))
     settings = options.settings
     try:
+        if options.parent is not None:
+            refuse_root(options.parent.get("uid"), allowed=settings.allow_root)
         if options.log_file is not None:
             options.log_file.open()
         host_key = load_or_create_host_key(settings.host_key or settings.state_dir / HOST_KEY_NAME)

@@ -1,5 +1,6 @@
 """The daemon as a Twisted service: it listens, reloads authorized keys on SIGHUP, and ends all sessions on exit."""
 
+import os
 import signal
 import sys
 from collections.abc import Generator, Sequence
@@ -17,9 +18,11 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.haproxy import ProxiedFactory
+from securechat.server.hardening import forbid_dumps
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
+from securechat.server.sd_notify import ServiceManager
 from securechat.server.signals import call_on_signal
 from securechat.server.startup import CheckedEndpoint, PublicEndpoint, describe, raise_file_limit, warn_of_root
 from securechat.server.users import AuthorizedUsers
@@ -65,6 +68,7 @@ class ChatService(MultiService):
         self.log_file = log_file  # None if an observer of Twisted's writes the log
         self._factory = factory
         self._reactor = reactor
+        self._manager = ServiceManager(reactor, os.environ)
         for endpoint in endpoints:
             reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
@@ -92,6 +96,7 @@ class ChatService(MultiService):
             raise _refusal(str(error)) from None
 
     def startService(self) -> None:
+        forbid_dumps()  # again: a change of the user may have allowed them
         warn_of_root()
         raise_file_limit(self._factory.settings)
         users = self._factory.users
@@ -108,6 +113,7 @@ class ChatService(MultiService):
             call_on_signal(self._reactor, signal.SIGUSR1, self.log_file.reopen)
         # The reactor installs a handler for SIGTERM when it starts to run.
         self._reactor.callWhenRunning(call_on_signal, self._reactor, signal.SIGTERM, self._stop_reactor, "SIGTERM")
+        self._reactor.callWhenRunning(self._manager.ready)
         log.info(
             "host key {fingerprint}, robot {robot}",
             fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
@@ -116,9 +122,11 @@ class ChatService(MultiService):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        self._manager.stopping(self._factory.settings.drain)
         yield super().stopService()
         yield self._factory.stop()
         yield self._factory.robot.close()
+        self._manager.close()
         self._unlimit_log()
         self._reactor.close()
 
@@ -134,7 +142,9 @@ class ChatService(MultiService):
     def reload(self) -> None:
         """Reload the authorized keys, and end the sessions of users whose key was removed."""
         users = self._factory.users
+        self._manager.reloading()
         if isinstance(users, AuthorizedUsers):
             users.reload()
             # Even if the file is unchanged: a handshake may already have read it.
             self._factory.drop_unauthorized()
+        self._manager.ready()

@@ -224,6 +224,8 @@ class ServerSettings(Settings, frozen=True):
         ),
     ] = 60.0
 
+    allow_root: Annotated[bool, Meta(description=N_("Run as root if twistd's --uid is not used"))] = False
+
     log_format: Annotated[
         LogFormat, Meta(description=N_("Format of the log: text (lines), json (one object per line)"))
     ] = LogFormat.TEXT

@@ -50,13 +50,14 @@ class Daemon:
         self.log = self.directory / "log"
         self.output = self.directory / "output"
         tick = () if "--shaping" in options or "--tick" in options else ("--tick", "0.01")
+        root = () if any("uid" in option for option in twistd) else ("--allow-root",)
         listen = () if "--listen" in options else ("--listen", "tcp:0:interface=127.0.0.1")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, *self.program),
                     *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", *twistd, "securechat"),
-                    *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
+                    *("--state-dir", str(self.state.absolute()), *listen, *tick, *root, *options),
                 ],
                 cwd="/",
                 env={**ENVIRON, **environ},
