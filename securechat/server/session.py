@@ -10,7 +10,6 @@ from twisted.logger import Logger
 
 from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import robot_error
 from securechat.robots.interface import IRobot
@@ -220,7 +219,7 @@ class Session:
         async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
                 if not self._outbox.add(reply, chunk.encode(errors="replace")):
-                    raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
+                    raise RobotError(Fault.TOO_LONG, "the reply exceeds --max-reply")
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
                 self._pace.flush()

@@ -18,7 +18,6 @@ from typing import Final
 from msgspec import Struct
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
 MAX_LINE: Final = 1024 * 1024  # bytes; the line of a token has a few hundred
 MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of all data lines of an event
@@ -85,7 +84,7 @@ class EventStream:
     def _add(self, part: bytes) -> None:
         self._line += part
         if len(self._line) > MAX_LINE:
-            raise RobotError(Fault.BROKEN_ANSWER, _("a line of the event stream is too long"))
+            raise RobotError(Fault.BROKEN_ANSWER, "a line of the event stream is too long")
 
     def _complete_line(self, end: bytes) -> bytes:
         self._add(end)
@@ -108,7 +107,7 @@ class EventStream:
             value = _REPEATED_NAME.sub("", value, 1)
         self._event_size += len(line)
         if self._event_size > MAX_EVENT:
-            raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
+            raise RobotError(Fault.BROKEN_ANSWER, "an event of the event stream is too large")
         self._data.append(value)
 
     def _is_object(self) -> bool:
