@@ -69,7 +69,7 @@ class LogFile:
         try:
             self._open()
         except OSError as error:
-            self._report(error)
+            self._keep_file(error)
 
     def __call__(self, event: LogEvent) -> None:
         text = self._format(event)
@@ -99,13 +99,20 @@ class LogFile:
         self._lost += 1
         self.lines_lost += 1
 
-    def _report(self, error: OSError) -> None:
-        """Print a problem once, until lines can be written again."""
+    def _report(self, error: OSError) -> bool:
+        """Print a problem once, until lines can be written again; whether it was printed."""
         problem = f"securechat: log file {self._path or '-'}: {error.strerror}"
-        if problem != self._problem:
-            self._problem = problem
-            with suppress(OSError, ValueError):  # ValueError: it is closed
-                print(problem, file=sys.__stderr__, flush=True)
+        if problem == self._problem:
+            return False
+        self._problem = problem
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            print(problem, file=sys.__stderr__, flush=True)
+        return True
+
+    def _keep_file(self, error: OSError) -> None:
+        """Report why there is no new file. Standard error may lead nowhere, but the old file can be written."""
+        if self._report(error):
+            log.error("cannot begin a new log file: {problem}", problem=error.strerror)
 
     def _look_after_file(self, more: int) -> None:
         """Reopen the file if it was moved away, or rename it if it becomes too large."""
@@ -136,4 +143,4 @@ class LogFile:
             os.replace(f"{self._path}", f"{self._path}.1")
             self._open()
         except OSError as error:
-            self._report(error)
+            self._keep_file(error)

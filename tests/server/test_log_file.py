@@ -34,6 +34,10 @@ class LogFileTests(SynchronousTestCase):
         self.directory.mkdir()
         self.path = self.directory / "log"
         self.log = self.make(self.path)
+        self.logged: list[LogEvent] = []
+        observer = cast(ILogObserver, self.logged.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def make(self, path: Path) -> LogFile:
         log = LogFile(path, format_event)
@@ -92,6 +96,7 @@ class LogFileTests(SynchronousTestCase):
         self.write("two")
         self.log.reopen()
         self.assertEqual((directory / "log").read_text(), "one\ntwo\n")
+        self.assertEqual([event["problem"] for event in self.logged], ["No such file or directory"])
         self.assertEqual(self.printed.getvalue(), f"securechat: log file {self.path}: No such file or directory\n")
 
     def test_size(self) -> None:
@@ -126,10 +131,6 @@ class LogFileTests(SynchronousTestCase):
         self.path.unlink()
         self.path.symlink_to(FULL)
         self.log = self.make(self.path)
-        events: list[LogEvent] = []
-        observer = cast(ILogObserver, events.append)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.write("one", "two", "three")
         self.assertEqual(self.printed.getvalue(), f"securechat: log file {self.path}: No space left on device\n")
         self.assertEqual(self.log.lines_lost, 3)
@@ -137,7 +138,7 @@ class LogFileTests(SynchronousTestCase):
         self.log.reopen()
         self.write("four", "five")
         self.assertFiles(log="four\nfive\n")
-        self.assertEqual([(event["log_format"], event["count"]) for event in events], [(log_file.LOST, 3)])
+        self.assertEqual([(event["log_format"], event["count"]) for event in self.logged], [(log_file.LOST, 3)])
 
     def test_incompleteLine(self) -> None:
         """A line that did not fit whole is lost, and the next one begins on a line of its own."""
