@@ -543,6 +543,14 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused(f"{path}:2: ", "--authorized-keys", path)
         self.assertRefused("No such file", "--authorized-keys", "/nonexistent")
 
+    def test_log(self) -> None:
+        """A log that cannot be created, or that would be written in a format that another observer does not know."""
+        problem = "--logfile /nonexistent/log: No such file or directory"
+        self.assertRefused(problem, twistd=("--logfile", "/nonexistent/log"))
+        logger = ("--logger", "tests.harness.json_log.observer")
+        problem = "--log-format json cannot be used with twistd's --logger and --syslog"
+        self.assertRefused(problem, "--log-format", "json", twistd=logger)
+
     def test_privileges(self) -> None:
         """Authorized keys that cannot be read after twistd has dropped privileges."""
         if os.geteuid() != 0:
