@@ -1,6 +1,7 @@
 """The settings of the daemon, except for its robots."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +15,7 @@ from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
 from securechat.wire.suites import SUITES
 
+MAX_DRAIN: Final = 3600
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
 
 MAX_TEXT: Final = 1024 * 1024  # bytes of a message or a reply, which are text for a person
@@ -38,6 +40,13 @@ def _canonical_name(text: str) -> str:
         return bracketed(canonical_host(host[1:-1].partition("%")[0]), int(port))
     except ValueError:
         raise ValueError(_("expected [HOST]:PORT, for example [chat.example.org]:8080")) from None
+
+
+class LogFormat(StrEnum):
+    """The format of the log."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class ServerSettings(Settings, frozen=True):
@@ -231,6 +240,22 @@ class ServerSettings(Settings, frozen=True):
         Seconds,
         Meta(description=N_("Time allowed for a client to authenticate; its ssh-agent may have to prompt the user")),
     ] = 30.0
+
+    drain: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=MAX_DRAIN,
+            description=N_("Time for replies in progress to finish when the daemon stops"),
+            extra={"unit": N_("seconds")},
+        ),
+    ] = 60.0
+
+    allow_root: Annotated[bool, Meta(description=N_("Run as root if twistd's --uid is not used"))] = False
+
+    log_format: Annotated[
+        LogFormat, Meta(description=N_("Format of the log: text (lines), json (one object per line)"))
+    ] = LogFormat.TEXT
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
 

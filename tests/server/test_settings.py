@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import StartError
-from securechat.server.settings import ServerSettings
+from securechat.server.settings import LogFormat, ServerSettings
 from securechat.server.startup import PublicEndpoint
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.settings import options_of
@@ -53,6 +53,9 @@ DEFAULTS = {
     "call_burst": 50,
     "hello_timeout": 5.0,
     "proof_timeout": 30.0,
+    "drain": 60.0,
+    "allow_root": False,
+    "log_format": LogFormat.TEXT,
     "log_text": False,
 }
 
@@ -87,6 +90,9 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "call_burst": ("--call-burst=12", 12),
     "hello_timeout": ("--hello-timeout=9.5", 9.5),
     "proof_timeout": ("--proof-timeout=0.1", 0.1),
+    "drain": ("--drain=0", 0.0),
+    "allow_root": ("--allow-root", True),
+    "log_format": ("--log-format=json", LogFormat.JSON),
     "log_text": ("--log-text", True),
 }
 
