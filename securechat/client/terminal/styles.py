@@ -1,0 +1,99 @@
+"""Styled text: rows of spans, and the escape sequences (SGR) that a terminal gets for them."""
+
+from collections.abc import Iterable
+from enum import Flag, auto
+from functools import lru_cache
+from typing import Final
+
+from wcwidth import wcswidth
+
+from securechat.client.sanitize import sanitize
+
+
+class Style(Flag):
+    """How text looks. The last four belong to the client: a robot's text never has them."""
+
+    PLAIN = 0
+    BOLD = auto()
+    DIM = auto()
+    UNDERLINE = auto()
+    CODE = auto()
+    LINK = auto()
+    USER = auto()
+    ROBOT = auto()
+    NOTICE = auto()
+    ERROR = auto()
+
+
+Span = tuple[Style, str]
+Row = list[Span]
+
+_LOOKS: Final = {  # the SGR parameter, and prompt_toolkit's name
+    Style.BOLD: ("1", "bold"),
+    Style.DIM: ("2", "dim"),
+    Style.UNDERLINE: ("4", "underline"),
+    Style.CODE: ("36", "ansicyan"),
+    Style.LINK: ("34", "ansiblue"),
+    Style.USER: ("1;32", "bold ansigreen"),
+    Style.ROBOT: ("1;35", "bold ansimagenta"),
+    Style.NOTICE: ("33", "ansiyellow"),
+    Style.ERROR: ("31", "ansired"),
+}
+
+
+@lru_cache
+def _sgr(style: Style) -> str:
+    return ";".join(_LOOKS[part][0] for part in style)
+
+
+@lru_cache
+def toolkit_style(style: Style) -> str:
+    """The style in prompt_toolkit's words."""
+    return " ".join(_LOOKS[part][1] for part in style)
+
+
+def render(row: Iterable[Span], *, styled: bool) -> str:
+    """The row as a terminal gets it. Whatever its text is, the only escape sequences are those of the styles."""
+    pieces = []
+    for style, text in row:
+        shown = sanitize(text).replace("\n", " ")
+        pieces.append(f"\x1b[{_sgr(style)}m{shown}\x1b[0m" if styled and style and shown else shown)
+    return "".join(pieces)
+
+
+def join(row: Row, span: Span) -> None:
+    """Add a span to a row, to its last one if they look the same."""
+    if row and row[-1][0] == span[0]:
+        row[-1] = (span[0], row[-1][1] + span[1])
+    elif span[1]:
+        row.append(span)
+
+
+def plain(row: Iterable[Span]) -> str:
+    """The text of a row."""
+    return "".join(text for _style, text in row)
+
+
+@lru_cache(maxsize=4096)
+def width(text: str) -> int:
+    """The columns of a text without control characters."""
+    return len(text) if text.isascii() else max(0, wcswidth(text))
+
+
+def cut(row: Iterable[Span], columns: int) -> Row:
+    """The row without what does not fit into so many columns; tabs become spaces."""
+    kept: Row = []
+    left = columns
+    for style, text in row:
+        text = text.replace("\t", "    ")  # noqa: PLW2901
+        if width(text) > left:
+            end = 0
+            used = 0
+            while used + width(text[end]) <= left:
+                used += width(text[end])
+                end += 1
+            kept.append((style, text[:end]))
+            break
+        kept.append((style, text))
+        left -= width(text)
+    return kept
