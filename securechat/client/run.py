@@ -47,8 +47,9 @@ async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping
             pinned=options.host_key,
             accept_new=options.accept_new,
             tell=note,
+            step=note if options.verbose or not _is_interactive(options) else lambda _text: None,
         )
-        session = _Session(reactor, options, output, host_key_check)
+        session = _Session(reactor, options, environ, output, host_key_check)
         return await session.talk(signers)
     except SecureChatError as error:
         complain(str(error))
@@ -66,22 +67,30 @@ async def _signers(
     return [None]
 
 
-def _frontends(reactor: IClientReactor, options: ClientSettings) -> Callable[[], Frontend]:
+def _is_interactive(options: ClientSettings) -> bool:
+    """Whether the user talks at a prompt."""
+    return not options.messages and sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _frontends(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    environ: Mapping[str, str],
+    output: Output,
+    host_key_check: HostKeyCheck,
+) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
     if sys.stdin is None and not options.messages:
         raise ConfigurationError(_("standard input is closed"))
-    source: Source
-    if options.messages:
-        source = FixedMessages(options.messages)
-    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
-        source = StdinLines(sys.stdin.fileno(), reactor)
-    else:
+    if _is_interactive(options):
         # Imported here, because prompt_toolkit takes as long to import as everything else together.
-        from prompt_toolkit import PromptSession
+        from securechat.client.frontends.terminal import Server, Terminal
+        from securechat.client.terminal.choose import open_screen
 
-        from securechat.client.frontends.terminal import Terminal
-
-        return lambda: Terminal(PromptSession(erase_when_done=True))
+        screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)
+        name = options.destination.local_name
+        return lambda: Terminal(screen, reactor, Server(name, host_key_check), is_verbose=options.verbose)
+    source: Source = FixedMessages(options.messages) if options.messages else StdinLines(sys.stdin.fileno(), reactor)
     return lambda: Batch(source, sys.stdout)
 
 
@@ -89,13 +98,18 @@ class _Session:
     """One session, for which several connections may be needed: a handshake has one key, and waits for no answer."""
 
     def __init__(
-        self, reactor: IClientReactor, options: ClientSettings, output: Output, host_key_check: HostKeyCheck
+        self,
+        reactor: IClientReactor,
+        options: ClientSettings,
+        environ: Mapping[str, str],
+        output: Output,
+        host_key_check: HostKeyCheck,
     ) -> None:
         self._reactor = reactor
         self._options = options
         self._output = output
         self._host_key_check = host_key_check
-        self._make_user = _frontends(reactor, options)
+        self._make_user = _frontends(reactor, options, environ, output, host_key_check)
 
     async def talk(self, signers: list[Signer] | list[None]) -> ExitCode:
         """Talk with the first key that the server accepts. An error before the server admitted the client is raised."""
@@ -127,7 +141,7 @@ class _Session:
         destination = self._options.destination
         user = self._make_user()
         self._output.failed = user.outputFailed
-        note(_("connecting to {name}").format(name=destination.local_name))
+        user.step(_("connecting to {name}").format(name=destination.local_name))
         try:
             client = await connect(
                 self._reactor,

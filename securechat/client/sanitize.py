@@ -8,7 +8,7 @@ import unicodedata
 from itertools import chain
 from typing import Final
 
-_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 MAX_MARKS: Final = 6  # marks on one character; no script needs more, and a pile of them covers the lines above
 
 _CONTROLS: Final = [*range(0x20), *range(0x7F, 0xA0)]  # C0, with ESC; DEL; C1, with its one-character CSI, OSC and DCS
@@ -29,8 +29,9 @@ _INVISIBLE: Final = [
 ]
 _SURROGATES: Final = range(0xD800, 0xE000)  # bytes that were typed and could not be decoded
 
-_ONE_LINE: Final = dict.fromkeys(chain(_CONTROLS, _ORDER, _INVISIBLE, _SURROGATES, (0x2028, 0x2029)), _REPLACEMENT)
+_ONE_LINE: Final = dict.fromkeys(chain(_CONTROLS, _ORDER, _INVISIBLE, _SURROGATES, (0x2028, 0x2029)), REPLACEMENT)
 _TEXT: Final = {**_ONE_LINE, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}  # for lines that end in "\r\n"
+_NO_CONTROLS: Final = {**dict.fromkeys(chain(_CONTROLS, _SURROGATES), REPLACEMENT), ord("\n"): "\n", ord("\t"): "\t"}
 _JOINERS: Final = "\u200c\u200d"  # some scripts and emoji need them; beside ASCII they only hide
 
 
@@ -73,7 +74,7 @@ class Sanitizer:
             else:
                 self._marks += 1
                 if self._marks > MAX_MARKS or (is_joiner and not self._has_base):
-                    letter = _REPLACEMENT  # noqa: PLW2901
+                    letter = REPLACEMENT
             letters.append(letter)
         return "".join(letters)
 
@@ -86,3 +87,8 @@ def sanitize(text: str) -> str:
 def sanitize_line(text: str) -> str:
     """The text with each control and each invisible character replaced by U+FFFD."""
     return Sanitizer().feed_line(text)
+
+
+def without_controls(text: str) -> str:
+    """The text with control characters replaced, except for newlines and tabs, for other programs than the terminal."""
+    return text.translate(_NO_CONTROLS)

@@ -103,3 +103,5 @@ class ClientSettings(Settings, frozen=True):
     ] = field(default=(), name="message")
 
     verbose: Annotated[bool, Meta(description=N_("print debugging messages"), extra={"letter": "v"})] = False
+
+    no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False

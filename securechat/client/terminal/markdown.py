@@ -1,7 +1,7 @@
 """Markdown that arrives in pieces, as rows for a screen.
 
-It goes line by line, as chat robots write it: a line is a paragraph, an item, a heading, a row of a table, or code. A row
-that was returned never changes, and the rows do not depend on how the text was divided. Nothing but a table waits
+It goes line by line, as chat robots write it: a line is a paragraph, an item, a heading, a row of a table, or code. A
+row that was returned never changes, and the rows do not depend on how the text was divided. Nothing but a table waits
 longer than a line.
 """
 
@@ -58,7 +58,7 @@ class Styler:
     def end(self, columns: int) -> list[Row]:
         """The remaining rows."""
         rows = [*self._end_line(columns)] if self._line or self._prose is not None else []
-        return rows + [*self._end_table(columns)]
+        return [*rows, *self._end_table(columns)]
 
     @property
     def unfinished(self) -> Row:

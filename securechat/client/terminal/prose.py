@@ -9,7 +9,9 @@ from securechat.client.terminal.styles import Row, Span, Style, join, plain, wid
 MAX_WORD: Final = 2000  # characters, after which a word is broken
 
 _PIECES: Final = re.compile("[ \t]+|[!-~\u00a0-\u10ff]+|[^ \t!-~\u00a0-\u10ff]")  # spaces; narrow letters; any other
-_NO_START: Final = frozenset("，。、；：？！）》〉」』】〕〗”’…—～·,.;:!?)]}%、ーぁぃぅぇぉっゃゅょァィゥェォッャュョ々")
+_NO_START: Final = frozenset(
+    "，。、；：？！）》〉」』】〕〗”’…—～·,.;:!?)]}%、ーぁぃぅぇぉっゃゅょァィゥェォッャュョ々"
+)
 _NO_END: Final = frozenset("（《〈「『【〔〖“‘([{￥$")
 
 
@@ -46,7 +48,7 @@ class Prose:
                     self._end_word()
                 while piece:
                     part = piece[: MAX_WORD - self._length]
-                    piece = piece[len(part) :]  # noqa: PLW2901
+                    piece = piece[len(part) :]
                     join(self._word, (style, part))
                     self._length += len(part)
                     self._size = width(plain(self._word))
@@ -83,3 +85,9 @@ class Prose:
         self._prefix, self._row, self._used = self._rest, [], 0
         self._spaces = (Style.PLAIN, "")
         return row
+
+
+def wrap(first: Row, spans: Iterable[Span], columns: int) -> list[Row]:
+    """Text in rows, after the prefix of the first one, with which the others are aligned."""
+    prose = Prose(first, [(Style.PLAIN, " " * width(plain(first)))])
+    return [*prose.feed(spans, columns), prose.end()]

@@ -85,7 +85,7 @@ def cut(row: Iterable[Span], columns: int) -> Row:
     kept: Row = []
     left = columns
     for style, text in row:
-        text = text.replace("\t", "    ")  # noqa: PLW2901
+        text = text.replace("\t", "    ")
         if width(text) > left:
             end = 0
             used = 0
