@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -32,6 +33,7 @@ from securechat.client.terminal.styles import Row, Style, cut, render, toolkit_s
 from securechat.i18n import _
 
 MIN_INTERVAL: Final = 0.03  # seconds between two drawings for text that arrives; a key is displayed at once
+NO_JOB_CONTROL: Final = 0.5  # seconds without being stopped or continued, after which nobody will
 TYPED_AHEAD: Final = 0.1  # seconds after the start in which a newline is Enter, as the terminal has translated it
 
 
@@ -232,9 +234,16 @@ class Editor:
             self._away = self._app.create_background_task(program)  # type: ignore[arg-type]
 
     async def _suspend(self) -> None:
+        """Stop, as at Ctrl-Z, with the terminal as it was. Without job control nothing happens."""
+        loop = asyncio.get_running_loop()
+        continued = asyncio.Event()
         async with in_terminal():
-            await self._output.drained().asFuture(asyncio.get_running_loop())
-            os.kill(0, signal.SIGTSTP)
+            await self._output.drained().asFuture(loop)
+            loop.add_signal_handler(signal.SIGCONT, continued.set)
+            os.kill(0, signal.SIGTSTP)  # another thread may stop first, so that this one goes on for a moment
+            with suppress(TimeoutError):
+                await asyncio.wait_for(continued.wait(), NO_JOB_CONTROL)
+            loop.remove_signal_handler(signal.SIGCONT)
 
     async def _edit(self) -> None:
         editor = self._environ.get("VISUAL") or self._environ.get("EDITOR") or "vi"
@@ -258,7 +267,7 @@ def _edit_in_file(editor: str, text: str) -> str:
     path = Path(name)
     try:
         with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+            file.write(f"{text}\n")
         status = subprocess.call([*shlex.split(editor), name])  # noqa: S603 - the user's own editor
         if status:
             raise ValueError(_("exit status {status}; the text is unchanged").format(status=status))

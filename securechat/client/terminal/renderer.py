@@ -47,7 +47,8 @@ class AppendingRenderer(Renderer):
     def render(self, app: Application[Any], layout: Layout, is_done: bool = False) -> None:
         self._terminal.is_held = True
         try:
-            if self._above:
+            is_resized = self._drawn is not None and self._drawn[1] != self.output.get_size().columns
+            if self._above or is_resized:
                 self.erase()
                 self.print_waiting()
             super().render(app, layout, is_done)
