@@ -1,5 +1,6 @@
 """The conversation so far, and the clipboard."""
 
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -50,7 +51,7 @@ class ClipboardTests(SynchronousTestCase):
         (folder / "xclip").write_text(f"#!/bin/sh\nexec /bin/cat > '{copied}'\n")
         for program in ("wl-copy", "xclip"):
             (folder / program).chmod(0o755)
-        self.patch(__import__("os"), "environ", {"PATH": str(folder)})
+        self.patch(os, "environ", {"PATH": str(folder)})
         self.assertFalse(copy_with_program("text", {}))
         self.assertFalse(copy_with_program("text", {"WAYLAND_DISPLAY": "0"}))
         self.assertTrue(copy_with_program("text 中", {"WAYLAND_DISPLAY": "0", "DISPLAY": ":0"}))
