@@ -280,7 +280,7 @@ class ReplyTests(TerminalTestCase):
                 self.terminal.replyReceived(1, letter, False)
                 self.assertTrue(plain(self.terminal.live()).isprintable())
             self.reply(1, "")
-            name, *rows = self.screen.rows
+            _name, *rows = self.screen.rows
             self.assertEqual([style & OWN for row in rows for style, _text in row if style & OWN], [])
             written = "".join(render(row, styled=is_styled) for row in rows)
             for sequence in ("1", "2", "4", "36", "34", "1;36", "1;4", "4;34", "0"):

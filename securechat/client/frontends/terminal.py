@@ -424,9 +424,10 @@ class Terminal:
 
     def _forget_hint(self) -> None:
         hint, self._hint = self._hint, None
-        if hint is not None and hint.active():
-            hint.cancel()
-        self._screen.refresh()
+        if hint is not None:
+            if hint.active():
+                hint.cancel()
+            self._screen.refresh()
 
 
 def _short(name: str) -> str:

@@ -54,10 +54,13 @@ def toolkit_style(style: Style) -> str:
 
 def render(row: Iterable[Span], *, styled: bool) -> str:
     """The row as a terminal gets it. Whatever its text is, the only escape sequences are those of the styles."""
+    joined: Row = []
+    for span in row:
+        join(joined, span)
     pieces = []
-    for style, text in row:
+    for style, text in joined:
         shown = sanitize(text).replace("\n", " ")
-        pieces.append(f"\x1b[{_sgr(style)}m{shown}\x1b[0m" if styled and style and shown else shown)
+        pieces.append(f"\x1b[{_sgr(style)}m{shown}\x1b[0m" if styled and style else shown)
     return "".join(pieces)
 
 

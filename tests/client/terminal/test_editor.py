@@ -58,10 +58,11 @@ class EditorTestCase(SynchronousTestCase):
         self.user = Keyboard()
 
         async def run() -> None:
-            with create_pipe_input() as self.keys:
+            with create_pipe_input() as keys:
+                self.keys = keys
                 terminal = TerminalOutput(self.written, lambda: self.size, term="xterm", enable_cpr=False)
                 history = InMemoryHistory(["earlier one", "earlier two"])
-                self.editor = Editor(Output(), history, environ, keys=self.keys, terminal=terminal)
+                self.editor = Editor(Output(), history, environ, keys=keys, terminal=terminal)
                 running = asyncio.ensure_future(self.editor.run(self.user))
                 await self.until(lambda: ">" in self.shown())
                 await asyncio.sleep(0.11)  # in which a newline is Enter
@@ -69,12 +70,11 @@ class EditorTestCase(SynchronousTestCase):
                 self.editor.close()
                 await running
 
-        self.keys: PipeInput
         asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
     def shown(self) -> list[str]:
         """What is on the screen, without blank lines."""
-        screen = pyte.Screen(200, 100)
+        screen = pyte.Screen(200, 300)
         pyte.Stream(screen).feed(self.written.getvalue().replace("\n", "\r\n"))
         return [line.rstrip() for line in screen.display if line.strip()]
 
