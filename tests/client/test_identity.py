@@ -111,8 +111,12 @@ class IdentityTests(TestCase):
         path = make_key(self.directory / "locked", passphrase="right")
         for answers, is_open in (([b"right"], True), ([b"wrong", b"", b"right"], True), ([b"1", b"2", b"3"], False)):
             left = [*answers]
+
+            def ask(_path: Path, left: list[bytes] = left) -> bytes:
+                return left.pop(0)
+
             try:
-                await file_signers(REACTOR, self.environ, path, lambda _path, left=left: left.pop(0))
+                await file_signers(REACTOR, self.environ, path, ask)
             except ConfigurationError as error:
                 self.assertEqual((str(error), is_open), (f"{path}: incorrect passphrase", False))
             else:

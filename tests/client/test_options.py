@@ -24,6 +24,7 @@ DEFAULTS = {
     "suite": MLKEM768X25519.name,
     "messages": (),
     "verbose": False,
+    "no_history": False,
 }
 
 # For each setting, options that change it, and to what.
@@ -37,6 +38,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "suite": (["--suite", "rsa2048-fernet"], RSA2048Fernet.name),
     "messages": (["-m", "one", "--message", "two"], ("one", "two")),
     "verbose": (["-v"], True),
+    "no_history": (["--no-history"], True),
 }
 
 

@@ -527,6 +527,23 @@ class EndTests(TerminalTestCase):
         self.end(RemoteProtocolError(Category.CUT))
         self.assertIs(self.terminal.exit, ExitCode.INTERRUPTED)
 
+    def test_connecting(self) -> None:
+        """When connecting takes long, the user is told once what is waited for."""
+        check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
+        screen = Screen()
+        terminal = Terminal(screen, cast(IClientReactor, self.reactor), Server(NAME, check))
+        terminal.step("connecting to it")
+        self.reactor.advance(2.9)
+        terminal.step("sent the key")
+        self.assertEqual(screen.text, [])
+        self.reactor.pump([0.2, 10])
+        self.assertEqual(
+            screen.text,
+            [f"-- still waiting for {NAME}; the last step was: sent the key. Ctrl-C", "   stops"],
+        )
+        terminal.disconnected(None)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_neverAdmitted(self) -> None:
         """Before admission there is no prompt, and nothing to restore."""
         check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)

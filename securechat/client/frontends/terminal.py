@@ -85,12 +85,15 @@ class Terminal:
         self._cancelled = 0  # id of the message whose reply was cancelled last
         self._hint: IDelayedCall | None = None  # while a second Ctrl-C leaves
         self._clockwork: IDelayedCall | None = None  # draws the seconds
+        self._connecting: IDelayedCall | None = None  # tells that connecting takes long
         self._is_leaving = False
         self._prompting: asyncio.Future[None] | None = None
 
     # ChatUser
 
     def step(self, text: str) -> None:
+        if self._connecting is None:
+            self._connecting = self._reactor.callLater(STALLED, self._still_connecting)
         self._server.steps.append(text)
         if self._is_verbose:
             note(text)
@@ -98,6 +101,7 @@ class Terminal:
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
         self._about = about
+        self._stop(self._connecting)
         self._robot = _short(about.robot) or _("robot")
         user = _short(about.user) or _("anonymous")
         check = self._server.host_key_check
@@ -138,9 +142,7 @@ class Terminal:
             self._notice(_("the reply is incomplete"), Style.ERROR)
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
             self.exit = ExitCode.FAULT
-        for call in (self._clockwork, self._hint):
-            if call is not None and call.active():
-                call.cancel()
+        self._stop(self._clockwork, self._hint, self._connecting)
         # Messages about the end are displayed after the prompt is removed, or they would be erased with it.
         self.restore_terminal().addCallback(lambda _nothing: self.ended.callback(reason))
 
@@ -425,9 +427,17 @@ class Terminal:
     def _forget_hint(self) -> None:
         hint, self._hint = self._hint, None
         if hint is not None:
-            if hint.active():
-                hint.cancel()
+            self._stop(hint)
             self._screen.refresh()
+
+    def _still_connecting(self) -> None:
+        text = _("still waiting for {name}; the last step was: {step}. Ctrl-C stops")
+        self._notice(text.format(name=self._server.name, step=self._server.steps[-1]))
+
+    def _stop(self, *calls: IDelayedCall | None) -> None:
+        for call in calls:
+            if call is not None and call.active():
+                call.cancel()
 
 
 def _short(name: str) -> str:

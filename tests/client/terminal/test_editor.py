@@ -11,7 +11,7 @@ from pathlib import Path
 import pyte
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.input import create_pipe_input
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.output import Output
