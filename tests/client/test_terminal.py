@@ -325,7 +325,10 @@ class ReplyTests(TerminalTestCase):
         ):
             self.client = Client()
             self.start(Admitted("ann", "puppet", "test", 4096, False, shaping, tick, 1))
+            self.client.silence = 60.0
             self.enter("q")
+            self.assertIn("waiting", self.live)  # the silence before the message does not count
+            self.reactor.advance(silence + 0.01)
             self.client.silence = silence
             notice = f"-- nothing has come for {int(silence)} s"
             self.assertEqual(self.live == notice, stalls)

@@ -194,7 +194,8 @@ class Terminal:
         if not self._open:
             return []
         message = self._open[0]
-        stalled = self._stalled()
+        seconds = self._reactor.seconds() - message.since
+        stalled = self._stalled(min(self._client.silence, seconds))
         if message.has_begun:
             row = self._robots(message.styler.unfinished)
             if not stalled:
@@ -202,13 +203,12 @@ class Terminal:
             return [*cut(row, max(0, self._screen.columns - len(stalled) - 1)), (Style.NOTICE, f" {stalled}")]
         if self._cancelled == message.id:
             return [(Style.NOTICE, NOTICE + _("stopping the reply"))]
-        seconds = int(self._reactor.seconds() - message.since)
-        waiting = _("waiting for {robot}, {seconds} s; Ctrl-C stops it").format(robot=self._robot, seconds=seconds)
+        waiting = _("waiting for {robot}, {seconds} s; Ctrl-C stops it")
+        waiting = waiting.format(robot=self._robot, seconds=int(seconds))
         return [(Style.NOTICE, stalled or NOTICE + waiting)]
 
-    def _stalled(self) -> str:
-        """How long the server has sent nothing although it sends at each tick, if that is long."""
-        silence = self._client.silence
+    def _stalled(self, silence: float) -> str:
+        """A notice if the server has sent nothing for so many seconds, although it sends at each tick."""
         limit = max(STALLED, STALLED_TICKS * self._about.tick / 1000)
         if self._about.shaping is Shaping.OFF or silence < limit:
             return ""
