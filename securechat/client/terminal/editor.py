@@ -164,9 +164,7 @@ class Editor:
 
     def _live(self) -> StyleAndTextTuples:
         row = self._user.live() if self._user is not None else []
-        return [
-            (toolkit_style(style) if self.is_styled else "", sanitize(text)) for style, text in cut(row, self.columns)
-        ]
+        return [(toolkit_style(style) if self.is_styled else "", text) for style, text in cut(row, self.columns)]
 
     def _prefix(self, line: int, wraps: int) -> StyleAndTextTuples:
         prefix = PROMPT if line == wraps == 0 else " " * len(PROMPT)

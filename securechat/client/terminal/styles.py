@@ -7,7 +7,7 @@ from typing import Final
 
 from wcwidth import wcswidth
 
-from securechat.client.sanitize import sanitize
+from securechat.client.sanitize import Sanitizer
 
 
 class Style(Flag):
@@ -54,14 +54,18 @@ def toolkit_style(style: Style) -> str:
 
 def render(row: Iterable[Span], *, styled: bool) -> str:
     """The row as a terminal gets it. Whatever its text is, the only escape sequences are those of the styles."""
-    joined: Row = []
-    for span in row:
-        join(joined, span)
-    pieces = []
-    for style, text in joined:
-        shown = sanitize(text).replace("\n", " ")
-        pieces.append(f"\x1b[{_sgr(style)}m{shown}\x1b[0m" if styled and style else shown)
-    return "".join(pieces)
+    return "".join(
+        f"\x1b[{_sgr(style)}m{text}\x1b[0m" if styled and style else text for style, text in _clean(row)
+    ).replace("\n", " ")
+
+
+def _clean(row: Iterable[Span]) -> Row:
+    """The row through the filter. Marks pile up across spans as well."""
+    sanitizer = Sanitizer()
+    cleaned: Row = []
+    for style, text in row:
+        join(cleaned, (style, sanitizer.feed(text)))
+    return cleaned
 
 
 def join(row: Row, span: Span) -> None:
@@ -84,10 +88,10 @@ def width(text: str) -> int:
 
 
 def cut(row: Iterable[Span], columns: int) -> Row:
-    """The row without what does not fit into so many columns; tabs become spaces."""
+    """The row through the filter, without what does not fit into so many columns; tabs become spaces."""
     kept: Row = []
     left = columns
-    for style, text in row:
+    for style, text in _clean(row):
         text = text.replace("\t", "    ")
         if width(text) > left:
             end = 0

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.sanitize import MAX_MARKS
 from securechat.client.terminal.inline import LOOKAHEAD
 from securechat.client.terminal.markdown import MAX_LINE, MAX_PROSE, MAX_TABLE, MAX_UNDECIDED, Styler
-from securechat.client.terminal.styles import Row, Style, plain, render, width
+from securechat.client.terminal.styles import Row, Style, cut, plain, render, width
 
 PIECES = (
     *(
@@ -233,3 +234,9 @@ class RenderTests(SynchronousTestCase):
         row = [(Style.BOLD | Style.CODE, "a\x1b[2J\n"), (Style.PLAIN, "b\x9b"), (Style.USER, "")]
         self.assertEqual(render(row, styled=True), "\x1b[1;36ma\ufffd[2J \x1b[0mb\ufffd")
         self.assertEqual(render(row, styled=False), "a\ufffd[2J b\ufffd")
+
+    def test_piles(self) -> None:
+        """Marks do not pile up, either if the marks of Markdown between them are not displayed."""
+        [row] = styled("e" + "`\u0301`" * 20 + "*\u0301*" * 20)
+        for text in (render(row, styled=False), plain(cut(row, 80))):
+            self.assertNotIn("\u0301" * (MAX_MARKS + 1), text)
