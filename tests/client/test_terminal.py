@@ -499,6 +499,21 @@ class EndTests(TerminalTestCase):
         self.assertIs(self.terminal.exit, ExitCode.ANSWERED)
         self.end(None)
 
+    def test_leavesAReply(self) -> None:
+        """What has arrived of a reply is displayed when the user leaves, and nothing after that."""
+        self.start()
+        self.enter("1", "2")
+        self.terminal.replyReceived(1, "half", False)
+        self.terminal.input_ended()
+        before = [*self.screen.text]
+        self.assertEqual(before[3:-2], ["half"])
+        self.terminal.replyReceived(1, " more\n", False)
+        self.terminal.faultReceived(1, Fault.CANCELLED)
+        self.reply(2, "x")
+        self.end(None)
+        self.assertEqual(self.screen.text, before)
+        self.assertIs(self.terminal.exit, ExitCode.ANSWERED)
+
     def test_leavesAtOnce(self) -> None:
         """Nothing is to be told if the session can end now."""
         self.start()

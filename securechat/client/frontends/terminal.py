@@ -121,6 +121,8 @@ class Terminal:
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
         message = self._open[0]
+        if self._is_leaving:
+            text = ""  # the user does not wait for it
         if text:
             self._begin_reply(message)
             self._transcript.extend(message.exchange, text)
@@ -131,13 +133,14 @@ class Terminal:
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         message = self._open[0]
-        self._finish(message)
-        self._notice(of_fault(fault, has_begun=message.has_begun), Style.ERROR)
+        if not self._is_leaving:
+            self._finish(message)
+            self._notice(of_fault(fault, has_begun=message.has_begun), Style.ERROR)
         self._replied(message)
         self._screen.refresh()
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
-        if self._open and self._open[0].has_begun:
+        if self._open and self._open[0].has_begun and not self._is_leaving:
             self._finish(self._open[0])
             self._notice(_("the reply is incomplete"), Style.ERROR)
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
@@ -262,6 +265,8 @@ class Terminal:
     def _leave(self, status: ExitCode) -> None:
         if self._is_leaving:
             return
+        if self._open:
+            self._finish(self._open[0])
         self._is_leaving = True
         self.exit = status
         self._queue.clear()
@@ -402,10 +407,12 @@ class Terminal:
         self._show_reply(message.styler.end(self._screen.columns))
 
     def _replied(self, message: _Open) -> None:
+        self._open.popleft()
+        if self._is_leaving:
+            return
         self._finish(message)
         self._screen.show([[]])
-        self._open.popleft()
-        if self._open and not self._is_leaving:
+        if self._open:
             self._begin_turn(self._open[0])
 
     def _echo(self, text: str) -> None:

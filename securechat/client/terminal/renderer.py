@@ -36,6 +36,7 @@ class AppendingRenderer(Renderer):
         """`reflows` if the terminal breaks long rows anew when its width changes."""
         self._terminal = output
         self._reflows = reflows
+        self.is_stale = False  # whether the prompt is drawn from scratch next: differences would be in wrong columns
         self._above: list[str] = []
         self._drawn: tuple[Layout, int] | None = None  # the prompt, and the columns of the screen
         super().__init__(Style([]), output)
@@ -48,7 +49,7 @@ class AppendingRenderer(Renderer):
         self._terminal.is_held = True
         try:
             is_resized = self._drawn is not None and self._drawn[1] != self.output.get_size().columns
-            if self._above or is_resized:
+            if self._above or is_resized or self.is_stale:
                 self.erase()
                 self.print_waiting()
             super().render(app, layout, is_done)
@@ -56,6 +57,7 @@ class AppendingRenderer(Renderer):
             self._terminal.is_held = False
             self._terminal.flush()
         self._drawn = layout, self.output.get_size().columns
+        self.is_stale = False
 
     def print_waiting(self) -> None:
         """Print the lines that wait. There must be no prompt."""

@@ -178,6 +178,19 @@ class EditorTests(EditorTestCase):
             self.assertEqual(self.written.getvalue().count(f"row {number}."), 1)
         self.assertEqual(self.shown(), [f"row {number}." for number in range(50)])  # the prompt has gone
 
+    def test_sequences(self) -> None:
+        """Flags, whose width is not that of their characters, leave no residue in the live row."""
+
+        async def scenario() -> None:
+            for text in ("🇩🇪🇫🇷 abc", "🇩🇪🇫🇷🇮🇹 abcd", "x"):
+                self.written.truncate(0)
+                self.written.seek(0)
+                self.user.row = [(Style.PLAIN, text)]
+                self.editor.refresh()
+                await self.until(lambda text=text: text in self.written.getvalue())  # type: ignore[misc]
+
+        self.use(scenario)
+
     def test_hostile(self) -> None:
         """Control and invisible characters are displayed as such while they are edited, and kept in the text."""
         text = "a\x9b2J\u202e\u200b\U000e0041\x7f" + "e" + "\u0301" * 20 + "z"
