@@ -19,7 +19,7 @@ from tests.harness.openai_peer import OpenAIPeer, Step, good, says, stream
 from tests.harness.terminal import COLUMNS, Terminal
 from tests.programs.test_client import ProgramTestCase
 
-TIMEOUT = 15  # seconds
+TIMEOUT = 60  # seconds
 READY = "/help for help"
 CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
 LEFT = "\x1b[D"

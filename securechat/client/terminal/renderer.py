@@ -1,8 +1,9 @@
 """Drawing the prompt, with rows above it that are written once and never touched again."""
 
 import os
+from collections import deque
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.layout import Layout
@@ -11,6 +12,8 @@ from prompt_toolkit.renderer import Renderer
 from prompt_toolkit.styles import Style
 
 from securechat.client.terminal.styles import width
+
+MAX_WAITING: Final = 4 * 1024 * 1024  # characters that wait while another program has the terminal
 
 
 class TerminalOutput(Vt100_Output):
@@ -37,13 +40,17 @@ class AppendingRenderer(Renderer):
         self._terminal = output
         self._reflows = reflows
         self.is_stale = False  # whether the prompt is drawn from scratch next: differences would be in wrong columns
-        self._above: list[str] = []
+        self._above: deque[str] = deque()
+        self._size = 0  # characters of it
         self._drawn: tuple[Layout, int] | None = None  # the prompt, and the columns of the screen
         super().__init__(Style([]), output)
 
     def add(self, text: str) -> None:
-        """Print lines, which end in newlines, when the prompt is drawn next."""
+        """Print lines, which end in newlines, when the prompt is drawn next; the oldest are dropped if that is late."""
         self._above.append(text)
+        self._size += len(text)
+        while self._size > MAX_WAITING:
+            self._size -= len(self._above.popleft())
 
     def render(self, app: Application[Any], layout: Layout, is_done: bool = False) -> None:
         self._terminal.is_held = True
@@ -63,6 +70,7 @@ class AppendingRenderer(Renderer):
         """Print the lines that wait. There must be no prompt."""
         self.output.write_raw("".join(self._above))
         self._above.clear()
+        self._size = 0
         self.output.flush()
 
     def erase(self, leave_alternate_screen: bool = True) -> None:

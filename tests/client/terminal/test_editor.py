@@ -15,6 +15,7 @@ from prompt_toolkit.input import create_pipe_input
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.output import Output
+from securechat.client.terminal import renderer
 from securechat.client.terminal.editor import Editor
 from securechat.client.terminal.renderer import TerminalOutput
 from securechat.client.terminal.styles import Row, Style
@@ -284,3 +285,19 @@ class ReflowTests(EditorTestCase):
         self.assertTrue(self.written.getvalue().startswith("\x1b[3A"), self.written.getvalue()[:50])
         self.use(scenario, TERM="xterm", XTERM_VERSION="XTerm(390)")
         self.assertFalse(self.written.getvalue().startswith("\x1b[3A"), self.written.getvalue()[:50])
+
+
+class WaitingTests(SynchronousTestCase):
+    """Rows that cannot be printed, because another program has the terminal."""
+
+    def test_limit(self) -> None:
+        """The oldest rows are dropped when too many wait."""
+        self.patch(renderer, "MAX_WAITING", 10)
+        written = io.StringIO()
+        output = TerminalOutput(written, lambda: Size(10, 40), term="xterm", enable_cpr=False)
+        appending = renderer.AppendingRenderer(output, reflows=True)
+        for number in range(6):
+            appending.add(f"row{number}\n")
+        appending.print_waiting()
+        self.assertEqual([line for line in written.getvalue().split() if "row" in line][-2:], ["row4", "row5"])
+        self.assertNotIn("row3", written.getvalue())
