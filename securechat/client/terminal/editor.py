@@ -167,7 +167,7 @@ class Editor:
     # What is displayed
 
     def _live(self) -> StyleAndTextTuples:
-        row = self._user.live() if self._user is not None else []
+        row = self._user.live() if self._user is not None and self._renderer.is_settled else []
         return [(toolkit_style(style) if self.is_styled else "", text) for style, text in cut(row, self.columns)]
 
     def _prefix(self, line: int, wraps: int) -> StyleAndTextTuples:

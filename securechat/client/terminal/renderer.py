@@ -1,6 +1,7 @@
 """Drawing the prompt, with rows above it that are written once and never touched again."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
@@ -10,9 +11,10 @@ from prompt_toolkit.layout import Layout
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import Renderer
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import get_cwidth
 
-from securechat.client.terminal.styles import width
 
+SETTLE: Final = 0.4  # seconds without a change of the width, after which long rows are drawn again
 MAX_WAITING: Final = 4 * 1024 * 1024  # characters that wait while another program has the terminal
 
 
@@ -42,8 +44,14 @@ class AppendingRenderer(Renderer):
         self.is_stale = False  # whether the prompt is drawn from scratch next: differences would be in wrong columns
         self._above: deque[str] = deque()
         self._size = 0  # characters of it
+        self._resized = -SETTLE  # when the width has changed last
         self._drawn: tuple[Layout, int] | None = None  # the prompt, and the columns of the screen
         super().__init__(Style([]), output)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the width stays as it is. While it changes, nobody knows where a long row is broken."""
+        return time.monotonic() - self._resized >= SETTLE
 
     def add(self, text: str) -> None:
         """Print lines, which end in newlines, when the prompt is drawn next; the oldest are dropped if that is late."""
@@ -56,6 +64,8 @@ class AppendingRenderer(Renderer):
         self._terminal.is_held = True
         try:
             is_resized = self._drawn is not None and self._drawn[1] != self.output.get_size().columns
+            if is_resized:
+                self._resized = time.monotonic()
             if self._above or is_resized or self.is_stale:
                 self.erase()
                 self.print_waiting()
@@ -85,12 +95,25 @@ class AppendingRenderer(Renderer):
         if screen is None or self._drawn is None or not self._reflows or columns >= self._drawn[1]:
             return 0
         cursor = screen.get_cursor_position(self._drawn[0].current_window)
-        added = cursor.x // columns
-        for number in range(cursor.y):
+        added = 0
+        for number in range(cursor.y + 1):
             row = screen.data_buffer[number]
-            text = "".join(row[column].char for column in range(max(row, default=-1) + 1)).rstrip()
-            added += max(0, width(text) - 1) // columns
+            end = cursor.x if number == cursor.y else max(row, default=-1) + 1
+            text = "".join(row[column].char for column in range(end))
+            added += _breaks(text if number == cursor.y else text.rstrip(), columns)
         return added
+
+
+def _breaks(text: str, columns: int) -> int:
+    """How often a terminal breaks a row. A wide character is not divided."""
+    breaks = used = 0
+    for letter in text:
+        size = get_cwidth(letter)
+        if used + size > columns:
+            breaks += 1
+            used = 0
+        used += size
+    return breaks
 
 
 def reflows(environ: Mapping[str, str] = os.environ) -> bool:

@@ -270,21 +270,24 @@ class ReflowTests(EditorTestCase):
     def test_narrower(self) -> None:
         """A terminal that breaks long rows anew when it becomes narrower has no residue of the live row."""
 
-        async def scenario() -> None:
-            self.user.row = [(Style.PLAIN, "x" * 100)]
-            self.keys.send_text("draft")
-            self.editor.refresh()
-            await self.until(lambda: self.shown() == ["x" * 39, "> draft"])
-            self.written.truncate(0)
-            self.written.seek(0)
-            self.size = Size(rows=10, columns=10)  # now the live row takes four rows
-            self.editor.show([[(Style.PLAIN, "row")]])
-            await self.until(lambda: "row" in self.written.getvalue())
+        for text, rows in (("x" * 100, 4), ("中" * 100, 5), ("x", 1)):
 
-        self.use(scenario, TERM="tmux-256color")
-        self.assertTrue(self.written.getvalue().startswith("\x1b[3A"), self.written.getvalue()[:50])
-        self.use(scenario, TERM="xterm", XTERM_VERSION="XTerm(390)")
-        self.assertFalse(self.written.getvalue().startswith("\x1b[3A"), self.written.getvalue()[:50])
+            async def scenario(text: str = text) -> None:
+                self.user.row = [(Style.PLAIN, text)]
+                self.keys.send_text("draft")
+                self.editor.refresh()
+                await self.until(lambda: "> draft" in self.shown() and text[0] in self.shown()[-2])
+                self.written.truncate(0)
+                self.written.seek(0)
+                self.size = Size(rows=10, columns=9 if text[0] == "中" else 10)  # the live row takes more rows now
+                self.editor.show([[(Style.PLAIN, "row")]])
+                await self.until(lambda: "row" in self.written.getvalue())
+
+            self.use(scenario, TERM="tmux-256color")
+            up = "\x1b[7D" if rows == 1 else f"\x1b[{rows - 1}A"
+            self.assertTrue(self.written.getvalue().startswith(up), self.written.getvalue()[:50])
+            self.use(scenario, TERM="xterm", XTERM_VERSION="XTerm(390)")
+            self.assertFalse(self.written.getvalue().startswith("\x1b[3A"), self.written.getvalue()[:50])
 
 
 class WaitingTests(SynchronousTestCase):
