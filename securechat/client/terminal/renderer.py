@@ -13,7 +13,6 @@ from prompt_toolkit.renderer import Renderer
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
-
 SETTLE: Final = 0.4  # seconds without a change of the width, after which long rows are drawn again
 MAX_WAITING: Final = 4 * 1024 * 1024  # characters that wait while another program has the terminal
 
