@@ -1,5 +1,6 @@
 """Styled text: rows of spans, and the escape sequences (SGR) that a terminal gets for them."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from enum import Flag, auto
 from functools import lru_cache
@@ -7,7 +8,7 @@ from typing import Final
 
 from wcwidth import wcswidth
 
-from securechat.client.sanitize import Sanitizer
+from securechat.client.sanitize import MAX_MARKS, Sanitizer
 
 
 class Style(Flag):
@@ -93,13 +94,10 @@ def cut(row: Iterable[Span], columns: int) -> Row:
     left = columns
     for style, text in _clean(row):
         text = text.replace("\t", "    ")
+        text = text[: (MAX_MARKS + 2) * (left + 1)]  # enough to fill the rest, however many marks it has
         if width(text) > left:
-            end = 0
-            used = 0
-            while used + width(text[end]) <= left:
-                used += width(text[end])
-                end += 1
-            kept.append((style, text[:end]))
+            widths = [width(text[:end]) for end in range(1, len(text) + 1)]
+            kept.append((style, text[: bisect_right(widths, left)]))
             break
         kept.append((style, text))
         left -= width(text)

@@ -35,6 +35,7 @@ PIECES = (
     *("\u200b", "\u200d", "\x1b[31m", "👨\u200d👩\u200d👧", "🇩🇪", "```py\n", "~~~\n", "x" * 30),
 )
 SOURCES = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
+MARK = "\u0301"
 CORPUS = """# Title
 
 A paragraph with **bold *and* `code`**, a [link](https://example.org/a_b) and snake_case_names, 5*3*2, broken at words.
@@ -240,3 +241,19 @@ class RenderTests(SynchronousTestCase):
         [row] = styled("e" + "`\u0301`" * 20 + "*\u0301*" * 20)
         for text in (render(row, styled=False), plain(cut(row, 80))):
             self.assertNotIn("\u0301" * (MAX_MARKS + 1), text)
+
+    @given(
+        st.lists(
+            st.sampled_from(("a", "中", "❤\ufe0f", "🇩🇪", "👨\u200d👩\u200d👧", "e" + MARK, "\t", "x" * 20)), max_size=20
+        )
+    )
+    def test_cut(self, parts: list[str]) -> None:
+        """A row that is cut fits, and is not shorter than it has to be."""
+        row = [(Style.PLAIN, part) for part in parts]
+        for columns in (0, 1, 10, 39):
+            text = plain(cut(row, columns))
+            whole = "".join(parts).replace("\t", "    ")
+            self.assertLessEqual(width(text), columns)
+            self.assertTrue(whole.startswith(text))
+            if text != whole:
+                self.assertGreaterEqual(width(text), columns - 2)
