@@ -82,6 +82,15 @@ class StylerTests(SynchronousTestCase):
     def test_blankLines(self) -> None:
         """Blank lines are kept within a reply, and dropped around it."""
         self.assertEqual(shown("\n\na\n\n\nb\n```\n\nc\n\n```\n\n"), ["a", "", "", "b", "```", "", "c", "", "```"])
+        for line, row in (
+            ("```", "```"),
+            ("- b", "• b"),
+            ("***", "─" * 24),
+            ("    b", "    b"),
+            ("|b|", "|b|"),
+            ("b", "b"),
+        ):
+            self.assertEqual(shown(f"a\n\n{line}\n"), ["a", "", row])
 
     def test_heading(self) -> None:
         """A heading is bold, without its marks."""
