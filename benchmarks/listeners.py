@@ -114,9 +114,15 @@ class Measured:
     received: int = 0  # bytes so far
     text: str = ""
     ages: list[float] = field(default_factory=list)  # of the tokens in the window, in seconds
-    arrivals: list[tuple[float, int]] = field(default_factory=list)  # in the window: the moment, all bytes until then
+    arrivals: list[tuple[float, int]] = field(default_factory=list)  # the moment, and all bytes until then
+    early: int = 0  # arrivals before the window
 
-    def read(self, is_window: bool) -> int:
+    def begin_window(self) -> None:
+        """What is read from now on counts."""
+        self.early = len(self.arrivals)
+        self.ages.clear()
+
+    def read(self) -> int:
         """Read what is there; its length. ConnectionError if a token is lost or belongs to another conversation."""
         data, moment = receive(self.listener.socket)
         self.received += len(data)
@@ -126,10 +132,8 @@ class Measured:
             if not belongs(token, self.number, self.position):
                 raise ConnectionError(f"token {self.position} of conversation {self.number} is wrong")
             self.position += 1
-            if is_window:
-                self.ages.append(age(token, moment))
-        if is_window:
-            self.arrivals.append((moment, self.received))
+            self.ages.append(age(token, moment))
+        self.arrivals.append((moment, self.received))
         return len(data)
 
 
@@ -155,17 +159,22 @@ class Audience:
         """Every client asks for a reply, spread evenly over this time."""
         start = time.monotonic()
         for number, listener in enumerate(self._listeners):
-            self.listen(start + seconds * number / len(self._listeners) - time.monotonic(), False)
+            self.listen(start + seconds * number / len(self._listeners) - time.monotonic())
             listener.ask(str(number))
 
-    def listen(self, seconds: float, is_window: bool) -> int:
+    def begin_window(self) -> None:
+        """What is received from now on counts."""
+        for one in self.measured.values():
+            one.begin_window()
+
+    def listen(self, seconds: float) -> int:
         """Receive for this time; the number of bytes."""
         end = time.monotonic() + seconds
         received = 0
         while (left := end - time.monotonic()) > 0:
             for descriptor, _event in self._poll.poll(left):
                 if descriptor in self.measured:
-                    size = self.measured[descriptor].read(is_window)
+                    size = self.measured[descriptor].read()
                 else:
                     size = self._sockets[descriptor].recv_into(self._buffer)
                 if not size:

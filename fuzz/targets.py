@@ -15,8 +15,10 @@ from typing import Any, Final
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
 
+from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.joining import MAX_DEPTH, Template
-from securechat.calls.requests import Access, Request, examine
+from securechat.calls.paths import Route
+from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
 from securechat.client.destination import parse_destination
 from securechat.client.sanitize import sanitize
@@ -27,6 +29,9 @@ from securechat.client.terminal.styles import Row, render
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
+from securechat.robots.openai.policy import Policy, PolicyError
+from securechat.robots.openai.raw_events import RawEvents
+from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
 from securechat.server.message_memory import MessageMemory
@@ -52,6 +57,7 @@ from tests.independent.items import ResultReader, join
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
 SECRET: Final = bytes(32)
+POLICY: Final = Policy(OpenAISettings(max_tokens=9, system="be brief", system_for_api=True))
 
 
 class _Plain:
@@ -300,6 +306,30 @@ def sse(data: bytes) -> None:
     assert events(*_pieces(data)) == events(data[1:])
 
 
+def raw_events(data: bytes) -> None:
+    """The events of a stream that is passed on, which must not depend on the pieces."""
+    with suppress(RobotError):
+        assert _raw_events(*_pieces(data)) == _raw_events(data[1:])
+
+
+def _raw_events(*pieces: bytes) -> list[tuple[str, bytes]]:
+    stream = RawEvents()
+    found = [event for piece in pieces for event in stream.feed(piece)]
+    return [(event.name, event.data) for event in (*found, *stream.end())]
+
+
+def policy(data: bytes) -> None:
+    """The body of a request, of which only certain values may change."""
+    with suppress(InvalidBodyError, PolicyError):
+        body = Body(data)
+        request = Request(Route("POST", "chat/completions", None), body)
+        for values in POLICY.changes(ApiCall(request, "user", "", None)):
+            sent = json.loads(body.replaced(values))
+            limits = [sent.get(name) for name in ("max_tokens", "max_completion_tokens", "n_predict")]
+            assert any(limits)
+            assert all(limit is None or (isinstance(limit, int) and 1 <= limit <= 9) for limit in limits)
+
+
 def completion(data: bytes) -> None:
     """A response of an OpenAI-compatible server, which must not depend on the pieces."""
     found = read(*_pieces(data))
@@ -346,6 +376,8 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "destination": _text(parse_destination),
     "turing": turing,
     "sse": sse,
+    "raw_events": raw_events,
+    "policy": policy,
     "completion": completion,
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
@@ -418,6 +450,14 @@ def seeds() -> dict[str, list[bytes]]:
             b"\0data: a\ndata: b\n\nevent: x\nid: 1\nretry: 2\n: c\ndata\n\n",
             b"\7\xef\xbb\xbfdata: a\r\rdata: [DONE]",
             b'\3error: {"code":500}\r\n\r\n',
+        ],
+        "raw_events": [
+            b"\0data: a\ndata: b\n\nevent: x\nid: 1\nretry: 2\n: c\ndata\n\n",
+            b"\7\xef\xbb\xbfevent:a\rdata:b\r\rdata: [DONE]",
+        ],
+        "policy": [
+            b'{"model": "m", "user":"\\u00e9", "messages": [{}], "max_tokens" :10}',
+            b'{"max_completion_tokens":1e3,"n_predict":-1,"messages":[]}',
         ],
         "completion": [
             b"\0" + chunk % (b"hi", b"null") + chunk % (b"", b'"stop"') + b"data: [DONE]\n\n",

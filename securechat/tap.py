@@ -148,10 +148,10 @@ class Options(usage.Options):
         if not self.settings.names and any(map(is_unix, self.settings.listen)):
             raise usage.UsageError(_("a UNIX socket has no host name: use --name [HOST]:PORT"))
         share = self.settings.max_buffered // SHARES
-        if self.settings.max_message > share:
+        if self.settings.message_limit > share:
             raise usage.UsageError(
                 _("--max-message {size}: expected at most an eighth of --max-buffered, {share}").format(
-                    size=self.settings.max_message, share=share
+                    size=self.settings.message_limit, share=share
                 )
             )
         if self.parent is not None:

@@ -206,19 +206,21 @@ class StreamTests(SynchronousTestCase):
         """A client notes the age of each token in the window, wherever the pieces are cut."""
         one = Measured(5, FakeListener(self.near))
         self.far.sendall((stamp(5, 0) + stamp(5, 1)[:2]).encode())
-        self.assertEqual(one.read(False), 7)
-        self.assertEqual((one.position, one.ages, one.arrivals), (1, [], []))
+        self.assertEqual(one.read(), 7)
+        self.assertEqual((one.position, len(one.ages), one.early), (1, 1, 0))
+        one.begin_window()
         one.text = ""
         self.far.sendall(stamp(5, 1).encode())
-        one.read(True)
+        one.read()
         self.assertEqual((one.position, len(one.ages), one.received), (2, 1, 12))
-        self.assertEqual([received for _moment, received in one.arrivals], [12])
+        self.assertEqual([received for _moment, received in one.arrivals], [7, 12])
+        self.assertEqual(one.early, 1)
 
     def test_lostToken(self) -> None:
         """A token that is lost or belongs to another conversation is an error."""
         for token in (stamp(5, 1), stamp(6, 0)):
             self.far.sendall(token.encode())
-            self.assertRaises(ConnectionError, Measured(5, FakeListener(self.near)).read, True)
+            self.assertRaises(ConnectionError, Measured(5, FakeListener(self.near)).read)
 
     def test_lateness(self) -> None:
         """A record's lateness is relative to the most punctual one of its train, even if it is more than a tick."""

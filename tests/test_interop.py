@@ -1,5 +1,6 @@
 """Ours and the independent implementation, over real sockets: they understand each other, and we refuse its faults."""
 
+import json
 import re
 import socket
 import time
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, globalLogPublisher
@@ -27,7 +29,7 @@ from securechat.ssh import keys
 from securechat.ssh.keys import SigningKey
 from securechat.wire.events import Admitted, Event, GoodbyeReceived, ReplyReceived, ResultReceived
 from securechat.wire.handshake import ServerIdentity
-from securechat.wire.items import Head, ServerEvent
+from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
@@ -228,6 +230,52 @@ class UnderstandingTests(InteropTestCase):
         while factory.sessions:
             await deferLater(reactor, 0.02)
 
+    async def test_results(self) -> None:
+        """Their client reads our server's results in both suites, between replies, at once and at ticks."""
+        settings = replace(PATIENT, api=True, shaping=Shaping.REPLY, max_reply=20_000)
+        text = "长" * 3000
+
+        def request(text: str, **more: Any) -> bytes:
+            return json.dumps({"messages": [{"role": "user", "content": text}], **more}).encode()
+
+        def talk(port: int, suite: str) -> list[object]:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, suite, ENVIRONMENT.user_key))
+                client.handshake()
+                client.call("models/echo")
+                client.call("chat/completions", request(text))
+                client.say("a")
+                client.call("chat/completions", request(text, stream=True))
+                client.call("nowhere")
+                heard: list[object] = [client.about.api, *(client.wait_for_reply() for _ in range(5))]
+                for body in (b"{", request("x" * 30_000, stream=True)):
+                    client.call("chat/completions", body)
+                    heard.append(client.wait_for_reply())
+                client.leave()
+                return heard
+
+        for shaping in (Shaping.OFF, Shaping.REPLY):
+            factory, port, robot = self.listen(settings=replace(settings, shaping=shaping))
+            for suite in SUITES:
+                robot.turns.clear()
+                api, model, whole, reply, stream, *rest = await deferToThread(talk, port, suite.decode())
+                self.assertEqual((api, reply), (True, "a"))
+                assert isinstance(model, Result)
+                self.assertEqual((model.status, json.loads(model.body)["id"]), (200, "echo"))
+                assert isinstance(whole, Result)
+                self.assertEqual(json.loads(whole.body)["choices"][0]["message"]["content"], text)
+                assert isinstance(stream, Result)
+                self.assertEqual((stream.content_type, stream.events[-1]), ("text/event-stream", ("", b"[DONE]")))
+                chunks = [json.loads(data)["choices"][0]["delta"] for _name, data in stream.events[:-1]]
+                self.assertEqual("".join(chunk.get("content", "") for chunk in chunks), text)
+                not_found, bad, too_long = rest
+                self.assertEqual((not_found, too_long), (10, 3))
+                assert isinstance(bad, Result)
+                self.assertEqual((bad.status, list(json.loads(bad.body))), (400, ["error"]))
+                self.assertEqual(robot.turns, [1] * 4)
+            while factory.sessions:
+                await deferLater(reactor, 0.02)
+
     async def test_theirServer(self) -> None:
         """Our client talks to their server."""
 
@@ -251,6 +299,56 @@ class UnderstandingTests(InteropTestCase):
                     self.assertEqual(await talk.ask(text), text.upper())
                 await talk.leave()
                 await serving
+
+    async def test_theirResults(self) -> None:
+        """Our client's requests reach their server, and its results come back item by item."""
+        stream = pack_items(200, "text/event-stream", (EVENT, "x", b"a" * 2000), (DELTA, 1000, 999, b"b"))
+        whole = pack_items(429, "application/json", (PIECE, b"c" * 600), (PIECE, b""))
+        contents: list[Call] = []
+
+        def api(call: Call) -> bytes:
+            contents.append(call)
+            return stream if call.body else whole
+
+        def serve(listener: socket.socket, name: str) -> None:
+            sock, _address = listener.accept()
+            with sock:
+                server = Server(sock, IndependentSettings(ENVIRONMENT.host_key, frozenset({name}), api=True))
+                server.handshake()
+                server.serve(str.upper, api)
+
+        class Caller(Talk):
+            def __init__(self) -> None:
+                super().__init__()
+                self.items: list[object] = []
+                self.done: Deferred[None] = Deferred()
+
+            def resultReceived(self, message_id: int, items: list[Any], last: bool) -> None:
+                self.items += items
+                if last:
+                    self.done.callback(None)
+
+        for suite in SUITES:
+            contents.clear()
+            listener = self.listener()
+            port = listener.getsockname()[1]
+            serving = deferToThread(serve, listener, f"[127.0.0.1]:{port}")
+            caller = Caller()
+            await caller.start(port, suite=suite)
+            caller.client.call("responses", b"z" * 3000)
+            await caller.done
+            caller.done = Deferred()
+            self.assertEqual(await caller.ask("hello"), "HELLO")
+            caller.client.call("models/a/b", b"")
+            await caller.done
+            self.assertEqual(contents, [Call("responses", b"z" * 3000), Call("models/a/b", b"")])
+            events = [ServerEvent("x", b"a" * 2000), ServerEvent("x", b"a" * 1000 + b"b" + b"a" * 999)]
+            head = Head(429, "application/json")
+            self.assertEqual(
+                caller.items, [Head(200, "text/event-stream"), *events, head, Piece(b"c" * 600), Piece(b"")]
+            )
+            await caller.leave()
+            await serving
 
 
 class DecoderTests(SynchronousTestCase):
@@ -309,7 +407,7 @@ class DecoderTests(SynchronousTestCase):
 
 
 class CallTests(SynchronousTestCase):
-    """Our client's end without its program, which does not call yet, and their server."""
+    """Our client's end of a connection, without a reactor, and their server."""
 
     def test_results(self) -> None:
         """Their server's results arrive, with items in records of any size, and ours is what it received."""
@@ -450,9 +548,11 @@ class FaultTests(InteropTestCase):
             def admitted(self, client: ChatClient, about: Admitted) -> None:
                 for _ in range(fault.says):
                     client.say("hello")
-                for _ in range(fault.calls):  # the client's program does not call yet
-                    client._connection.call("models", b"")
-                client._flush()
+                for _ in range(fault.calls):
+                    client.call("models", b"")
+
+            def resultReceived(self, message_id: int, items: list[Any], last: bool) -> None:
+                """Some faults come after valid items."""
 
         talk = Speaker()
         signer = Signer(ALICE.blob, ALICE.sign)

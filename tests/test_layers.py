@@ -15,7 +15,7 @@ MAY_IMPORT = {  # every folder may also import itself and the modules beside the
     "ssh": set[str](),
     "wire": {"ssh"},
     "calls": {"wire"},
-    "robots": set[str](),
+    "robots": {"wire", "calls"},
     "server": {"wire", "ssh", "calls", "robots"},
     "client": {"wire", "ssh", "calls"},
 }

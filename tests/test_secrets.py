@@ -10,13 +10,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.errors import Fault, RobotError
+from securechat.wire.items import ServerEvent
 from securechat.wire.shaping import Shaping
 from tests.client import test_protocol as test_client_protocol
 from tests.harness import pair
-from tests.harness.robot import PuppetRobot
+from tests.harness.robot import ApiPuppet, PuppetRobot
 from tests.harness.secret_search import Notebook
+from tests.server import test_api
 from tests.server import test_protocol as test_server
 from tests.wire import test_connection
 from tests.wire import test_handshake as test_keyexchange
@@ -92,6 +95,65 @@ class ConversationTests(test_server.ServerTestCase):
         notebook.prompts.update(said)
         self.assertGreater(len(said), 60)
         self.assertGreater(len(notebook.said), 60)
+        self.assertEqual(notebook.found(shortest=1), [])
+
+
+class CallTests(test_api.ApiTestCase):
+    """Sessions with API requests that are still in progress when everything is searched."""
+
+    def test_nothingShows(self) -> None:
+        """No word of a request or a response shows while it waits, is answered, refused, or fails."""
+        notebook = Notebook()
+        notebook.open(self.patch)
+        words = map("zr{:03}".format, count())
+        said: list[str] = []
+
+        def new_word() -> str:
+            said.append(next(words))
+            return said[-1]
+
+        def request() -> bytes:
+            return f'{{"model": "{new_word()}", "{new_word()}": ["{new_word()}"]}}'.encode()
+
+        sessions = []
+        for shaping in Shaping:
+            for suffix in (
+                "answering",
+                "answered",
+                "failed",
+                "bug",
+                "broken",
+                "cancelled",
+                "waiting",
+                "refused",
+                "bad",
+            ):
+                self.robot = ApiPuppet(models=frozenset({"m"}) if suffix == "refused" else None)
+                self.factory = self.make_factory(shaping=shaping)
+                session = test_server.Session(self.factory, user_key=pair.USER_KEY).open()
+                sessions.append(session)
+                self.call(session, body=request() + b"}" * (suffix == "bad"))
+                if suffix not in ("refused", "bad"):
+                    self.robot.give(test_api.STREAM, test_api.event(new_word()))
+                match suffix:
+                    case "answered":
+                        self.robot.end()
+                    case "failed":
+                        self.robot.fail(RobotError(Fault.BUSY, "test"))
+                    case "bug":
+                        self.robot.fail(ValueError("test"))
+                    case "broken":
+                        self.robot.give(ServerEvent("\n", new_word().encode()))
+                    case "cancelled":
+                        session.client.cancel(1)
+                    case "waiting":
+                        self.call(session, body=request())
+                session.pump()
+                self.addCleanup(session.lose)
+        notebook.close()
+        self.assertTrue(any(isinstance(thing, ApiCall) for thing in gc.get_objects()))
+        notebook.prompts.update(said)
+        self.assertGreater(len(said), 80)
         self.assertEqual(notebook.found(shortest=1), [])
 
 

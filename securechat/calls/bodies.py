@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final, NamedTuple, NoReturn
+
+from msgspec import Raw
 
 from securechat.i18n import _
 
@@ -20,6 +22,10 @@ def _refuse(constant: str) -> NoReturn:
 
 # Nothing is computed with the numbers of a body, and Python limits the digits of integers: they stay text.
 _DECODER: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
+
+
+def _json(value: object) -> str:
+    return bytes(value).decode() if isinstance(value, Raw) else json.dumps(value)
 
 
 class _Member(NamedTuple):
@@ -58,21 +64,29 @@ class Body:
         is_string = member is not None and self._text[member.start] == '"'
         return member.value if member is not None and is_string else None
 
+    @property
+    def keys(self) -> Set[str]:
+        """Its own keys."""
+        return self._members.keys()
+
     def written(self, key: str) -> str | None:
         """The value of one of its own keys as JSON; None if the key is missing."""
         member = self._members.get(key)
         return None if member is None else self._text[member.start : member.end]
 
     def replaced(self, values: Mapping[str, object]) -> bytes:
-        """The body with other values of these keys, or with these keys added; the rest is as it was written."""
+        """The body with other values of these keys, or with these keys added; the rest is as it was written.
+
+        A value that is a `msgspec.Raw` is JSON already.
+        """
         missing = {key: value for key, value in values.items() if key not in self._members}
         brace = self._text.index("{") + 1
-        added = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in missing.items())
+        added = ", ".join(f"{json.dumps(key)}: {_json(value)}" for key, value in missing.items())
         parts = [self._text[:brace], added, ", " if added and self._members else ""]
         at = brace
         for key, member in self._members.items():  # in the order in which they are written
             if key in values:
-                parts += (self._text[at : member.start], json.dumps(values[key]))
+                parts += (self._text[at : member.start], _json(values[key]))
                 at = member.end
         return "".join((*parts, self._text[at:])).encode()
 

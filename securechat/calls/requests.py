@@ -6,10 +6,10 @@ The decisions before these are not about the request itself: FAULT 6 (memory), t
 from collections.abc import Set
 from typing import NamedTuple
 
-from msgspec import json
-
 from securechat.calls.bodies import Body, InvalidBodyError
+from securechat.calls.errors import api_error
 from securechat.calls.paths import Route, find_route
+from securechat.conversation import Upstream
 from securechat.errors import Fault
 from securechat.i18n import _
 
@@ -19,6 +19,15 @@ class Request(NamedTuple):
 
     route: Route
     body: Body | None
+
+
+class ApiCall(NamedTuple):
+    """A request of a user, allowed by the server."""
+
+    request: Request
+    user_id: str  # the user's pseudonym, which replaces the field `user`
+    queue_key: str  # as in Conversation
+    upstream: Upstream | None  # as in Conversation
 
 
 class Refusal(NamedTuple):
@@ -45,23 +54,17 @@ def examine(path: str, body: bytes, access: Access) -> Request | Refusal:
         return Refusal(Fault.NOT_FOUND)
     if route.method == "GET":
         if body:
-            return _error(400, _("a GET request has no body"))
+            return Refusal(None, 400, api_error(_("a GET request has no body")))
         request, model, has_model = Request(route, None), route.model, route.model is not None
     else:
         try:
             request = Request(route, Body(body))
         except InvalidBodyError as error:
-            return _error(400, str(error))
+            return Refusal(None, 400, api_error(str(error)))
         assert request.body is not None
         model, has_model = request.body.model, True
     if has_model and access.models is not None and model not in access.models:
         message = _("the model is not one of those that you may use: {models}")
-        return _error(404, message.format(models=", ".join(sorted(access.models))), "model")
+        message = message.format(models=", ".join(sorted(access.models)))
+        return Refusal(None, 404, api_error(message, "model", "model_not_found"))
     return request
-
-
-def _error(status: int, message: str, param: str | None = None) -> Refusal:
-    """A refusal in the format of the API's errors."""
-    code = "model_not_found" if status == 404 else None
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return Refusal(None, status, json.encode({"error": error}))

@@ -13,11 +13,16 @@ class ExitCode(IntEnum):
     NOT_CONNECTED = 3
     NOT_TRUSTED = 4
     FAULT = 5
+    NO_API = 6
     INTERRUPTED = 130
 
 
 class NotConnectedError(SecureChatError):
     """The connection could not be established; the message says why."""
+
+
+class NoApiError(SecureChatError):
+    """The server does not offer its API to this user; the message says so."""
 
 
 def exit_code(error: SecureChatError, *, admitted: bool) -> ExitCode:
@@ -27,6 +32,8 @@ def exit_code(error: SecureChatError, *, admitted: bool) -> ExitCode:
             return ExitCode.USAGE
         case NotConnectedError():
             return ExitCode.NOT_CONNECTED
+        case NoApiError():
+            return ExitCode.NO_API
         case AuthenticationError() if not admitted:
             return ExitCode.NOT_TRUSTED
         case _:

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 
 from securechat import __version__, i18n
 from securechat.client.exit_codes import ExitCode
-from securechat.client.settings import ClientSettings
+from securechat.client.settings import ClientSettings, check_together
 from securechat.client.stderr import complain
 from securechat.errors import ConfigurationError
 from securechat.i18n import N_, _
@@ -54,9 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description=_("Talk to a chat robot over an encrypted channel that hides the size and timing of replies."),
         epilog=_(
-            "Without -m, securechat prompts for messages if it runs in a terminal, and otherwise sends each line of "
-            "standard input. Exit status: 0 all messages were answered, 2 usage or configuration error, 3 connection "
-            "failed, 4 authentication failed, 5 a reply failed or is incomplete, 130 interrupted."
+            "Without -m and --serve, securechat prompts for messages if it runs in a terminal, and otherwise sends "
+            "each line of standard input. Exit status: 0 all messages were answered, or --serve was ended by a signal, "
+            "2 usage or configuration error, 3 connection failed, 4 authentication failed, 5 a reply failed or is "
+            "incomplete, 6 the server offers no API, 130 interrupted."
         ),
         formatter_class=_HelpFormatter,
         argument_default=argparse.SUPPRESS,  # what is not given is left to ClientSettings
@@ -110,6 +111,8 @@ def parse(arguments: Sequence[str]) -> ClientSettings:
             for option in options_of(ClientSettings)
             if option.attribute in given
         }
-        return ClientSettings(**values)
+        settings = ClientSettings(**values)
+        check_together(settings, given)
+        return settings
     except ConfigurationError as error:
         parser.error(str(error))

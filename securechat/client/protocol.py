@@ -30,10 +30,12 @@ from securechat.wire.events import (
     FaultReceived,
     GoodbyeReceived,
     ReplyReceived,
+    ResultReceived,
     ServerProved,
     WelcomeReceived,
 )
 from securechat.wire.handshake import ClientHandshake
+from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
@@ -58,8 +60,11 @@ class ChatUser(Protocol):
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
         """A part of a reply, possibly empty; `last` if the reply is complete."""
 
+    def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
+        """Items of the result of a call, possibly none; `last` if the result is complete."""
+
     def faultReceived(self, message_id: int, fault: Fault) -> None:
-        """A reply failed."""
+        """A reply or result failed."""
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         """The session has ended, because of an error, the server's GOODBYE, or (None) our own. The last callback."""
@@ -107,6 +112,11 @@ class ChatClient(protocol.Protocol):
 
     # Called by the user
 
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent: the server admitted the client, and neither side has sent GOODBYE."""
+        return self._connection.state is State.OPEN and not self._connection.goodbye_sent
+
     def say(self, text: str) -> int:
         """Send a message at once; its id. ValueError if it is too long, LocalProtocolError before `admitted`.
 
@@ -129,10 +139,26 @@ class ChatClient(protocol.Protocol):
         """Seconds since the server has sent something: before a reply ends, it sends at each tick if it shapes."""
         return self._clock.seconds() - self._heard
 
-    def cancel(self, message_id: int) -> None:
-        """Cancel a reply: `faultReceived` with Fault.CANCELLED follows, unless the reply is complete before."""
-        self._connection.cancel(message_id)
+    def call(self, path: str, body: bytes) -> int:
+        """Send an API request at once; its id. `body` is empty for GET.
+
+        ValueError if it is too long, LocalProtocolError before `admitted` or if the server takes none. A request has to
+        wait for `call_room`.
+        """
+        message_id = self._connection.call(path, body)
+        self._quiet.message_sent()
         self._flush()
+        return message_id
+
+    def call_room(self) -> Deferred[None]:
+        """Fires when a request may be sent (protocol, section 10). One caller at a time; it may cancel."""
+        return self._quiet.call_room()
+
+    def cancel(self, message_id: int) -> None:
+        """Cancel a reply or result: `faultReceived` with Fault.CANCELLED follows, unless it is complete before."""
+        if self.is_open:
+            self._connection.cancel(message_id)
+            self._flush()
 
     def startAfresh(self) -> None:
         """Start a new conversation."""
@@ -156,7 +182,7 @@ class ChatClient(protocol.Protocol):
 
         Do not wait for `room` any more. `leave` ends the wait.
         """
-        if self._connection.state is State.OPEN and not self._connection.goodbye_sent:
+        if self.is_open:
             # The last one first, so that the robot is not asked for a reply that is cancelled next.
             for message_id in reversed(range(self._connection.next_reply_id, self._connection.next_say_id)):
                 self._connection.cancel(message_id)
@@ -203,6 +229,10 @@ class ChatClient(protocol.Protocol):
                 if event.last:
                     self._quiet.reply_ended()
                 self._user.replyReceived(event.id, event.text, event.last)
+            case ResultReceived():
+                if event.last:
+                    self._quiet.reply_ended()
+                self._user.resultReceived(event.id, event.items, event.last)
             case FaultReceived():
                 self._quiet.reply_ended()
                 self._user.faultReceived(event.id, event.fault)

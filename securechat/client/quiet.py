@@ -1,7 +1,8 @@
 """When the client sends, so that the moment does not reveal the length of a reply (protocol, section 10).
 
 What a person types is sent at once, and so is CANCEL. Any other message, and GOODBYE, waits until the line is quiet:
-every reply has ended, and so has the train of records that hides its length.
+every reply has ended, and so has the train of records that hides its length. A CALL waits for the end of the replies
+and then for one of many moments in the train, which reveals the length of a result to within a second.
 """
 
 import math
@@ -20,6 +21,7 @@ MAX_PENDING: Final = 5  # messages that a server accepts: one is being answered,
 # Each time is the longer of a number of seconds and a number of ticks.
 MIN_QUIET: Final = 0.5  # seconds without a record, after which no train is running
 QUIET_TICKS: Final = 5
+CALL_TICKS: Final = 10  # from one moment at which a CALL may be sent to the next
 MIN_TIMEOUT: Final = 30.0  # seconds without a record while records are expected, after which the connection is dead
 TIMEOUT_TICKS: Final = 100
 
@@ -51,6 +53,10 @@ class Quiet:
         self._silence = Silence(clock, max(MIN_QUIET, QUIET_TICKS * tick), self._check)
         self._timeout = Silence(clock, self.timeout, timed_out)
         self._room: Deferred[int] | None = None
+        self._call_room: Deferred[None] | None = None
+        self._call_due: int | None = None  # the number of records that ends the present wait of a CALL
+        self._train = traffic.records_received  # records received before the train, or before all of an endless one
+        self._gap = Silence(clock, max(MIN_QUIET, QUIET_TICKS * tick), lambda: None)  # since a record; not watched
         self._is_writing = False
         self._is_reading = True
         self._is_stopped = False
@@ -68,10 +74,20 @@ class Quiet:
         self._check()
         return room
 
+    def call_room(self) -> Deferred[None]:
+        """Fires when a CALL may be sent. One caller at a time, besides that of `room`; it may cancel."""
+        room: Deferred[None] = Deferred(self._forget_call_room)
+        self._call_room = room
+        self._call_due = None
+        self._check()
+        return room
+
     def message_sent(self) -> None:
         """A message was passed to the transport."""
+        if self._base is None and self._shaping is Shaping.REPLY:
+            self._train = self._traffic.records_received
         self._base = self._traffic.records_received
-        self._due = None
+        self._due = self._call_due = None
         self._silence.heard()
         self._timeout.heard()
         if self._shaping is not Shaping.OFF:
@@ -85,8 +101,9 @@ class Quiet:
     def reading(self, is_reading: bool) -> None:
         """Whether the client reads: while it does not, the silence says nothing about the server."""
         self._is_reading = is_reading
-        self._silence.is_held = not is_reading
-        self._silence.heard()
+        for silence in (self._silence, self._gap):
+            silence.is_held = not is_reading
+            silence.heard()
         self._hold()
 
     def _hold(self) -> None:
@@ -115,12 +132,18 @@ class Quiet:
         """Whether records have arrived since the last call."""
         if self._counted == self._traffic.records_received:
             return False
+        if self._gap.has_lasted and self._shaping is Shaping.REPLY:
+            self._train = self._counted
         self._counted = self._traffic.records_received
+        self._gap.heard()
         self._silence.heard()
         self._timeout.heard()
         return True
 
     def _check(self) -> None:
+        if self._call_room is not None and not self._is_stopped and self._may_call():
+            call_room, self._call_room = self._call_room, None
+            call_room.callback(None)
         if self._room is not None and not self._is_stopped and self._is_quiet():
             room, self._room = self._room, None
             room.callback(MAX_PENDING - self._traffic.pending)
@@ -133,14 +156,33 @@ class Quiet:
         if self._traffic.pending:
             return False
         if self._shaping is Shaping.REPLY:
-            if not self._silence.has_lasted:
-                self._silence.watch()
-            return self._silence.has_lasted
+            return self._has_been_silent()
         if self._due is None:
             ticks = math.ceil((self._traffic.records_received - self._base) / self._width)
             self._due = self._base + self._width * next_bucket(ticks)
         return self._traffic.records_received >= self._due
 
+    def _may_call(self) -> bool:
+        if self._base is None or self._shaping is Shaping.OFF or self._traffic.pending:
+            return self._traffic.pending < MAX_PENDING
+        if self._call_due is None:
+            # A read may bring more than one record, so that the count passes over a multiple.
+            grid = CALL_TICKS * self._width
+            self._call_due = self._traffic.records_received + (self._train - self._traffic.records_received) % grid
+        if self._traffic.records_received >= self._call_due:
+            return True
+        return self._shaping is Shaping.REPLY and self._has_been_silent()
+
+    def _has_been_silent(self) -> bool:
+        """Whether no train is running; if one is, look again later."""
+        if not self._silence.has_lasted:
+            self._silence.watch()
+        return self._silence.has_lasted
+
     def _forget_room(self, room: Deferred[int]) -> None:
         if room is self._room:
             self._room = None
+
+    def _forget_call_room(self, room: Deferred[None]) -> None:
+        if room is self._call_room:
+            self._call_room = None

@@ -1,7 +1,7 @@
 """The parts of a Twisted reactor that the client uses."""
 
-from twisted.internet.interfaces import IReactorCore, IReactorThreads, IReactorTime, IReactorUNIX
+from twisted.internet.interfaces import IReactorCore, IReactorTCP, IReactorThreads, IReactorTime, IReactorUNIX
 
 
-class IClientReactor(IReactorCore, IReactorThreads, IReactorTime, IReactorUNIX):
-    """Connections, delayed calls, the thread pool, and UNIX sockets for ssh-agent."""
+class IClientReactor(IReactorCore, IReactorTCP, IReactorThreads, IReactorTime, IReactorUNIX):
+    """Connections, delayed calls, the thread pool, and UNIX sockets."""

@@ -1,19 +1,23 @@
 """The settings of the client."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Final
 
 import platformdirs
 from msgspec import Meta, field
 
+from securechat.client.api.address import ServeAddress, parse_address
 from securechat.client.destination import DEFAULT_HOST, DEFAULT_PORT, Destination, parse_destination
 from securechat.client.sanitize import is_text
+from securechat.errors import ConfigurationError
 from securechat.i18n import N_, _
-from securechat.settings import Settings, default_path
+from securechat.settings import Settings, default_path, options_of
 from securechat.wire.suites import DEFAULT_SUITE, SUITES
 
 _FINGERPRINT: Final = re.compile("(SHA256:[A-Za-z0-9+/]{43})=?")  # 32 bytes in base64; ssh-keygen omits the padding
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s*@?#,]+")
 
 
 def _default_known_hosts() -> Path:
@@ -38,6 +42,27 @@ def _message(text: str) -> str:
     if not is_text(text):
         raise ValueError(_("not text in UTF-8"))
     return text
+
+
+def _serve_address(text: str) -> ServeAddress:
+    try:
+        return parse_address(text)
+    except ValueError:
+        raise ValueError(_("expected PORT, ADDRESS:PORT, [IPV6-ADDRESS]:PORT or unix:PATH")) from None
+
+
+def _origin(text: str) -> str:
+    if _ORIGIN.fullmatch(text.lower()) is None:
+        raise ValueError(_("expected an origin as browsers send it, such as http://localhost:3000"))
+    return text.lower()
+
+
+_SERVE_OPTIONS: Final = frozenset(
+    {
+        *("serve_sessions", "serve_key_file", "serve_open", "serve_origins", "serve_any_address"),
+        *("print_env", "quiet"),
+    }
+)
 
 
 class ClientSettings(Settings, frozen=True):
@@ -102,6 +127,90 @@ class ClientSettings(Settings, frozen=True):
         ),
     ] = field(default=(), name="message")
 
+    serve: Annotated[
+        ServeAddress | None,
+        Meta(
+            description=N_(
+                "serve an OpenAI-compatible HTTP API on this port of this machine, or on unix:PATH, and pass its "
+                "requests to the server"
+            ),
+            extra={"parse": _serve_address, "metavar": "[ADDRESS:]PORT"},
+        ),
+    ] = None
+
+    serve_sessions: Annotated[
+        int,
+        Meta(
+            description=N_("requests of the API that are carried out at the same time, each in a session of its own"),
+            ge=1,
+            le=16,
+            extra={"metavar": N_("NUMBER")},
+        ),
+    ] = 4
+
+    serve_key_file: Annotated[
+        Path | None,
+        Meta(
+            description=N_("file with the API key that the API's clients have to send"),
+            extra={
+                "metavar": N_("FILE"),
+                "default": N_("~/.local/state/securechat/api_key, made when it is first needed"),
+            },
+        ),
+    ] = None
+
+    serve_open: Annotated[
+        bool, Meta(description=N_("require no API key: every user and program on this machine may send requests"))
+    ] = False
+
+    serve_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=N_("allow requests from web pages of this origin; can be repeated"),
+            extra={"parse": _origin, "metavar": "SCHEME://HOST[:PORT]"},
+        ),
+    ] = field(default=(), name="serve-origin")
+
+    serve_any_address: Annotated[
+        bool,
+        Meta(
+            description=N_(
+                "let --serve listen on addresses that other machines can reach, unencrypted, as in a container"
+            )
+        ),
+    ] = False
+
+    print_env: Annotated[
+        bool, Meta(description=N_("print the API's URL and key as shell commands, for eval, and exit"))
+    ] = False
+
+    quiet: Annotated[
+        bool, Meta(description=N_("with --serve, log no requests and show no status"), extra={"letter": "q"})
+    ] = False
+
     verbose: Annotated[bool, Meta(description=N_("print debugging messages"), extra={"letter": "v"})] = False
 
     no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False
+
+
+def check_together(settings: ClientSettings, given: Collection[str]) -> None:
+    """ConfigurationError if options that were given, by their attributes, do not go together."""
+    if settings.serve is None:
+        for option in options_of(ClientSettings):
+            if option.attribute in given and option.attribute in _SERVE_OPTIONS:
+                raise ConfigurationError(_("--{option} requires --serve").format(option=option.name))
+        return
+    if settings.messages:
+        raise ConfigurationError(_("--serve and --message exclude each other"))
+    if settings.serve_open and settings.serve_key_file is not None:
+        raise ConfigurationError(_("--serve-open and --serve-key-file exclude each other"))
+    if settings.serve_open and settings.serve_any_address:
+        raise ConfigurationError(
+            _("--serve-open and --serve-any-address exclude each other: anyone on the network could send requests")
+        )
+    if not settings.serve.is_local and not settings.serve_any_address:
+        text = _(
+            "--serve {address}: other machines could connect to this address; use 127.0.0.1, or --serve-any-address if "
+            "that is intended, as in a container: requests and the API key then cross the network unencrypted"
+        )
+        raise ConfigurationError(text.format(address=settings.serve))

@@ -1,16 +1,21 @@
 """A remote robot behind a queue and a circuit breaker."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import implementer
 
+from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.errors import robot_error
 from securechat.robots.fair_queue import FairQueue
-from securechat.robots.interface import IRobot
+from securechat.robots.interface import IApiRobot, IRobot
+from securechat.wire.items import Head, Piece, ServerEvent
+
+T = TypeVar("T")
 
 
 @implementer(IRobot)
@@ -23,14 +28,17 @@ class GuardedRobot:
         self._queue = queue
         self._breaker = breaker
 
-    async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-        async with self._queue.slot(conversation.queue_key or conversation.user_id):
+    def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+        return self._ask(conversation.queue_key or conversation.user_id, lambda: self._robot.reply(conversation))
+
+    async def _ask(self, key: str, ask: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        async with self._queue.slot(key):
             self._breaker.enter()
             try:
-                async with aclosing(self._robot.reply(conversation)) as chunks:
-                    async for chunk in chunks:
+                async with aclosing(ask()) as parts:
+                    async for part in parts:
                         self._breaker.succeeded()
-                        yield chunk
+                        yield part
             except (CancelledError, GeneratorExit):
                 self._breaker.abandoned()
                 raise
@@ -42,3 +50,26 @@ class GuardedRobot:
 
     def close(self) -> Deferred[None]:
         return self._robot.close()
+
+
+@implementer(IApiRobot)
+class GuardedApiRobot(GuardedRobot):
+    """The same for a robot that answers API requests.
+
+    Any response shows that the robot's server is up, also one with an error: many of those are about the request.
+    """
+
+    def __init__(self, robot: IApiRobot, queue: FairQueue, breaker: CircuitBreaker) -> None:
+        super().__init__(robot, queue, breaker)
+        self._api_robot = robot
+        self.models: frozenset[str] | None = robot.models
+
+    def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+        return self._ask(call.queue_key or call.user_id, lambda: self._api_robot.call(call))
+
+
+def guard(robot: IRobot, queue: FairQueue, breaker: CircuitBreaker) -> GuardedRobot:
+    """The robot behind these, with the interfaces that it has itself."""
+    if IApiRobot.providedBy(robot):
+        return GuardedApiRobot(robot, queue, breaker)
+    return GuardedRobot(robot, queue, breaker)

@@ -8,8 +8,10 @@ from twisted.internet.defer import Deferred
 from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface, implementer
 
+from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.settings import Settings
+from securechat.wire.items import Head, Piece, ServerEvent
 
 
 class IRobot(Interface):
@@ -26,6 +28,20 @@ class IRobot(Interface):
 
     def close() -> Deferred[None]:
         """Close all connections."""
+
+
+class IApiRobot(IRobot):
+    """A robot that answers API requests itself."""
+
+    models = Attribute("The models that requests may name: a frozenset of str, or None for all of them.")
+
+    def call(call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:  # noqa: N805
+        """The response to a request: its head, then either pieces of its body or server-sent events.
+
+        RobotError if there is no response, or no more of it. It can be closed or cancelled at any time and then stops
+        at once. An error response of the robot's server (status 4xx or 5xx) is a response like any other, unless it is
+        about the robot's own credentials.
+        """
 
 
 class IRobotMaker(IPlugin):

@@ -18,7 +18,7 @@ from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
-from securechat.robots.guard import GuardedRobot
+from securechat.robots.guard import guard
 from securechat.robots.interface import IRobot, IRobotMaker
 from securechat.settings import Settings, options_of
 
@@ -112,7 +112,7 @@ def make_robot(
     if not IRobot.providedBy(robot):
         raise ConfigurationError(_("cannot create robot {robot}: not an IRobot").format(robot=name))
     at_once: int | None = getattr(settings, "max_concurrent", None)
-    return GuardedRobot(robot, FairQueue(at_once), CircuitBreaker(time.monotonic)) if at_once is not None else robot
+    return guard(robot, FairQueue(at_once), CircuitBreaker(time.monotonic)) if at_once is not None else robot
 
 
 def _find_key(settings: Settings, name: str, environ: Mapping[str, str], *, alone: bool) -> str | None:

@@ -14,8 +14,6 @@ SUBNET_PREFIX: Final = 64  # bits of an IPv6 address: the smallest network that 
 SITE_PREFIX: Final = 48  # and the largest
 SITE_FACTOR: Final = 4  # a site has this many times the allowance of a subnet
 MAX_BUCKETS: Final = 4096  # of one kind; the one that was not used for the longest time is dropped first
-CALL_BURST: Final = 50  # CALLs of a user or source at once …
-CALL_RATE: Final = 5.0  # … and per second after that
 USERS_SHARE: Final = 10  # if there are authorized users, one in this many sessions is kept for them
 
 
@@ -163,7 +161,7 @@ class Admission:
         self._handshake_rates = Buckets(settings.handshake_burst, settings.handshake_rate)
         self.sessions = _Tally()
         self.messages = Buckets(settings.message_burst, settings.message_rate)
-        self.calls = Buckets(CALL_BURST, CALL_RATE)
+        self.calls = Buckets(settings.call_burst, settings.call_rate)
 
     def enter(self, source: Holder, now: float, evict: Callable[[], None]) -> Place | None:
         """Admit a connection, whose handshake begins; None if a limit is reached.

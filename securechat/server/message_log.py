@@ -24,11 +24,11 @@ class MessageLog:
         """`client` is its number."""
         self._client = client
         self._count = 0  # messages that were not logged yet
-        self._size = 0  # their characters
+        self._size = 0  # their characters or bytes
         self._write_at = -math.inf  # when the next line may be written
 
     def add(self, size: int, now: float) -> None:
-        """A message of `size` characters came."""
+        """A message came; `size` is its length in characters, or in bytes if it is an API request."""
         self._count += 1
         self._size += size
         if now >= self._write_at:
@@ -37,16 +37,26 @@ class MessageLog:
 
     def write(self) -> None:
         """Log what came since the last line, if anything did."""
-        if not self._count:
-            return
-        log.info(
-            ngettext(
-                "client {number}: a message of {size} characters",
-                "client {number}: {count} messages of {size} characters",
-                self._count,
-            ),
-            number=self._client,
-            count=self._count,
-            size=self._size,
+        if self._count:
+            log.info(self._format(self._count), number=self._client, count=self._count, size=self._size)
+            self._count = self._size = 0
+
+    def _format(self, count: int) -> str:
+        return ngettext(
+            "client {number}: a message of {size} characters",
+            "client {number}: {count} messages of {size} characters",
+            count,
         )
-        self._count = self._size = 0
+
+
+class CallLog(MessageLog):
+    """One client's API requests. Their paths are not logged, because they may contain names."""
+
+    __slots__ = ()
+
+    def _format(self, count: int) -> str:
+        return ngettext(
+            "client {number}: an API request of {size} bytes",
+            "client {number}: {count} API requests of {size} bytes",
+            count,
+        )

@@ -1,42 +1,23 @@
-"""Replies on their way to a client: the robot adds text, the pace takes records out.
+"""Replies on their way to a client: the robot adds to them, the pace takes records out.
 
 A reply is in the outbox from the arrival of its message until its last record is sealed, so that an empty outbox means
 that nothing more will come.
 """
 
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from securechat.errors import Fault
-from securechat.i18n import _
+from securechat.server.replies import Part, Refusal, Reply, Result, TextReply
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.server_connection import ServerConnection
 
-HIGH_WATER: Final = 16 * 1024  # bytes of text; above, the robot is not read
+HIGH_WATER: Final = 16 * 1024  # bytes; above, the robot is not read
 MAX_REPLIES: Final = 5  # one that is being given, and those of four messages that wait
 MAX_REFUSALS: Final = 64  # beside them; then the client is not read
 
-
-class Reply:
-    """The unsent part of one reply, and how the reply ends, once that is known."""
-
-    __slots__ = ("fault", "has_ended", "is_refusal", "message_id", "room", "start", "text")
-
-    def __init__(self, message_id: int, room: int) -> None:
-        """`room` is the number of bytes that the reply may still grow by."""
-        self.message_id = message_id
-        self.room = room
-        self.text = b""
-        self.start = 0  # of the part of the text that is not sent
-        self.has_ended = False
-        self.fault: Fault | None = None
-        self.is_refusal = False
-
-    def end(self, fault: Fault | None = None) -> None:
-        """The reply is complete, or ends in a fault; no effect if it has ended already."""
-        if not self.has_ended:
-            self.has_ended, self.fault = True, fault
+AnyReply = TypeVar("AnyReply", bound=Reply[Any])
 
 
 class Outbox:
@@ -46,6 +27,7 @@ class Outbox:
         "_connection",
         "_is_paused",
         "_max_reply",
+        "_max_response",
         "_refusals",
         "_replies",
         "_room",
@@ -53,57 +35,55 @@ class Outbox:
         "_want_messages",
     )
 
-    def __init__(self, connection: ServerConnection, max_reply: int) -> None:
-        """`max_reply` is the number of bytes in the longest reply."""
+    def __init__(self, connection: ServerConnection, max_reply: int, max_response: int) -> None:
+        """The maximums are the numbers of bytes in the longest reply, and in the longest response to an API request."""
         self._connection = connection
         self._max_reply = max_reply
-        self._replies: list[Reply] = []
+        self._max_response = max_response
+        self._replies: list[Reply[Any]] = []
         self._refusals = 0  # of the replies, those that are nothing but a fault
-        self._size = 0  # bytes of text, of all replies
+        self._size = 0  # bytes that wait, of all replies
         self._is_paused = False
         self._room: Deferred[None] | None = None  # set while the robot waits for room
         self._want_messages: Deferred[None] | None = None  # set while the client is not read
 
-    def open(self, message_id: int) -> Reply | None:
-        """Make a place for the reply to a message; None if all places are taken."""
+    def open(self, message_id: int) -> TextReply | None:
+        """Make a place for the reply to a SAY; None if all places are taken."""
+        return self._place(TextReply(message_id, self._max_reply))
+
+    def open_result(self, message_id: int) -> Result | None:
+        """Make a place for the result of a CALL; None if all places are taken."""
+        return self._place(Result(message_id, self._max_response))
+
+    def _place(self, reply: AnyReply) -> AnyReply | None:
         if len(self._replies) - self._refusals >= MAX_REPLIES:
             return None
-        reply = Reply(message_id, self._max_reply)
         self._replies.append(reply)
         return reply
 
     def refuse(self, message_id: int, fault: Fault) -> None:
         """Answer a message with a fault alone, in its turn. It takes none of the places."""
-        reply = Reply(message_id, 0)
-        reply.end(fault)
-        reply.is_refusal = True
-        self._replies.append(reply)
+        self._replies.append(Refusal(message_id, fault))
         self._refusals += 1
 
-    def add(self, reply: Reply, data: bytes) -> bool:
-        """Append text to a reply; ignored once the reply has ended.
+    def add(self, reply: Reply[Part], part: Part) -> bool:
+        """Append to a reply; ignored once the reply has ended.
 
-        False if the reply would become too long: then what fits is appended, to whole characters, and a notice.
+        False if the reply would become too long. RobotError if the part is not valid.
         """
         if reply.has_ended:
             return True
-        fits = len(data) <= reply.room
-        if not fits:
-            notice = _("[the reply exceeds this server's limit of {size} bytes]").format(size=self._max_reply)
-            data = (data[: reply.room].decode(errors="ignore") + f"\n{notice}\n").encode()
-        reply.room -= len(data)
-        reply.text = reply.text[reply.start :] + data
-        reply.start = 0
-        self._size += len(data)
+        before = reply.size
+        fits = reply.add(part)
+        self._size += reply.size - before
         return fits
 
-    def cancel(self, message_id: int) -> Reply | None:
+    def cancel(self, message_id: int) -> Reply[Any] | None:
         """Drop the unsent part of a reply and end it in CANCELLED; None if its last record is sealed."""
         for reply in self._replies:
             if reply.message_id == message_id:
-                self._size -= len(reply.text) - reply.start
-                reply.text = b""
-                reply.start = 0
+                self._size -= reply.size
+                reply.drop()
                 reply.has_ended, reply.fault = True, Fault.CANCELLED
                 return None if reply.is_refusal else reply
         return None
@@ -159,20 +139,21 @@ class Outbox:
         if not self._replies:
             return False
         reply = self._replies[0]
-        chunk = reply.text[reply.start : reply.start + MAX_CHUNK]
-        if not chunk and not reply.has_ended:
+        waiting = reply.size
+        if not waiting and not reply.has_ended:
             return False
         if self._connection.rekey_due():
             self._connection.pad()
-        elif reply.fault is not None and not chunk:
+        elif reply.fault is not None and not waiting:
             self._connection.fault(reply.message_id, reply.fault)
             del self._replies[0]
             self._refusals -= reply.is_refusal
         else:
-            reply.start += len(chunk)
-            self._size -= len(chunk)
-            last = reply.has_ended and reply.fault is None and reply.start == len(reply.text)
-            self._connection.reply(reply.message_id, chunk, last)
+            chunk = reply.take(MAX_CHUNK)
+            self._size -= waiting - reply.size
+            last = reply.has_ended and reply.fault is None and not reply.size
+            send = self._connection.result if reply.is_result else self._connection.reply
+            send(reply.message_id, chunk, last)
             if last:
                 del self._replies[0]
         return True

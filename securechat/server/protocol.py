@@ -1,7 +1,7 @@
 """The server on Twisted's reactor: `ChatServer` joins a socket, a connection and a session.
 
-A message goes from `dataReceived` through `ServerConnection` to `Session`, which asks the robot; the text of the reply
-goes through the `Outbox` to the `Pace`, which takes records out, has them sealed and writes them.
+A message goes from `dataReceived` through `ServerConnection` to `Session`, which asks the robot; what it answers goes
+through the `Outbox` to the `Pace`, which takes records out, has them sealed and writes them.
 """
 
 import itertools
@@ -18,15 +18,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from securechat import __version__
+from securechat.calls.requests import Access
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.i18n import _
+from securechat.robots.adapter import as_api_robot
 from securechat.robots.interface import IRobot
 from securechat.server.addresses import names_at, place_of, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
-from securechat.server.message_log import MessageLog
+from securechat.server.message_log import CallLog, MessageLog
 from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
@@ -83,6 +85,7 @@ class ChatServer(Protocol):
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
+        self._calls = CallLog(number)
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -93,9 +96,10 @@ class ChatServer(Protocol):
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
-        self._outbox = Outbox(self._connection, self._settings.max_reply)
+        self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
+        self.factory.beat.catch_up()
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -112,6 +116,7 @@ class ChatServer(Protocol):
             self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
+        self.factory.beat.catch_up()
 
     def _eventReceived(self, event: Event) -> None:
         match event:
@@ -124,8 +129,7 @@ class ChatServer(Protocol):
                 self._session.refuse(event.id, Fault.BUSY)
                 self._hold_if_full()
             case CallReceived():
-                self._note_activity()
-                self._session.call(event, refuse=not self.place.take_call(self.factory.monotonic()))
+                self._callReceived(event)
                 self._hold_if_full()
             case CallRefused():
                 self._note_activity()
@@ -152,6 +156,12 @@ class ChatServer(Protocol):
         if self._settings.log_text:
             log.debug("client {number}: {text}", number=self.number, text=message.text)
         self._session.ask(message, refuse=not self.place.take_message(now))
+
+    def _callReceived(self, call: CallReceived) -> None:
+        now = self.factory.monotonic()
+        self._calls.add(len(call.body), now)
+        self._note_activity()
+        self._session.call(call, self.factory.access, refuse=not self.place.take_call(now))
 
     def _hold_if_full(self) -> None:
         """Stop reading the client if too many refusals wait for their turn, unless only its GOODBYE is awaited."""
@@ -276,6 +286,7 @@ class ChatServer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._messages.write()
+        self._calls.write()
         aborted = self._connection.state is State.CLOSED
         try:
             self._connection.receive_end()
@@ -348,7 +359,8 @@ class ChatServerFactory(Factory):
         self.settings = settings
         self.identity = identity
         self.users = users
-        self.robot = robot
+        self.robot = as_api_robot(robot, settings.reply_limit)
+        self.access = Access(settings.api, self.robot.models)
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
         self.monotonic = monotonic
@@ -382,7 +394,9 @@ class ChatServerFactory(Factory):
         """What a client of this user is told of the server."""
         settings = self.settings
         shaping = SHAPINGS.index(settings.shaping)
-        return About(user, self.robot.name, SOFTWARE, settings.max_message, False, shaping, self.tick, settings.width)
+        return About(
+            user, self.robot.name, SOFTWARE, settings.message_limit, settings.api, shaping, self.tick, settings.width
+        )
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)

@@ -15,6 +15,7 @@ from twisted.python.usage import UsageError
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
+from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import ProxiedFactory
 from securechat.server.log_format import write_lines
 from securechat.server.log_limit import ILogReactor, limit_log
@@ -57,6 +58,7 @@ class ChatService(MultiService):
         super().__init__()
         self._factory = factory
         self._reactor = reactor
+        self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
         for endpoint in endpoints:
             reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
             try:
@@ -88,6 +90,7 @@ class ChatService(MultiService):
                 raise _refusal(str(error)) from None
         write_lines()
         self._unlimit_log = limit_log(self._reactor)
+        self._garbage.start()
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
@@ -104,6 +107,7 @@ class ChatService(MultiService):
         yield super().stopService()
         yield self._factory.stop()
         yield self._factory.robot.close()
+        self._garbage.stop()
         self._unlimit_log()
         self._reactor.close()
 

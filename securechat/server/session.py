@@ -1,24 +1,27 @@
 """A client's conversation from admission to goodbye: messages in, the robot asked, replies into the outbox."""
 
 from contextlib import aclosing, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from securechat.calls.requests import Access, ApiCall, Refusal, examine
 from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import robot_error
-from securechat.robots.interface import IRobot
+from securechat.robots.interface import IApiRobot
 from securechat.server.history import History
-from securechat.server.outbox import Outbox, Reply
+from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace
 from securechat.server.pseudonyms import Pseudonym
+from securechat.server.replies import Part, Reply, Result, TextReply
 from securechat.wire.events import CallReceived, MessageReceived, RecallReceived
+from securechat.wire.items import Head, Piece
 from securechat.wire.messages import Reason
 
 log = Logger()
@@ -28,8 +31,16 @@ class _Question(NamedTuple):
     """A message in the inbox."""
 
     text: str
-    reply: Reply
+    reply: TextReply
     starts_afresh: bool  # NEW came before it
+
+
+class _Request(NamedTuple):
+    """An API request in the inbox."""
+
+    call: CallReceived
+    access: Access
+    reply: Result
 
 
 class Session:
@@ -56,7 +67,7 @@ class Session:
 
     def __init__(
         self,
-        robot: IRobot,
+        robot: IApiRobot,
         pseudonym: Pseudonym,
         history: History,
         outbox: Outbox,
@@ -69,12 +80,12 @@ class Session:
         self._outbox = outbox
         self._pace = pace
         self._clock = clock
-        self._inbox: list[_Question] = []
+        self._inbox: list[_Question | _Request] = []
         self._starts_afresh = False
         self._is_answering = False
         self._has_answered = False  # one of the messages that were read together
         self._task: Deferred[None] | None = None  # that answers, while it waits for something
-        self._current: Reply | None = None  # the reply that the robot is being asked for
+        self._current: Reply[Any] | None = None  # the reply that the robot is being asked for
         self._is_stopped = False
 
     def start_afresh(self) -> None:
@@ -98,25 +109,27 @@ class Session:
         if reply is None:
             self.refuse(message.id, Fault.TOO_MANY_MESSAGES)
             return
-        self._pace.message_received()  # before the robot is asked: its work must not move the ticks
-        self._inbox.append(_Question(message.text, reply, self._starts_afresh))
+        self._enqueue(_Question(message.text, reply, self._starts_afresh))
         self._starts_afresh = False
-        if not self._is_answering:
-            self._start_answering(in_turn=self._has_answered)
 
-    def call(self, call: CallReceived, *, refuse: bool = False) -> None:
-        """Answer an API request, which this server does not take, in its turn; ignored once the session is stopped.
+    def call(self, call: CallReceived, access: Access, *, refuse: bool = False) -> None:
+        """Answer an API request after the messages that came before it; ignored once the session is stopped.
 
         `refuse`: it exceeds a limit of its sender.
         """
         if self._is_stopped:
             return
-        reply = None if refuse else self._outbox.open(call.id)
-        if reply is None:
+        result = None if refuse else self._outbox.open_result(call.id)
+        if result is None:
             self.refuse(call.id, Fault.TOO_MANY_MESSAGES)
             return
-        self._pace.message_received()
-        reply.end(Fault.NOT_ALLOWED)
+        self._enqueue(_Request(call, access, result))
+
+    def _enqueue(self, message: _Question | _Request) -> None:
+        self._pace.message_received()  # before the robot is asked: its work must not move the ticks
+        self._inbox.append(message)
+        if not self._is_answering:
+            self._start_answering(in_turn=self._has_answered)
 
     def refuse(self, message_id: int, fault: Fault) -> None:
         """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
@@ -174,17 +187,20 @@ class Session:
         if self._inbox:
             self._start_answering(in_turn=self._has_answered)
 
-    async def _answer(self, question: _Question) -> None:
+    async def _answer(self, message: _Question | _Request) -> None:
         """Put a whole reply into the outbox, or the fault that ended it."""
-        if question.starts_afresh:
+        if isinstance(message, _Question) and message.starts_afresh:
             self._history.clear()
-        reply = question.reply
+        reply = message.reply
         if reply.has_ended:  # cancelled before its turn
             return
         self._current = reply
         fault: Fault | None = None
         try:
-            await self._ask_robot(question.text, reply)
+            if isinstance(message, _Question):
+                await self._ask_robot(message.text, message.reply)
+            else:
+                await self._call_robot(message.call, message.access, message.reply)
         except CancelledError:
             reply.end(Fault.CANCELLED)  # also if nobody here cancelled it: the robot did
             if not self._is_stopped:
@@ -201,15 +217,14 @@ class Session:
         reply.end(fault)
         self._pace.flush()
 
-    async def _ask_robot(self, text: str, reply: Reply) -> None:
+    async def _ask_robot(self, text: str, reply: TextReply) -> None:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         user_id, queue_key = self._pseudonym
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream)
         async with aclosing(self._robot.reply(conversation)) as chunks:
             async for chunk in chunks:
-                if not self._outbox.add(reply, chunk.encode(errors="replace")):
-                    raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
+                self._add(reply, chunk.encode(errors="replace"))
                 if not isinstance(chunk, Notice):
                     parts.append(chunk)
                 self._pace.flush()
@@ -218,3 +233,31 @@ class Session:
         # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
         if any(parts) and not reply.has_ended:
             self._history.add(asked, "".join(parts))
+
+    async def _call_robot(self, call: CallReceived, access: Access, result: Result) -> None:
+        """Put the response to a request into the outbox, or why it is refused. The history knows nothing of it."""
+        request = examine(call.path, call.body, access)
+        if isinstance(request, Refusal):
+            self._refuse_call(request, result)
+            return
+        user_id, queue_key = self._pseudonym
+        api_call = ApiCall(request, user_id, queue_key, self._pace.upstream)
+        async with aclosing(self._robot.call(api_call)) as items:
+            async for item in items:
+                self._add(result, item)
+                self._pace.flush()
+                if self._outbox.is_full:
+                    await self._outbox.room()
+        result.check_complete()
+
+    def _refuse_call(self, refusal: Refusal, result: Result) -> None:
+        if refusal.fault is not None:
+            result.end(refusal.fault)
+            return
+        for item in (Head(refusal.status, "application/json"), Piece(refusal.error)):
+            self._add(result, item)
+
+    def _add(self, reply: Reply[Part], part: Part) -> None:
+        """Append to a reply; RobotError if it becomes too long."""
+        if not self._outbox.add(reply, part):
+            raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))

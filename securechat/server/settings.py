@@ -16,6 +16,9 @@ from securechat.wire.suites import SUITES
 
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
 
+MAX_TEXT: Final = 1024 * 1024  # bytes of a message or a reply, which are text for a person
+MAX_API: Final = 16 * 1024 * 1024  # bytes of an API request, which may contain images, or of its response
+
 Count = Annotated[int, Meta(ge=1, le=UNBOUNDED)]
 Seconds = Annotated[float, Meta(gt=0, le=UNBOUNDED, extra={"unit": N_("seconds")})]
 
@@ -106,8 +109,12 @@ class ServerSettings(Settings, frozen=True):
     width: Annotated[Width, Meta(description=N_("Records per tick"))] = 1
 
     max_message: Annotated[
-        MaxMessage, Meta(description=N_("Maximum size of a message"), extra={"unit": N_("bytes")})
-    ] = 1024 * 1024
+        MaxMessage | None,
+        Meta(
+            description=N_("Maximum size of a message or API request"),
+            extra={"unit": N_("bytes"), "default": N_("1048576 bytes, with --api 16777216 bytes")},
+        ),
+    ] = None
 
     max_buffered: Annotated[
         Count,
@@ -120,8 +127,12 @@ class ServerSettings(Settings, frozen=True):
     ] = 256 * 1024 * 1024
 
     max_reply: Annotated[
-        Count, Meta(description=N_("Maximum size of a reply; the robot is stopped there"), extra={"unit": N_("bytes")})
-    ] = 1024 * 1024
+        Count | None,
+        Meta(
+            description=N_("Maximum size of a reply, or of the response to an API request; the robot is stopped there"),
+            extra={"unit": N_("bytes"), "default": N_("1048576 bytes for a reply, 16777216 bytes for a response")},
+        ),
+    ] = None
 
     history_turns: Annotated[
         Count,
@@ -198,6 +209,22 @@ class ServerSettings(Settings, frozen=True):
 
     message_burst: Annotated[Count, Meta(description=N_("Messages before the maximum rate applies"))] = 20
 
+    api: Annotated[
+        bool, Meta(description=N_("Accept API requests, which users' tools send through securechat --serve"))
+    ] = False
+
+    call_rate: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=UNBOUNDED,
+            description=N_("Maximum rate of API requests from an authorized user, or else from one address or network"),
+            extra={"unit": N_("per second")},
+        ),
+    ] = 5.0
+
+    call_burst: Annotated[Count, Meta(description=N_("API requests before the maximum rate applies"))] = 50
+
     hello_timeout: Annotated[Seconds, Meta(description=N_("Time allowed for a client to begin the handshake"))] = 5.0
 
     proof_timeout: Annotated[
@@ -206,3 +233,18 @@ class ServerSettings(Settings, frozen=True):
     ] = 30.0
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
+
+    @property
+    def message_limit(self) -> int:
+        """Bytes of the longest message or API request."""
+        return self.max_message or (MAX_API if self.api else MAX_TEXT)
+
+    @property
+    def reply_limit(self) -> int:
+        """Bytes of the longest reply to a message."""
+        return self.max_reply or MAX_TEXT
+
+    @property
+    def response_limit(self) -> int:
+        """Bytes of the longest response to an API request."""
+        return self.max_reply or MAX_API

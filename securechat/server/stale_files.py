@@ -6,11 +6,11 @@ container gives the same numbers each time, or another program that has got the 
 
 import os
 import re
-import socket
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from securechat.stale_socket import remove_stale_socket
 
 MAX_PID_FILE: Final = 100  # bytes; far more than a number has
 PROC: Final = Path("/proc")
@@ -46,23 +46,11 @@ def _may_be_twistd(pid: int) -> bool:
         return True
 
 
-def remove_stale_socket(endpoint: str) -> None:
+def remove_stale_socket_of(endpoint: str) -> None:
     """Remove the UNIX socket of an endpoint, and Twisted's lock beside it, if no process listens on it."""
     path = _socket_path(endpoint)
-    if path is None:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except FileNotFoundError:
-            pass  # but there may be a lock
-        except ConnectionRefusedError:
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                path.unlink()
-        else:
-            return
-        Path(f"{path}.lock").unlink(missing_ok=True)
+    if path is not None:
+        remove_stale_socket(path)
 
 
 def _socket_path(endpoint: str) -> Path | None:

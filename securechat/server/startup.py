@@ -19,7 +19,7 @@ from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.addresses import place_of
 from securechat.server.settings import ServerSettings
-from securechat.server.stale_files import remove_stale_socket
+from securechat.server.stale_files import remove_stale_socket_of
 
 log = Logger()
 
@@ -79,7 +79,7 @@ class CheckedEndpoint:
         self._text = text
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
-        remove_stale_socket(self._text)
+        remove_stale_socket_of(self._text)
         return self._endpoint.listen(protocolFactory).addErrback(self._fail)
 
     def _fail(self, failure: Failure) -> IListeningPort:

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.calls.bodies import Body, InvalidBodyError
@@ -105,7 +106,13 @@ class BodyTests(SynchronousTestCase):
             b' {"user": "\\u00e9",  "n" : null ,\n"m": [ 1 , "\\u00e9" ],"big":1 } ',
         )
         self.assertEqual(Body(b"{ }").replaced({"a": 1, "b": 2}), b'{"a": 1, "b": 2 }')
+        self.assertEqual(body.keys, {"n", "m", "big"})
         self.assertEqual((body.written("n"), body.written("x")), ("1.50e1", None))
+
+    def test_json(self) -> None:
+        """A value may be JSON that has been written already."""
+        value = Raw(b"[ 1.50 ]")
+        self.assertEqual(Body(b'{"a": 1}').replaced({"a": value, "b": value}), b'{"b": [ 1.50 ], "a": [ 1.50 ]}')
 
     def test_longNumbers(self) -> None:
         """A number may have more digits than Python converts."""

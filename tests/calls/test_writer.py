@@ -1,7 +1,7 @@
 """Results that are written while records are sealed, and read again."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +37,26 @@ def drain(writer: ResultWriter, size: int = MAX_CHUNK) -> list[bytes]:
     while writer.size:
         chunks.append(writer.take(size))
     return chunks
+
+
+def may_be_joined(sent: list[ServerEvent], received: Sequence[object]) -> bool:
+    """Whether these are all the events, each as it was sent or joined with those after it."""
+    positions = {0}  # how many of the events may be in what was received so far
+    for item in received:
+        assert isinstance(item, ServerEvent)
+        positions = {end for start in positions for end in _ends(sent, start, item)}
+    return len(sent) in positions
+
+
+def _ends(sent: list[ServerEvent], start: int, item: ServerEvent) -> Iterator[int]:
+    """After which events an item that begins with event number `start` may end."""
+    joined: bytes | None = None
+    for number, event in enumerate(sent[start:], start):
+        joined = event.data if number == start else join(joined or b"", event.data)
+        if joined is None or event.name != item.name:
+            return
+        if joined == item.data:
+            yield number + 1
 
 
 class WriterTests(SynchronousTestCase):
@@ -164,21 +184,8 @@ class PropertyTests(SynchronousTestCase):
             writer.add_event(name, data)
             if size:
                 chunks.append(writer.take(size))
-        positions = {0}  # how many of the events may be in what was received so far
-        for item in read(*chunks, *drain(writer))[1:]:
-            assert isinstance(item, ServerEvent)
-            positions = {end for start in positions for end in self.ends(events, start, item)}
-        self.assertIn(len(events), positions)
-
-    def ends(self, events: list[tuple[str, bytes]], start: int, item: ServerEvent) -> Iterator[int]:
-        """After which events an item that begins with event number `start` may end."""
-        joined: bytes | None = None
-        for number, (name, data) in enumerate(events[start:], start):
-            joined = data if number == start else join(joined or b"", data)
-            if joined is None or name != item.name:
-                return
-            if joined == item.data:
-                yield number + 1
+        items = read(*chunks, *drain(writer))[1:]
+        self.assertTrue(may_be_joined([ServerEvent(*event) for event in events], items))
 
     @given(st.lists(ANY_EVENT, min_size=1, max_size=12), st.data())
     def test_anyEvents(self, events: list[tuple[str, bytes]], data: st.DataObject) -> None:

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.exit_codes import ExitCode, NotConnectedError, exit_code
+from securechat.client.exit_codes import ExitCode, NoApiError, NotConnectedError, exit_code
 from securechat.errors import (
     AuthenticationError,
     Category,
@@ -20,7 +20,15 @@ class ExitCodeTests(SynchronousTestCase):
         """The numbers are those that --help lists."""
         self.assertEqual(
             {code.name: code.value for code in ExitCode},
-            {"ANSWERED": 0, "USAGE": 2, "NOT_CONNECTED": 3, "NOT_TRUSTED": 4, "FAULT": 5, "INTERRUPTED": 130},
+            {
+                "ANSWERED": 0,
+                "USAGE": 2,
+                "NOT_CONNECTED": 3,
+                "NOT_TRUSTED": 4,
+                "FAULT": 5,
+                "NO_API": 6,
+                "INTERRUPTED": 130,
+            },
         )
 
     def test_beforeAdmission(self) -> None:
@@ -34,6 +42,7 @@ class ExitCodeTests(SynchronousTestCase):
             (SecureChatError("x"), 3),
             (AuthenticationError(Category.HOST_KEY), 4),
             (AuthenticationError(Category.USER_KEY), 4),
+            (NoApiError("x"), 6),
         ):
             self.assertEqual(exit_code(error, admitted=False), code, error)
 

@@ -356,3 +356,192 @@ class HeldTests(QuietTestCase):
         self.assertNoResult(room)
         self.clock.advance(0.625)
         self.successResultOf(room)
+
+
+class CallTests(QuietTestCase):
+    """Calls in trains of one reply each, with 20 records from one moment at which they may be sent to the next."""
+
+    def test_first(self) -> None:
+        """The first call of a session does not wait."""
+        self.successResultOf(self.quiet.call_room())
+
+    def test_grid(self) -> None:
+        """A call waits until the number of records of the train is a multiple of 20, whenever the result ended."""
+        self.say()
+        for ended, sent in ((1, 20), (19, 20), (20, 20), (21, 40), (39, 40)):
+            with self.subTest(ended=ended):
+                self.quiet.stop()
+                self.setUp()
+                self.receive(7)  # before the first message
+                self.say()
+                self.receive(ended - 1)
+                self.end_reply()
+                room = self.quiet.call_room()
+                if sent > ended:
+                    self.receive(sent - ended - 1)
+                    self.assertNoResult(room)
+                    self.receive(1)
+                self.successResultOf(room)
+
+    def test_asksLate(self) -> None:
+        """A call that is ready long after the last result, within its train, waits for the next multiple."""
+        self.say()
+        self.end_reply()
+        self.receive(self.width * 13 - 1)
+        room = self.quiet.call_room()
+        self.run_train(6)
+        self.assertNoResult(room)
+        self.run_train(1)
+        self.successResultOf(room)
+
+    def test_coarseReads(self) -> None:
+        """A multiple that is passed within one read counts if the result ended before it, and only then."""
+        for ended, delay in ((18, 0), (21, 10)):
+            with self.subTest(ended=ended):
+                self.quiet.stop()
+                self.setUp()
+                self.say()
+                self.counts.records_received += ended - 1
+                self.end_reply()
+                room = self.quiet.call_room()
+                self.receive(30 - ended)
+                self.assertEqual(room.called, not delay)
+                self.receive(delay)
+                self.successResultOf(room)
+
+    def test_silence(self) -> None:
+        """A call waits no longer than until no record has arrived for five ticks."""
+        self.say()
+        self.end_reply()
+        room = self.quiet.call_room()
+        self.run_train(4)
+        self.clock.advance(0.6)
+        self.assertNoResult(room)
+        self.clock.advance(0.025)
+        self.successResultOf(room)
+
+    def test_noTrain(self) -> None:
+        """A call does not wait if the last train ended long ago."""
+        self.say()
+        self.end_reply()
+        self.clock.advance(0.625)
+        self.successResultOf(self.quiet.call_room())
+
+    def test_nextTrain(self) -> None:
+        """The records of each train are counted from its first, also if its message was sent shortly after the last."""
+        for pause in (0.6, 5):
+            with self.subTest(pause=pause):
+                self.quiet.stop()
+                self.setUp()
+                self.say()
+                self.end_reply()
+                self.receive(6)
+                self.clock.advance(pause)
+                self.say()
+                self.clock.advance(0.125)
+                self.receive(2)
+                self.end_reply()
+                room = self.quiet.call_room()
+                self.receive(16)
+                self.assertNoResult(room)
+                self.receive(1)
+                self.successResultOf(room)
+
+    def test_sameTrain(self) -> None:
+        """The count goes on if a message is sent during a train."""
+        self.say()
+        self.end_reply()
+        self.receive(6)
+        self.clock.advance(0.4)
+        self.say()
+        self.receive(2)
+        self.end_reply()
+        room = self.quiet.call_room()
+        self.receive(9)
+        self.assertNoResult(room)
+        self.receive(1)
+        self.successResultOf(room)
+
+    def test_unanswered(self) -> None:
+        """A call that follows no reply is sent at once, unless the server would refuse it."""
+        self.say(4)
+        self.receive(3)
+        self.successResultOf(self.quiet.call_room())
+        self.say()
+        room = self.quiet.call_room()
+        self.assertNoResult(room)
+        self.end_reply()
+        self.successResultOf(room)
+
+    def test_held(self) -> None:
+        """The count goes on after a time in which the client did not read."""
+        self.say()
+        self.receive(7)
+        self.quiet.reading(False)
+        self.clock.advance(10)
+        self.quiet.reading(True)
+        self.receive(5)
+        self.end_reply()
+        room = self.quiet.call_room()
+        self.receive(6)
+        self.assertNoResult(room)
+        self.receive(1)
+        self.successResultOf(room)
+
+    def test_cancelled(self) -> None:
+        """A caller may cancel, and wait again."""
+        self.say()
+        self.end_reply()
+        room = self.quiet.call_room()
+        room.cancel()
+        self.failureResultOf(room, CancelledError)
+        again = self.quiet.call_room()
+        self.receive(19)
+        self.successResultOf(again)
+
+    def test_besideMessages(self) -> None:
+        """A message still waits for the end of the train."""
+        self.say()
+        self.end_reply()
+        room = self.quiet.room()
+        call_room = self.quiet.call_room()
+        self.receive(19)
+        self.successResultOf(call_room)
+        self.assertNoResult(room)
+
+
+class ConstantCallTests(QuietTestCase):
+    """Calls in one train without an end."""
+
+    shaping = Shaping.CONSTANT
+
+    def test_grid(self) -> None:
+        """A call waits until the number of records since ABOUT is a multiple of 20, whatever the silence."""
+        self.receive(7)
+        self.say()
+        self.clock.advance(5)
+        self.receive(4)
+        self.end_reply()
+        room = self.quiet.call_room()
+        self.receive(7)
+        self.clock.advance(20)
+        self.assertNoResult(room)
+        self.receive(1)
+        self.successResultOf(room)
+
+    def test_first(self) -> None:
+        """The first call of a session does not wait."""
+        self.receive(7)
+        self.successResultOf(self.quiet.call_room())
+
+
+class OffCallTests(QuietTestCase):
+    """Calls without trains."""
+
+    shaping = Shaping.OFF
+
+    def test_doesNotWait(self) -> None:
+        """A call is sent as soon as the server accepts it."""
+        self.say()
+        self.end_reply()
+        self.successResultOf(self.quiet.call_room())

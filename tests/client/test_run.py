@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client import run as run_module
+from securechat.client import connecting
 from securechat.client.destination import Destination
 from securechat.client.exit_codes import ExitCode
 from securechat.client.output import Output
@@ -83,7 +83,7 @@ class RunTestCase(SynchronousTestCase):
         self.errors, self.output = io.StringIO(), io.StringIO()
         self.standard_output = SlowOutput()
         self.use_streams(io.StringIO(), self.output, self.errors)
-        self.patch(run_module, "can_ask", lambda: False)
+        self.patch(connecting, "can_ask", lambda: False)
 
     def tearDown(self) -> None:
         for factory in self.factories:
@@ -102,8 +102,8 @@ class RunTestCase(SynchronousTestCase):
             return answer()
 
         self.asked: list[tuple[str, bytes]] = []
-        self.patch(run_module, "can_ask", lambda: True)
-        self.patch(run_module, "confirm_host_key", confirm)
+        self.patch(connecting, "can_ask", lambda: True)
+        self.patch(connecting, "confirm_host_key", confirm)
 
     def know_the_host(self) -> None:
         self.known_hosts.write_text(LINE)

@@ -15,6 +15,7 @@ from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory
 from securechat.wire.events import Admitted, ClientProved, Event, GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake, ServerHandshake
+from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import About, ClientAuth
 from securechat.wire.server_connection import ServerConnection
 from tests.harness.pair import ABOUT, NAME, PQ, accept, ephemeral_key, identity
@@ -65,6 +66,7 @@ class Diary:
         self.steps: list[str] = []
         self.about: Admitted | None = None
         self.replies: list[tuple[int, str, bool]] = []
+        self.results: list[tuple[int, list[Head | Piece | ServerEvent], bool]] = []
         self.faults: list[tuple[int, Fault]] = []
         self.ends: list[SecureChatError | GoodbyeReceived | None] = []
 
@@ -76,6 +78,9 @@ class Diary:
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
         self.replies.append((message_id, text, last))
+
+    def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
+        self.results.append((message_id, items, last))
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         self.faults.append((message_id, fault))

@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation, Speaker, Turn
 from securechat.errors import Fault, RobotError
-from securechat.robots.interface import IRobot
+from securechat.robots.interface import IApiRobot, IRobot
+from securechat.wire.items import Head, Piece, ServerEvent
 
 
 @implementer(IRobot)
@@ -25,7 +27,7 @@ class PuppetRobot:
         self.turns: list[list[str]] = []
         self.cancelled = 0
         self.closed = 0
-        self._next: Deferred[str | None] | None = None
+        self._next: Deferred[Any] | None = None
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         self.asked.append(conversation.turns[-1].text)
@@ -40,7 +42,7 @@ class PuppetRobot:
             self.cancelled += 1
             raise
 
-    def _wait(self) -> "Deferred[str | None]":
+    def _wait(self) -> "Deferred[Any]":
         self._next = Deferred()
         return self._next
 
@@ -69,6 +71,31 @@ class PuppetRobot:
         """End the reply with an error."""
         assert self._next is not None
         self._next.errback(error)
+
+
+@implementer(IApiRobot)
+class ApiPuppet(PuppetRobot):
+    """Answers API requests with the items that a test passes to `give`; `end` and `fail` end the response."""
+
+    def __init__(self, *, echo: bool = False, models: frozenset[str] | None = None) -> None:
+        super().__init__(echo=echo)
+        self.models = models
+        self.calls: list[ApiCall] = []
+
+    async def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+        self.calls.append(call)
+        try:
+            while (item := await self._wait()) is not None:
+                yield item
+        except (CancelledError, GeneratorExit):
+            self.cancelled += 1
+            raise
+
+    def give(self, *items: Head | Piece | ServerEvent) -> None:
+        """Send items of the response."""
+        for item in items:
+            assert self._next is not None
+            self._next.callback(item)
 
 
 class EndlessRobot(PuppetRobot):

@@ -17,13 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.logger import ILogObserver, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
+from securechat.calls.bodies import Body
+from securechat.calls.requests import Access, ApiCall
 from securechat.conversation import Conversation, Turn
 from securechat.server.session import Session
 from securechat.ssh.keys import SigningKey
 from securechat.wire import handshake as keyexchange
 from securechat.wire import records
 from securechat.wire.connection import Connection
-from securechat.wire.events import MessageReceived
+from securechat.wire.events import CallReceived, MessageReceived
 from securechat.wire.handshake import ClientHandshake, HandshakeKeys, ServerHandshake, SessionKeys
 from securechat.wire.records import Opener, Sealer
 
@@ -40,6 +42,8 @@ HOLDERS: Final = (
     SigningKey,
     Conversation,
     Turn,
+    ApiCall,
+    Body,
 )
 SIZE: Final = 32  # bytes of a key or secret; the 12 of a nonce's start are no secret, nor are the 16 of a session's id
 PRIVATE_KEY: Final = "BEGIN OPENSSH PRIVATE KEY"
@@ -65,6 +69,7 @@ class Notebook:
         self._note_results(patch, keyexchange, "extract")
         made = SigningKey.__init__
         asked = Session.ask
+        called = Session.call
         raised = Failure.__init__
 
         def make(signing_key: SigningKey, key: Ed25519PrivateKey) -> None:
@@ -75,12 +80,17 @@ class Notebook:
             self.prompts.add(message.text)
             asked(session, message, **options)
 
+        def call(session: Session, request: CallReceived, access: Access, **options: Any) -> None:
+            self.prompts.add(request.body.decode(errors="replace"))
+            called(session, request, access, **options)
+
         def fail(failure: Any, *arguments: Any, **options: Any) -> None:
             raised(failure, *arguments, **options)
             self.said |= {str(failure.value), repr(failure.value)}
 
         patch(SigningKey, "__init__", make)
         patch(Session, "ask", ask)
+        patch(Session, "call", call)
         patch(Failure, "__init__", fail)
 
     def close(self) -> None:

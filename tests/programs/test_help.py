@@ -62,6 +62,14 @@ class HelpTests(SynchronousTestCase):
             *("HOST[:PORT]", "localhost:8080", "-i FILE", "--identity", "--agent", "--known-hosts FILE"),
             *("(default: /.local/share/securechat/known_hosts)", "--host-key SHA256:\u2026", "--accept-new"),
             *("--suite NAME", "(default: mlkem768x25519-chacha20poly1305)", "-m TEXT", "-v", "0 all messages"),
+            *(
+                "--serve [ADDRESS:]PORT",
+                "1 to 16 (default: 4)",
+                "--serve-origin",
+                "--print-env",
+                "-q, --quiet",
+                "6 the",
+            ),
             *("2 usage", "3 connection", "4 authentication", "5 a reply", "130 interrupted"),
         ):
             self.assertIn(words, text)

@@ -54,6 +54,11 @@ class LoadTests(SynchronousTestCase):
             loaded = modules_loaded_by(f"from securechat.client.__main__ import main; assert main({arguments}) == 3")
         self.assertIn("securechat.client.frontends.batch", loaded)
         self.assertEqual(packages(loaded) & {"prompt_toolkit"}, set())
+        self.assertEqual({module for module in loaded if module.startswith("twisted.web")}, set())
+        self.assertEqual(
+            {module for module in loaded if module.startswith("securechat.client.api.")},
+            {"securechat.client.api.address"},
+        )
 
     def test_messagesWithoutTls(self) -> None:
         """`securechat` does not load OpenSSL's bindings for TLS, nor the HTTP client."""
@@ -63,6 +68,13 @@ class LoadTests(SynchronousTestCase):
         self.assertIn("prompt_toolkit", loaded)
         self.assertEqual({module for module in loaded if module.startswith("OpenSSL.")}, set())
         self.assertEqual(packages(loaded) & {"treq", "service_identity"}, set())
+
+    def test_garbage(self) -> None:
+        """While the client's modules are loaded, Python does not look for garbage; afterwards it may again."""
+        watch = "import gc, sys; seen = [0]; gc.callbacks.append(lambda phase, info: seen.append(len(sys.modules))); "
+        check = "; assert max(seen) < 100, seen; assert gc.isenabled()"
+        loaded = modules_loaded_by(f"{watch}import securechat.client.__main__{check}")
+        self.assertIn("twisted.internet.asyncioreactor", loaded)
 
     def test_daemon(self) -> None:
         """The daemon loads the HTTP client only for a robot that uses it."""

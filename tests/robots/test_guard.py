@@ -3,17 +3,20 @@
 from contextlib import aclosing
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
+from securechat.calls.paths import Route
+from securechat.calls.requests import ApiCall, Request
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
-from securechat.robots.guard import GuardedRobot
-from securechat.robots.interface import IRobot
-from tests.harness.robot import EndlessRobot, Listener, ListenerTestCase, PuppetRobot, conversation
+from securechat.robots.guard import GuardedRobot, guard
+from securechat.robots.interface import IApiRobot, IRobot
+from securechat.wire.items import Head, Piece, ServerEvent
+from tests.harness.robot import ApiPuppet, EndlessRobot, Listener, ListenerTestCase, PuppetRobot, conversation
 
 
 class GuardTests(ListenerTestCase):
@@ -183,3 +186,70 @@ class GuardTests(ListenerTestCase):
         self.puppet.fail(KeyError("secret"))
         failure = self.failureResultOf(listener.done, RobotError)
         self.assertNotIn("secret", str(failure.value))
+
+
+class ApiTests(ListenerTestCase):
+    """A robot that answers API requests, behind a queue and a circuit breaker."""
+
+    def setUp(self) -> None:
+        self.puppet = ApiPuppet(models=frozenset({"m"}))
+        clock = Clock()
+        self.robot = cast(
+            IApiRobot,
+            guard(cast(IApiRobot, self.puppet), FairQueue(1), CircuitBreaker(clock.seconds, jitter=lambda: 0.0)),
+        )
+        self.found: list[object] = []
+
+    def call(self, user: str = "ann", queue_key: str = "") -> Deferred[None]:
+        async def read() -> None:
+            request = Request(Route("GET", "models", None), None)
+            async with aclosing(self.robot.call(ApiCall(request, user, queue_key, None))) as items:
+                async for item in items:
+                    self.found.append(item)
+
+        return Deferred.fromCoroutine(read())
+
+    def test_interface(self) -> None:
+        """It has the interface, and the models, of the robot behind it; one without calls does not have it."""
+        verifyObject(IApiRobot, self.robot)
+        self.assertEqual(self.robot.models, {"m"})
+        other = guard(cast(IRobot, PuppetRobot()), FairQueue(1), CircuitBreaker(lambda: 0.0))
+        verifyObject(IRobot, other)
+        self.assertFalse(IApiRobot.providedBy(other))
+        self.assertFalse(hasattr(other, "call"))
+
+    def test_passesOn(self) -> None:
+        """The parts of a response are passed on as they arrive."""
+        done = self.call()
+        items: list[Head | Piece | ServerEvent] = [Head(503, "text/plain"), Piece(b"a")]
+        self.puppet.give(*items)
+        self.assertEqual(self.found, items)
+        self.puppet.end()
+        self.successResultOf(done)
+
+    def test_queue(self) -> None:
+        """Requests and conversations take turns, by their queue keys."""
+        first, second, third = self.call("ann"), self.call("bob", "net"), self.call("cy", "net")
+        other = Listener(self.robot, "dan")
+        for done in (first, second, other.done):
+            self.assertNoResult(done)
+            self.puppet.end()
+            self.successResultOf(done)
+        self.assertEqual((len(self.puppet.calls), self.puppet.asked), (3, ["x"]))
+        third.cancel()
+        self.failureResultOf(third, CancelledError)
+        self.assertEqual(self.puppet.cancelled, 1)
+
+    def test_breaker(self) -> None:
+        """A response with an error is an answer; a fault opens the circuit, also for conversations."""
+        for _ in range(5):
+            done = self.call()
+            self.puppet.give(Head(503, "text/plain", 60))
+            self.puppet.end()
+            self.successResultOf(done)
+        done = self.call()
+        self.puppet.fail(RobotError(Fault.UNREACHABLE, "refused"))
+        self.failureResultOf(done, RobotError)
+        self.failureResultOf(self.call(), RobotError)
+        self.assertEqual(self.fault_of(Listener(self.robot)), Fault.UNREACHABLE)
+        self.assertEqual(len(self.puppet.calls), 6)

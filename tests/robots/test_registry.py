@@ -57,6 +57,7 @@ class SettingsTests(SynchronousTestCase):
             "url": "http://127.0.0.1:11434/v1",
             "first_timeout": 300.0,
             "timeout": 30.0,
+            "system_for_api": False,
             "stream": True,
             "max_concurrent": 4,
         }
@@ -81,11 +82,13 @@ class SettingsTests(SynchronousTestCase):
         openai: dict[str, Any] = {
             "url=http://a": {"url": "http://a/v1"},
             "model=m": {"model": "m"},
+            "models=a, b/c:d": {"models": frozenset({"a", "b/c:d"})},
             f"key-file={key}": {"key_file": key},
             "header=X-A:b": {"header": ("X-A: b",)},
             f"header-file={headers}": {"header_file": headers},
             "system=s": {"system": "s"},
             "system-file=/b": {"system_file": Path("/b")},
+            "system-for-api=yes": {"system_for_api": True},
             "temperature=2": {"temperature": 2.0},
             "max-tokens=3": {"max_tokens": 3},
             "first-timeout=4": {"first_timeout": 4.0},

@@ -7,7 +7,6 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from securechat.conversation import Conversation, Speaker, Turn
 from securechat.errors import Fault
-from securechat.server.admission import CALL_BURST
 from securechat.wire.events import FaultReceived, ReplyReceived
 from securechat.wire.messages import Chunk, RecallChunk, encode
 from securechat.wire.records import RecordType
@@ -70,7 +69,7 @@ class CallTests(ServerTestCase):
         """Requests have a rate of their own, which messages do not use up."""
         self.factory = self.make_factory(message_burst=1, message_rate=0.001)
         session = self.make_session()
-        for _ in range(CALL_BURST + 1):
+        for _ in range(50 + 1):
             session.client.call("models", b"")
             session.pump()
         session.client.say("a")
@@ -78,7 +77,7 @@ class CallTests(ServerTestCase):
         self.robot.end()
         session.pump()
         faults = [event.fault for event in session.events if isinstance(event, FaultReceived)]
-        self.assertEqual(faults, [Fault.NOT_ALLOWED] * CALL_BURST + [Fault.TOO_MANY_MESSAGES])
+        self.assertEqual(faults, [Fault.NOT_ALLOWED] * 50 + [Fault.TOO_MANY_MESSAGES])
         self.assertEqual(self.robot.asked, ["a"])
 
     def test_memory(self) -> None:
@@ -86,7 +85,7 @@ class CallTests(ServerTestCase):
         self.factory = self.make_factory(max_buffered=8 * 4096, max_message=4096)
         session = self.make_session()
         session.say("a" * 4000)
-        for _ in range(CALL_BURST):
+        for _ in range(50):
             session.client.call("models", b"x" * 100)
         session.pump()
         self.robot.end()
@@ -94,7 +93,7 @@ class CallTests(ServerTestCase):
         session.client.call("models", b"")
         session.pump()
         faults = [event.fault for event in session.events if isinstance(event, FaultReceived)]
-        self.assertEqual(faults, [Fault.BUSY] * CALL_BURST + [Fault.TOO_MANY_MESSAGES])
+        self.assertEqual(faults, [Fault.BUSY] * 50 + [Fault.TOO_MANY_MESSAGES])
 
     def test_refusalsAreBounded(self) -> None:
         """After sixty-four refusals that wait, of whatever reason, the client is not read."""

@@ -12,13 +12,15 @@ from zope.interface import implementer
 from securechat.errors import Fault
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.server.protocol import LOOK_INTERVAL
+from securechat.server.replies import TextReply
 from securechat.ssh import keys
 from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
+from securechat.wire.items import Head, ServerEvent
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import USER_KEY, frames
-from tests.harness.robot import EndlessRobot, PuppetRobot
+from tests.harness.robot import ApiPuppet, EndlessRobot
 from tests.server.test_protocol import CLIENT, Listed, ServerTestCase, Session, Wire
 
 IDLE: Final = 60.0  # seconds
@@ -52,6 +54,19 @@ def admitted(test: "EndTestCase", session: Session) -> None:
 def answering(test: "EndTestCase", session: Session) -> None:
     session.open().say("x")
     test.robot.say("half")
+
+
+def calling(test: "EndTestCase", session: Session) -> None:
+    session.open().client.call("models", b"")
+    session.pump()
+    test.robot.give(Head(200, "text/event-stream"), ServerEvent("", b"half"))
+
+
+def calls_wait(test: "EndTestCase", session: Session) -> None:
+    session.open()
+    for _ in range(PLACES + 2):
+        session.client.call("chat/completions", b"{}")
+    session.pump()
 
 
 def messages_wait(test: "EndTestCase", session: Session) -> None:
@@ -124,6 +139,7 @@ POINTS: Final[dict[Point, tuple[Shaping, ...]]] = {
         (connected, half_hello, after_hello, admitted, answering, messages_wait, stalled, record_begun, message_begun),
         tuple(Shaping),
     ),
+    **dict.fromkeys((calling, calls_wait), tuple(Shaping)),
     **dict.fromkeys((server_left, both_left), tuple(Shaping)),
     **dict.fromkeys((not_read, read_again_soon, stalled_and_not_read), (Shaping.OFF,)),
     **dict.fromkeys((before_a_record_is_sealed, after_a_record_was_sealed), (Shaping.REPLY, Shaping.CONSTANT)),
@@ -173,10 +189,17 @@ ENDS: Final[tuple[End, ...]] = (lost, aborted, timed_out, told_to_leave)
 class EndTestCase(ServerTestCase):
     """A server that has one place for its only client."""
 
+    robot: ApiPuppet
+
     def start(self, shaping: Shaping) -> Session:
-        self.robot = PuppetRobot()
+        self.robot = ApiPuppet()
         self.factory = self.make_factory(
-            shaping=shaping, tick=TICK, idle_timeout=IDLE, max_sessions_per_source=1, max_handshakes_per_source=1
+            api=True,
+            shaping=shaping,
+            tick=TICK,
+            idle_timeout=IDLE,
+            max_sessions_per_source=1,
+            max_handshakes_per_source=1,
         )
         return Session(self.factory)
 
@@ -483,7 +506,8 @@ class RobotTests(ServerTestCase):
             self.robot.say("y" * 30_000)
             session.pump()
             [reply] = session.server._outbox._replies
-            self.assertLess(len(reply.text), 2 * 30_000)
+            assert isinstance(reply, TextReply)
+            self.assertLess(len(reply._text), 2 * 30_000)
         text = "".join(event.text for event in session.events if isinstance(event, ReplyReceived))
         self.assertEqual(text, "y" * 900_000)
 

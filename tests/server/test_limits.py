@@ -8,6 +8,7 @@ from securechat.errors import ConfigurationError
 from securechat.robots.registry import BUILT_IN
 from securechat.server.settings import ServerSettings
 from securechat.settings import UNBOUNDED, Option, options_of
+from tests.server.test_settings import OPTIONS
 
 KIB, MINUTE, HOUR = 1024, 60, 3600
 
@@ -67,10 +68,11 @@ SERVER_BOUNDS = {
             *("max-buffered", "max-reply", "history-turns", "history-bytes", "max-sessions", "max-sessions-per-user"),
             *("max-sessions-per-source", "max-handshakes", "max-handshakes-per-source", "handshake-burst"),
             "message-burst",
+            "call-burst",
         ),
         COUNT,
     ),
-    **dict.fromkeys(("handshake-rate", "message-rate", "hello-timeout", "proof-timeout"), ABOVE_ZERO),
+    **dict.fromkeys(("handshake-rate", "message-rate", "call-rate", "hello-timeout", "proof-timeout"), ABOVE_ZERO),
     "idle-timeout": ("-0.001", "0", MANY, TOO_MANY),
     "tick": ("0.0099", "0.01", "0.25", "0.2501"),
     "width": ("0", "1", "64", "65"),
@@ -102,10 +104,7 @@ class BoundsTests(SynchronousTestCase):
     def test_server(self) -> None:
         """The daemon's options accept their lowest and highest value, and nothing beyond."""
         options = {option.name: option for option in options_of(ServerSettings)}
-        defaults = ServerSettings()
-        numbers = {
-            name for name, option in options.items() if type(getattr(defaults, option.attribute)) in (int, float)
-        }
+        numbers = {name for name, option in options.items() if type(OPTIONS[option.attribute][1]) in (int, float)}
         self.assertEqual(numbers, SERVER_BOUNDS.keys())
         self.check(options, SERVER_BOUNDS)
 

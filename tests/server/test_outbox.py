@@ -4,7 +4,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Fault
-from securechat.server.outbox import HIGH_WATER, Outbox, Reply
+from securechat.server.outbox import HIGH_WATER, Outbox
+from securechat.server.replies import TextReply
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, ReplyReceived
 from tests.harness.pair import Pair, frames
@@ -17,13 +18,13 @@ class OutboxTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.pair = Pair().open()
-        self.outbox = Outbox(self.pair.server, MAX_REPLY)
+        self.outbox = Outbox(self.pair.server, MAX_REPLY, MAX_REPLY)
         for text in ("a", "b"):
             self.pair.client.say(text)
         self.pair.pump()
         self.pair.client_events.clear()
 
-    def reply(self, message_id: int, *texts: bytes) -> Reply:
+    def reply(self, message_id: int, *texts: bytes) -> TextReply:
         reply = self.outbox.open(message_id)
         assert reply is not None
         for text in texts:

@@ -1,5 +1,6 @@
 """The daemon's service, started and stopped in this process."""
 
+import gc
 import os
 import resource
 import signal
@@ -148,6 +149,13 @@ class ServiceTests(TestCase):
                 self.assertEqual(await deferToThread(second.recv, 1), b"")
             self.assertEqual(len(self.factory.sessions), 1)
         await self.service.stopService()
+
+    async def test_garbage(self) -> None:
+        """While the service runs, Python collects no garbage of its own accord."""
+        await self.start()
+        self.assertFalse(gc.isenabled())
+        await self.service.stopService()
+        self.assertTrue(gc.isenabled())
 
     async def test_signals(self) -> None:
         """The first SIGINT stops the reactor, which stops the service; the second one does not wait for clients."""

@@ -33,9 +33,9 @@ DEFAULTS = {
     "shaping": Shaping.REPLY,
     "tick": 0.1,
     "width": 1,
-    "max_message": 1024 * 1024,
+    "max_message": None,
     "max_buffered": 256 * 1024 * 1024,
-    "max_reply": 1024 * 1024,
+    "max_reply": None,
     "history_turns": 40,
     "history_bytes": 65536,
     "max_sessions": 1000,
@@ -48,6 +48,9 @@ DEFAULTS = {
     "handshake_burst": 10,
     "message_rate": 1.0,
     "message_burst": 20,
+    "api": False,
+    "call_rate": 5.0,
+    "call_burst": 50,
     "hello_timeout": 5.0,
     "proof_timeout": 30.0,
     "log_text": False,
@@ -79,6 +82,9 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "handshake_burst": ("--handshake-burst=8", 8),
     "message_rate": ("--message-rate=0.5", 0.5),
     "message_burst": ("--message-burst=11", 11),
+    "api": ("--api", True),
+    "call_rate": ("--call-rate=0.6", 0.6),
+    "call_burst": ("--call-burst=12", 12),
     "hello_timeout": ("--hello-timeout=9.5", 9.5),
     "proof_timeout": ("--proof-timeout=0.1", 0.1),
     "log_text": ("--log-text", True),
@@ -109,6 +115,18 @@ class CommandLineTests(SynchronousTestCase):
             settings = parse(argument).settings
             self.assertEqual(settings, replace(ServerSettings(), **{name: value}), argument)
             self.assertIs(type(getattr(settings, name)), type(value), argument)
+
+    def test_limits(self) -> None:
+        """Requests of tools and the responses to them may be longer than what a person writes or reads."""
+        text, api = 1024 * 1024, 16 * 1024 * 1024
+        for arguments, expected in (
+            ((), (text, text, api)),
+            (("--api",), (api, text, api)),
+            (("--api", "--max-message", "5000", "--max-reply", "7"), (5000, 7, 7)),
+        ):
+            settings = parse(*arguments).settings
+            limits = (settings.message_limit, settings.reply_limit, settings.response_limit)
+            self.assertEqual(limits, expected, arguments)
 
     def test_repeated(self) -> None:
         """Endpoints and names add up; suites are a list with commas."""

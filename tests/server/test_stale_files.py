@@ -12,7 +12,7 @@ from twisted.python.usage import Options as Twistd
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from securechat.server.stale_files import remove_stale_pid_file, remove_stale_socket
+from securechat.server.stale_files import remove_stale_pid_file, remove_stale_socket_of
 from securechat.server.startup import CheckedEndpoint
 from securechat.tap import Options
 from tests.harness.daemon import reactor
@@ -125,16 +125,16 @@ class SocketTests(FileTestCase):
     def test_killed(self) -> None:
         """A socket on which nobody listens is removed, and so is Twisted's lock, with or without a socket."""
         self.listening.close()
-        remove_stale_socket("unix:socket:mode=660")
+        remove_stale_socket_of("unix:socket:mode=660")
         self.assertLeft()
         self.lock.symlink_to(str(os.getpid()))
-        remove_stale_socket("haproxy:unix:mode=660:address=sock\\et")
+        remove_stale_socket_of("haproxy:unix:mode=660:address=sock\\et")
         self.assertLeft()
 
     def test_running(self) -> None:
         """A socket on which a process listens is left, also if it is too busy to accept connections."""
         for _number in range(3):
-            remove_stale_socket("unix:socket")
+            remove_stale_socket_of("unix:socket")
             self.assertLeft(self.path, self.lock)
             busy = socket.socket(socket.AF_UNIX)
             self.addCleanup(busy.close)
@@ -145,11 +145,11 @@ class SocketTests(FileTestCase):
         """Other files are left alone, and so are other endpoints."""
         self.listening.close()
         for endpoint in ("tcp:8080", "systemd:domain=UNIX:index=0", "unix:mode=660", "", "unix:" + "x" * 200):
-            remove_stale_socket(endpoint)
+            remove_stale_socket_of(endpoint)
             self.assertLeft(self.path, self.lock)
         self.path.unlink()
         self.path.write_text("important")
-        remove_stale_socket("unix:socket")
+        remove_stale_socket_of("unix:socket")
         self.assertEqual(self.path.read_text(), "important")
 
 

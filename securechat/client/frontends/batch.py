@@ -12,6 +12,7 @@ from securechat.client.stderr import complain, note
 from securechat.errors import ConfigurationError, Fault, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.items import Head, Piece, ServerEvent
 
 
 class Source(Protocol):
@@ -68,6 +69,9 @@ class Batch:
             if not self._reply.endswith("\n"):
                 self._write("\n")
             self._done()
+
+    def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
+        """There is none, because this sends no API requests."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         has_begun = bool(self._reply)

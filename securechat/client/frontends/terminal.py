@@ -34,6 +34,7 @@ from securechat.files import write_new
 from securechat.i18n import _
 from securechat.ssh import keys
 from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.shaping import Shaping
 
 NOTICE: Final = "-- "  # begins the client's own lines, as PROMPT begins the user's; no line of a robot begins so
@@ -130,6 +131,9 @@ class Terminal:
         if last:
             self._replied(message)
         self._screen.refresh()
+
+    def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
+        """There is none, because this sends no API requests."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
         message = self._open[0]

@@ -9,8 +9,9 @@ from typing import Any, Final, cast
 
 from OpenSSL import SSL
 from service_identity import VerificationError
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
@@ -46,7 +47,8 @@ class RetryingEndpoint:
         self._open_connections = open_connections
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        factory = ConnectionFactory(protocolFactory, self._open_connections)
+        checkpoint = getattr(self._reactor, "checkpoint", _no_checkpoint)  # MonotonicReactor's
+        factory = ConnectionFactory(protocolFactory, self._open_connections, checkpoint)
         connecting: Deferred[IProtocol] = Deferred.fromCoroutine(self._connect(factory))
         return connecting.addTimeout(CONNECT_TIMEOUT, self._reactor, _timed_out)
 
@@ -96,6 +98,10 @@ def _cancellable(connecting: "Deferred[Any]") -> "Deferred[Connection]":
     return connected
 
 
+def _no_checkpoint() -> None:
+    """For other reactors."""
+
+
 def _timed_out(result: IProtocol | Failure, seconds: float) -> IProtocol:
     if isinstance(result, Failure):
         result.trap(CancelledError)
@@ -120,6 +126,13 @@ def _tls_problem(error: Exception) -> str:
         return type(error).__name__
 
 
+def _kind(host: str) -> type[TCP4ClientEndpoint | TCP6ClientEndpoint | HostnameEndpoint]:
+    """The kind of endpoint for a host. HostnameEndpoint would look up an address, too, in a thread."""
+    if isIPAddress(host):
+        return TCP4ClientEndpoint
+    return TCP6ClientEndpoint if isIPv6Address(host) else HostnameEndpoint
+
+
 @implementer(IAgentEndpointFactory)
 class EndpointFactory:
     """Creates the endpoints of an HTTP agent."""
@@ -133,7 +146,7 @@ class EndpointFactory:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii")
         # Without the reactor's own timeout, which follows the wall clock: CONNECT_TIMEOUT is for all attempts.
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, host, uri.port, timeout=cast(float, None))
+        endpoint: IStreamClientEndpoint = _kind(host)(self._reactor, host, uri.port, timeout=cast(float, None))
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return RetryingEndpoint(self._reactor, endpoint, self._random_delay, self._open_connections)

@@ -32,6 +32,7 @@ _MAX_LOGGED: Final = 4  # codes
 class ServerError(RobotError):
     """An error that a server reported."""
 
+    is_about_key = False  # the server's own credentials were refused
     is_about_model = False  # it may not exist, or does not chat
     wants_max_completion_tokens = False  # instead of max_tokens
 
@@ -48,7 +49,8 @@ def error_in(value: Any, status: int | None = None, retry_seconds: float | None 
     meant = status if status is not None else next((int(code) for code in codes if _STATUS.fullmatch(code)), None)
     fault = fault_of(meant, words)
     detail = _("the server reported an error") if status is None else _("HTTP status {code}").format(code=status)
-    if meant == 401 or (meant == 403 and is_about_key(words)):
+    is_key_refused = meant in (401, 407) or (meant == 403 and is_about_key(words))
+    if is_key_refused:
         detail = _("{error}: the API key was rejected").format(error=detail)
     elif meant is not None and 300 <= meant < 400:
         text = _("{error}: redirects are not followed, because the API key is for this server only")
@@ -61,6 +63,7 @@ def error_in(value: Any, status: int | None = None, retry_seconds: float | None 
     elif retry_seconds is None:
         retry_seconds = retry_after.in_text(words)
     error = ServerError(fault, detail, retry_seconds)
+    error.is_about_key = is_key_refused
     error.is_about_model = fault is not Fault.TOO_LONG and (
         status == 404 or (status in (400, 422) and is_about_model(words))
     )

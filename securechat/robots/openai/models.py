@@ -1,9 +1,11 @@
 """Lists of models, and the choice of one that chats."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
@@ -41,6 +43,10 @@ class Model:
     chats: bool | None
 
 
+_LISTS: Final = ("data", "models", "result")  # the names of lists of models
+_NAMES: Final = ("id", "name", "model")  # of a model in a list
+
+
 def models_in(data: bytes) -> list[Model]:
     """The models in a list. RobotError (broken answer) if it is invalid."""
     try:
@@ -48,11 +54,39 @@ def models_in(data: bytes) -> list[Model]:
     except RobotError:
         found = None
     if isinstance(found, dict):
-        found = next((found[key] for key in ("data", "models", "result") if isinstance(found.get(key), list)), None)
+        found = next((found[key] for key in _LISTS if isinstance(found.get(key), list)), None)
     if not isinstance(found, list):
         problem = _("the response is not a list of models")
         raise RobotError(Fault.BROKEN_ANSWER, problem + _("; ") + _("set one with -R model=NAME"))
     return [model for item in found if (model := _model(item)) is not None]
+
+
+def only(data: bytes, allowed: Set[str]) -> bytes:
+    """A list of models without those that are not allowed; the others, and other fields, stay as they were written.
+
+    RobotError (broken answer) if it is invalid.
+    """
+    try:
+        whole: Any = msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
+        if isinstance(whole, list):
+            return msgspec.json.encode(_allowed(whole, allowed))
+        lists = {key: msgspec.json.decode(whole[key], type=list[msgspec.Raw]) for key in _LISTS if key in whole}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        lists = {}
+    if not lists:
+        raise RobotError(Fault.BROKEN_ANSWER, _("the response is not a list of models"))
+    return msgspec.json.encode(whole | {key: _allowed(items, allowed) for key, items in lists.items()})
+
+
+def _allowed(items: list[msgspec.Raw], allowed: Set[str]) -> list[msgspec.Raw]:
+    return [item for item in items if not allowed.isdisjoint(_names_in(item))]
+
+
+def _names_in(item: msgspec.Raw) -> list[str]:
+    value = msgspec.json.decode(item)
+    if isinstance(value, dict):
+        return [value[key] for key in _NAMES if isinstance(value.get(key), str)]
+    return [value] if isinstance(value, str) else []
 
 
 def choose(models: Collection[Model], unsuitable: Collection[str]) -> str | None:
@@ -68,7 +102,7 @@ def _model(item: Any) -> Model | None:
         return Model(item, None)
     if not isinstance(item, dict):
         return None
-    names = [item[key] for key in ("id", "name", "model") if isinstance(item.get(key), str) and item[key]]
+    names = [item[key] for key in _NAMES if isinstance(item.get(key), str) and item[key]]
     if not names:
         return None
     name = next((name for name in names if "://" not in name), names[0])

@@ -1,5 +1,6 @@
 """When an overloaded server can be asked again: from the headers of a response, or from the text of an error."""
 
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -41,14 +42,25 @@ def in_headers(headers: Headers) -> float | None:
 
 def in_value(value: bytes) -> float | None:
     """Seconds, from a number, a duration such as ``6m0s`` or a date."""
+    seconds = _seconds_in(value)
+    return None if seconds is None else _bounded(seconds)
+
+
+def to_pass_on(headers: Headers) -> int:
+    """The header Retry-After in whole seconds, rounded up; 0 if there is none, or if its time has passed."""
+    found = map(_seconds_in, headers.getRawHeaders(b"retry-after", []))
+    return next((math.ceil(max(seconds, 0.0)) for seconds in found if seconds is not None), 0)
+
+
+def _seconds_in(value: bytes) -> float | None:
     text = _text(value)
     if _NUMBER.fullmatch(text):
         seconds = float(text)
         if seconds >= 1000 * _EPOCH:
             seconds /= 1000  # milliseconds
-        return _bounded(seconds - time.time() if seconds >= _EPOCH else seconds)
+        return seconds - time.time() if seconds >= _EPOCH else seconds
     if _DURATION.fullmatch(text):
-        return _bounded(_duration(text))
+        return _duration(text)
     return _until(text)
 
 
@@ -72,7 +84,7 @@ def _until(date: str) -> float | None:
         try:
             moment = parse(date)
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-            return _bounded(moment.timestamp() - time.time())
+            return moment.timestamp() - time.time()
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
     return None

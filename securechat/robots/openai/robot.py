@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.url import URL
 from zope.interface import implementer
 
+from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.files import read_text
@@ -18,28 +19,29 @@ from securechat.i18n import N_, _
 from securechat.robots.http.client import HttpClient, IHttpReactor
 from securechat.robots.http.response import Response
 from securechat.robots.http.time_budget import TimeBudget
-from securechat.robots.interface import IRobot, RobotMaker
-from securechat.robots.openai import models, retry_after
-from securechat.robots.openai.errors import ServerError, error_in
+from securechat.robots.interface import IApiRobot, RobotMaker
+from securechat.robots.openai import models
+from securechat.robots.openai.error_response import read_error
+from securechat.robots.openai.errors import ServerError
 from securechat.robots.openai.headers import headers_of, read_headers, warn_of_secrets
-from securechat.robots.openai.json_text import json_or_text
+from securechat.robots.openai.masking import Mask
 from securechat.robots.openai.models import Model
+from securechat.robots.openai.pass_through import PassThrough
 from securechat.robots.openai.reply import Reply
 from securechat.robots.openai.requests import request
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.settings import warn_if_exposed
+from securechat.wire.items import Head, Piece, ServerEvent
 
 MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them reasoning
-MAX_ERROR: Final = 64 * 1024  # bytes of an error response
 MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models; hosted services have hundreds, with descriptions
 MAX_ATTEMPTS: Final = 3  # requests for one question; a further one follows only if the server has refused the last
 END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
-MIN_SECRET: Final = 4  # characters; anything shorter is none, and removing it would garble the log
 MAX_LOGGED_MODELS: Final = 10
 MAX_LOGGED_NAME: Final = 80  # characters of a model's name
 
 
-@implementer(IRobot)
+@implementer(IApiRobot)
 class OpenAIRobot:
     """Sends conversations to a server. It keeps no state other than what it learns about the server's models."""
 
@@ -54,7 +56,9 @@ class OpenAIRobot:
         self._models_url = url.child("models").to_text()
         headers = headers_of(settings.header)
         self._headers = ({"Authorization": f"Bearer {key}"} if key is not None else {}) | headers
-        self._secrets = [text for text in (key or "", *headers.values()) if len(text) >= MIN_SECRET]
+        self._mask = Mask(key, headers.values())
+        self._pass_through = PassThrough(reactor, self._http, settings, self._headers, self._mask)
+        self.models = settings.allowed_models
         self._model = settings.model
         self._found_model: str | None = None
         self._unsuitable_models: set[str] = set()  # those that the server refused
@@ -89,9 +93,12 @@ class OpenAIRobot:
         except RobotError as error:
             if text := reply.rest():
                 yield text
-            raise self._without_secrets(error) from None
+            raise self._mask.error(error) from None
         finally:
             await self._http.settled()
+
+    def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+        return self._pass_through.call(call)
 
     async def _read(self, response: Response, reply: Reply, budget: TimeBudget) -> bytes:
         """The next bytes; empty at the end. Once the reply is complete, an error is an end, too."""
@@ -152,16 +159,7 @@ class OpenAIRobot:
 
     async def _error(self, response: Response) -> ServerError:
         """The meaning of a response that is not a success. Closes the response."""
-        try:
-            body = await TimeBudget(self._reactor, self._timeout).wait(response.read_all(MAX_ERROR))
-        except RobotError:  # the body is useful but not required
-            body = b""
-        value = None if is_html(response, body) else json_or_text(body.decode(errors="replace"))
-        error = error_in(value, response.code, retry_after.in_headers(response.headers))
-        if is_html(response, body) and response.code not in (401, 429, 503):
-            text = _("{error}: an HTML page instead of an API response")
-            error = ServerError(Fault.BROKEN_ANSWER, text.format(error=error))
-        return error
+        return (await read_error(self._reactor, response, self._timeout)).error
 
     async def _with_models(self, error: ServerError, response: Response) -> RobotError:
         """The error of a response, with the available models if it is about the model."""
@@ -181,21 +179,8 @@ class OpenAIRobot:
             names=_(", ").join(shown) + " …" * (len(listed) > MAX_LOGGED_MODELS)
         )
 
-    def _without_secrets(self, error: RobotError) -> RobotError:
-        """The error without the key and the values of headers, which a server could send back as an error code."""
-        text = str(error)
-        for secret in self._secrets:
-            text = text.replace(secret, "…")
-        return error if text == str(error) else RobotError(error.fault, text, error.retry_after)
-
     def close(self) -> Deferred[None]:
         return self._http.close()
-
-
-def is_html(response: Response, body: bytes) -> bool:
-    """Whether the response is a web page, such as that of a proxy."""
-    kinds = response.headers.getRawHeaders(b"content-type") or [b""]
-    return kinds[0].lower().startswith(b"text/html") or body.lstrip()[:1] == b"<"
 
 
 def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> OpenAIRobot:

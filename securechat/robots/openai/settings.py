@@ -1,17 +1,19 @@
 """The settings of the robot `openai`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 from twisted.python.url import URL
 
-from securechat.i18n import N_
+from securechat.i18n import N_, _
 from securechat.robots.openai.headers import parse_header
 from securechat.robots.settings import MaxConcurrent, Seconds, parse_url
 from securechat.settings import Settings
 
 Temperature = Annotated[float, Meta(ge=0, le=2)]
+ALL_MODELS: Final = "*"
+
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -27,6 +29,14 @@ def base_url(text: str) -> str:
     return url.replace(path=path, fragment="").to_text()
 
 
+def parse_models(text: str) -> frozenset[str]:
+    """Names from a list with commas; ValueError if one is empty, or if there are others beside ``*``."""
+    names = frozenset(name.strip() for name in text.split(","))
+    if "" in names or (ALL_MODELS in names and len(names) > 1):
+        raise ValueError(_("expected names separated by commas, or *"))
+    return names
+
+
 class OpenAISettings(Settings, frozen=True):
     """What an operator can set for a language model."""
 
@@ -37,6 +47,14 @@ class OpenAISettings(Settings, frozen=True):
     model: Annotated[
         str | None,
         Meta(description=N_("name of the model"), extra={"default": N_("the first that the server lists")}),
+    ] = None
+
+    models: Annotated[
+        frozenset[str] | None,
+        Meta(
+            description=N_("models that API requests may name, separated by commas, or * for all"),
+            extra={"parse": parse_models, "default": N_("the one that is set with model, or else all")},
+        ),
     ] = None
 
     key_file: Annotated[
@@ -64,6 +82,10 @@ class OpenAISettings(Settings, frozen=True):
 
     system_file: Annotated[Path | None, Meta(description=N_("file with the system prompt, in UTF-8"))] = None
 
+    system_for_api: Annotated[
+        bool, Meta(description=N_("put the system prompt before the messages of API requests as well"))
+    ] = False
+
     temperature: Annotated[
         Temperature | None,
         Meta(description=N_("sampling temperature"), extra={"default": N_("the server's")}),
@@ -86,3 +108,10 @@ class OpenAISettings(Settings, frozen=True):
     stream: Annotated[bool, Meta(description=N_("show the reply as it is generated"))] = True
 
     max_concurrent: MaxConcurrent = 4  # Ollama's own default
+
+    @property
+    def allowed_models(self) -> frozenset[str] | None:
+        """The models that API requests may name; None: all of them."""
+        if self.models is not None:
+            return None if ALL_MODELS in self.models else self.models
+        return None if self.model is None else frozenset({self.model})

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
+from securechat.robots.openai.lines import Lines
 
 MAX_LINE: Final = 1024 * 1024  # bytes; the line of a token has a few hundred
 MAX_EVENT: Final = 4 * 1024 * 1024  # bytes of all data lines of an event
@@ -27,7 +28,6 @@ MESSAGE: Final = "message"  # the type of an event that does not name one
 ERROR: Final = "error"
 
 _REPEATED_NAME: Final = re.compile(r"(?:data:\s*)+")
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -44,9 +44,7 @@ class EventStream:
     """The parser of one stream."""
 
     def __init__(self) -> None:
-        self._line = bytearray()  # the beginning of the current line
-        self._after_cr = False  # if a LF follows, it belongs to the CR before it
-        self._first = True
+        self._lines = Lines(MAX_LINE)
         self._type = ""
         self._data: list[str] = []
         self._event_size = 0
@@ -56,15 +54,7 @@ class EventStream:
 
         RobotError (broken answer) if a line or an event is too large.
         """
-        if self._after_cr and data:
-            data = data.removeprefix(b"\n")
-            self._after_cr = False
-        if b"\r" in data:
-            self._after_cr = data.endswith(b"\r")
-            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *ends, rest = data.split(b"\n")
-        for end in ends:
-            line = self._complete_line(end) if self._line or self._first or len(end) > MAX_LINE else end
+        for line in self._lines.feed(data):
             if line.startswith(b"data: ") and not self._data:  # the line of a token
                 self._add_data(line, line[6:].decode(errors="replace"))
             elif line:
@@ -73,28 +63,13 @@ class EventStream:
                 yield self._take_event()
             else:
                 self._type = ""
-        self._add(rest)
 
     def end(self) -> Iterator[Event]:
         """The end of the stream. An event that no blank line completes is discarded, unless it looks complete."""
-        if line := self._complete_line(b""):
+        if line := self._lines.end():
             yield from self._field_received(line)
         if self._data == [DONE] or self._is_object():
             yield self._take_event()
-
-    def _add(self, part: bytes) -> None:
-        self._line += part
-        if len(self._line) > MAX_LINE:
-            raise RobotError(Fault.BROKEN_ANSWER, _("a line of the event stream is too long"))
-
-    def _complete_line(self, end: bytes) -> bytes:
-        self._add(end)
-        line = bytes(self._line)
-        self._line.clear()
-        if self._first:
-            self._first = False
-            line = line.removeprefix(_BOM)
-        return line
 
     def _take_event(self) -> Event:
         """The event with the data so far; a line with data has arrived."""

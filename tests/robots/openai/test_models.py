@@ -6,7 +6,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Fault, RobotError
-from securechat.robots.openai.models import choose, models_in
+from securechat.robots.openai.models import choose, models_in, only
 
 
 class ModelsTests(SynchronousTestCase):
@@ -63,6 +63,19 @@ class ModelsTests(SynchronousTestCase):
             self.assertEqual(self.choose(listed), "bge-second", other)
             self.assertIsNone(self.choose(listed[:1]), other)
         self.assertEqual(self.choose([{"id": "m", "type": "model", "active": True, "supports_images": True}]), "m")
+
+    def test_only(self) -> None:
+        """A list can be limited to some models, of which it says the same as before."""
+        lists = (
+            (b'[{"id": "m" ,"n":1.0}, "o", null, "m"]', b'[{"id": "m" ,"n":1.0},"m"]'),
+            (b'{"data":[{"id":"o"}],"n": 1.0,"models":[{"name":"m"},{"model":"m"}]}', None),
+            (b'{"data":[7,[],{},{"id":["m"]}]}', b'{"data":[]}'),
+        )
+        second = b'{"data":[],"n":1.0,"models":[{"name":"m"},{"model":"m"}]}'
+        for data, expected in lists:
+            self.assertEqual(only(data, {"m", "x"}), expected or second)
+        for data in (b"", b"7", b"{}", b'{"data":{}}', b'{"data":[],"models":7}', b"{", b"\xff", b"[" * 100_000):
+            self.assertRaises(RobotError, only, data, {"m"})
 
     def test_families(self) -> None:
         """If the list contains only names, known families of models that do not chat are skipped."""

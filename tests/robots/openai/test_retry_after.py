@@ -6,7 +6,7 @@ from os import environ
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from securechat.robots.openai.retry_after import MAX_RETRY_AFTER, in_headers, in_text, in_value
+from securechat.robots.openai.retry_after import MAX_RETRY_AFTER, in_headers, in_text, in_value, to_pass_on
 
 
 class RetryAfterTests(SynchronousTestCase):
@@ -64,6 +64,21 @@ class RetryAfterTests(SynchronousTestCase):
             ({"X-RateLimit-Reset-Tokens": "6m0s"}, 360.0),
         ):
             self.assertEqual(in_headers(Headers({name: [value] for name, value in headers.items()})), seconds)
+
+    def test_toPassOn(self) -> None:
+        """For a user's tool, the time is in whole seconds, rounded up, and has no limit; 0 if there is none."""
+        for headers, seconds in (
+            ({}, 0),
+            ({"Retry-After": "7"}, 7),
+            ({"Retry-After": "1.2"}, 2),
+            ({"Retry-After": "86400"}, 86400),
+            ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+            ({"Retry-After": "soon"}, 0),
+            ({"Retry-After-Ms": "1500", "X-RateLimit-Reset-Requests": "20s"}, 0),
+        ):
+            self.assertEqual(to_pass_on(Headers({name: [value] for name, value in headers.items()})), seconds)
+        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 7200))
+        self.assertTrue(7190 < to_pass_on(Headers({"Retry-After": [date]})) <= 7200)
 
     def test_texts(self) -> None:
         """The message of an error may contain the time."""

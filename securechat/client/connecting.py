@@ -1,0 +1,86 @@
+"""Connections to the server of the command line: which key it accepts, and whether the user accepts its host key."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from twisted.internet.error import ConnectError, DNSLookupError
+
+from securechat.client.exit_codes import NotConnectedError
+from securechat.client.explain import of_denial, of_failed_connection
+from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
+from securechat.client.output import Output
+from securechat.client.prompts import can_ask, confirm_host_key
+from securechat.client.protocol import ChatClient, ChatUser, PermissionDeniedError, Signer, connect
+from securechat.client.reactor import IClientReactor
+from securechat.client.settings import ClientSettings
+from securechat.client.stderr import note
+from securechat.errors import AuthenticationError, Category
+from securechat.i18n import _
+
+T = TypeVar("T")
+
+
+class Connector:
+    """Connects to one server. ConfigurationError if known_hosts cannot be read."""
+
+    def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output) -> None:
+        self.tell = note  # is told messages about each connection
+        self.step: Callable[[str], None] | None = None  # is told its steps, instead of `tell`
+        self._reactor = reactor
+        self._destination = options.destination
+        self._suite = options.suite
+        self._output = output
+        self.host_key_check = HostKeyCheck(
+            options.destination.local_name,
+            options.known_hosts,
+            pinned=options.host_key,
+            accept_new=options.accept_new,
+            tell=lambda text: self.tell(text),
+            step=self._note_step,
+        )
+
+    def _note_step(self, text: str) -> None:
+        (self.step or self.tell)(text)
+
+    async def connect(self, signer: Signer | None, user: ChatUser) -> ChatClient:
+        """Connect, and send the Hello; NotConnectedError."""
+        self._note_step(_("connecting to {name}").format(name=self._destination.local_name))
+        try:
+            return await connect(
+                self._reactor,
+                self._destination,
+                suite=self._suite,
+                check_host_key=self.host_key_check.check,
+                signer=signer,
+                user=user,
+            )
+        except (ConnectError, DNSLookupError, OSError) as error:
+            raise NotConnectedError(of_failed_connection(error, self._destination)) from None
+
+    async def try_keys(self, signers: Sequence[Signer | None], talk: Callable[[Signer | None], Awaitable[T]]) -> T:
+        """The result of `talk` with the first key that the server accepts.
+
+        A handshake has one key and does not wait for the user, so this may take several connections. `talk` makes one;
+        it raises PermissionDeniedError or UnknownHostError if another is to be tried, and any other SecureChatError.
+        """
+        offered = []
+        for signer in signers:
+            try:
+                return await self._confirm_and_talk(signer, talk)
+            except PermissionDeniedError as denial:
+                category = denial.category
+                offered += [signer.fingerprint] if signer is not None else []
+        raise PermissionDeniedError(category, of_denial(self._destination.local_name, offered))
+
+    async def _confirm_and_talk(self, signer: Signer | None, talk: Callable[[Signer | None], Awaitable[T]]) -> T:
+        try:
+            return await talk(signer)
+        except UnknownHostError as unknown:
+            # The connection is closed, so the server's timeout is not running.
+            if not can_ask():
+                raise
+            await self._output.drained()
+            if not confirm_host_key(self._destination.local_name, unknown.blob):
+                raise AuthenticationError(Category.HOST_KEY, _("Host key verification failed.")) from None
+            self.host_key_check.accept(unknown.blob)
+            return await talk(signer)

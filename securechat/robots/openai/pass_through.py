@@ -1,0 +1,184 @@
+"""API requests to an OpenAI-compatible server, passed through: what a tool sends, and what the server answers.
+
+The server is sent the path, the body as far as the policy does not change it, and our own headers. A response keeps its
+status, content type, Retry-After and body, or its events. Nothing else of either passes.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Final
+
+from twisted.python.url import URL
+
+from securechat.calls.errors import SERVER_ERROR, api_error
+from securechat.calls.requests import ApiCall
+from securechat.errors import Fault, RobotError
+from securechat.i18n import _
+from securechat.robots.http.client import HttpClient, IHttpReactor
+from securechat.robots.http.response import Response
+from securechat.robots.http.time_budget import TimeBudget
+from securechat.robots.openai import models, retry_after
+from securechat.robots.openai.error_response import ErrorResponse, is_html, read_error
+from securechat.robots.openai.masking import Mask
+from securechat.robots.openai.policy import Policy, PolicyError
+from securechat.robots.openai.progress import Progress
+from securechat.robots.openai.raw_events import RawEvents
+from securechat.robots.openai.settings import OpenAISettings
+from securechat.wire.items import Head, Piece, ServerEvent
+
+MAX_FIRST_TIMEOUT: Final = 280.0  # seconds: tools give up after 300, and should learn why
+MAX_BODY: Final = 64 * 1024 * 1024  # bytes
+MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models that is filtered
+END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
+
+_JSON: Final = "application/json"
+_STREAM: Final = f"text/event-stream, {_JSON}"  # a stream, or an error
+
+Item = Head | Piece | ServerEvent
+
+
+class PassThrough:
+    """Sends requests to one server."""
+
+    def __init__(
+        self,
+        reactor: IHttpReactor,
+        http: HttpClient,
+        settings: OpenAISettings,
+        headers: Mapping[str, str],
+        mask: Mask,
+    ) -> None:
+        self._reactor = reactor
+        self._http = http
+        self._url = URL.fromText(settings.url)
+        self._models = settings.allowed_models
+        self._first_timeout = min(settings.first_timeout, MAX_FIRST_TIMEOUT)
+        self._timeout = settings.timeout
+        self._policy = Policy(settings)
+        self._headers = headers
+        self._mask = mask
+
+    async def call(self, call: ApiCall) -> AsyncGenerator[Item, None]:
+        """As in IApiRobot."""
+        try:
+            changes = self._policy.changes(call)
+        except PolicyError as error:
+            yield Head(400, _JSON)
+            yield Piece(api_error(str(error), error.field))
+            return
+        budget = TimeBudget(self._reactor, self._first_timeout)
+        try:
+            for number, values in enumerate(changes):
+                with await budget.wait(self._send(call, values)) as response:
+                    if 200 <= response.code < 300:
+                        if number:
+                            self._policy.learn(call)
+                        async with aclosing(self._success(call, response, budget)) as items:
+                            async for item in items:
+                                yield item
+                        return
+                    failure = await read_error(self._reactor, response, self._timeout)
+                if not failure.error.wants_max_completion_tokens:
+                    break
+            for item in self._failure(response, failure):
+                yield item
+        except RobotError as error:
+            raise self._mask.error(error) from None
+        finally:
+            await self._http.settled()
+
+    async def _send(self, call: ApiCall, values: Mapping[str, object]) -> Response:
+        """Send a request with these values; the response, once its head has arrived."""
+        route, body = call.request
+        # The segments of a route are percent-encoded already.
+        url = self._url.replace(path=(*self._url.path, *route.path.split("/"))).to_text()
+        if body is None:
+            return await self._http.get(url, {"Accept": _JSON, **self._headers})
+        accept = _STREAM if body.written("stream") == "true" else _JSON
+        headers = {"Accept": accept, **self._headers, "Content-Type": _JSON}
+        return await self._http.post(url, body.replaced(values), headers)
+
+    def _success(self, call: ApiCall, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+        head = Head(response.code, _content_type(response))
+        response.limit = MAX_BODY
+        if head.is_stream:
+            if call.upstream is not None:
+                response.poll_only(call.upstream)
+            return self._stream(head, response, budget)
+        if call.request.route.path == "models" and self._models is not None:
+            return self._model_list(head, response, budget)
+        return self._body(head, response, budget)
+
+    async def _body(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+        data = await budget.read(response)
+        if is_html(response, data):
+            raise RobotError(Fault.BROKEN_ANSWER, _("the response is an HTML page"))
+        yield head
+        while data:
+            yield Piece(data)
+            budget.reset(self._timeout)
+            data = await budget.read(response)
+
+    async def _model_list(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+        listed = models.only(await budget.wait(response.read_all(MAX_MODELS)), self._models or frozenset())
+        yield head
+        yield Piece(listed)
+
+    async def _stream(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+        yield head
+        events, progress = RawEvents(), Progress()
+        while not progress.is_done and (data := await self._read(response, progress, budget)):
+            found = False
+            for event in events.feed(data):
+                found = True
+                progress.add(event)
+                yield self._masked(event)
+                if progress.is_done:
+                    break
+            if progress.is_complete:
+                budget.reset(min(budget.left, END_TIMEOUT))
+            elif found and progress.has_begun:
+                budget.reset(self._timeout)
+        while await self._read(response, progress, budget):
+            pass  # to the end of the response: then its connection is kept
+        if not progress.is_done:
+            for event in events.end():
+                progress.add(event)
+                yield self._masked(event)
+        progress.end()
+
+    async def _read(self, response: Response, progress: Progress, budget: TimeBudget) -> bytes:
+        """The next bytes; empty at the end. Once the stream is complete, an error is an end, too."""
+        try:
+            return await budget.read(response)
+        except RobotError:
+            if progress.is_complete:
+                return b""
+            raise
+
+    def _masked(self, event: ServerEvent) -> ServerEvent:
+        """The event, which may contain an error, without secrets."""
+        data = self._mask.data(event.data)
+        return event if data is event.data else ServerEvent(event.name, data)
+
+    def _failure(self, response: Response, failure: ErrorResponse) -> list[Item]:
+        """An error response. RobotError if it is not about the request, or if it is no response of the API."""
+        error, status = failure.error, response.code
+        if status < 400 or error.is_about_key or (failure.is_page and error.fault is not Fault.BUSY):
+            raise error
+        seconds = retry_after.to_pass_on(response.headers)
+        head = Head(status, _content_type(response), seconds)
+        if failure.body is not None:
+            body = self._mask.data(failure.body)
+            if not head.is_stream:
+                return [head, Piece(body)]
+            reader = RawEvents()
+            if events := [*reader.feed(body), *reader.end()]:
+                return [head, *events]
+        message = _("the model's server answered with status {code}").format(code=status)
+        return [Head(status, _JSON, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
+
+
+def _content_type(response: Response) -> str:
+    values = response.headers.getRawHeaders(b"content-type") or [b""]
+    return values[0].decode("latin-1")
