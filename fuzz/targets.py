@@ -21,6 +21,11 @@ from securechat.calls.paths import Route
 from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
 from securechat.client.destination import parse_destination
+from securechat.client.sanitize import sanitize
+from securechat.client.terminal.commands import UnknownCommandError
+from securechat.client.terminal.commands import parse as parse_command
+from securechat.client.terminal.markdown import Styler
+from securechat.client.terminal.styles import Row, render
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
@@ -332,6 +337,23 @@ def completion(data: bytes) -> None:
     found[0].encode()
 
 
+def styler(data: bytes) -> None:
+    """A reply on a terminal, in pieces: it looks as in one piece, and has no control characters."""
+    pieces = [piece.decode(errors="replace") for piece in _pieces_of(data)]
+
+    def rows(texts: list[str]) -> list[Row]:
+        made = Styler()
+        return [row for text in texts for row in made.feed(text, 40)] + made.end(40)
+
+    whole = rows(["".join(pieces)])
+    if rows(pieces) != whole:
+        raise AssertionError("the rows depend on the pieces")
+    for row in whole:
+        text = render(row, styled=False)
+        if sanitize(text) != text:
+            raise AssertionError("a row is not clean")
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -357,6 +379,8 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "raw_events": raw_events,
     "policy": policy,
     "completion": completion,
+    "styler": styler,
+    "command": _text(parse_command, UnknownCommandError),
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
 }
 
@@ -444,5 +468,7 @@ def seeds() -> dict[str, list[bytes]]:
             b'\1{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}',
             b'\2data: {"error":{"message":"m","code":"context_length_exceeded","type":"x"}}\n\n',
         ],
+        "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
+        "command": [b"/save file", b"//text", b"/usr/bin"],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
     }
