@@ -33,7 +33,7 @@ from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.encoding import Reader, string
 from securechat.wire.handshake import ServerIdentity
-from securechat.wire.messages import ClientAuth
+from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES, RSA2048Fernet
 from tests.client.test_terminal import Screen as ScreenInMemory
@@ -284,7 +284,8 @@ class SessionTests(RunTestCase):
         done = self.start()
         pump = self.accept()
         pump.flush()
-        self.factories[-1].stop()
+        [session] = self.factories[-1].sessions
+        session.leave(Reason.STOPPING)
         pump.flush()
         self.assertExits(done, 5, "", "securechat: ", "shutting down")
 
