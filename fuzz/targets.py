@@ -35,6 +35,7 @@ from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
 from securechat.server.message_memory import MessageMemory
+from securechat.server.proxy_header import InvalidHeaderError, read_header
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
 from securechat.ssh.keys import SigningKey
@@ -354,6 +355,14 @@ def styler(data: bytes) -> None:
             raise AssertionError("a row is not clean")
 
 
+def proxy_header(data: bytes) -> None:
+    """The header of a proxy: what was read in pieces is the same as a whole."""
+    with suppress(InvalidHeaderError):
+        header = read_header(data)
+        assert header is None or 0 < header.size <= len(data)
+        assert header is None or read_header(data[: header.size]) == header
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -371,6 +380,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "private_key": private_key,
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
+    "proxy_header": proxy_header,
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
@@ -442,6 +452,11 @@ def seeds() -> dict[str, list[bytes]]:
         "private_key": [key.private_bytes()],
         "public_line": [line],
         "known_hosts": [b"[localhost]:8080 " + line, b"@revoked *,!a " + line, b"|1|c2FsdA==|aGFzaA== " + line],
+        "proxy_header": [
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nhello",
+            b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
+        ],
         "authorized_keys": [line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
