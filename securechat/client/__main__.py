@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def interrupted(number: int) -> None:
         nonlocal exit_code
+        if output.is_lent and number == signal.SIGINT:
+            return  # it is for the program that has the terminal
         exit_code = SIGNALLED + number
         done.cancel()
 

@@ -24,28 +24,33 @@ class Connector:
     """Connects to one server. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output) -> None:
-        self.tell = note  # is told the steps of each connection
+        self.tell = note  # is told messages about each connection
+        self.step: Callable[[str], None] | None = None  # is told its steps, instead of `tell`
         self._reactor = reactor
         self._destination = options.destination
         self._suite = options.suite
         self._output = output
-        self._host_key_check = HostKeyCheck(
+        self.host_key_check = HostKeyCheck(
             options.destination.local_name,
             options.known_hosts,
             pinned=options.host_key,
             accept_new=options.accept_new,
             tell=lambda text: self.tell(text),
+            step=self._note_step,
         )
+
+    def _note_step(self, text: str) -> None:
+        (self.step or self.tell)(text)
 
     async def connect(self, signer: Signer | None, user: ChatUser) -> ChatClient:
         """Connect, and send the Hello; NotConnectedError."""
-        self.tell(_("connecting to {name}").format(name=self._destination.local_name))
+        self._note_step(_("connecting to {name}").format(name=self._destination.local_name))
         try:
             return await connect(
                 self._reactor,
                 self._destination,
                 suite=self._suite,
-                check_host_key=self._host_key_check.check,
+                check_host_key=self.host_key_check.check,
                 signer=signer,
                 user=user,
             )
@@ -77,5 +82,5 @@ class Connector:
             await self._output.drained()
             if not confirm_host_key(self._destination.local_name, unknown.blob):
                 raise AuthenticationError(Category.HOST_KEY, _("Host key verification failed.")) from None
-            self._host_key_check.accept(unknown.blob)
+            self.host_key_check.accept(unknown.blob)
             return await talk(signer)

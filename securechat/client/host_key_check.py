@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from securechat.errors import AuthenticationError, Category, ConfigurationError
-from securechat.i18n import _
+from securechat.i18n import N_, _
 from securechat.ssh import keys
 from securechat.ssh.known_hosts import KnownHosts, Standing
 
@@ -27,16 +27,28 @@ class HostKeyCheck:
     """Verifies the keys of one host. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(
-        self, name: str, path: Path, *, pinned: str | None, accept_new: bool, tell: Callable[[str], None]
+        self,
+        name: str,
+        path: Path,
+        *,
+        pinned: str | None,
+        accept_new: bool,
+        tell: Callable[[str], None],
+        step: Callable[[str], None] | None = None,
     ) -> None:
-        """`name` is ``[host]:port``, `pinned` the only accepted fingerprint; `tell` is called with messages."""
+        """`name` is ``[host]:port``, `pinned` the only accepted fingerprint.
+
+        `tell` is called with messages, `step` instead of it with those that the user needs only for debugging.
+        """
         self._name = name
         self._path = path
         self._pinned = pinned
         self._accept_new = accept_new
         self._tell = tell
+        self._step = step or tell
         self._known_hosts = KnownHosts.load(path)
         self._accepted = b""  # a key that could not be added
+        self.verdict = ""  # of the last key that was accepted; marked for translation
 
     def check(self, blob: bytes) -> None:
         """Return if the key is accepted; UnknownHostError if the user has to decide, else AuthenticationError."""
@@ -50,6 +62,7 @@ class HostKeyCheck:
         if self._pinned is not None:
             if keys.fingerprint(blob) != self._pinned:
                 raise self._refused(_("the ED25519 host key {fingerprint} of {name} does not match --host-key"), blob)
+            self.verdict = N_("matches --host-key")
             return
         if verdict.standing is Standing.CHANGED:
             raise self._refused(
@@ -62,13 +75,15 @@ class HostKeyCheck:
                 verdict.line,
             )
         if verdict.standing is Standing.UNKNOWN:
+            self.verdict = N_("new")
             if blob == self._accepted:
                 return
             if not self._accept_new:
                 raise UnknownHostError(self._name, blob)
             self.accept(blob)
         else:
-            self._tell(
+            self.verdict = N_("known")
+            self._step(
                 _("{name} is known and matches the ED25519 host key in {path}:{line}").format(
                     name=self._name, path=self._path, line=verdict.line
                 )

@@ -11,6 +11,7 @@ from securechat.client.exit_codes import ExitCode, exit_code
 from securechat.client.explain import of_goodbye
 from securechat.client.frontends.batch import Batch, FixedMessages, Source
 from securechat.client.frontends.stdin import StdinLines
+from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.identity import agent_signers, file_signers
 from securechat.client.output import Output
 from securechat.client.prompts import ask_passphrase
@@ -51,7 +52,7 @@ async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping
             from securechat.client.api.serve import serve
 
             return await serve(reactor, options, connector, signers, output)
-        chat = _Chat(reactor, options, output, connector)
+        chat = _Chat(_frontends(reactor, options, environ, output, connector.host_key_check), output, connector)
         return await connector.try_keys(signers, chat.talk)
     except SecureChatError as error:
         complain(str(error))
@@ -69,7 +70,13 @@ async def _signers(
     return [None]
 
 
-def _frontends(reactor: IClientReactor, options: ClientSettings) -> Callable[[], Frontend]:
+def _frontends(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    environ: Mapping[str, str],
+    output: Output,
+    host_key_check: HostKeyCheck,
+) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
     if sys.stdin is None and not options.messages:
         raise ConfigurationError(_("standard input is closed"))
@@ -80,26 +87,28 @@ def _frontends(reactor: IClientReactor, options: ClientSettings) -> Callable[[],
         source = StdinLines(sys.stdin.fileno(), reactor)
     else:
         # Imported here, because prompt_toolkit takes as long to import as everything else together.
-        from prompt_toolkit import PromptSession
+        from securechat.client.frontends.terminal import Server, Terminal
+        from securechat.client.terminal.choose import open_screen
 
-        from securechat.client.frontends.terminal import Terminal
-
-        return lambda: Terminal(PromptSession(erase_when_done=True))
+        screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)
+        name = options.destination.local_name
+        return lambda: Terminal(screen, reactor, Server(name, host_key_check), is_verbose=options.verbose)
     return lambda: Batch(source, sys.stdout)
 
 
 class _Chat:
     """A conversation with the server, through one frontend for each connection that it takes."""
 
-    def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output, connector: Connector) -> None:
+    def __init__(self, make_user: Callable[[], Frontend], output: Output, connector: Connector) -> None:
+        self._make_user = make_user
         self._output = output
         self._connector = connector
-        self._make_user = _frontends(reactor, options)
 
     async def talk(self, signer: Signer | None) -> ExitCode:
         """One connection. An error before the server admitted the client is raised."""
         user = self._make_user()
         self._output.failed = user.outputFailed
+        self._connector.step = user.step
         client = await self._connector.connect(signer, user)
         self._output.hold(client.holdReading)
         try:

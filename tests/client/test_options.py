@@ -34,6 +34,7 @@ DEFAULTS = {
     "print_env": False,
     "quiet": False,
     "verbose": False,
+    "no_history": False,
 }
 
 SERVE = ("--serve", "80")
@@ -61,6 +62,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "print_env": (["--serve", "80", "--print-env"], True),
     "quiet": (["--serve", "80", "-q"], True),
     "verbose": (["-v"], True),
+    "no_history": (["--no-history"], True),
 }
 
 

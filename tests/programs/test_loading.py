@@ -62,7 +62,9 @@ class LoadTests(SynchronousTestCase):
 
     def test_messagesWithoutTls(self) -> None:
         """`securechat` does not load OpenSSL's bindings for TLS, nor the HTTP client."""
-        loaded = modules_loaded_by("import securechat.client.__main__, securechat.client.frontends.terminal")
+        loaded = modules_loaded_by(
+            "import securechat.client.__main__, securechat.client.frontends.terminal, securechat.client.terminal.choose"
+        )
         self.assertIn("prompt_toolkit", loaded)
         self.assertEqual({module for module in loaded if module.startswith("OpenSSL.")}, set())
         self.assertEqual(packages(loaded) & {"treq", "service_identity"}, set())

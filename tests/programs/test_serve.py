@@ -70,7 +70,7 @@ class ServeTests(TestCase):
         client.process.send_signal(signal.SIGTERM)
         self.assertEqual(await deferToThread(client.process.wait, LIMIT), 0)
         await self.daemon.logged("client 1 from")
-        await self.daemon.logged(": left")
+        await self.daemon.logged(": ended (leaving)")
 
     async def test_withoutApi(self) -> None:
         """A daemon without --api ends the client with exit status 6."""

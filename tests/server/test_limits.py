@@ -74,6 +74,7 @@ SERVER_BOUNDS = {
     ),
     **dict.fromkeys(("handshake-rate", "message-rate", "call-rate", "hello-timeout", "proof-timeout"), ABOVE_ZERO),
     "idle-timeout": ("-0.001", "0", MANY, TOO_MANY),
+    "drain": ("-0.001", "0", "3600", "3600.1"),
     "tick": ("0.0099", "0.01", "0.25", "0.2501"),
     "width": ("0", "1", "64", "65"),
     "max-message": ("4095", "4096", "67108864", "67108865"),

@@ -10,7 +10,6 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.http.connection import Connection
 
 
@@ -42,7 +41,7 @@ class Body(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_over = True
         if not reason.check(ResponseDone, PotentialDataLoss):  # the latter if its end is that of the connection
-            self._error = RobotError(Fault.BROKEN_ANSWER, _("the response was truncated"))
+            self._error = RobotError(Fault.BROKEN_ANSWER, "the response was truncated")
         self._serve()
 
     def read(self) -> "Deferred[bytes]":

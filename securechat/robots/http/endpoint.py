@@ -21,7 +21,6 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.http.connection import Connection, ConnectionFactory
 
 CONNECT_TIMEOUT: Final = 3.0  # seconds from the name look-up to the end of the TLS handshake
@@ -105,17 +104,17 @@ def _no_checkpoint() -> None:
 def _timed_out(result: IProtocol | Failure, seconds: float) -> IProtocol:
     if isinstance(result, Failure):
         result.trap(CancelledError)
-        raise RobotError(Fault.UNREACHABLE, _("connection timed out after {seconds:g} s").format(seconds=seconds))
+        raise RobotError(Fault.UNREACHABLE, f"connection timed out after {seconds:g} s")
     return result
 
 
 def _problem(error: Exception) -> str:
     """For the log. Most errors by their type only: the text may contain data from the server."""
     if isinstance(error, ConnectionRefusedError):
-        return _("connection refused")
+        return "connection refused"
     if isinstance(error, SSL.Error | VerificationError):
         return f"TLS: {_tls_problem(error)}"
-    return _("cannot connect: {problem}").format(problem=type(error).__name__)
+    return f"cannot connect: {type(error).__name__}"
 
 
 def _tls_problem(error: Exception) -> str:

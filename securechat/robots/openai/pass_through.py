@@ -112,7 +112,7 @@ class PassThrough:
     async def _body(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
         data = await budget.read(response)
         if is_html(response, data):
-            raise RobotError(Fault.BROKEN_ANSWER, _("the response is an HTML page"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the response is an HTML page")
         yield head
         while data:
             yield Piece(data)
