@@ -15,18 +15,29 @@ from typing import Any, Final
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
 
+from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.joining import MAX_DEPTH, Template
-from securechat.calls.requests import Access, Request, examine
+from securechat.calls.paths import Route
+from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
 from securechat.client.config import parse as parse_config
 from securechat.client.destination import parse_destination
+from securechat.client.sanitize import sanitize
 from securechat.client.settings import ClientSettings
+from securechat.client.terminal.commands import UnknownCommandError
+from securechat.client.terminal.commands import parse as parse_command
+from securechat.client.terminal.markdown import Styler
+from securechat.client.terminal.styles import Row, render
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
+from securechat.robots.openai.policy import Policy, PolicyError
+from securechat.robots.openai.raw_events import RawEvents
+from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
 from securechat.server.message_memory import MessageMemory
+from securechat.server.proxy_header import InvalidHeaderError, read_header
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
 from securechat.ssh.keys import SigningKey
@@ -49,6 +60,7 @@ from tests.independent.items import ResultReader, join
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
 SECRET: Final = bytes(32)
+POLICY: Final = Policy(OpenAISettings(max_tokens=9, system="be brief", system_for_api=True))
 
 
 class _Plain:
@@ -297,6 +309,30 @@ def sse(data: bytes) -> None:
     assert events(*_pieces(data)) == events(data[1:])
 
 
+def raw_events(data: bytes) -> None:
+    """The events of a stream that is passed on, which must not depend on the pieces."""
+    with suppress(RobotError):
+        assert _raw_events(*_pieces(data)) == _raw_events(data[1:])
+
+
+def _raw_events(*pieces: bytes) -> list[tuple[str, bytes]]:
+    stream = RawEvents()
+    found = [event for piece in pieces for event in stream.feed(piece)]
+    return [(event.name, event.data) for event in (*found, *stream.end())]
+
+
+def policy(data: bytes) -> None:
+    """The body of a request, of which only certain values may change."""
+    with suppress(InvalidBodyError, PolicyError):
+        body = Body(data)
+        request = Request(Route("POST", "chat/completions", None), body)
+        for values in POLICY.changes(ApiCall(request, "user", "", None)):
+            sent = json.loads(body.replaced(values))
+            limits = [sent.get(name) for name in ("max_tokens", "max_completion_tokens", "n_predict")]
+            assert any(limits)
+            assert all(limit is None or (isinstance(limit, int) and 1 <= limit <= 9) for limit in limits)
+
+
 def completion(data: bytes) -> None:
     """A response of an OpenAI-compatible server, which must not depend on the pieces."""
     found = read(*_pieces(data))
@@ -311,6 +347,31 @@ def config(data: bytes) -> None:
         for name in found.hosts:
             ClientSettings(**found.settings(name))
         ClientSettings(**found.settings(None))
+
+
+def styler(data: bytes) -> None:
+    """A reply on a terminal, in pieces: it looks as in one piece, and has no control characters."""
+    pieces = [piece.decode(errors="replace") for piece in _pieces_of(data)]
+
+    def rows(texts: list[str]) -> list[Row]:
+        made = Styler()
+        return [row for text in texts for row in made.feed(text, 40)] + made.end(40)
+
+    whole = rows(["".join(pieces)])
+    if rows(pieces) != whole:
+        raise AssertionError("the rows depend on the pieces")
+    for row in whole:
+        text = render(row, styled=False)
+        if sanitize(text) != text:
+            raise AssertionError("a row is not clean")
+
+
+def proxy_header(data: bytes) -> None:
+    """The header of a proxy: what was read in pieces is the same as a whole."""
+    with suppress(InvalidHeaderError):
+        header = read_header(data)
+        assert header is None or 0 < header.size <= len(data)
+        assert header is None or read_header(data[: header.size]) == header
 
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
@@ -330,13 +391,18 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "private_key": private_key,
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
+    "proxy_header": proxy_header,
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
     "turing": turing,
     "sse": sse,
+    "raw_events": raw_events,
+    "policy": policy,
     "completion": completion,
     "config": config,
+    "styler": styler,
+    "command": _text(parse_command, UnknownCommandError),
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
 }
 
@@ -398,6 +464,11 @@ def seeds() -> dict[str, list[bytes]]:
         "private_key": [key.private_bytes()],
         "public_line": [line],
         "known_hosts": [b"[localhost]:8080 " + line, b"@revoked *,!a " + line, b"|1|c2FsdA==|aGFzaA== " + line],
+        "proxy_header": [
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nhello",
+            b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
+        ],
         "authorized_keys": [line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
@@ -406,6 +477,14 @@ def seeds() -> dict[str, list[bytes]]:
             b"\0data: a\ndata: b\n\nevent: x\nid: 1\nretry: 2\n: c\ndata\n\n",
             b"\7\xef\xbb\xbfdata: a\r\rdata: [DONE]",
             b'\3error: {"code":500}\r\n\r\n',
+        ],
+        "raw_events": [
+            b"\0data: a\ndata: b\n\nevent: x\nid: 1\nretry: 2\n: c\ndata\n\n",
+            b"\7\xef\xbb\xbfevent:a\rdata:b\r\rdata: [DONE]",
+        ],
+        "policy": [
+            b'{"model": "m", "user":"\\u00e9", "messages": [{}], "max_tokens" :10}',
+            b'{"max_completion_tokens":1e3,"n_predict":-1,"messages":[]}',
         ],
         "completion": [
             b"\0" + chunk % (b"hi", b"null") + chunk % (b"", b'"stop"') + b"data: [DONE]\n\n",
@@ -420,5 +499,7 @@ def seeds() -> dict[str, list[bytes]]:
             b'agent = true\n[host.a]\naddress = "b:1"\nserve-sessions = 4\n',
             b"[host.a]\nserve-origin = [\n'http://a']\nx = 1",
         ],
+        "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
+        "command": [b"/save file", b"//text", b"/usr/bin"],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
     }

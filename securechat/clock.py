@@ -6,11 +6,12 @@ timer. Neither will do for records whose times must say nothing (protocol, secti
 """
 
 import heapq
+import itertools
 import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from twisted.internet.base import DelayedCall
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime, IReadDescriptor
@@ -22,7 +23,7 @@ from securechat import timerfd
 log = Logger()
 _log_failure = log.failureHandler("unhandled error in a delayed call")  # any exception: it must not stop the others
 
-_MIN_CANCELLED: Final = 64  # cancelled calls in the heap, below which clearing them out is not worth it
+_MIN_STALE: Final = 64  # stale entries in the heap, below which removing them is not worth it
 
 
 class IClockReactor(IReactorTime, IReactorFDSet):
@@ -91,6 +92,18 @@ class ReactorAlarm:
             self._call.cancel()
 
 
+class _Entry(NamedTuple):
+    """A call in the heap, by a time at which it was to be made."""
+
+    time: float
+    number: int  # so that no calls are compared
+    call: DelayedCall
+
+    def is_stale(self) -> bool:
+        """Whether the call was cancelled, or moved to an earlier time, where it has another entry."""
+        return bool(self.call.cancelled or self.call.called or self.time != self.call.time)
+
+
 @implementer(IReactorTime)
 class MonotonicClock:
     """An IReactorTime for the whole daemon, with one alarm for all of its calls."""
@@ -99,52 +112,71 @@ class MonotonicClock:
         """`seconds` must be CLOCK_MONOTONIC where timerfd is available."""
         self._reactor = reactor
         self.seconds = seconds
+        self._urgent: Callable[[], None] | None = None
         self._alarm: _Alarm | None = None  # made when it is first needed: a daemon forks before that
         self._alarm_at = math.inf  # when the alarm is set to ring
-        self._calls: list[DelayedCall] = []  # a heap
-        self._cancelled = 0  # calls in the heap that will not be made
+        self._entries: list[_Entry] = []  # a heap
+        self._numbers = itertools.count()
+        self._stale = 0  # entries
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> DelayedCall:
-        call = DelayedCall(self.seconds() + delay, callable, args, kw, self._discount, self._reorder, self.seconds)
-        heapq.heappush(self._calls, call)
-        self._set_alarm()
+        call = DelayedCall(self.seconds() + delay, callable, args, kw, self._cancelling, self._moved, self.seconds)
+        self._add(call)
         return call
 
     def getDelayedCalls(self) -> list[DelayedCall]:
-        return [call for call in self._calls if not call.cancelled]
+        return [entry.call for entry in self._entries if not entry.is_stale()]
 
     def hold_until(self, when: float) -> None:
         """Block until this time, which must be near, by watching the clock."""
         while self.seconds() < when:
             pass
 
+    def at_checkpoints(self, urgent: Callable[[], None]) -> None:
+        """Have `urgent` called at each checkpoint, to do at once what is due and should not be late."""
+        self._urgent = urgent
+
+    def checkpoint(self) -> None:
+        """To be called by whatever has handled an event of a socket.
+
+        The reactor handles the events of all sockets that are ready before it looks at the time again.
+        """
+        if self._urgent is not None:
+            self._urgent()
+
     def close(self) -> None:
         """Make none of the pending calls, and release the alarm. A further `callLater` makes a new one."""
-        self._calls.clear()
-        self._cancelled = 0
+        self._entries.clear()
+        self._stale = 0
         self._alarm_at = math.inf
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
 
-    def _discount(self, _call: DelayedCall) -> None:
-        """A call is being cancelled. It stays in the heap until its time, or until half of the heap is cancelled.
-
-        This is called before the call is marked as cancelled, so that clearing the heap leaves this one in.
-        """
-        self._cancelled += 1
-        if self._cancelled > max(_MIN_CANCELLED, len(self._calls) // 2):
-            self._calls = [call for call in self._calls if not call.cancelled]
-            heapq.heapify(self._calls)
-            self._cancelled = 1
-
-    def _reorder(self, _call: DelayedCall) -> None:
-        """A call was moved to an earlier time."""
-        heapq.heapify(self._calls)
+    def _add(self, call: DelayedCall) -> None:
+        heapq.heappush(self._entries, _Entry(call.time, next(self._numbers), call))
         self._set_alarm()
 
+    def _cancelling(self, _call: DelayedCall) -> None:
+        """A call is about to be marked as cancelled."""
+        self._stale += 1
+        self._remove_stale()
+
+    def _moved(self, call: DelayedCall) -> None:
+        """A call was moved to an earlier time."""
+        self._stale += 1
+        self._remove_stale()
+        self._add(call)
+
+    def _remove_stale(self) -> None:
+        """Remove stale entries if they are more than half of the heap; the others are dropped at their times."""
+        if self._stale > max(_MIN_STALE, len(self._entries) // 2):
+            self._entries = [entry for entry in self._entries if not entry.is_stale()]
+            heapq.heapify(self._entries)
+            self._stale = 1  # at most: the one that is being cancelled
+
     def _set_alarm(self) -> None:
-        when = self._calls[0].time
+        when = self._entries[0].time
         if when >= self._alarm_at:
             return
         if self._alarm is None:
@@ -160,18 +192,20 @@ class MonotonicClock:
         """Make the calls that are due."""
         self._alarm_at = math.inf
         now = self.seconds()
-        while self._calls and self._calls[0].time <= now:
-            call = heapq.heappop(self._calls)
-            if call.cancelled:
-                self._cancelled -= 1
+        while self._entries and self._entries[0].time <= now:
+            entry = heapq.heappop(self._entries)
+            call = entry.call
+            if entry.is_stale():
+                self._stale -= 1
             elif call.delayed_time > 0:
                 call.activate_delay()
-                heapq.heappush(self._calls, call)
+                heapq.heappush(self._entries, _Entry(call.time, next(self._numbers), call))
             else:
                 call.called = 1
                 with _log_failure:
                     call.func(*call.args, **call.kw)
-        if self._calls:
+                self.checkpoint()
+        if self._entries:
             self._set_alarm()
 
 
@@ -184,6 +218,8 @@ class MonotonicReactor:
         self.seconds = self.clock.seconds
         self.callLater = self.clock.callLater
         self.hold_until = self.clock.hold_until
+        self.at_checkpoints = self.clock.at_checkpoints
+        self.checkpoint = self.clock.checkpoint
         self.getDelayedCalls = self.clock.getDelayedCalls
         self.close = self.clock.close
         directlyProvides(self, providedBy(reactor))

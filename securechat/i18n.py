@@ -4,12 +4,31 @@ The language is taken from ``LANGUAGE``, ``LC_ALL``, ``LC_MESSAGES`` and ``LANG`
 """
 
 import gettext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _translation = gettext.translation("securechat", Path(__file__).parent / "locale", fallback=True)
 
-_ = _translation.gettext
+_is_english = False
+
 ngettext = _translation.ngettext
+
+
+def _(text: str) -> str:
+    """The translation of a text."""
+    return text if _is_english else _translation.gettext(text)
+
+
+@contextmanager
+def in_english() -> Iterator[None]:
+    """Leave texts untranslated meanwhile, because they are for the log. Not for code that awaits."""
+    global _is_english
+    before, _is_english = _is_english, True
+    try:
+        yield
+    finally:
+        _is_english = before
 
 
 def N_(text: str) -> str:

@@ -44,6 +44,7 @@ class Extra:
     default: str = ""  # describes a default that is None or depends on the machine
     private: bool = False  # error messages do not repeat the value
     metavar: str = ""
+    commas: bool = False  # one option has all values, separated by commas
     letter: str | None = None  # of the short form, such as -i; - alone if this is empty
     positional: bool = False
     command_line_only: bool = False  # not allowed in a configuration file

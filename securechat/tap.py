@@ -18,10 +18,13 @@ from securechat.clock import MonotonicReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
+from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
+from securechat.server.log_file import LogFile
+from securechat.server.log_format import json_of, line_of
 from securechat.server.message_memory import SHARES
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import ChatService, IServerReactor, StartError
-from securechat.server.settings import ServerSettings
+from securechat.server.settings import LogFormat, ServerSettings
 from securechat.server.stale_files import remove_stale_pid_file
 from securechat.server.startup import is_unix
 from securechat.server.users import Anyone, AuthorizedUsers
@@ -33,7 +36,7 @@ from securechat.wrap import wrap
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
-PRIVATE: Final = 0o077  # the umask
+LINES: Final = {LogFormat.TEXT: line_of, LogFormat.JSON: json_of}
 
 _UNWRAPPED: Final = 10_000  # columns: more than any paragraph of the help
 _BEFORE_HELP: Final = re.compile(r"\s+(-\w, )?--\S+\s+")  # an option, up to its help text
@@ -49,10 +52,10 @@ def _read(option: Option, text: str) -> Any:
 
 
 def _repeatable(option: Option) -> "Callable[[Options, str], None]":
-    """A method of `Options` that appends a value, or if there is a choice sets a comma-separated list of values."""
+    """A method of `Options` that appends a value, or sets a comma-separated list of values."""
 
     def opt(self: "Options", text: str) -> None:
-        if option.choices:
+        if option.extra.commas:
             self[option.name] = tuple(_read(option, part) for part in text.split(","))
         else:
             self[option.name] = (*self.get(option.name, ()), _read(option, text))
@@ -81,8 +84,10 @@ class Options(usage.Options):
     opt_listen = _repeatable(_OPTIONS["listen"])
     opt_name = _repeatable(_OPTIONS["name"])
     opt_suites = _repeatable(_OPTIONS["suites"])
+    opt_proxy_from = _repeatable(_OPTIONS["proxy-from"])
 
     settings: ServerSettings  # from `postOptions` on
+    log_file: LogFile | None = None  # unless the operator chose an observer of Twisted's
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,8 +160,23 @@ class Options(usage.Options):
                 )
             )
         if self.parent is not None:
+            self.log_file = _make_log_file(self.parent, self.settings.log_format)
             _check_user(self.parent)
             _prepare_pid_file(self.parent)
+
+
+def _make_log_file(twistd: usage.Options, log_format: LogFormat) -> LogFile | None:
+    """The log, where twistd's options say; None if they choose another observer."""
+    if twistd.get("logger") or twistd.get("syslog"):
+        if log_format is not LogFormat.TEXT:
+            text = _("--log-format {value} cannot be used with twistd's --logger and --syslog")
+            raise usage.UsageError(text.format(value=log_format.value))
+        return None
+    in_foreground = twistd.get("nodaemon") or twistd.get("debug")
+    name = twistd.get("logfile") or ("-" if in_foreground else "twistd.log")
+    if name == "-" and not in_foreground:
+        raise usage.UsageError(_("--logfile -: a daemon has no standard output; use twistd -n"))
+    return LogFile(None if name == "-" else Path(name).absolute(), LINES[log_format])
 
 
 def _check_user(twistd: usage.Options) -> None:
@@ -183,16 +203,21 @@ def makeService(options: Options) -> IService:
     """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
 
-    os.umask(PRIVATE)  # before twistd creates its log; its option --umask still takes precedence
+    os.umask(PRIVATE)  # its option --umask still takes precedence
+    forbid_dumps()
     reactor: IServerReactor = cast(IServerReactor, MonotonicReactor(installed))
     settings = options.settings
     try:
+        if options.parent is not None:
+            refuse_root(settings, options.parent.get("uid"))
+        if options.log_file is not None:
+            options.log_file.open()
         host_key = load_or_create_host_key(settings.host_key or settings.state_dir / HOST_KEY_NAME)
         users = AuthorizedUsers(settings.authorized_keys) if settings.authorized_keys is not None else Anyone()
         suites = {name: SUITES[name] for name in settings.suites}
         identity = ServerIdentity(host_key, suites, users.client_auth, users.is_authorized)
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
-        return ChatService(factory, settings.listen, reactor)
+        return ChatService(factory, settings.listen, reactor, options.log_file)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

@@ -1,5 +1,6 @@
 """The monotonic clock and its alarms, on a Clock where the order matters and on the real reactor where time does."""
 
+import heapq
 import math
 import os
 import select
@@ -105,7 +106,7 @@ class CallTests(SynchronousTestCase):
         kept = [self.later(20 + number % 7, number % 7) for number in range(20)]
         for number in range(10_000):
             self.later(30 + number % 11, "never").cancel()
-        self.assertLess(len(self.clock._calls), 200)
+        self.assertLess(len(self.clock._entries), 200)
         for call in kept[:10]:
             call.cancel()
         self.assertEqual(len(self.clock.getDelayedCalls()), 11)
@@ -117,6 +118,40 @@ class CallTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual(self.made[-1], "at the end")
 
+    def test_manyMoved(self) -> None:
+        """Calls that are moved to an earlier time again and again do not pile up, nor are all sorted each time."""
+        sorted_heaps: list[int] = []
+        heapify = heapq.heapify
+
+        def sort(heap: list[Any]) -> None:
+            sorted_heaps.append(len(heap))
+            heapify(heap)
+
+        self.patch(heapq, "heapify", sort)
+        calls = [self.later(20_000, number) for number in range(1000)]
+        for step in range(10):
+            for number, call in enumerate(calls):
+                call.reset(10_000 - 1000 * step - number)
+        self.assertLess(sum(sorted_heaps), 20 * len(calls))
+        self.assertLess(len(self.clock._entries), 3 * len(calls))
+        self.assertEqual(len(self.clock.getDelayedCalls()), len(calls))
+        for call in calls[::2]:
+            call.cancel()
+        self.reactor.advance(20_000)
+        self.assertEqual(self.made, list(range(999, 0, -2)))
+
+    def test_movedTwice(self) -> None:
+        """A call that is moved to an earlier time, delayed and moved again is made once."""
+        call = self.later(5, "call")
+        call.reset(3)
+        call.delay(2)
+        self.later(4, "other")
+        self.reactor.advance(3)
+        call.reset(1)
+        self.reactor.advance(10)
+        self.assertEqual(self.made, ["other", "call"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_exceptions(self) -> None:
         """A call that raises is logged, whatever it raises, and the others are made."""
         for error in (ValueError(), SystemExit(), KeyboardInterrupt()):
@@ -127,6 +162,17 @@ class CallTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.assertEqual(self.made, ["same time", "later"])
         self.assertEqual(len(self.flushLoggedErrors(ValueError, SystemExit, KeyboardInterrupt)), 3)
+
+    def test_checkpoints(self) -> None:
+        """What is urgent is called at each checkpoint: after an event, and after each call that is made."""
+        self.clock.checkpoint()
+        self.clock.at_checkpoints(lambda: self.made.append("urgent"))
+        self.clock.checkpoint()
+        self.assertEqual(self.made, ["urgent"])
+        self.later(1, "first")
+        self.later(1, "second")
+        self.reactor.advance(1)
+        self.assertEqual(self.made[1:], ["first", "urgent", "second", "urgent"])
 
     def test_close(self) -> None:
         """A closed clock makes none of its calls, and can be used again."""

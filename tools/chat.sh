@@ -8,7 +8,8 @@ state=$(mktemp -d)
 log=$state/log
 : > "$log"
 
-"$programs/twistd" -n --pidfile= securechat --listen tcp:0:interface=127.0.0.1 --state-dir "$state" > "$log" 2>&1 &
+"$programs/twistd" -n --pidfile= securechat \
+	--listen tcp:0:interface=127.0.0.1 --state-dir "$state" > "$log" 2>&1 &
 daemon=$!
 # If the daemon is not running any more, it has failed: show its log.
 trap 'kill $daemon 2> /dev/null || cat "$log" >&2; wait $daemon 2> /dev/null || :; rm -rf "$state"' EXIT

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from benchmarks.listeners import Audience, HttpsListener, Listener, Measured, SecureListener
 from benchmarks.process import Server
@@ -14,8 +14,16 @@ from benchmarks.servers import NGINX, model_server, nginx, securechat
 from securechat.server.settings import ServerSettings
 from sidechannel.traces import RECORD
 
-LOADS: Final = ((50, 20), (300, 20), (1000, 20), (300, 100))  # conversations, tokens per second of each
-SPREAD: Final = 1.0  # seconds in which all conversations begin
+
+class Load(NamedTuple):
+    """Conversations that are streamed at the same time."""
+
+    conversations: int
+    rate: int  # tokens per second of each
+    spread: int = 1  # seconds in which all of them begin
+
+
+LOADS: Final = (Load(50, 20), Load(300, 20), Load(1000, 20), Load(300, 100), Load(1000, 20, 10))
 SETTLE: Final = 1.5  # seconds before the measurement
 WINDOW: Final = 5.0  # seconds
 MEASURED: Final = 50  # conversations that are opened; the others are only counted
@@ -49,16 +57,17 @@ def lateness(arrivals: Sequence[tuple[float, int]], tick: float) -> list[float]:
 
 
 def stream(
-    server: Server, connect: Callable[[int], Listener], load: tuple[int, int], window: float
+    server: Server, connect: Callable[[int], Listener], load: Load, window: float
 ) -> tuple[Figures, Sequence[Measured]]:
     """The figures of all kinds of servers, and the conversations that were measured."""
-    conversations, rate = load
+    conversations, rate, spread = load
     audience = Audience([connect(server.port) for _ in range(conversations)], math.ceil(conversations / MEASURED))
     try:
-        audience.ask(SPREAD)
-        audience.listen(SETTLE, False)
+        audience.ask(spread)
+        audience.listen(SETTLE)
+        audience.begin_window()
         start, before = time.monotonic(), server.cpu()
-        received = audience.listen(window, True)
+        received = audience.listen(window)
         seconds, cpu = time.monotonic() - start, server.cpu() - before
         memory = server.memory()
     finally:
@@ -86,22 +95,28 @@ def records(measured: Measured) -> list[tuple[float, int]]:
     return [(moment, received // RECORD) for moment, received in measured.arrivals]
 
 
-def through_securechat(server: Server, load: tuple[int, int], window: float) -> Figures:
+def through_securechat(server: Server, load: Load, window: float) -> Figures:
     figures, measured = stream(server, SecureListener, load, window)
     tick = ServerSettings().tick
-    late = [each for one in measured for each in lateness(records(one), tick)]
-    return {**figures, "lateness of a tick, 99 %, ms": quantile(late, 0.99) * 1e3}
+    late = [(lateness(records(one), tick), one.early) for one in measured]
+    at_first = [each for all_late, early in late for each in all_late[:early]]
+    later = [each for all_late, early in late for each in all_late[early:]]
+    return {
+        **figures,
+        "lateness of a tick, 99 %, ms": quantile(later, 0.99) * 1e3,
+        "lateness while all begin, 99 %, ms": quantile(at_first, 0.99) * 1e3,
+    }
 
 
-def through_nginx(server: Server, load: tuple[int, int], window: float) -> Figures:
+def through_nginx(server: Server, load: Load, window: float) -> Figures:
     return stream(server, HttpsListener, load, window)[0]
 
 
 @contextmanager
-def start(load: tuple[int, int], scale: float) -> Iterator[Contenders]:
+def start(load: Load, scale: float) -> Iterator[Contenders]:
     window = WINDOW * scale
     with ExitStack() as stack:
-        model = stack.enter_context(model_server(load[1]))
+        model = stack.enter_context(model_server(load.rate))
         ours = stack.enter_context(securechat(*ROBOT, "-R", f"url=http://127.0.0.1:{model}"))
         contenders: dict[str, Callable[[], Figures] | str] = {
             "securechat": partial(through_securechat, ours, load, window)
@@ -114,11 +129,12 @@ def start(load: tuple[int, int], scale: float) -> Iterator[Contenders]:
         yield contenders
 
 
-STREAMS: Final = tuple(
-    Row(
-        f"stream-{conversations}-{rate}",
-        f"{conversations:,} streamed replies, {rate} tokens/s",
-        partial(start, (conversations, rate)),
-    )
-    for conversations, rate in LOADS
-)
+def row(load: Load) -> Row:
+    conversations, rate, spread = load
+    title = f"{conversations:,} streamed replies, {rate} tokens/s"
+    if spread == 1:
+        return Row(f"stream-{conversations}-{rate}", title, partial(start, load))
+    return Row(f"stream-{conversations}-{rate}-in-{spread}", f"{title}, begun within {spread} s", partial(start, load))
+
+
+STREAMS: Final = tuple(map(row, LOADS))

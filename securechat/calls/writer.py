@@ -8,7 +8,6 @@ from msgspec import ValidationError, convert
 
 from securechat.calls.joining import Template
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.wire.items import MAX_BASE, MAX_ITEM, Delta, Head, Piece, ServerEvent, is_valid_event
 from securechat.wire.messages import encode
 
@@ -19,7 +18,7 @@ _MAX_EVENT: Final = MAX_ITEM - 256  # bytes of an event's data: the rest is for 
 
 
 def _broken() -> RobotError:
-    return RobotError(Fault.BROKEN_ANSWER, _("a part of the response cannot be represented"))
+    return RobotError(Fault.BROKEN_ANSWER, "a part of the response cannot be represented")
 
 
 class ResultWriter:

@@ -1,9 +1,11 @@
 """The program ``securechat``, also run as ``python -m securechat.client``."""
 
+import securechat.client.without_gc
 import securechat.client.without_tls  # noqa: F401 - before Twisted is imported
 
 # isort: split
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -27,6 +29,9 @@ from securechat.client.signals import ENDING_SIGNALS, is_ignored
 from securechat.client.stderr import complain
 from securechat.clock import MonotonicReactor
 from securechat.i18n import _
+
+gc.freeze()  # what was loaded
+gc.enable()
 
 SIGNALLED: Final = 128  # is added to the number of the signal that ended the program
 LAST_OUTPUT: Final = 1.0  # seconds for output that is waiting when a signal ends the program
@@ -71,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def interrupted(number: int) -> None:
         nonlocal exit_code
+        if output.is_lent and number == signal.SIGINT:
+            return  # it is for the program that has the terminal
         exit_code = SIGNALLED + number
         done.cancel()
 

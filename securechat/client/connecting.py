@@ -24,13 +24,13 @@ class Connector:
     """Connects to one server. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output) -> None:
-        self.tell = drop if options.quiet else note  # is told what the user may want to know
-        self.step = note if options.verbose else drop  # is told the steps of each connection
+        self.tell = drop if options.quiet else note  # is told messages about each connection
+        self.step: Callable[[str], None] = note if options.verbose else drop  # is told its steps
         self._reactor = reactor
         self._destination = options.destination
         self._suite = options.suite
         self._output = output
-        self._host_key_check = HostKeyCheck(
+        self.host_key_check = HostKeyCheck(
             options.destination.local_name,
             options.known_hosts,
             pinned=options.host_key,
@@ -47,7 +47,7 @@ class Connector:
                 self._reactor,
                 self._destination,
                 suite=self._suite,
-                check_host_key=self._host_key_check.check,
+                check_host_key=self.host_key_check.check,
                 signer=signer,
                 user=user,
             )
@@ -79,5 +79,5 @@ class Connector:
             await self._output.drained()
             if not confirm_host_key(self._destination.local_name, unknown.blob):
                 raise AuthenticationError(Category.HOST_KEY, _("Host key verification failed.")) from None
-            self._host_key_check.accept(unknown.blob)
+            self.host_key_check.accept(unknown.blob)
             return await talk(signer)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from securechat.errors import AuthenticationError, Category, ConfigurationError
-from securechat.i18n import _
+from securechat.i18n import N_, _
 from securechat.ssh import keys
 from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach
 
@@ -48,6 +48,7 @@ class HostKeyCheck:
         self._step = step or tell
         self._known_hosts = self._load()
         self._accepted = b""  # a key that could not be added
+        self.verdict = ""  # of the last key that was accepted; marked for translation
 
     def _load(self) -> KnownHosts:
         """The known hosts; none if a new key is to be accepted, and the directory of the file cannot be searched."""
@@ -71,6 +72,7 @@ class HostKeyCheck:
         if self._pinned is not None:
             if keys.fingerprint(blob) != self._pinned:
                 raise self._refused(_("the ED25519 host key {fingerprint} of {name} does not match --host-key"), blob)
+            self.verdict = N_("matches --host-key")
             return
         if verdict.standing is Standing.CHANGED:
             raise self._refused(
@@ -83,12 +85,14 @@ class HostKeyCheck:
                 verdict.line,
             )
         if verdict.standing is Standing.UNKNOWN:
+            self.verdict = N_("new")
             if blob == self._accepted:
                 return
             if not self._accept_new:
                 raise UnknownHostError(self._name, blob)
             self.accept(blob)
         else:
+            self.verdict = N_("known")
             self._step(
                 _("{name} is known and matches the ED25519 host key in {path}:{line}").format(
                     name=self._name, path=self._path, line=verdict.line

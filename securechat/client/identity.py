@@ -1,6 +1,7 @@
 """The user's keys: in a file, or in ssh-agent."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,10 @@ from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.files import read_lines
 from securechat.i18n import _
 from securechat.ssh import keys
-from securechat.ssh.private_keys import PublicKeyError, load_private_key
+from securechat.ssh.keys import SigningKey
+from securechat.ssh.private_keys import PublicKeyError, WrongPassphraseError, load_private_key
 
+PASSPHRASE_ATTEMPTS: Final = 3  # the default of ssh's NumberOfPasswordPrompts
 MAX_OFFERED: Final = 6  # keys of an agent, each in a connection of its own; the default of sshd's MaxAuthTries
 
 
@@ -24,7 +27,7 @@ async def file_signers(
 ) -> list[Signer]:
     """A signer with the private key in a file, or with the agent's if the file has a public key; ConfigurationError."""
     try:
-        key = load_private_key(path, lambda: ask_passphrase(path))
+        key = _load(path, ask_passphrase)
     except PublicKeyError:
         try:
             return await agent_signers(reactor, environ, path)
@@ -32,6 +35,13 @@ async def file_signers(
             text = _("{path}: this is a public key; use the private key, or add it to the agent with ssh-add")
             raise ConfigurationError(text.format(path=path)) from None
     return [Signer(key.blob, key.sign)]
+
+
+def _load(path: Path, ask_passphrase: Callable[[Path], bytes]) -> SigningKey:
+    for _attempt in range(PASSPHRASE_ATTEMPTS - 1):
+        with suppress(WrongPassphraseError):
+            return load_private_key(path, lambda: ask_passphrase(path))
+    return load_private_key(path, lambda: ask_passphrase(path))
 
 
 async def agent_signers(reactor: IClientReactor, environ: Mapping[str, str], path: Path | None) -> list[Signer]:

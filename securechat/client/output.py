@@ -78,6 +78,7 @@ class Output:
 
     def __init__(self) -> None:
         self.failed: Callable[[OSError], object] = lambda error: None  # called if standard output cannot be written
+        self.is_lent = False  # while another program, such as an editor, has the terminal
         self._reactor: IReactorFromThreads | None = None
         self._thread: threading.Thread | None = None
         self._queue: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()  # None is the end

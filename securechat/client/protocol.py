@@ -87,6 +87,7 @@ class ChatClient(protocol.Protocol):
     """One session with a server."""
 
     transport: IChatTransport
+    host_key: bytes  # the server's, from its proof on
     _about: Admitted  # from admission on
     _quiet: Quiet  # from admission on
 
@@ -107,6 +108,7 @@ class ChatClient(protocol.Protocol):
         self._timeout: IDelayedCall | None = None
         self._signing: Deferred[None] | None = None
         self._end: SecureChatError | GoodbyeReceived | None = None
+        self._heard = 0.0  # when data was received last
 
     # Called by the user
 
@@ -131,6 +133,11 @@ class ChatClient(protocol.Protocol):
         Its result is the number of messages that the server accepts then. One caller at a time; it may cancel.
         """
         return self._quiet.room()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the server has sent something: before a reply ends, it sends at each tick if it shapes."""
+        return self._clock.seconds() - self._heard
 
     def call(self, path: str, body: bytes) -> int:
         """Send an API request at once; its id. `body` is empty for GET.
@@ -206,6 +213,7 @@ class ChatClient(protocol.Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         state = self._connection.state
+        self._heard = self._clock.seconds()
         try:
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
@@ -242,6 +250,7 @@ class ChatClient(protocol.Protocol):
                 self._goodbyeReceived(event)
 
     def _serverProved(self, event: ServerProved) -> None:
+        self.host_key = event.host_key
         fingerprint = keys.fingerprint(event.host_key)
         self._user.step(_("verified the server's host key {fingerprint}").format(fingerprint=fingerprint))
         if event.data is None:

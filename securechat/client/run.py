@@ -13,6 +13,7 @@ from securechat.client.explain import of_goodbye
 from securechat.client.frontends.batch import Batch
 from securechat.client.frontends.formats import JsonFormat, TextFormat
 from securechat.client.frontends.source import is_interactive, open_source
+from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.identity import agent_signers, file_signers
 from securechat.client.output import Output
 from securechat.client.prompts import ask_passphrase
@@ -62,7 +63,12 @@ async def run(
             from securechat.client.api.serve import serve
 
             return await serve(reactor, options, connector, signers, output)
-        chat = _Chat(reactor, options, output, connector, None if options.wait else background)
+        if is_interactive(options):
+            make_user = _terminals(reactor, options, environ, output, connector.host_key_check)
+        else:
+            waiting = None if options.wait else background
+            make_user = _batches(reactor, options, output, connector.step, waiting)
+        chat = _Chat(make_user, output, connector)
         return await connector.try_keys(signers, chat.talk)
     except SecureChatError as error:
         complain(str(error))
@@ -80,22 +86,42 @@ async def _signers(
     return [None]
 
 
-def _frontends(
-    reactor: IClientReactor, options: ClientSettings, step: Callable[[str], None], leave: Callable[[Batch], object]
+def _terminals(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    environ: Mapping[str, str],
+    output: Output,
+    host_key_check: HostKeyCheck,
+) -> Callable[[], Frontend]:
+    """Makes the user interface of a connection at a terminal."""
+    # Imported here, because prompt_toolkit takes as long to import as everything else together.
+    from securechat.client.frontends.terminal import Server, Terminal
+    from securechat.client.terminal.choose import open_screen
+
+    screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)
+    name = options.destination.local_name
+    return lambda: Terminal(screen, reactor, Server(name, host_key_check), is_verbose=options.verbose)
+
+
+def _batches(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    output: Output,
+    step: Callable[[str], None],
+    background: Background | None,
 ) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
-    if is_interactive(options):
-        # Imported here, because prompt_toolkit takes as long to import as everything else together.
-        from prompt_toolkit import PromptSession
-
-        from securechat.client.frontends.terminal import Terminal
-
-        return lambda: Terminal(PromptSession(erase_when_done=True))
     source = open_source(options, reactor)
+
+    def leaving(user: Batch) -> None:
+        if background is not None:
+            output.drained().addCallback(lambda _nothing: background.enter(user.exit))
+        elif not options.quiet:
+            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
 
     def make() -> Batch:
         form = JsonFormat(reactor.seconds) if options.json else TextFormat()
-        return Batch(source, form, sys.stdout, step=step, leaving=leave)
+        return Batch(source, form, sys.stdout, step=step, leaving=leaving)
 
     return make
 
@@ -103,32 +129,16 @@ def _frontends(
 class _Chat:
     """A conversation with the server, through one frontend for each connection that it takes."""
 
-    def __init__(
-        self,
-        reactor: IClientReactor,
-        options: ClientSettings,
-        output: Output,
-        connector: Connector,
-        background: Background | None,
-    ) -> None:
+    def __init__(self, make_user: Callable[[], Frontend], output: Output, connector: Connector) -> None:
+        self._make_user = make_user
         self._output = output
         self._connector = connector
-        self._background = background
-        self._is_quiet = options.quiet
-        self._make_user = _frontends(reactor, options, connector.step, self._leave)
-
-    def _leave(self, user: Batch) -> None:
-        """The batch has all replies, and waits only for the end of the train."""
-        background = self._background
-        if background is not None:
-            self._output.drained().addCallback(lambda _nothing: background.enter(user.exit))
-        elif not self._is_quiet:
-            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
 
     async def talk(self, signer: Signer | None) -> ExitCode:
         """One connection. An error before the server admitted the client is raised."""
         user = self._make_user()
         self._output.failed = user.outputFailed
+        self._connector.step = user.step
         client = await self._connector.connect(signer, user)
         self._output.hold(client.holdReading)
         try:

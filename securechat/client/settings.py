@@ -245,6 +245,8 @@ class ClientSettings(Settings, frozen=True):
 
     verbose: Annotated[bool, Meta(description=N_("print debugging messages"), extra={"letter": "v"})] = False
 
+    no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False
+
 
 def check_together(settings: ClientSettings, given: Collection[str]) -> None:
     """ConfigurationError if options that were given, by their attributes, do not go together."""

@@ -95,7 +95,7 @@ class ChatAdapter:
             async for text in texts:
                 parts.append(text)
                 if completion.size > self._max_reply:
-                    raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
+                    raise RobotError(Fault.TOO_LONG, "the reply exceeds --max-reply")
         for item in _whole(200, completion.whole("".join(parts))):
             yield item
 

@@ -1,7 +1,6 @@
 """Any exception of a robot as a RobotError."""
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
 
 def robot_error(error: Exception) -> RobotError:
@@ -11,7 +10,7 @@ def robot_error(error: Exception) -> RobotError:
     """
     if isinstance(error, RobotError):
         return error
-    return RobotError(Fault.INTERNAL, _("{error} at {place}").format(error=type(error).__name__, place=_place(error)))
+    return RobotError(Fault.INTERNAL, f"{type(error).__name__} at {_place(error)}")
 
 
 def _place(error: Exception) -> str:

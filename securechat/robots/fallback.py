@@ -60,7 +60,7 @@ class FallbackRobot:
                     raise failure from None
                 if not isinstance(failure, CircuitOpenError):
                     log.warn(
-                        _("robot {robot}: {fault}: {detail}"),
+                        "robot {robot}: {fault}: {detail}",
                         robot=robot.name,
                         fault=failure.fault.name,
                         detail=str(failure),

@@ -69,7 +69,7 @@ def _is_usable(maker: IRobotMaker) -> bool:
             raise TypeError("name or summary is not a str")
     except Exception as problem:  # the plugin can contain anything
         text = " ".join(str(problem).split())
-        log.warn(_("ignoring robot plugin {plugin}: {problem}"), plugin=type(maker).__name__, problem=text)
+        log.warn("ignoring robot plugin {plugin}: {problem}", plugin=type(maker).__name__, problem=text)
         return False
     return True
 

@@ -41,7 +41,7 @@ def warn_if_exposed(url: str) -> None:
     parsed = URL.fromText(url)
     if parsed.scheme.lower() == "http" and not _is_this_machine(parsed.host):
         log.warn(
-            _("the connection to {host} is not encrypted: the conversation and the key can be read on the network"),
+            "the connection to {host} is not encrypted: the conversation and the key can be read on the network",
             host=parsed.host,
         )
 

@@ -7,17 +7,16 @@ from collections.abc import Collection
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from securechat.i18n import _
 from securechat.server.admission import Holder, source_of
 from securechat.wire.host_names import bracketed, local_names
 
 
 def place_of(address: IAddress) -> str:
-    """Where a client comes from, for people."""
+    """Where a client comes from, for people and for the log."""
     if isinstance(address, (IPv4Address, IPv6Address)):
         return bracketed(address.host, address.port)
     if isinstance(address, UNIXAddress):  # most clients bind theirs to no name
-        return os.fsdecode(address.name) if address.name else _("a UNIX socket")
+        return os.fsdecode(address.name) if address.name else "a UNIX socket"
     return str(address)
 
 

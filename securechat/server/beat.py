@@ -16,7 +16,8 @@ log = Logger()
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
 LEAD: Final = 5  # milliseconds from the sealing of a record to its tick, at least
 EARLY: Final = 0.2  # milliseconds before a write, the process wakes up, which takes some 0.05 to 0.1
-SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn
+SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn …
+TURN: Final = 5  # … of so many milliseconds, if several of them wait
 COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
 ENOUGH: Final = 0.95  # … which suffices for this part of them: others are delayed by chance, or by other programs
 _ROUNDING: Final = 0.001  # milliseconds: a timer may be early, and times are rounded, by less
@@ -64,7 +65,8 @@ class Beat:
     """Calls steps of trains at moments, which are whole milliseconds of the clock.
 
     Steps that write come before those that seal, also between two of them: sealing takes time that depends on the text,
-    and delays no write by more than one step.
+    and delays no write by more than one step. Steps that are due are called between the events of two sockets, too, so
+    that many events, such as a thousand messages that arrive together, delay no write by more than one of them.
     """
 
     __slots__ = (
@@ -76,6 +78,7 @@ class Beat:
         "_hold",
         "_max_lead",
         "_sealing",
+        "_turn_ends",
         "_writing",
         "lead",
     )
@@ -92,10 +95,18 @@ class Beat:
         self._sealing = _Agenda()  # by the moments of the writes
         self._call: IDelayedCall | None = None
         self._call_at = math.inf  # the moment of the call; -inf while steps are being called
+        self._turn_ends = -math.inf  # that of other sockets
+        if (at_checkpoints := getattr(clock, "at_checkpoints", None)) is not None:  # MonotonicClock's
+            at_checkpoints(self.catch_up)
 
     def now(self) -> float:
         """The time in milliseconds."""
         return self._clock.seconds() * 1000
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no train."""
+        return self._next() == math.inf
 
     def base(self) -> int:
         """The moment at which a train may begin now: the next one of the grid."""
@@ -123,9 +134,16 @@ class Beat:
         """Do not call a step that was to seal for or write at this moment."""
         self._writing.remove(moment, step)
         self._sealing.remove(moment, step)
-        if self._call is not None and self._next() == math.inf:
+        if self._call is not None and self.is_idle:
             self._call.cancel()
             self._call, self._call_at = None, math.inf
+
+    def catch_up(self) -> None:
+        """Call the steps that are due. An event was handled, and others may follow before the clock makes its calls."""
+        if self._call is None or (now := self.now()) < self._call_at or now < self._turn_ends:
+            return
+        self._call.cancel()
+        self._strike()
 
     def _next(self) -> float:
         """The moment of the next step."""
@@ -155,6 +173,8 @@ class Beat:
             else:
                 break
             now = self.now() + _ROUNDING
+        else:
+            self._turn_ends = now + TURN
         self._call_at = math.inf
         self._wake_at(self._next())
 

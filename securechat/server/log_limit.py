@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
-from securechat.i18n import _
 from securechat.server.log_format import line_of, log_observers
 from securechat.wire.token_bucket import TokenBucket
 
@@ -58,7 +57,8 @@ class LogLimit:
         now = self._reactor.seconds()
         kind = self._kind_of(event, now)
         if kind.bucket.take(now):
-            # Tracebacks and, with --log-text, messages are long: bytes count, not lines.
+            # Tracebacks and, with --log-text, messages are long: bytes count, not lines. They are those of a line of
+            # text; as JSON, it has some three times as many.
             line = line_of(event) or ""
             kind.bucket.spend(len(line.encode(errors="replace")))
             self._observer(event)
@@ -99,7 +99,7 @@ class LogLimit:
             if kind.omitted:
                 Logger(kind.namespace, observer=self._observer).emit(
                     kind.level,
-                    _('… and {count} more like "{line}" in the last {seconds:.0f} s'),
+                    '… and {count} more like "{line}" in the last {seconds:.0f} s',
                     count=kind.omitted,
                     line=kind.line,
                     seconds=now - kind.first_omitted,

@@ -8,8 +8,6 @@ from typing import Final
 
 from twisted.logger import Logger
 
-from securechat.i18n import ngettext
-
 log = Logger()
 
 _PERIOD: Final = 1.0  # seconds from one line to the next
@@ -42,11 +40,9 @@ class MessageLog:
             self._count = self._size = 0
 
     def _format(self, count: int) -> str:
-        return ngettext(
-            "client {number}: a message of {size} characters",
-            "client {number}: {count} messages of {size} characters",
-            count,
-        )
+        if count == 1:
+            return "client {number}: a message of {size} characters"
+        return "client {number}: {count} messages of {size} characters"
 
 
 class CallLog(MessageLog):
@@ -55,8 +51,6 @@ class CallLog(MessageLog):
     __slots__ = ()
 
     def _format(self, count: int) -> str:
-        return ngettext(
-            "client {number}: an API request of {size} bytes",
-            "client {number}: {count} API requests of {size} bytes",
-            count,
-        )
+        if count == 1:
+            return "client {number}: an API request of {size} bytes"
+        return "client {number}: {count} API requests of {size} bytes"

@@ -17,11 +17,12 @@ from securechat.wire.shaping import Train
 class Pace(ABC):
     """Takes records out of the outbox and writes them."""
 
-    __slots__ = ("_connection", "_outbox", "_write", "is_corked", "upstream")
+    __slots__ = ("_connection", "_drained", "_outbox", "_write", "is_corked", "upstream")
 
     def __init__(self, connection: ServerConnection, outbox: Outbox, write: Callable[[bytes], None]) -> None:
         self.upstream: Upstream | None = None  # to be read at ticks
         self.is_corked = False  # set while input is read, so that its replies leave in one write
+        self._drained: Deferred[None] | None = None
         self._connection = connection
         self._outbox = outbox
         self._write = write
@@ -38,6 +39,12 @@ class Pace(ABC):
     def flush(self) -> None:
         """There may be new text in the outbox."""
 
+    def drain(self) -> Deferred[None]:
+        """No further message will be answered. Fires when GOODBYE would reveal nothing of the replies' length."""
+        self._drained = Deferred()
+        self._announce_end()
+        return self._drained
+
     @abstractmethod
     def leave(self, reason: Reason) -> Deferred[None]:
         """Send GOODBYE as the last record; fires once it is written."""
@@ -45,6 +52,15 @@ class Pace(ABC):
     @abstractmethod
     def stop(self) -> None:
         """The connection is gone."""
+
+    @property
+    @abstractmethod
+    def _has_ended(self) -> bool:
+        """Whether nothing is left to be sent."""
+
+    def _announce_end(self) -> None:
+        if self._drained is not None and not self._drained.called and self._has_ended:
+            self._drained.callback(None)
 
     def _send_goodbye(self, reason: Reason) -> None:
         self._connection.goodbye(reason, self._connection.next_reply_id - 1)
@@ -68,6 +84,11 @@ class Unshaped(Pace):
             pass
         self.write_out()
         self._outbox.announce_room()
+        self._announce_end()
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._outbox.is_empty
 
     def leave(self, reason: Reason) -> Deferred[None]:
         self._send_goodbye(reason)
@@ -127,6 +148,14 @@ class Ticking(Pace):
     def flush(self) -> None:
         """Nothing to do: the next tick takes it."""
 
+    def drain(self) -> Deferred[None]:
+        self._train.end_at_bucket()
+        return super().drain()
+
+    @property
+    def _has_ended(self) -> bool:
+        return not self._is_waiting
+
     def leave(self, reason: Reason) -> Deferred[None]:
         self._reason = reason
         self._left: Deferred[None] = Deferred()
@@ -185,3 +214,4 @@ class Ticking(Pace):
             self._wait()
         else:
             self._is_waiting = False
+            self._announce_end()

@@ -20,17 +20,18 @@ from zope.interface import implementer
 from securechat import __version__
 from securechat.calls.requests import Access
 from securechat.errors import Category, Fault, RemoteProtocolError
-from securechat.i18n import _
 from securechat.robots.adapter import as_api_robot
 from securechat.robots.interface import IRobot
-from securechat.server.addresses import names_at, place_of, source_at
+from securechat.server import connection_log
+from securechat.server.addresses import names_at, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
+from securechat.server.connection_log import ConnectionLog
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import CallLog, MessageLog
 from securechat.server.message_memory import MessageMemory
-from securechat.server.outbox import Outbox
+from securechat.server.outbox import MAX_REFUSALS, Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
@@ -60,6 +61,7 @@ log = Logger()
 
 SOFTWARE: Final = f"securechat/{__version__}"
 STALL_TIMEOUT: Final = 30.0  # seconds that a client may leave a full send buffer (Twisted's: 64 KiB) unread
+STOPPING_TIMEOUT: Final = 1.0  # seconds for an idle client to answer GOODBYE when the server stops
 LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a client that is not read has gone
 SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 
@@ -82,10 +84,13 @@ class ChatServer(Protocol):
         self._clock = factory.clock
         self._is_admitted = False
         self._is_held = False  # not read, because too many messages were refused
+        self._is_draining = False  # the server stops: messages are ignored
+        self._goodbye_timeout = GOODBYE_TIMEOUT
         self._leaving: Deferred[None] | None = None  # fires when our GOODBYE is written
         self._client_left = False
         self._messages = MessageLog(number)
         self._calls = CallLog(number)
+        self._reason: Reason | None = None  # of the first GOODBYE
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -96,9 +101,11 @@ class ChatServer(Protocol):
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
+        self._log = ConnectionLog(self.number, transport, self._connection, self.factory.monotonic())
         self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
+        self.factory.beat.catch_up()
 
     def dataReceived(self, data: bytes) -> None:
         self._pace.is_corked = True
@@ -115,6 +122,7 @@ class ChatServer(Protocol):
             self._deadlines.data_read()
         self._pace.is_corked = False
         self._pace.flush()
+        self.factory.beat.catch_up()
 
     def _eventReceived(self, event: Event) -> None:
         match event:
@@ -162,13 +170,19 @@ class ChatServer(Protocol):
         self._session.call(call, self.factory.access, refuse=not self.place.take_call(now))
 
     def _hold_if_full(self) -> None:
-        """Stop reading the client if too many refusals wait for their turn, unless only its GOODBYE is awaited."""
-        if self._outbox.has_too_many_refusals and self._leaving is None:
+        """Stop reading the client if too many refusals wait for their turn, unless only its GOODBYE is awaited.
+
+        While the server stops, messages are ignored, but take memory, too: then the client is read up to a number.
+        """
+        refused = self._outbox.has_too_many_refusals
+        unanswered = self._connection.next_say_id - self._connection.next_reply_id
+        if (refused or (self._is_draining and unanswered > MAX_REFUSALS)) and self._leaving is None:
             self._is_held = True
             self._pace.fix_bucket()
             self._deadlines.pause()
             self.transport.pauseProducing()
-            self._outbox.fewer_refusals().addCallback(self._readOnSoon)
+            if refused:
+                self._outbox.fewer_refusals().addCallback(self._readOnSoon)
             self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
 
     def _look_for_peer(self) -> None:
@@ -202,7 +216,7 @@ class ChatServer(Protocol):
         self._too_old_at = self._clock.seconds() + MAX_AGE
         self._note_activity()
         self._look_at_age()
-        log.info(_("client {number} from {peer}: admitted as {user}"), **self._who, user=user or _("anonymous"))
+        self._log.admitted(user, factory.monotonic())
 
     def _readOnSoon(self, _fewer: None) -> None:
         """In a turn of the reactor of its own: what was read might stop the task that is sending records just now."""
@@ -238,11 +252,30 @@ class ChatServer(Protocol):
         else:
             self._restart_timeout(min(self._too_old_at, self._idle_at) - now)
 
+    def drain(self) -> None:
+        """The server stops: let replies in progress end, and then the session."""
+        if not self._is_admitted:
+            self.transport.abortConnection()
+        elif not self._is_draining and self._leaving is None and self._connection.state is not State.CLOSED:
+            self._is_draining = True
+            if self._outbox.is_empty:
+                self._goodbye_timeout = STOPPING_TIMEOUT
+            drained = self._session.drain()
+            if drained.called:
+                self.leave(Reason.STOPPING)
+            else:
+                drained.addCallback(self._leaveSoon)
+
+    def _leaveSoon(self, _drained: None) -> None:
+        """In a turn of the reactor of its own: the task that has sent the last record would cancel itself."""
+        self._clock.callLater(0, self.leave, Reason.STOPPING)
+
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
         if not self._is_admitted:
             self.transport.abortConnection()
         elif self._leaving is None and self._connection.state is not State.CLOSED:
+            self._reason = reason
             self._leaving = self._session.leave(reason)
             self._leaving.addCallback(self._goodbyeSent)
             self._readOn()  # the client's GOODBYE may be in the input that waits
@@ -258,18 +291,13 @@ class ChatServer(Protocol):
         if self._client_left:
             self._close()
         else:
-            self._restart_timeout(GOODBYE_TIMEOUT)
+            self._restart_timeout(self._goodbye_timeout)
 
     def _close(self) -> None:
         """Both sides have sent GOODBYE: close once the client has read what is left."""
         self.transport.unregisterProducer()  # the transport would wait for it
         self.transport.loseConnection()
-        self._restart_timeout(GOODBYE_TIMEOUT)
-
-    @property
-    def _who(self) -> dict[str, object]:
-        """The fields of a log line that name the client. Behind ``haproxy:``, its address comes with its first data."""
-        return {"number": self.number, "peer": place_of(self.transport.getPeer())}
+        self._restart_timeout(self._goodbye_timeout)
 
     def evict(self) -> None:
         """The handshake has to make room for another."""
@@ -280,7 +308,7 @@ class ChatServer(Protocol):
         self._connection.close()
         self._stop_session()
         self.transport.abortConnection()
-        log.warn(_("client {number} from {peer}: aborted ({category})"), **self._who, category=category.value)
+        self._log.aborted(category, self.factory.monotonic())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._messages.write()
@@ -288,11 +316,11 @@ class ChatServer(Protocol):
         aborted = self._connection.state is State.CLOSED
         try:
             self._connection.receive_end()
-        except RemoteProtocolError as error:
-            log.info(_("client {number} from {peer}: ended ({category})"), **self._who, category=error.category.value)
-        else:
-            if not aborted:
-                log.info(_("client {number} from {peer}: left"), **self._who)
+            cut = False
+        except RemoteProtocolError:
+            cut = True
+        if not aborted:
+            self._log.ended(self._reason, self.factory.monotonic(), cut=cut)
         self._stop_session()
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
@@ -369,24 +397,24 @@ class ChatServerFactory(Factory):
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
         self._all_left: Deferred[None] | None = None
+        self._drain_end: IDelayedCall | None = None
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
-        session = ChatServer(self, next(self._numbers))
+        session = ChatServer(self, self.next_number())
         place = None
         if self._all_left is None:
             place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
         if place is None:
-            log.warn(
-                _("client {number} from {peer}: not let in ({category})"),
-                number=session.number,
-                peer=place_of(addr),
-                category=Category.LIMIT.value,
-            )
+            connection_log.refused(session.number, addr, Category.LIMIT)
             return None
         session.place = place
         self.sessions.add(session)
         return session
+
+    def next_number(self) -> int:
+        """The number of a new connection, in the log."""
+        return next(self._numbers)
 
     def about(self, user: str) -> About:
         """What a client of this user is told of the server."""
@@ -399,7 +427,7 @@ class ChatServerFactory(Factory):
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
         if self._all_left is not None and not self.sessions:
-            self._all_left.callback(None)
+            self._end_stop()
 
     def drop_unauthorized(self) -> None:
         """Send GOODBYE to users whose key is no longer authorized."""
@@ -407,14 +435,34 @@ class ChatServerFactory(Factory):
             if session.authorized_key and not self.users.is_listed(session.authorized_key):
                 session.leave(Reason.KEY_WITHDRAWN)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nobody is admitted any more."""
+        return self._all_left is not None
+
     def stop(self) -> Deferred[None]:
-        """Let nobody in, say GOODBYE to everyone; fires when all are gone, within GOODBYE_TIMEOUT."""
-        self._all_left = Deferred()
+        """Admit nobody, and end each session when its replies have ended, or after `settings.drain` seconds.
+
+        Fires when all clients are gone, GOODBYE_TIMEOUT later at most.
+        """
+        self._all_left = all_left = Deferred[None]()
         if not self.sessions:
-            self._all_left.callback(None)
+            all_left.callback(None)
+            return all_left
+        self._drain_end = self.clock.callLater(self.settings.drain, self._leave_all)
+        for session in list(self.sessions):
+            session.drain()
+        return all_left
+
+    def _leave_all(self) -> None:
         for session in list(self.sessions):
             session.leave(Reason.STOPPING)
-        return self._all_left
+
+    def _end_stop(self) -> None:
+        assert self._all_left is not None
+        if self._drain_end is not None and self._drain_end.active():
+            self._drain_end.cancel()
+        self._all_left.callback(None)
 
     def abort(self) -> None:
         """Close all connections at once."""

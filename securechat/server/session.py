@@ -11,7 +11,6 @@ from twisted.logger import Logger
 from securechat.calls.requests import Access, ApiCall, Refusal, examine
 from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import robot_error
 from securechat.robots.interface import IApiRobot
@@ -56,6 +55,7 @@ class Session:
         "_history",
         "_inbox",
         "_is_answering",
+        "_is_draining",
         "_is_stopped",
         "_outbox",
         "_pace",
@@ -87,6 +87,7 @@ class Session:
         self._task: Deferred[None] | None = None  # that answers, while it waits for something
         self._current: Reply[Any] | None = None  # the reply that the robot is being asked for
         self._is_stopped = False
+        self._is_draining = False
 
     def start_afresh(self) -> None:
         """Clear the history before the next message."""
@@ -99,11 +100,11 @@ class Session:
         self._history.replace(recall.turns)
 
     def ask(self, message: MessageReceived, *, refuse: bool = False) -> None:
-        """Answer a message after those that came before it, or refuse it; ignored once the session is stopped.
+        """Answer a message after those that came before it, or refuse it; ignored once the session is to end.
 
         `refuse`: it exceeds a limit of its sender.
         """
-        if self._is_stopped:
+        if self._ignores_messages:
             return
         reply = None if refuse else self._outbox.open(message.id)
         if reply is None:
@@ -113,11 +114,11 @@ class Session:
         self._starts_afresh = False
 
     def call(self, call: CallReceived, access: Access, *, refuse: bool = False) -> None:
-        """Answer an API request after the messages that came before it; ignored once the session is stopped.
+        """Answer an API request after the messages that came before it; ignored once the session is to end.
 
         `refuse`: it exceeds a limit of its sender.
         """
-        if self._is_stopped:
+        if self._ignores_messages:
             return
         result = None if refuse else self._outbox.open_result(call.id)
         if result is None:
@@ -132,8 +133,8 @@ class Session:
             self._start_answering(in_turn=self._has_answered)
 
     def refuse(self, message_id: int, fault: Fault) -> None:
-        """Answer a message with a fault alone, in its turn; ignored once the session is stopped."""
-        if not self._is_stopped:
+        """Answer a message with a fault alone, in its turn; ignored once the session is to end."""
+        if not self._ignores_messages:
             self._pace.message_received()
             self._outbox.refuse(message_id, fault)
 
@@ -143,6 +144,15 @@ class Session:
         if reply is not None and reply is self._current and self._task is not None:
             self._current = None  # a task is cancelled once
             self._task.cancel()
+
+    def drain(self) -> Deferred[None]:
+        """Answer the messages received so far, and ignore others; fires when `leave` would interrupt nothing."""
+        self._is_draining = True
+        return self._pace.drain()
+
+    @property
+    def _ignores_messages(self) -> bool:
+        return self._is_stopped or self._is_draining
 
     def leave(self, reason: Reason) -> Deferred[None]:
         """Stop answering and send GOODBYE; fires once it is written."""
@@ -211,7 +221,7 @@ class Session:
             fault = failure.fault
             if not isinstance(failure, CircuitOpenError):
                 log.warn(
-                    _("robot {robot}: {fault}: {detail}"), robot=self._robot.name, fault=fault.name, detail=str(failure)
+                    "robot {robot}: {fault}: {detail}", robot=self._robot.name, fault=fault.name, detail=str(failure)
                 )
         self._current = None
         reply.end(fault)
@@ -260,4 +270,4 @@ class Session:
     def _add(self, reply: Reply[Part], part: Part) -> None:
         """Append to a reply; RobotError if it becomes too long."""
         if not self._outbox.add(reply, part):
-            raise RobotError(Fault.TOO_LONG, _("the reply exceeds --max-reply"))
+            raise RobotError(Fault.TOO_LONG, "the reply exceeds --max-reply")

@@ -1,6 +1,8 @@
 """The settings of the daemon, except for its robots."""
 
 import os
+from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,6 +16,7 @@ from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
 from securechat.wire.suites import SUITES
 
+MAX_DRAIN: Final = 3600
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
 
 MAX_TEXT: Final = 1024 * 1024  # bytes of a message or a reply, which are text for a person
@@ -40,6 +43,20 @@ def _canonical_name(text: str) -> str:
         raise ValueError(_("expected [HOST]:PORT, for example [chat.example.org]:8080")) from None
 
 
+class LogFormat(StrEnum):
+    """The format of the log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text.strip()))
+    except ValueError:
+        raise ValueError(_("expected an IP address, or a network such as 10.0.0.0/8")) from None
+
+
 class ServerSettings(Settings, frozen=True):
     """What an operator can set."""
 
@@ -47,6 +64,14 @@ class ServerSettings(Settings, frozen=True):
         tuple[str, ...],
         Meta(description=N_("Twisted endpoint to listen on; can be repeated")),
     ] = ("tcp:8080:interface=127.0.0.1",)
+
+    proxy_from: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=N_("Comma-separated list of the addresses or networks of proxies, for endpoints with haproxy:"),
+            extra={"parse": _network, "commas": True, "default": N_("this machine")},
+        ),
+    ] = ("127.0.0.0/8", "::1/128")
 
     names: Annotated[
         tuple[str, ...],
@@ -87,7 +112,7 @@ class ServerSettings(Settings, frozen=True):
         tuple[bytes, ...],
         Meta(
             description=N_("Comma-separated list of cipher suites to allow"),
-            extra={"choices": {name.decode(): name for name in SUITES}, "default": N_("all")},
+            extra={"choices": {name.decode(): name for name in SUITES}, "commas": True, "default": N_("all")},
         ),
     ] = tuple(SUITES)
 
@@ -231,6 +256,22 @@ class ServerSettings(Settings, frozen=True):
         Seconds,
         Meta(description=N_("Time allowed for a client to authenticate; its ssh-agent may have to prompt the user")),
     ] = 30.0
+
+    drain: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=MAX_DRAIN,
+            description=N_("Time for replies in progress to finish when the daemon stops"),
+            extra={"unit": N_("seconds")},
+        ),
+    ] = 60.0
+
+    allow_root: Annotated[bool, Meta(description=N_("Run as root if twistd's --uid is not used"))] = False
+
+    log_format: Annotated[
+        LogFormat, Meta(description=N_("Format of the log: text (lines), json (one object per line)"))
+    ] = LogFormat.TEXT
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
 

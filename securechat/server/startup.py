@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import resource
 import socket
 from ipaddress import ip_address
@@ -23,13 +24,15 @@ from securechat.server.stale_files import remove_stale_socket_of
 
 log = Logger()
 
+_INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
+
 SPARE_FILES: Final = 64  # open files besides those of clients: the log, listening sockets, connections of robots
 
 
 def warn_of_root() -> None:
     """Warn if the daemon keeps the privileges of root."""
     if os.geteuid() == 0:
-        log.warn(_("running as root; run it as another user, for example with twistd --uid and --gid"))
+        log.warn("running as root; run it as another user, for example with twistd --uid and --gid")
 
 
 def raise_file_limit(settings: ServerSettings) -> None:
@@ -42,7 +45,7 @@ def raise_file_limit(settings: ServerSettings) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     if limit < needed:
         log.warn(
-            _("at most {limit} files can be open (RLIMIT_NOFILE), but --max-sessions {sessions} needs {needed}"),
+            "at most {limit} files can be open (RLIMIT_NOFILE), but --max-sessions {sessions} needs {needed}",
             limit=limit,
             sessions=settings.max_sessions,
             needed=needed,
@@ -53,6 +56,17 @@ def is_unix(endpoint: str) -> bool:
     """Whether clients reach an endpoint at the address of a UNIX socket. Behind haproxy, it is an Internet address."""
     kind, *parts = endpoint.split(":")
     return kind == "unix" or (kind == "systemd" and not {"UNIX", "domain=UNIX"}.isdisjoint(parts))
+
+
+def is_local(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint, as far as its text says."""
+    if is_unix(endpoint.removeprefix("haproxy:")):
+        return True
+    interface = _INTERFACE.search(endpoint)
+    try:
+        return interface is not None and is_loopback(interface[1].replace("\\", ""))
+    except ValueError:
+        return False
 
 
 def describe(error: BaseException) -> str:
@@ -109,7 +123,7 @@ class PublicEndpoint:
         is_public = isinstance(address, IPv4Address | IPv6Address) and not is_loopback(address.host)
         if is_public:
             log.warn(
-                _("{address} is open to everyone who can reach it; to restrict it, use --authorized-keys"),
+                "{address} is open to everyone who can reach it; to restrict it, use --authorized-keys",
                 address=place_of(address),
             )
         return port

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from securechat.errors import ConfigurationError
 from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
-from securechat.i18n import _
+from securechat.i18n import in_english
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys
 from securechat.wire.messages import MAX_ABOUT, ClientAuth
@@ -74,7 +74,7 @@ class AuthorizedUsers:
 
     def is_authorized(self, blob: bytes) -> bool:
         try:
-            if self.load() or self._has_problem:
+            if self._load_in_english() or self._has_problem:
                 self._log_reload()
         except ConfigurationError as error:
             if not self._has_problem or self._clock() >= self._remind_at:
@@ -90,7 +90,7 @@ class AuthorizedUsers:
     def reload(self) -> None:
         """Read the file because the operator asked for it, and log the result."""
         try:
-            self.load()
+            self._load_in_english()
         except ConfigurationError as error:
             self._log_problem(error)
         else:
@@ -111,11 +111,15 @@ class AuthorizedUsers:
             raise
         return True
 
+    def _load_in_english(self) -> bool:
+        with in_english():
+            return self.load()
+
     def _log_reload(self) -> None:
         self._has_problem = False
-        log.info(_("reloaded {path}"), path=str(self._path))
+        log.info("reloaded {path}", path=str(self._path))
 
     def _log_problem(self, error: ConfigurationError) -> None:
         self._has_problem = True
         self._remind_at = self._clock() + REMINDER_INTERVAL
-        log.error(_("{error}; keeping the previous keys"), error=str(error))
+        log.error("{error}; keeping the previous keys", error=str(error))

@@ -30,11 +30,15 @@ class PublicKeyError(ConfigurationError):
     """The file has a public key."""
 
 
+class WrongPassphraseError(ConfigurationError):
+    """The passphrase does not open the key."""
+
+
 def load_private_key(path: Path, passphrase: Callable[[], bytes] | None = None) -> SigningKey:
     """The Ed25519 private key in a file.
 
     `passphrase` is called if the file is encrypted, and the key can be used. PublicKeyError if the file has a public
-    key; ConfigurationError if the key cannot be loaded, or if the file is accessible by others.
+    key; WrongPassphraseError; ConfigurationError if the key cannot be loaded, or if the file is accessible by others.
     """
     if _PUBLIC.match(read_bytes(path)):  # before the permissions: others may read it
         raise PublicKeyError(_("{path}: this is a public key; expected the private key").format(path=path))
@@ -74,7 +78,7 @@ def _unlock(path: Path, data: bytes, passphrase: Callable[[], bytes] | None) -> 
     try:
         return load_ssh_private_key(data, entered)
     except (ValueError, TypeError, InvalidTag):  # wrong; empty; wrong, with an authenticated cipher
-        raise ConfigurationError(_("{path}: incorrect passphrase").format(path=path)) from None
+        raise WrongPassphraseError(_("{path}: incorrect passphrase").format(path=path)) from None
 
 
 def _unsupported_type(path: Path) -> ConfigurationError:

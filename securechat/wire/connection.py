@@ -57,6 +57,7 @@ class Connection(ABC):
         "_sealer",
         "goodbye_sent",
         "records_received",
+        "records_sent",
         "state",
     )
 
@@ -65,6 +66,7 @@ class Connection(ABC):
         self.state = state
         self.goodbye_sent = False
         self.records_received = 0
+        self.records_sent = 0
         self._clock = clock
         self._buffer = b""
         self._offset = 0  # of the first byte in the buffer that is not processed
@@ -181,6 +183,7 @@ class Connection(ABC):
     def data_to_send(self) -> bytes:
         """The bytes to send, since the last call."""
         data = b"".join(self._out)
+        self.records_sent += len(self._out)
         self._out.clear()
         return data
 
@@ -211,6 +214,7 @@ class Connection(ABC):
         self._opener = Opener(suite, open_with)
 
     def _send_frame(self, content: bytes) -> None:
+        self.records_sent -= 1  # this is not a record
         self._out.append(len(content).to_bytes(LENGTH_SIZE, "big") + content)
 
     def _send(self, record_type: RecordType, message: bytes) -> None:

@@ -261,7 +261,7 @@ class ServerHandshake:
         nonce: bytes | None = None,
         secret: bytes | None = None,
     ) -> None:
-        self.user_key = b""
+        self.user_key = b""  # that the client has proved to own; whether it is authorized comes after
         self._identity = identity
         self._names = names
         self._nonce = nonce or os.urandom(NONCE_SIZE)
@@ -313,8 +313,8 @@ class ServerHandshake:
             data = keys.signed_data(CLIENT_NAMESPACE, h5)
             if not keys.verify(body.user_key, proof.signature, data):
                 raise AuthenticationError(Category.PROOF)
-        self._authorize(body.user_key)
         self.user_key = body.user_key
+        self._authorize(body.user_key)
         return SessionKeys.derive(self._keys.master, extend(h6, proof.mac))
 
     def _authorize(self, user_key: bytes) -> None:

@@ -60,10 +60,13 @@ class _TrafficKey:
 
     def _start(self, traffic_secret: bytes) -> None:
         self._secret = traffic_secret
-        self._cipher: RecordCipher = self._suite.cipher(
-            expand(traffic_secret, b"key"), expand(traffic_secret, b"iv", size=12)
-        )
+        self._cipher: RecordCipher | None = None
         self._seq = 0
+
+    def _make_cipher(self) -> RecordCipher:
+        """Make the cipher for the first record: it takes 2 KiB, and the client of many a session says nothing."""
+        self._cipher = self._suite.cipher(expand(self._secret, b"key"), expand(self._secret, b"iv", size=12))
+        return self._cipher
 
     def _ratchet(self) -> None:
         """ts[i+1] = E(ts[i], "next", ""). Earlier records cannot be opened with it."""
@@ -90,7 +93,7 @@ class Sealer(_TrafficKey):
         if size > MAX_PAYLOAD or self._seq >= REKEY_RECORDS:
             raise LocalProtocolError(f"record of {size} bytes, number {self._seq}")
         plaintext = _HEAD.pack(record_type, size) + payload + _PADDING[size:]
-        frame = self._frame_head + self._cipher.seal(self._seq, plaintext)
+        frame = self._frame_head + (self._cipher or self._make_cipher()).seal(self._seq, plaintext)
         if self._seq == 0:
             self._rekey_at = now + REKEY_SECONDS
         self._seq += 1
@@ -117,7 +120,7 @@ class Opener(_TrafficKey):
         """
         if self._seq >= MAX_SEQ:
             raise RemoteProtocolError(Category.REKEY)
-        plaintext = self._cipher.open(self._seq, body)
+        plaintext = (self._cipher or self._make_cipher()).open(self._seq, body)
         record_type, size = _HEAD.unpack_from(plaintext)
         end = _HEAD.size + size
         if end > PLAINTEXT_SIZE or not plaintext.endswith(_PADDING[size:]):

@@ -83,6 +83,8 @@ class ServerConnection(Connection):
         "messages_begun",
         "next_reply_id",
         "next_say_id",
+        "suite_name",
+        "user_key",
     )
 
     _quota: Quota  # from `admit` on
@@ -100,6 +102,8 @@ class ServerConnection(Connection):
         self.message_size = 0  # bytes of an incomplete message or RECALL so far, kept or not; 0 if there is none
         self.messages_begun = 0  # messages and RECALLs of which a chunk has arrived
         self.next_say_id = 1  # the id of the next or the incomplete message
+        self.suite_name = ""  # once the Hello has been accepted
+        self.user_key = b""  # that the client has proved to own, even if it is not authorized
         self.next_reply_id = 1  # the id of the first message whose reply is not complete
 
     # In
@@ -107,6 +111,7 @@ class ServerConnection(Connection):
     def _receive_handshake(self, frame: bytes) -> Event:
         assert self._handshake is not None
         welcome, keys = self._handshake.receive_hello(frame)
+        self.suite_name = self._handshake.suite.name.decode()
         self._use_keys(self._handshake.suite, seal_with=keys.server, open_with=keys.client)
         proof = self._handshake.prove()
         self._send_frame(welcome)
@@ -119,7 +124,10 @@ class ServerConnection(Connection):
             raise RemoteProtocolError(Category.ORDER)
         assert self._handshake is not None
         handshake, self._handshake = self._handshake, None
-        keys = handshake.receive_client_proof(payload)
+        try:
+            keys = handshake.receive_client_proof(payload)
+        finally:
+            self.user_key = handshake.user_key
         if self.has_partial_record:  # the client has to wait for ABOUT
             raise RemoteProtocolError(Category.ORDER)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)

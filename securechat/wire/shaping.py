@@ -81,6 +81,10 @@ class Train:
         """Until the train ends, its bucket is counted from the last message so far."""
         self._is_fixed = True
 
+    def end_at_bucket(self) -> None:
+        """A train without an end, too, is to end at the bucket that holds what is left."""
+        self.is_endless = False
+
     @property
     def next_tick(self) -> int:
         """The time of the next tick. It is in the past if a tick was missed; its records are to be sent at once."""

@@ -16,6 +16,7 @@ from securechat.errors import ConfigurationError
 from securechat.ssh import keys
 from securechat.ssh.encoding import string
 from securechat.ssh.keys import SigningKey
+from tests.harness.ssh import make_key
 
 REACTOR = cast(IClientReactor, reactor)
 
@@ -104,6 +105,23 @@ class IdentityTests(TestCase):
         with self.assertRaises(ConfigurationError) as caught:
             await self.file_blobs(path)
         self.assertEqual(str(caught.exception), words)
+
+    async def test_passphrase(self) -> None:
+        """The user has three attempts at a passphrase, as with ssh."""
+        path = make_key(self.directory / "locked", passphrase="right")
+        for answers, is_open in (([b"right"], True), ([b"wrong", b"", b"right"], True), ([b"1", b"2", b"3"], False)):
+            left = [*answers]
+
+            def ask(_path: Path, left: list[bytes] = left) -> bytes:
+                return left.pop(0)
+
+            try:
+                await file_signers(REACTOR, self.environ, path, ask)
+            except ConfigurationError as error:
+                self.assertEqual((str(error), is_open), (f"{path}: incorrect passphrase", False))
+            else:
+                self.assertTrue(is_open)
+            self.assertEqual(left, [])
 
     async def test_privateKey(self) -> None:
         """A private key in a file is used alone, and the agent is not asked."""

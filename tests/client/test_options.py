@@ -39,6 +39,7 @@ DEFAULTS = {
     "print_env": False,
     "quiet": False,
     "verbose": False,
+    "no_history": False,
 }
 
 SERVE = ("--serve", "80")
@@ -71,6 +72,7 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "print_env": (["--serve", "80", "--print-env"], True),
     "quiet": (["-q"], True),
     "verbose": (["-v"], True),
+    "no_history": (["--no-history"], True),
 }
 
 

@@ -308,7 +308,8 @@ class QuietLeavingTests(QuietTestCase):
         self.talk()
         self.client.leaveQuietly()
         self.pass_time(1)
-        self.factory.stop()
+        for session in self.factory.sessions:
+            session.leave(Reason.STOPPING)
         self.pass_time(0.375)
         self.assertEqual(self.diary.ends, [GoodbyeReceived(Reason.STOPPING, 1)])
         self.assertEqual(self.clock.getDelayedCalls(), [])

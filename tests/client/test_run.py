@@ -5,11 +5,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import prompt_toolkit
 from msgspec.structs import replace
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -28,6 +27,7 @@ from securechat.client.exit_codes import ExitCode
 from securechat.client.output import Output
 from securechat.client.run import run
 from securechat.client.settings import ClientSettings
+from securechat.client.terminal import choose
 from securechat.robots.interface import IRobot
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.settings import ServerSettings
@@ -35,9 +35,10 @@ from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.encoding import Reader, string
 from securechat.wire.handshake import ServerIdentity
-from securechat.wire.messages import ClientAuth
+from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES, RSA2048Fernet
+from tests.client.test_terminal import Screen as ScreenInMemory
 from tests.harness.client_reactor import ClientReactor
 from tests.harness.pair import HOST_KEY, USER_KEY
 from tests.harness.robot import PuppetRobot
@@ -338,7 +339,8 @@ class SessionTests(RunTestCase):
         done = self.start()
         pump = self.accept()
         pump.flush()
-        self.factories[-1].stop()
+        [session] = self.factories[-1].sessions
+        session.leave(Reason.STOPPING)
         pump.flush()
         self.assertExits(done, 5, "", "securechat: ", "shutting down")
 
@@ -412,17 +414,20 @@ class FrontendTests(RunTestCase):
     """Which front end is used."""
 
     def test_terminal(self) -> None:
-        """On a terminal, and without -m, there is a prompt, which erases itself."""
-        sessions: list[dict[str, object]] = []
+        """On a terminal, and without -m, there is a prompt, with a history unless the user wants none."""
+        opened: list[object] = []
 
-        def session(**options: object) -> None:
-            sessions.append(options)
+        def open_screen(
+            reactor: object, output: object, environ: Mapping[str, str], *, keeps_history: bool
+        ) -> "ScreenInMemory":
+            opened.append((environ, keeps_history))
+            return ScreenInMemory()
 
-        self.patch(prompt_toolkit, "PromptSession", session)
-        for messages in ((), ("x",)):
+        self.patch(choose, "open_screen", open_screen)
+        for options in ({}, {"no_history": True}, {"messages": ("x",)}):
             self.use_streams(Screen(), Screen(), self.errors)
-            self.start(messages=messages).addErrback(lambda _failure: None)
-            self.assertEqual(sessions, [{"erase_when_done": True}])
+            self.start(**{"messages": (), **options}).addErrback(lambda _failure: None)
+        self.assertEqual(opened, [(ENVIRON, True), (ENVIRON, False)])
 
     def test_pipe(self) -> None:
         """Otherwise each line of the input is a message."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
 
 class ClientReactor(MemoryReactorClock):
@@ -15,7 +16,12 @@ class ClientReactor(MemoryReactorClock):
     def callInThreadWithCallback(
         self, done: Callable[[bool, Any], object], work: Callable[..., object], *args: object, **kwargs: object
     ) -> None:
-        done(True, work(*args, **kwargs))
+        try:
+            result = work(*args, **kwargs)
+        except Exception:
+            done(False, Failure())
+        else:
+            done(True, result)
 
     def callFromThread(self, call: Callable[..., object], *args: object, **kwargs: object) -> None:
         call(*args, **kwargs)

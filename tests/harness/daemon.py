@@ -41,6 +41,7 @@ class Daemon:
     """``twistd -n securechat``; the log goes to a file. End it with `stop`."""
 
     program = ("-c", "from twisted.scripts.twistd import run; run()")  # what Python is to run
+    descriptors: Sequence[int] = ()  # that it is to inherit
 
     def __init__(self, directory: str, *options: str, twistd: Sequence[str] = (), **environ: str) -> None:
         """`twistd` are options of its own, `environ` additional environment variables."""
@@ -50,18 +51,20 @@ class Daemon:
         self.log = self.directory / "log"
         self.output = self.directory / "output"
         tick = () if "--shaping" in options or "--tick" in options else ("--tick", "0.01")
+        root = () if any("uid" in option for option in twistd) else ("--allow-root",)
         listen = () if "--listen" in options else ("--listen", "tcp:0:interface=127.0.0.1")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, *self.program),
                     *("-n", "--logfile", str(self.log.absolute()), "--pidfile=", *twistd, "securechat"),
-                    *("--state-dir", str(self.state.absolute()), *listen, *tick, *options),
+                    *("--state-dir", str(self.state.absolute()), *listen, *tick, *root, *options),
                 ],
                 cwd="/",
                 env={**ENVIRON, **environ},
                 stdout=output,
                 stderr=output,
+                pass_fds=self.descriptors,
             )
 
     def text(self) -> str:

@@ -1,5 +1,6 @@
 """A program on a pseudo-terminal."""
 
+import codecs
 import fcntl
 import os
 import select
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import termios
 import time
+
+import pyte
 
 ROWS, COLUMNS = 30, 100
 READY = "\x1b[?2004h"  # bracketed paste on: a prompt reads keys now
@@ -26,8 +29,12 @@ class Terminal:
         self._end = time.monotonic() + timeout
         self._seen = 0  # where `wait_for` goes on
         self._answered = 0  # where the search for cursor queries goes on
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._emulator = pyte.HistoryScreen(COLUMNS, ROWS, history=10_000, ratio=0.001)
+        self._stream = pyte.Stream(self._emulator)
+        self._displayed = 0  # how much of the output the emulator has displayed
         self._keyboard, terminal = os.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        self._set_size(COLUMNS)
         self._process = subprocess.Popen(
             [sys.executable, "-ISc", START, *command],
             stdin=terminal,
@@ -48,6 +55,43 @@ class Terminal:
 
     def type(self, keys: str | bytes) -> None:
         os.write(self._keyboard, keys.encode() if isinstance(keys, str) else keys)
+
+    def _set_size(self, columns: int) -> None:
+        fcntl.ioctl(self._keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+
+    def resize(self, columns: int) -> None:
+        """Change the width, and let the program know."""
+        self.read_for(0)
+        self._display()
+        self._emulator.resize(ROWS, columns)
+        self._set_size(columns)
+
+    def _display(self) -> None:
+        self._stream.feed(self.screen[self._displayed :])
+        self._displayed = len(self.screen)
+
+    def read_for(self, seconds: float) -> None:
+        """Read what the program writes in that time."""
+        end = time.monotonic() + seconds
+        while select.select([self._keyboard], [], [], max(0.0, end - time.monotonic()))[0] and self._read():
+            pass
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines on the screen and above it, as a terminal without reflow displays them, without trailing space."""
+        self._display()
+        screen = self._emulator
+        above = ["".join(line[column].data for column in range(screen.columns)) for line in screen.history.top]
+        lines = [line.rstrip() for line in (*above, *screen.display)]
+        while lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+    def wait_until(self, line: str) -> None:
+        """Wait until the last line on the screen is this one."""
+        while (lines := self.lines)[-1:] != [line]:
+            if not self._read():
+                raise AssertionError(f"no {line!r} at the end of {lines!r}")
 
     @property
     def is_echoing(self) -> bool:
@@ -81,7 +125,7 @@ class Terminal:
         if not select.select([self._keyboard], [], [], max(0.0, self._end - time.monotonic()))[0]:
             return False
         try:
-            self.screen += os.read(self._keyboard, 65536).decode(errors="replace")
+            self.screen += self._decoder.decode(os.read(self._keyboard, 65536))
         except OSError:  # the program has exited
             return False
         while (query := self.screen.find(CURSOR_QUERY, self._answered)) >= 0:

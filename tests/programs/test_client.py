@@ -353,11 +353,11 @@ class TerminalTests(ProgramTestCase):
         daemon = await self.start()
         there = [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts)]
         asked: list[Step] = [("(yes/no/", "maybe\r"), ("Please type", "yes\r")]
-        talking: list[Step] = [("/help for", "hello there\r"), ("hello there", "/new\r"), ("Started", "")]
+        talking: list[Step] = [("/help for", "hello there\r"), ("hello there", "/new\r"), ("started", "")]
         for first in (asked, []):
             screen, status = await self.run_on_terminal(there, *first, *talking, (READY, CTRL_D))
             self.assertEqual(status, 0, screen)
-            self.assertIn("Started a new conversation.", screen)
+            self.assertIn("-- started a new conversation", screen)
         self.assertEqual(len(self.known_hosts.read_text().splitlines()), 1)
 
     async def test_refuses(self) -> None:
@@ -394,10 +394,10 @@ class TerminalTests(ProgramTestCase):
         self.assertEqual(status, 130, screen)
 
     async def test_interrupt(self) -> None:
-        """Ctrl-C without a pending reply exits with 130."""
+        """Ctrl-C twice without a pending reply exits with 130."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
-            self.to(daemon), ("/help for", "/new\r"), ("Started", ""), (READY, CTRL_C)
+            self.to(daemon), ("/help for", "/new\r"), ("started", ""), (READY, CTRL_C), ("again", CTRL_C)
         )
         self.assertEqual(status, 130)
 

@@ -15,23 +15,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.server import Site
 
 from securechat.client.protocol import Signer
-from securechat.errors import AuthenticationError
+from securechat.errors import AuthenticationError, SecureChatError
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
 from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import Reason
-from securechat.wire.suites import SUITES
-from tests.harness.daemon import MANY, STOP_TIMEOUT, Daemon, Talk, reactor
+from securechat.wire.suites import DEFAULT_SUITE, SUITES
+from tests.harness.daemon import MANY, START_TIMEOUT, STOP_TIMEOUT, Daemon, Talk, reactor
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key, ssh_keygen
 from tests.harness.turing_peer import KEY, PATH, TuringPeer
+
+SUITE = DEFAULT_SUITE.decode()
+NAME = ("--name", "[chat.example.org]:8080")
+
+
+HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\n"
 
 
 class DaemonTestCase(TestCase):
@@ -67,7 +74,7 @@ class TalkTests(DaemonTestCase):
                 self.assertEqual(talk.about.user, keys.fingerprint(key.blob) if signer else "")
                 await talk.leave()
         self.assertRegex(daemon.text(), r"client 4 from \[127\.0\.0\.1\]:\d+: admitted as SHA256:")
-        self.assertRegex(daemon.text(), r"client 3 from \[127\.0\.0\.1\]:\d+: left")
+        self.assertRegex(daemon.text(), r"client 3 from \[127\.0\.0\.1\]:\d+: ended \(leaving\)")
         self.assertNotIn("你好", daemon.text())
 
     async def test_hostKey(self) -> None:
@@ -294,12 +301,12 @@ class FloodTests(DaemonTestCase):
         daemon = await self.run_daemon("--robot", "echo", "--handshake-rate", "0.001").started()
         self.assertLess(self.flood(daemon, b"GET / HTTP/1.1\r\n\r\n", 3000), 80_000)
         await daemon.stop()
-        for line in ("client … from …: aborted (…)", "client … from …: not let in (…)"):
+        for line in ("client … from …: aborted (…)…", "client … from …: refused (…)"):
             self.assertRegex(daemon.text(), f'… and [0-9]+ more like "{re.escape(line)}" in the last [0-9]+ s')
         self.assertNotIn("Traceback", daemon.text())
 
     async def test_haproxy(self) -> None:
-        """Behind `haproxy:`, refused clients log no traceback, and headers that Twisted cannot parse only a few."""
+        """Behind `haproxy:`, thousands of clients that are refused and of invalid headers log a few kilobytes."""
         options = (
             "--listen",
             "haproxy:tcp:0:interface=127.0.0.1",
@@ -309,11 +316,10 @@ class FloodTests(DaemonTestCase):
             "60",
         )
         daemon = await self.run_daemon("--robot", "echo", *options).started()
-        with socket.create_connection(("127.0.0.1", daemon.port)):
-            self.assertLess(self.flood(daemon, b"", 1000, sources=1), 40_000)
-        self.assertNotIn("Traceback", daemon.text())
-        await daemon.logged("client 1 from [127.0.0.1]:")
+        self.assertLess(self.flood(daemon, HEADER + b"GET / HTTP/1.1\r\n\r\n", 1000, sources=1), 80_000)
+        await daemon.logged("client 1 from [192.0.2.7]:4444: aborted (framing)")
         self.assertLess(self.flood(daemon, b"PROXY TCP4 a b c d\r\n", 1000), 80_000)
+        self.assertNotIn("Traceback", daemon.text())
 
 
 class LogTests(DaemonTestCase):
@@ -325,35 +331,102 @@ class LogTests(DaemonTestCase):
         talk = await Talk().start(daemon.port)
         await talk.ask("hello")
         await talk.leave()
-        await daemon.logged(": left")
+        await daemon.logged(": ended (leaving)")
 
     def assertLines(self, text: str, first: int) -> None:
         """`text` is what one client causes, each line once."""
         expected = [
-            r"protocol#info\] client \d from \[127\.0\.0\.1\]:\d+: admitted as anonymous",
+            rf"connection_log#info\] client \d from \[127\.0\.0\.1\]:\d+: admitted as anonymous, suite {SUITE}",
             r"message_log#info\] client \d: a message of 5 characters",
-            r"protocol#info\] client \d from \[127\.0\.0\.1\]:\d+: left",
+            r"connection_log#info\] client \d from \[127\.0\.0\.1\]:\d+: ended \(leaving\) as anonymous, "
+            rf"suite {SUITE}, \d+\.\d s, messages 1, records received \d+, sent \d+",
         ]
         lines = text.splitlines()[first:]
         self.assertEqual(len(lines), len(expected), lines)
         for line, pattern in zip(lines, expected, strict=True):
             self.assertRegex(line, rf"^{self.TIME} \[securechat\.server\.{pattern}$")
 
-    async def test_rotation(self) -> None:
-        """The log is a file, and at SIGUSR1 twistd begins a new one; no line is written twice."""
+    async def test_movedAway(self) -> None:
+        """A log that was moved away is replaced at SIGUSR1 or within a second; no line is lost or doubled."""
         daemon = await self.run_daemon("--robot", "echo").started()
         before = len(daemon.text().splitlines())
         await self.talk(daemon)
         self.assertLines(daemon.text(), before)
-        port, old = daemon.port, daemon.text()
-        daemon.process.send_signal(signal.SIGUSR1)
-        while daemon.text() == old:
-            await deferLater(reactor, 0.01)
-        self.assertEqual(Path(f"{daemon.log}.1").read_text(), old)
-        await (await Talk().start(port)).leave()
-        await daemon.logged(": left")
-        self.assertEqual(len(daemon.text().splitlines()), 2)
-        self.assertEqual(Path(f"{daemon.log}.1").read_text(), old)
+        port, first, log = daemon.port, daemon.text(), daemon.log
+        for number in (1, 2):
+            old = Path(f"{log}.old{number}")
+            log.rename(old)
+            if number == 1:
+                daemon.process.send_signal(signal.SIGUSR1)
+            else:
+                await deferLater(reactor, 1.1)
+                await (await Talk().start(port)).leave()
+            while not log.exists():
+                await deferLater(reactor, 0.01)
+            await (await Talk().start(port)).leave()
+            while log.read_text().count("ended (leaving)") < number:
+                await deferLater(reactor, 0.01)
+        self.assertEqual(Path(f"{log}.old1").read_text(), first)
+        self.assertEqual(Path(f"{log}.old2").read_text().count("\n"), 2)
+        self.assertEqual(stat.S_IMODE(log.stat().st_mode), 0o600)
+
+    async def test_fullDisk(self) -> None:
+        """A log on a full disk is reported once on standard error, and the daemon serves its clients."""
+        if not Path("/dev/full").exists():
+            raise SkipTest("no /dev/full")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
+        daemon = self.run_daemon("--robot", "echo", *listen, twistd=("--logfile", "/dev/full"))
+        end = time.monotonic() + START_TIMEOUT
+        talk = None
+        while talk is None:
+            self.assertLess(time.monotonic(), end, daemon.output.read_text())
+            await deferLater(reactor, 0.05)
+            with contextlib.suppress(SecureChatError, ConnectError):
+                talk = await Talk().start(port)
+        self.assertEqual(await talk.ask("hello"), "hello")
+        await talk.leave()
+        await daemon.stop()
+        self.assertEqual(daemon.process.returncode, 0)
+        self.assertEqual(daemon.output.read_text(), "securechat: log file /dev/full: No space left on device\n")
+
+    async def test_json(self) -> None:
+        """With `--log-format json`, every line is an object; those of a connection have all that is known of it."""
+        path = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        daemon = self.run_daemon(
+            *("--robot", "echo", "--log-format", "json", "--authorized-keys", path), LC_ALL="C.UTF-8", LANGUAGE="zh_CN"
+        )
+        while "host key" not in daemon.text():
+            await deferLater(reactor, 0.05)
+        talk = await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+        await talk.ask("s3cret")
+        await talk.leave()
+        await daemon.logged("ended (leaving)")
+        lines = [json.loads(line) for line in daemon.text().splitlines()]
+        self.assertNotIn("s3cret", daemon.text())
+        ended = {line["event"]: line for line in lines if "event" in line}["ended"]
+        self.assertEqual((ended["user"], ended["key"]), ("alice", keys.fingerprint(USER_KEY.blob)))
+        self.assertEqual((ended["address"], ended["suite"], ended["reason"]), ("127.0.0.1", SUITE, "leaving"))
+        self.assertEqual((ended["messages"], ended["category"]), (1, None))
+        self.assertGreater(ended["records_sent"], ended["messages"])
+
+    async def test_english(self) -> None:
+        """The log is in English, whatever the language of the system; errors at startup are not."""
+        path = Path(self.file(keys.public_line(USER_KEY.blob, "alice") + "\n"))
+        chinese = {"LC_ALL": "C.UTF-8", "LANGUAGE": "zh_CN"}
+        daemon = self.run_daemon("--robot", "echo", "--authorized-keys", str(path), **chinese)
+        await daemon.started()
+        path.write_text("nonsense\n")
+        daemon.hang_up()
+        await daemon.logged("keeping the previous keys")
+        with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            await daemon.logged("aborted (framing)")
+        await daemon.stop()
+        self.assertTrue(daemon.text().isascii(), daemon.text())
+        refused = self.run_daemon("--authorized-keys", str(path), **chinese)
+        self.assertFalse(refused.failed()[1].isascii())
 
     async def test_standardOutput(self) -> None:
         """With `--logfile -`, the same lines go to standard output."""
@@ -376,17 +449,21 @@ class LogTests(DaemonTestCase):
         )
         assert port is not None
         await (await Talk().start(int(port[1]))).leave()
-        await daemon.logged(": left")
+        await daemon.logged('"reason": "leaving"')
         formats = [json.loads(line)["log_format"] for line in daemon.text().splitlines()[len(events) :]]
         self.assertEqual(
-            formats, ["client {number} from {peer}: admitted as {user}", "client {number} from {peer}: left"]
+            formats,
+            [
+                "client {client} from {peer}: admitted as {name}{details}",
+                "client {client} from {peer}: ended ({why}) as {name}{details}",
+            ],
         )
 
     async def test_haproxy(self) -> None:
         """Behind `haproxy:`, lines have the client's address."""
         daemon = await self.run_daemon("--robot", "echo", "--listen", "haproxy:tcp:0:interface=127.0.0.1").started()
         with socket.create_connection(("127.0.0.1", daemon.port)) as client:
-            client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nGET / HTTP/1.1\r\n\r\n")
+            client.sendall(HEADER + b"GET / HTTP/1.1\r\n\r\n")
             await daemon.logged("client 1 from [192.0.2.7]:4444: aborted (framing)")
 
 
@@ -468,6 +545,14 @@ class RefusalTests(DaemonTestCase):
         self.assertRefused(f"{path}:2: ", "--authorized-keys", path)
         self.assertRefused("No such file", "--authorized-keys", "/nonexistent")
 
+    def test_log(self) -> None:
+        """A log that cannot be created, or that would be written in a format that another observer does not know."""
+        problem = "--logfile /nonexistent/log: No such file or directory"
+        self.assertRefused(problem, twistd=("--logfile", "/nonexistent/log"))
+        logger = ("--logger", "tests.harness.json_log.observer")
+        problem = "--log-format json cannot be used with twistd's --logger and --syslog"
+        self.assertRefused(problem, "--log-format", "json", twistd=logger)
+
     def test_privileges(self) -> None:
         """Authorized keys that cannot be read after twistd has dropped privileges."""
         if os.geteuid() != 0:
@@ -529,7 +614,7 @@ run()
 class ServiceTests(DaemonTestCase):
     """A daemon in a container, or started by a service manager."""
 
-    name = ("--robot", "echo", "--name", "[chat.example.org]:8080")
+    name = ("--robot", "echo", *NAME)
 
     def connect(self, path: Path) -> None:
         """Connect to a UNIX socket of a daemon, whose path may be too long for an address."""

@@ -62,10 +62,19 @@ class LoadTests(SynchronousTestCase):
 
     def test_messagesWithoutTls(self) -> None:
         """`securechat` does not load OpenSSL's bindings for TLS, nor the HTTP client."""
-        loaded = modules_loaded_by("import securechat.client.__main__, securechat.client.frontends.terminal")
+        loaded = modules_loaded_by(
+            "import securechat.client.__main__, securechat.client.frontends.terminal, securechat.client.terminal.choose"
+        )
         self.assertIn("prompt_toolkit", loaded)
         self.assertEqual({module for module in loaded if module.startswith("OpenSSL.")}, set())
         self.assertEqual(packages(loaded) & {"treq", "service_identity"}, set())
+
+    def test_garbage(self) -> None:
+        """While the client's modules are loaded, Python does not look for garbage; afterwards it may again."""
+        watch = "import gc, sys; seen = [0]; gc.callbacks.append(lambda phase, info: seen.append(len(sys.modules))); "
+        check = "; assert max(seen) < 100, seen; assert gc.isenabled()"
+        loaded = modules_loaded_by(f"{watch}import securechat.client.__main__{check}")
+        self.assertIn("twisted.internet.asyncioreactor", loaded)
 
     def test_daemon(self) -> None:
         """The daemon loads the HTTP client only for a robot that uses it."""

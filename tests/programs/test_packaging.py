@@ -143,7 +143,7 @@ class DistributionTests(SynchronousTestCase):
         """An sdist holds what it takes to test, lint and change the project, and nothing of Twisted's."""
         wanted = {"Makefile", "constraints.txt", "setup.py", "pyproject.toml", "LICENSE", PLUGIN}
         wanted.update(path.name for path in checkout().glob("*.md"))
-        for folder in ("benchmarks", "docs", "fuzz", "securechat", "share", "sidechannel", "tests", "tools"):
+        for folder in ("benchmarks", "deploy", "docs", "fuzz", "securechat", "share", "sidechannel", "tests", "tools"):
             files = [
                 path for path in (checkout() / folder).rglob("*") if path.is_file() and "left_over" not in path.name
             ]

@@ -470,9 +470,9 @@ class PromptTests(StreamTestCase):
             'exec "$@"',
             self.to(daemon),
             ("/help for", "好\r"),
-            ("Not sent: the message is not valid text", "hello\r"),
+            ("not sent: the message is not valid text", "\x15hello\r"),
             ("hello", "/new\r"),
-            ("Started", ""),
+            ("started", ""),
             (READY, CTRL_D),
             **ASCII,
         )

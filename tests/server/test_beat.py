@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.beat import COSTS, GRID, LEAD, SLICE, Beat
+from securechat import timerfd
+from securechat.clock import IClockReactor, MonotonicClock
+from securechat.server.beat import COSTS, GRID, LEAD, SLICE, TURN, Beat
 
 TICK = 100
 
@@ -163,6 +166,61 @@ class TimeTests(SynchronousTestCase):
         self.beat.write_at(98, self.step("write"))
         self.advance_to(200)
         self.assertEqual(self.steps, [("seal", 95), ("seal", 97), ("write", 99), ("seal", 99), ("seal", 101)])
+
+    def test_betweenEvents(self) -> None:
+        """Many events that the reactor handles in a row delay no step by more than one of them."""
+        self.beat.seal_for(100, self.step("seal", 1))
+        self.beat.write_at(98, self.step("write"))
+        for _ in range(10):
+            self.clock.rightNow += 0.01
+            self.beat.catch_up()
+        self.assertEqual(self.steps, [("write", 100), ("seal", 100)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_notDue(self) -> None:
+        """An event leads to no step before its moment."""
+        self.beat.catch_up()
+        self.beat.write_at(100, self.step("write"))
+        self.clock.rightNow = 0.0999
+        self.beat.catch_up()
+        self.assertEqual(self.steps, [])
+        self.advance_to(100)
+        self.assertEqual(self.steps, [("write", 100)])
+
+    def test_eventsInSteps(self) -> None:
+        """A step that handles an event itself, as those that read a robot's server do, is not interrupted by others."""
+
+        def read() -> None:
+            self.beat.catch_up()
+            self.steps.append(("read", 100))
+
+        self.beat.write_at(100, read)
+        self.beat.write_at(100, self.step("write"))
+        self.advance_to(100)
+        self.assertEqual(self.steps, [("read", 100), ("write", 100)])
+
+    def test_overload(self) -> None:
+        """When steps take all the time, other sockets still get a third of it."""
+        for _ in range(100):
+            self.beat.write_at(100, self.step("write", SLICE))
+        self.advance_to(99)
+        events = 0
+        self.clock.rightNow += 0.001
+        while len(self.steps) < 10:
+            self.clock.rightNow += 0.001
+            self.beat.catch_up()
+            events += 1
+        self.assertGreaterEqual(events, 9 * TURN)
+
+    def test_checkpoints(self) -> None:
+        """The clock's checkpoints are such events."""
+        self.patch(timerfd, "is_available", lambda: False)
+        clock = MonotonicClock(cast(IClockReactor, self.clock), self.clock.seconds)
+        beat = Beat(clock, TICK)
+        beat.seal_for(100, self.step("seal"))
+        self.clock.rightNow = 0.2
+        clock.checkpoint()
+        self.assertEqual(self.steps, [("seal", 200)])
 
     def test_slices(self) -> None:
         """Steps that take long are made up for in slices, between which the reactor has its turn."""

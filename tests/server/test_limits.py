@@ -8,6 +8,7 @@ from securechat.errors import ConfigurationError
 from securechat.robots.registry import BUILT_IN
 from securechat.server.settings import ServerSettings
 from securechat.settings import UNBOUNDED, Option, options_of
+from tests.server.test_settings import OPTIONS
 
 KIB, MINUTE, HOUR = 1024, 60, 3600
 
@@ -73,6 +74,7 @@ SERVER_BOUNDS = {
     ),
     **dict.fromkeys(("handshake-rate", "message-rate", "call-rate", "hello-timeout", "proof-timeout"), ABOVE_ZERO),
     "idle-timeout": ("-0.001", "0", MANY, TOO_MANY),
+    "drain": ("-0.001", "0", "3600", "3600.1"),
     "tick": ("0.0099", "0.01", "0.25", "0.2501"),
     "width": ("0", "1", "64", "65"),
     "max-message": ("4095", "4096", "67108864", "67108865"),
@@ -103,10 +105,7 @@ class BoundsTests(SynchronousTestCase):
     def test_server(self) -> None:
         """The daemon's options accept their lowest and highest value, and nothing beyond."""
         options = {option.name: option for option in options_of(ServerSettings)}
-        defaults = ServerSettings()
-        numbers = {
-            name for name, option in options.items() if type(getattr(defaults, option.attribute)) in (int, float)
-        }
+        numbers = {name for name, option in options.items() if type(OPTIONS[option.attribute][1]) in (int, float)}
         self.assertEqual(numbers, SERVER_BOUNDS.keys())
         self.check(options, SERVER_BOUNDS)
 

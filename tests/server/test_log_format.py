@@ -1,28 +1,22 @@
 """Lines of the log, compared with those of Twisted's own formatter."""
 
+import json
 import os
 import time
 from collections.abc import Callable
-from io import StringIO
-from syslog import LOG_INFO
-from typing import Any, cast
+from typing import cast
 
 from twisted.logger import (
-    FileLogObserver,
     ILogObserver,
     LogEvent,
     Logger,
-    eventFromJSON,
     formatEventAsClassicLogText,
     globalLogPublisher,
-    jsonFileLogObserver,
-    textFileLogObserver,
 )
 from twisted.python import log as legacy_log
-from twisted.python.syslog import SyslogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.log_format import line_of, write_lines
+from securechat.server.log_format import FIELDS, json_of, line_of
 
 
 class _Odd:
@@ -120,51 +114,36 @@ class LineTests(SynchronousTestCase):
                 self.assertLikeTwisted(event)
 
 
-class WriteTests(SynchronousTestCase):
-    """The observers of the whole process."""
+class JsonTests(SynchronousTestCase):
+    """One event as JSON."""
 
-    def observe(self, observer: FileLogObserver) -> Any:
-        """Add an observer; it is returned after `write_lines`."""
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        write_lines()
-        return observer
+    def parse(self, event: LogEvent) -> dict[str, object]:
+        line = json_of(event) or ""
+        self.assertTrue(line.isascii() and line.endswith("}\n") and line.count("\n") == 1, line)
+        return cast(dict[str, object], json.loads(line))
 
-    def test_text(self) -> None:
-        """An observer that writes Twisted's lines writes the same lines, each once, and nothing of its own."""
-        file = StringIO()
-        observer = self.observe(textFileLogObserver(file))
-        self.assertIs(observer.formatEvent, line_of)
-        self.assertEqual(file.getvalue(), "")
-        Logger("chat").info("client {number} left", number=7)
-        self.assertRegex(file.getvalue(), r"^\S+ \[chat#info\] client 7 left\n$")
+    def test_line(self) -> None:
+        """An object has the time in UTC, the level, the module and the text, but no field of the event."""
+        (event,) = events_of(lambda log: log.warn("client {number}:\n{what}", number=7, what="你好\x1b"))
+        event["log_time"] = 1.75
+        expected = {"time": "1970-01-01T00:00:01.750+00:00", "level": "warn", "system": "chat"}
+        self.assertEqual(self.parse(event), {**expected, "message": "client 7:\n你好\x1b"})
 
-    def test_others(self) -> None:
-        """Observers that an operator chose keep their format."""
-        for observer in (
-            textFileLogObserver(StringIO(), timeFormat="%H:%M"),
-            FileLogObserver(StringIO(), lambda event: "!"),
-        ):
-            before = observer.formatEvent
-            self.assertIs(self.observe(observer).formatEvent, before)
-        file = StringIO()
-        self.observe(jsonFileLogObserver(file, recordSeparator=""))
-        Logger("chat").info("client {number} left", number=7)
-        self.assertEqual(eventFromJSON(file.getvalue().splitlines()[-1])["number"], 7)
+    def test_connection(self) -> None:
+        """An event of a connection has all fields, null if unknown, and no others."""
+        (event,) = events_of(lambda log: log.info("{event}", event="ended", client=7, secret="s3cret"))
+        line = self.parse(event)
+        self.assertEqual(list(line), ["time", "level", "system", "message", *FIELDS])
+        self.assertEqual((line["client"], line["user"]), (7, None))
 
-    def test_syslog(self) -> None:
-        """Syslog gets the text of each event once, with its priority."""
-        lines: list[tuple[int, str]] = []
-
-        class Syslog(SyslogObserver):
-            def openlog(self, *_options: object) -> None:
-                """Nothing leaves this process."""
-
-            def syslog(self, priority: int, line: str) -> None:
-                lines.append((priority, line))
-
-        legacy_log.addObserver(emit := Syslog("test").emit)
-        self.addCleanup(legacy_log.removeObserver, emit)
-        write_lines()
-        Logger("chat").info("client {number} left", number=7)
-        self.assertEqual(lines, [(LOG_INFO, "[-] client 7 left")])
+    def test_unusual(self) -> None:
+        """Failures have their traceback; events of Twisted's old interface and incomplete ones are lines, too."""
+        try:
+            raise ValueError("wrong")
+        except ValueError:
+            (event,) = events_of(lambda log: log.failure("failed"))
+        self.assertRegex(str(self.parse(event)["message"]), r"(?s)^failed\nTraceback .*ValueError: wrong")
+        self.assertEqual(self.parse({"log_format": "text"})["level"], "info")
+        self.assertEqual(self.parse({"log_text": "old", "log_format": "{log_text}"})["message"], "old")
+        self.assertEqual(self.parse({"log_format": "{name}", "name": "\udc80"})["message"], "\udc80")
+        self.assertIsNone(json_of({}))

@@ -6,10 +6,21 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from securechat.errors import Fault, RobotError
+from securechat.server.log_format import FIELDS
 from securechat.ssh import keys
 from securechat.wire.messages import Reason
-from tests.harness.pair import NAME, USER_KEY
-from tests.server.test_protocol import CLIENT, SERVER, ServerTestCase, Session, Wire
+from securechat.wire.suites import DEFAULT_SUITE
+from tests.harness.pair import NAME, USER_KEY, identity
+from tests.server.test_protocol import CLIENT, SERVER, Listed, ServerTestCase, Session, Wire
+
+SUITE = DEFAULT_SUITE.decode()
+
+
+class Named(Listed):
+    """Authorized users are called alice."""
+
+    def name_of(self, blob: bytes) -> str:
+        return "alice"
 
 
 class LogTests(ServerTestCase):
@@ -34,15 +45,73 @@ class LogTests(ServerTestCase):
         session.pump()
         session.server.connectionLost(Failure(ConnectionDone()))
         self.assertLog(
-            "info client 1 from [192.0.2.7]:5555: admitted as anonymous",
+            f"info client 1 from [192.0.2.7]:5555: admitted as anonymous, suite {SUITE}",
             "info client 1: a message of 5 characters",
-            "info client 1 from [192.0.2.7]:5555: left",
+            f"info client 1 from [192.0.2.7]:5555: ended (leaving) as anonymous, suite {SUITE}, 0.0 s, messages 1, "
+            "records received 3, sent 4",
         )
 
     def test_user(self) -> None:
         """A client with a key is named."""
         Session(self.factory, user_key=USER_KEY).open()
-        self.assertLog(f"info client 1 from [192.0.2.7]:5555: admitted as {keys.fingerprint(USER_KEY.blob)}")
+        key = keys.fingerprint(USER_KEY.blob)
+        self.assertLog(f"info client 1 from [192.0.2.7]:5555: admitted as {key}, suite {SUITE}")
+
+    def test_authorizedUser(self) -> None:
+        """A user on the list has a name and a key, in each line."""
+        self.factory = self.make_factory(users=Named())
+        session = Session(self.factory, user_key=USER_KEY).open()
+        session.say("hello")
+        self.clock.advance(2.5)
+        session.server.dataReceived(b"garbage")
+        key = keys.fingerprint(USER_KEY.blob)
+        self.assertLog(
+            f"info client 1 from [192.0.2.7]:5555: admitted as alice, key {key}, suite {SUITE}",
+            "info client 1: a message of 5 characters",
+            f"warn client 1 from [192.0.2.7]:5555: aborted (framing) as alice, key {key}, suite {SUITE}, 2.5 s, "
+            "messages 1, records received 2, sent 2",
+        )
+
+    def test_fields(self) -> None:
+        """The events of a connection have fields, whose names and values are those of the JSON log."""
+        self.factory = self.make_factory(users=Named())
+        session = Session(self.factory, user_key=USER_KEY).open()
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        session.server.connectionLost(Failure(ConnectionDone()))
+        Session(self.factory).server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        common = {"client": 1, "address": "192.0.2.7", "port": 5555, "suite": SUITE, "user": "alice"}
+        common["key"] = keys.fingerprint(USER_KEY.blob)
+        counts = {"duration": 0.0, "messages": 0, "records_received": 1, "records_sent": 2}
+        end = {**common, **counts, "records_received": 2, "records_sent": 3, "reason": "leaving", "category": None}
+        nobody = dict.fromkeys(end, None) | {"client": 2, "address": "192.0.2.7", "port": 5555, "category": "framing"}
+        zero = {"duration": 0.0, "messages": 0, "records_received": 0, "records_sent": 0}
+        for event, (name, expected) in zip(
+            [event for event in self.logged if "event" in event],
+            [("admitted", common | counts), ("ended", end), ("aborted", nobody | zero)],
+            strict=True,
+        ):
+            found = {field: event[field] for field in FIELDS if field in event}
+            self.assertEqual(found, {"event": name, **expected})
+
+    def test_unauthorizedKey(self) -> None:
+        """A key that is not authorized is named if the client has proved to own it."""
+        self.factory.identity = identity(is_authorized=lambda blob: False)
+        Session(self.factory, user_key=USER_KEY).pump()
+        key = keys.fingerprint(USER_KEY.blob)
+        self.assertLog(f"warn client 1 from [192.0.2.7]:5555: aborted (user-key), key {key}, suite {SUITE}")
+
+    def test_reasons(self) -> None:
+        """A session that the server ends has the reason."""
+        session = Session(self.factory).open()
+        session.server.leave(Reason.KEY_WITHDRAWN)
+        session.pump()
+        session.client.goodbye(Reason.LEAVING, 0)
+        session.pump()
+        self.logged.clear()
+        session.server.connectionLost(Failure(ConnectionDone()))
+        (event,) = self.logged
+        self.assertEqual((event["why"], event["reason"]), ("key-withdrawn", "key-withdrawn"))
 
     def test_aborted(self) -> None:
         """Connections that fail are warnings with the category; those that break off are not warnings."""
@@ -69,17 +138,18 @@ class LogTests(ServerTestCase):
         self.clock.advance(25)
         self.assertEqual(len(self.logged), 2)
         self.assertLog(
-            "warn client 1 from [192.0.2.7]:5555: aborted (timeout)",
-            "warn client 2 from [192.0.2.7]:5555: aborted (timeout)",
+            f"warn client 1 from [192.0.2.7]:5555: aborted (timeout), suite {SUITE}",
+            f"warn client 2 from [192.0.2.7]:5555: aborted (timeout) as anonymous, suite {SUITE}, 30.0 s, messages 0, "
+            "records received 1, sent 2",
         )
 
-    def test_notLetIn(self) -> None:
+    def test_refused(self) -> None:
         """So is a connection that is not accepted, with its address."""
         self.factory = self.make_factory(max_handshakes_per_source=1)
         Session(self.factory)
         self.logged.clear()
         self.factory.buildProtocol(CLIENT)
-        self.assertLog("warn client 2 from [192.0.2.7]:5555: not let in (limit)")
+        self.assertLog("warn client 2 from [192.0.2.7]:5555: refused (limit)")
 
     def test_robotFails(self) -> None:
         """And a robot that fails, with the fault and the detail."""

@@ -203,7 +203,7 @@ class SessionTests(ServerTestCase):
         session.say("four")
         session.say("five")
         session.lose()
-        lines = [line for line in self.log_lines() if "message" in line]
+        lines = [line for line in self.log_lines() if " of " in line]
         self.assertEqual(
             lines,
             [
@@ -355,7 +355,7 @@ class SessionTests(ServerTestCase):
         self.assertFalse(session.wire.aborted)
         self.assertEqual(self.robot.cancelled, 1)
         session.server.connectionLost(Failure(ConnectionDone()))
-        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: left")
+        self.assertLogged(r"client 1 from \[192\.0\.2\.7\]:5555: ended \(leaving\) as anonymous")
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(self.factory.sessions, set())
 
@@ -884,7 +884,7 @@ class HostilePeerTests(ServerTestCase):
         session = Session(self.factory).open()
         for _ in range(3):
             self.assertIsNone(self.factory.buildProtocol(CLIENT))
-        self.assertLogged(r"client 2 from \[192\.0\.2\.7\]:5555: not let in \(limit\)")
+        self.assertLogged(r"client 2 from \[192\.0\.2\.7\]:5555: refused \(limit\)")
         session.lose()
         Session(self.factory).open()
 
@@ -1023,7 +1023,8 @@ class EndOfSessionTests(ServerTestCase):
         self.assertTrue(session.wire.aborted)
 
     def test_stop(self) -> None:
-        """A server that stops says goodbye to its sessions, waits for them, and lets nobody in."""
+        """A server that stops at once says goodbye to its sessions, waits for them, and lets nobody in."""
+        self.factory = self.make_factory(drain=0.0)
         session, half = Session(self.factory).open(), Session(self.factory)
         session.say("x")
         stopped = self.factory.stop()

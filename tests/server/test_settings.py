@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import StartError
-from securechat.server.settings import ServerSettings
+from securechat.server.settings import LogFormat, ServerSettings
 from securechat.server.startup import PublicEndpoint
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.settings import options_of
@@ -26,6 +26,7 @@ from tests.server.test_protocol import ServerTestCase, Session
 
 DEFAULTS = {
     "listen": ("tcp:8080:interface=127.0.0.1",),
+    "proxy_from": ("127.0.0.0/8", "::1/128"),
     "names": (),
     "host_key": None,
     "authorized_keys": None,
@@ -53,12 +54,16 @@ DEFAULTS = {
     "call_burst": 50,
     "hello_timeout": 5.0,
     "proof_timeout": 30.0,
+    "drain": 60.0,
+    "allow_root": False,
+    "log_format": LogFormat.TEXT,
     "log_text": False,
 }
 
 # For each setting, an option that changes it, and to what.
 OPTIONS: dict[str, tuple[str, Any]] = {
     "listen": ("--listen=tcp:1", ("tcp:1",)),
+    "proxy_from": ("--proxy-from=10.0.0.1,fd00::/8", ("10.0.0.1/32", "fd00::/8")),
     "names": ("--name=[Chat.Example.org]:80", ("[chat.example.org]:80",)),
     "state_dir": ("--state-dir=/a", Path("/a")),
     "host_key": ("--host-key=/b", Path("/b")),
@@ -87,6 +92,9 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "call_burst": ("--call-burst=12", 12),
     "hello_timeout": ("--hello-timeout=9.5", 9.5),
     "proof_timeout": ("--proof-timeout=0.1", 0.1),
+    "drain": ("--drain=0", 0.0),
+    "allow_root": ("--allow-root", True),
+    "log_format": ("--log-format=json", LogFormat.JSON),
     "log_text": ("--log-text", True),
 }
 

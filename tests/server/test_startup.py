@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from securechat.server.settings import ServerSettings
-from securechat.server.startup import PublicEndpoint, describe, is_unix, raise_file_limit, warn_of_root
+from securechat.server.startup import PublicEndpoint, describe, is_local, is_unix, raise_file_limit, warn_of_root
 from securechat.tap import Options
 
 
@@ -62,6 +62,19 @@ class DescribeTests(SynchronousTestCase):
             self.assertFalse(is_unix(f"haproxy:{endpoint}"))
         for endpoint in ("tcp:8080", "systemd:domain=INET6:index=0", "tcp:8080:interface=UNIX", ""):
             self.assertFalse(is_unix(endpoint), endpoint)
+
+    def test_local(self) -> None:
+        """Loopback addresses and UNIX sockets are for this machine only; everything unclear counts as public."""
+        for endpoint in (
+            *("tcp:8080:interface=127.0.0.1", "tcp:8080:backlog=9:interface=127.9.9.9", "unix:/run/chat"),
+            *(r"tcp6:8080:interface=\:\:1", "haproxy:tcp:8080:interface=127.0.0.1", "haproxy:unix:/run/chat"),
+        ):
+            self.assertTrue(is_local(endpoint), endpoint)
+        for endpoint in (
+            *("tcp:8080", "tcp6:8080", "tcp:8080:interface=10.0.0.1", r"tcp6:8080:interface=\:\:"),
+            *("tcp:8080:interface=", "tcp:8080:interface=localhost", "systemd:INET:index=0", "haproxy:tcp:8080"),
+        ):
+            self.assertFalse(is_local(endpoint), endpoint)
 
 
 class NameTests(SynchronousTestCase):

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, LocalProtocolError, RemoteProtocolError
 from securechat.wire.records import EARLY_REKEY, MAX_PAYLOAD, MAX_SEQ, REKEY_RECORDS, Opener, RecordType, Sealer, expand
+from securechat.wire.suites import RecordCipher
 from tests.harness.pair import PQ, RSA
 
 SECRET = bytes(range(32))
@@ -46,6 +47,21 @@ class RecordTests(SynchronousTestCase):
         self.sealer.seal(RecordType.REKEY, b"", 0.0)
         after = Sealer(PQ, hkdf(b"next", 32)).seal(RecordType.NEW, b"", 0.0)
         self.assertEqual(self.sealer.seal(RecordType.NEW, b"", 0.0), after)
+
+    def test_idle(self) -> None:
+        """A direction in which nothing was sent has no cipher, which would take most of its memory."""
+        made: list[bytes] = []
+
+        class Counting(type(PQ)):  # type: ignore[misc] # of the suite
+            def cipher(self, key: bytes, iv: bytes) -> RecordCipher:
+                made.append(key)
+                return super().cipher(key, iv)  # type: ignore[no-any-return]
+
+        sealer, opener = Sealer(Counting(), SECRET), Opener(Counting(), SECRET)
+        self.assertEqual(made, [])
+        opener.open(sealer.seal(RecordType.NEW, b"", 0.0)[4:])
+        opener.open(sealer.seal(RecordType.NEW, b"", 0.0)[4:])
+        self.assertEqual(len(made), 2)
 
     def test_orderMatters(self) -> None:
         """A repeated, early or reflected record does not open."""

@@ -116,6 +116,18 @@ class GridTests(SynchronousTestCase):
         train.start(100_000)
         self.assertEqual(train.next_tick, 100_000 + TICK)
 
+    def test_endlessTrainThatIsToEnd(self) -> None:
+        """A train without an end can be given one: the bucket counted from the last message."""
+        train = Train(TICK, endless=True)
+        train.start(0)
+        for _tick in range(5000):
+            train.pass_tick(more=False)
+        train.extend()
+        for _tick in range(20):
+            train.pass_tick(more=False)
+        train.end_at_bucket()
+        self.assertEqual(run(train, 1), 30)
+
     @given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
     def test_anyMessages(self, needs: list[int]) -> None:
         """Every train has the smallest bucket's number of ticks that holds the replies."""

@@ -1,93 +1,155 @@
 """The frontend on a terminal: a prompt that stays usable while a reply is displayed above it."""
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.patch_stdout import patch_stdout
-from prompt_toolkit.utils import get_cwidth
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault
-from securechat.client.frontends.lines import Lines
+from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.protocol import ChatClient
 from securechat.client.quiet import MAX_PENDING
-from securechat.client.sanitize import is_text, sanitize, sanitize_line
+from securechat.client.reactor import IClientReactor
+from securechat.client.sanitize import REPLACEMENT, is_text, sanitize, sanitize_line, without_controls
 from securechat.client.stderr import note
-from securechat.errors import Fault, SecureChatError
+from securechat.client.terminal.clipboard import copy_with_program, terminal_sequence
+from securechat.client.terminal.commands import Command, UnknownCommandError, help_lines, parse
+from securechat.client.terminal.markdown import Styler
+from securechat.client.terminal.prose import wrap
+from securechat.client.terminal.screen import PROMPT, Screen
+from securechat.client.terminal.styles import Row, Style, cut, plain
+from securechat.client.terminal.transcript import Exchange, Transcript
+from securechat.errors import ConfigurationError, Fault, SecureChatError
+from securechat.files import write_new
 from securechat.i18n import _
+from securechat.ssh import keys
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.shaping import Shaping
 
-PROMPT: Final = "> "
+NOTICE: Final = "-- "  # begins the client's own lines, as PROMPT begins the user's; no line of a robot begins so
+STALLED: Final = 3.0  # seconds without a record, after which the user is told
+STALLED_TICKS: Final = 10  # if that is longer
+HINT: Final = 5.0  # seconds in which a second Ctrl-C leaves
+SHORT_FINGERPRINT: Final = 11  # characters, SHA256: included
+MAX_NAME: Final = 60  # columns of a name that the server has chosen
+
+
+@dataclass(slots=True)
+class _Open:
+    """A message without a complete reply."""
+
+    id: int
+    exchange: Exchange
+    since: float  # when it was sent
+    styler: Styler
+    is_echoed: bool = False  # whether it is on the screen already
+    has_begun: bool = False  # whether part of its reply has arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the user knows the server by."""
+
+    name: str
+    host_key_check: HostKeyCheck
+    steps: list[str] = field(default_factory=list)  # of the handshake
 
 
 class Terminal:
     """A frontend with a prompt."""
 
     _client: ChatClient  # from `admitted` on
-    _max_message: int  # bytes, as well
+    _about: Admitted  # as well
+    _robot: str  # as well: its name
 
-    def __init__(self, session: "PromptSession[str]") -> None:
+    def __init__(self, screen: Screen, reactor: IClientReactor, server: Server, *, is_verbose: bool = False) -> None:
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
-        self._session = session
-        self._lines = Lines(get_cwidth)  # of the reply
-        self._open: list[int] = []  # ids of the messages without a complete reply
+        self._screen = screen
+        self._reactor = reactor
+        self._server = server
+        self._is_verbose = is_verbose
+        self._transcript = Transcript()
+        self._open: deque[_Open] = deque()  # the first one is being answered
         self._queue: deque[Callable[[], None]] = deque()  # what is sent when the server accepts messages again
-        self._has_begun = False  # whether part of the reply to the first of them has arrived
         self._cancelled = 0  # id of the message whose reply was cancelled last
+        self._hint: IDelayedCall | None = None  # while a second Ctrl-C leaves
+        self._clockwork: IDelayedCall | None = None  # draws the seconds
+        self._connecting: IDelayedCall | None = None  # tells that connecting takes long
+        self._is_leaving = False
         self._prompting: asyncio.Future[None] | None = None
 
     # ChatUser
 
     def step(self, text: str) -> None:
-        note(text)
+        if self._connecting is None:
+            self._connecting = self._reactor.callLater(STALLED, self._still_connecting)
+        self._server.steps.append(text)
+        if self._is_verbose:
+            note(text)
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
-        self._max_message = about.max_message
-        user = sanitize_line(about.user)
-        hello = (
-            _("Hello, {user}! Connected to {robot}. Type /help for help.")
-            if user
-            else _("Hello! Connected to {robot}. Type /help for help.")
+        self._about = about
+        self._stop(self._connecting)
+        self._robot = _short(about.robot) or _("robot")
+        user = _short(about.user) or _("anonymous")
+        check = self._server.host_key_check
+        fingerprint = keys.fingerprint(client.host_key)
+        self._screen.show(
+            [
+                [
+                    (Style.NOTICE, f"{self._server.name} · {fingerprint[:SHORT_FINGERPRINT]}… {_(check.verdict)} · "),
+                    (Style.USER, user),
+                    (Style.NOTICE, " → "),
+                    (Style.ROBOT, self._robot),
+                    (Style.NOTICE, f" · {_('/help for help')}"),
+                ]
+            ]
         )
-        _print(hello.format(user=user, robot=sanitize_line(about.robot)))
-        self._prompting = asyncio.ensure_future(self._prompt())
+        self._prompting = asyncio.ensure_future(self._screen.run(self))
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
-        self._has_begun = self._has_begun or text != ""
-        for line in self._lines.feed(sanitize(text), self._columns()):
-            _print(line)
+        message = self._open[0]
+        if self._is_leaving:
+            text = ""  # the user does not wait for it
+        if text:
+            self._begin_reply(message)
+            self._transcript.extend(message.exchange, text)
+            self._show_reply(message.styler.feed(text, self._screen.columns))
         if last:
-            self._replied(message_id)
-        self._refresh()
+            self._replied(message)
+        self._screen.refresh()
 
     def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
         """There is none, because this sends no API requests."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
-        sentence = of_fault(fault, has_begun=self._has_begun)
-        self._replied(message_id)
-        _print(sentence)
-        self._refresh()
-
-    def _replied(self, message_id: int) -> None:
-        self._end_line()
-        self._open.remove(message_id)
-        self._has_begun = False
+        message = self._open[0]
+        if not self._is_leaving:
+            self._finish(message)
+            self._notice(of_fault(fault, has_begun=message.has_begun), Style.ERROR)
+        self._replied(message)
+        self._screen.refresh()
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
-        if self._has_begun:
-            self._end_line()
-            _print(_("The reply is incomplete."))
+        if self._open and self._open[0].has_begun and not self._is_leaving:
+            self._finish(self._open[0])
+            self._notice(_("the reply is incomplete"), Style.ERROR)
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
             self.exit = ExitCode.FAULT
+        self._stop(self._clockwork, self._hint, self._connecting)
         # Messages about the end are displayed after the prompt is removed, or they would be erased with it.
         self.restore_terminal().addCallback(lambda _nothing: self.ended.callback(reason))
 
@@ -96,60 +158,83 @@ class Terminal:
 
     def restore_terminal(self) -> "Deferred[None]":
         """Remove the prompt; fires when the terminal has been restored."""
-        if self._prompting is None:
+        if self._prompting is None or self._prompting.done():
             return succeed(None)
-        self._prompting.cancel()
         gone: Deferred[None] = Deferred()
         self._prompting.add_done_callback(lambda _future: gone.callback(None))
+        self._screen.close()
         return gone
 
-    # The prompt
+    # ScreenUser
 
-    async def _prompt(self) -> None:
-        """Read lines until the user or the server ends the session."""
-        with patch_stdout():
-            while True:
-                try:
-                    text = await self._session.prompt_async(self._message, handle_sigint=False)
-                except KeyboardInterrupt:
-                    if not self._open or self._cancelled == self._open[0]:
-                        self._leave(ExitCode.INTERRUPTED)
-                        return
-                    self._cancelled = self._open[0]
-                    self._client.cancel(self._cancelled)
-                except EOFError:
-                    self._leave(ExitCode.ANSWERED)
-                    return
-                else:
-                    _print(PROMPT + text)  # the prompt erased itself, with the unfinished line above it
-                    if not self._execute(text.strip()):
-                        return
+    def submitted(self, text: str) -> bool:
+        self._forget_hint()
+        try:
+            entered = parse(text)
+        except UnknownCommandError as error:
+            self._notice(str(error), Style.ERROR)
+            return False
+        if isinstance(entered, Command):
+            return self._execute(entered, text)
+        entered = entered.rstrip() if "\n" in entered else entered.strip()
+        return not entered or self._message(entered)
 
-    def _message(self) -> str:
-        """The prompt, with the unfinished line of the reply above it, or a note that the reply is pending."""
-        waits = self._open and not self._has_begun
-        above = _("(waiting for the reply; Ctrl-C cancels it)") if waits else self._lines.unfinished
-        return f"{above}\n{PROMPT}" if above else PROMPT
+    def interrupted(self) -> None:
+        if self._open and self._cancelled != self._open[0].id:
+            self._cancelled = self._open[0].id
+            self._client.cancel(self._cancelled)
+        elif self._screen.draft:
+            self._screen.draft = ""
+        elif self._hint is None:
+            self._hint = self._reactor.callLater(HINT, self._forget_hint)
+        else:
+            self._forget_hint()
+            self._leave(ExitCode.INTERRUPTED)
+        self._screen.refresh()
 
-    def _execute(self, text: str) -> bool:
-        """Run a command, or send a message; False if the user leaves."""
-        match text:
-            case "":
-                pass
-            case "/quit":
-                self._leave(ExitCode.ANSWERED)
-                return False
-            case "/new":
-                self._do_in_turn(self._start_afresh)
-            case "/help":
-                _print(
-                    _(
-                        "/new starts a new conversation, /quit or Ctrl-D exits, Ctrl-C cancels a reply. "
-                        "Anything else is sent to the robot."
-                    )
-                )
-            case _:
-                self._do_in_turn(partial(self._say, text), wait=len(self._open) >= MAX_PENDING)
+    def input_ended(self) -> None:
+        self._leave(ExitCode.ANSWERED)
+
+    def live(self) -> Row:
+        if self._hint is not None:
+            return [(Style.NOTICE, NOTICE + _("press Ctrl-C again, or Ctrl-D, to leave"))]
+        if not self._open:
+            return []
+        message = self._open[0]
+        seconds = self._reactor.seconds() - message.since
+        stalled = self._stalled(min(self._client.silence, seconds))
+        if message.has_begun:
+            row = self._robots(message.styler.unfinished)
+            if not stalled:
+                return row
+            return [*cut(row, max(0, self._screen.columns - len(stalled) - 1)), (Style.NOTICE, f" {stalled}")]
+        if self._cancelled == message.id:
+            return [(Style.NOTICE, NOTICE + _("stopping the reply"))]
+        waiting = _("waiting for {robot}, {seconds} s; Ctrl-C stops it")
+        waiting = waiting.format(robot=self._robot, seconds=int(seconds))
+        return [(Style.NOTICE, stalled or NOTICE + waiting)]
+
+    def _stalled(self, silence: float) -> str:
+        """A notice if the server has sent nothing for so many seconds, although it sends at each tick."""
+        limit = max(STALLED, STALLED_TICKS * self._about.tick / 1000)
+        if self._about.shaping is Shaping.OFF or silence < limit:
+            return ""
+        return NOTICE + _("nothing has come for {seconds} s").format(seconds=int(silence))
+
+    # Sending
+
+    def _message(self, text: str) -> bool:
+        """Send a message, or queue it; False if it cannot be sent."""
+        if not is_text(text):
+            self._notice(_("not sent: the message is not valid text in the encoding of the terminal"), Style.ERROR)
+            return False
+        if len(text.encode()) > self._about.max_message:
+            limit = self._about.max_message
+            self._notice(_("message too long: the limit is {size} bytes").format(size=limit), Style.ERROR)
+            return False
+        if self._open or self._queue:
+            self._notice(_("queued: {text}").format(text=plain(cut([(Style.PLAIN, sanitize_line(text))], MAX_NAME))))
+        self._do_in_turn(partial(self._say, text), wait=len(self._open) >= MAX_PENDING)
         return True
 
     def _do_in_turn(self, action: Callable[[], None], *, wait: bool = False) -> None:
@@ -160,47 +245,212 @@ class Terminal:
         if not self._queue:
             self._client.room().addCallback(self._send_queued)
         self._queue.append(action)
-        _print(_("(queued; it will be sent after the replies)"))
 
     def _send_queued(self, room: int) -> None:
         for _place in range(min(room, len(self._queue))):
             self._queue.popleft()()
         if self._queue:
             self._client.room().addCallback(self._send_queued)
-        self._refresh()
+        self._screen.refresh()
 
     def _start_afresh(self) -> None:
         self._client.startAfresh()
-        _print(_("Started a new conversation."))
+        self._notice(_("started a new conversation"))
 
     def _say(self, text: str) -> None:
-        if not is_text(text):
-            _print(_("Not sent: the message is not valid text in the encoding of the terminal."))
-            return
-        try:
-            self._open.append(self._client.say(text))
-        except ValueError:
-            _print(_("Message too long: the limit is {size} bytes.").format(size=self._max_message))
+        styler = Styler(keep_marks=not self._screen.is_styled)
+        message = _Open(self._client.say(text), self._transcript.add(text), self._reactor.seconds(), styler)
+        message.is_echoed = self._screen.echoes and not self._open
+        self._open.append(message)
+        if len(self._open) == 1:
+            self._begin_turn(message)
+        self._screen.refresh()
 
     def _leave(self, status: ExitCode) -> None:
+        if self._is_leaving:
+            return
+        if self._open:
+            self._finish(self._open[0])
+        self._is_leaving = True
         self.exit = status
         self._queue.clear()
+        self._screen.close()
         if not self._client.leaveQuietly().called:
-            _print(_("Leaving with the server's last record, to hide the length of the reply. Ctrl-C leaves at once."))
+            self._notice(
+                _("leaving with the server's last record, to hide the length of the reply; Ctrl-C leaves at once")
+            )
 
-    def _columns(self) -> int:
-        return self._session.app.output.get_size().columns
+    # Commands
 
-    def _end_line(self) -> None:
-        line = self._lines.end()
-        if line:
-            _print(line)
+    def _execute(self, command: Command, text: str) -> bool:
+        """Run a command; False if what is in the editor stays there."""
+        if not self._screen.echoes:
+            self._echo(text.strip())
+        match command.name:
+            case "help":
+                self._show_help()
+            case "new":
+                self._do_in_turn(self._start_afresh)
+            case "retry":
+                return self._retry()
+            case "copy":
+                self._copy(int(command.argument or 1))
+            case "save":
+                self._save(command.argument)
+            case "edit":
+                self._screen.draft = self._transcript.last_question() or ""
+                self._screen.edit()
+                return False
+            case "info":
+                self._show_info()
+            case "quit":
+                self._leave(ExitCode.ANSWERED)
+        return True
 
-    def _refresh(self) -> None:
-        if self._session.app.is_running:
-            self._session.app.invalidate()
+    def _retry(self) -> bool:
+        question = self._transcript.last_question()
+        if question is None:
+            self._notice(_("there is no message yet"), Style.ERROR)
+            return True
+        return self._message(question)
+
+    def _copy(self, number: int) -> None:
+        reply = self._transcript.reply(number)
+        if reply is None:
+            self._notice(_("there is no such reply"), Style.ERROR)
+            return
+        text = without_controls(reply)
+        copying = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), copy_with_program, text, os.environ)
+        copying.addCallback(self._copied, text)
+
+    def _copied(self, is_done: bool, text: str) -> None:
+        sequence = None if is_done else terminal_sequence(text)
+        if not is_done and sequence is None:
+            self._notice(_("the reply is too long for the terminal's clipboard; use /save"), Style.ERROR)
+            return
+        if sequence is not None:
+            self._screen.write_sequence(sequence)
+        self._notice(_("copied {count} characters").format(count=len(text)))
+        hidden = sanitize(text).count(REPLACEMENT) - text.count(REPLACEMENT)
+        if hidden:
+            self._notice(_("{count} of them are invisible").format(count=hidden), Style.ERROR)
+
+    def _save(self, name: str) -> None:
+        path = Path(name).expanduser().absolute()
+        if not path.parent.is_dir():
+            self._notice(_("{path}: no such directory").format(path=path.parent), Style.ERROR)
+            return
+        data = self._transcript.as_markdown(self._robot).encode(errors="replace")
+        saving = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), write_new, path, data, 0o600)
+        saving.addCallback(lambda _nothing: self._notice(_("saved in {path}").format(path=path)))
+        saving.addErrback(self._not_saved, path)
+
+    def _not_saved(self, failure: Failure, path: Path) -> None:
+        failure.trap(ConfigurationError, FileExistsError)
+        error = failure.value
+        is_there = isinstance(error, FileExistsError)
+        self._notice(_("{path}: file exists").format(path=path) if is_there else str(error), Style.ERROR)
+
+    def _show_help(self) -> None:
+        texts = [
+            *help_lines(),
+            "",
+            _("Enter sends; Alt-Enter or Ctrl-J begins a new line; what you paste is one message."),
+            _("Ctrl-C stops the reply, then clears the line, then leaves; Ctrl-D leaves; Ctrl-Z suspends."),
+            _("Ctrl-R searches earlier messages; Ctrl-X Ctrl-E opens $EDITOR; Ctrl-L clears the screen."),
+            _("A message that begins with a slash: //text. One that begins with a space is not kept in the history."),
+        ]
+        for text in texts:
+            self._notice(text)
+
+    def _show_info(self) -> None:
+        about = self._about
+        shaping = _("{mode}, a tick every {tick} ms, {width} records a tick").format(
+            mode=about.shaping.name.lower(), tick=about.tick, width=about.width
+        )
+        for name, text in (
+            (_("server"), self._server.name),
+            (_("software"), sanitize_line(about.software)),
+            (_("host key"), keys.fingerprint(self._client.host_key)),
+            (_("user"), _short(about.user) or _("anonymous")),
+            (_("robot"), self._robot),
+            (_("longest message"), _("{size} bytes").format(size=about.max_message)),
+            (_("shaping"), shaping),
+        ):
+            self._notice(_("{name}: {value}").format(name=name, value=text))
+        for step in self._server.steps:
+            self._notice(step)
+
+    # Displaying
+
+    def _begin_turn(self, message: _Open) -> None:
+        """The robot turns to a message."""
+        message.since = self._reactor.seconds()
+        if not message.is_echoed:
+            self._echo(message.exchange.question)
+        if self._clockwork is None:
+            self._clockwork = self._reactor.callLater(1, self._tick)
+
+    def _begin_reply(self, message: _Open) -> None:
+        if not message.has_begun:
+            message.has_begun = True
+            name = self._robot if self._screen.is_styled else f"{self._robot}:"
+            self._screen.show([[(Style.ROBOT, name)]])
+
+    def _show_reply(self, rows: list[Row]) -> None:
+        self._screen.show([self._robots(row) for row in rows])
+
+    def _robots(self, row: Row) -> Row:
+        """A row of the robot. Without styles, it must not look like ours."""
+        if not self._screen.is_styled and plain(row).startswith((PROMPT[0], NOTICE[0])):
+            return [(Style.PLAIN, " "), *row]
+        return row
+
+    def _finish(self, message: _Open) -> None:
+        """Display what remains of a reply."""
+        self._show_reply(message.styler.end(self._screen.columns))
+
+    def _replied(self, message: _Open) -> None:
+        self._open.popleft()
+        if self._is_leaving:
+            return
+        self._finish(message)
+        self._screen.show([[]])
+        if self._open:
+            self._begin_turn(self._open[0])
+
+    def _echo(self, text: str) -> None:
+        """What the user has entered, in the place where it belongs."""
+        first, *others = sanitize(text).split("\n")
+        rows: list[Row] = [[(Style.USER, PROMPT), (Style.BOLD, first)]]
+        rows += [[(Style.PLAIN, " " * len(PROMPT)), (Style.BOLD, line)] for line in others]
+        self._screen.show(rows)
+
+    def _notice(self, text: str, style: Style = Style.NOTICE) -> None:
+        """A line of our own."""
+        self._screen.show(wrap([(style, NOTICE)], [(style, sanitize_line(text))], self._screen.columns))
+
+    def _tick(self) -> None:
+        """A second has passed."""
+        self._clockwork = self._reactor.callLater(1, self._tick) if self._open else None
+        self._screen.refresh()
+
+    def _forget_hint(self) -> None:
+        hint, self._hint = self._hint, None
+        if hint is not None:
+            self._stop(hint)
+            self._screen.refresh()
+
+    def _still_connecting(self) -> None:
+        text = _("still waiting for {name}; the last step was: {step}. Ctrl-C stops")
+        self._notice(text.format(name=self._server.name, step=self._server.steps[-1]))
+
+    def _stop(self, *calls: IDelayedCall | None) -> None:
+        for call in calls:
+            if call is not None and call.active():
+                call.cancel()
 
 
-def _print(text: str) -> None:
-    """Print a line or more: a reply, our own text, or what the user pasted, without control characters."""
-    print(sanitize(text))
+def _short(name: str) -> str:
+    """A name that the server has chosen, on one line and not too long."""
+    return plain(cut([(Style.PLAIN, sanitize_line(name))], MAX_NAME))

@@ -19,8 +19,8 @@ from random import SystemRandom
 from typing import Any, Final
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IConsumer, IReactorPluggableNameResolver, IReactorTCP, IReactorTime
 from twisted.python.reflect import qual
 from twisted.python.url import URL
 from twisted.web.client import (
@@ -83,7 +83,7 @@ class HttpClient:
                 method,
                 _EncodedURL.from_text(url),
                 headers=Headers({name: [value] for name, value in {"User-Agent": USER_AGENT, **headers}.items()}),
-                data=body,
+                data=None if body is None else _RequestBody(body),
                 allow_redirects=False,
                 unbuffered=True,
             )
@@ -120,6 +120,26 @@ async def _response(sending: "Deferred[Any]") -> IResponse:
         causes = ", ".join(qual(reason.type) for reason in error.reasons)
         raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
     return response
+
+
+@implementer(IBodyProducer)
+class _RequestBody:
+    """The body of a request, written in one piece. Twisted's producer would wait for further turns of the reactor."""
+
+    def __init__(self, data: bytes) -> None:
+        self.length = len(data)
+        self._data = data
+
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        # Twisted's objects for a request refer to each other and to this one. They stay until garbage is collected.
+        data, self._data = self._data, b""
+        consumer.write(data)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """Nothing is left to be produced."""
+
+    resumeProducing = stopProducing = pauseProducing
 
 
 class _EncodedURL(URL):

@@ -1,7 +1,7 @@
 """A connection to an HTTP server, between the transport and twisted.web's protocol."""
 
 import select
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -39,8 +39,9 @@ class Connection(ProtocolWrapper):
     transport: Any
     wrappedProtocol: Any  # twisted.web's HTTP11ClientProtocol, which is in a private module
 
-    def __init__(self, factory: "WrappingFactory[Connection]", wrappedProtocol: IProtocol) -> None:
-        super().__init__(factory, wrappedProtocol)
+    def __init__(self, factory: "ConnectionFactory", wrappedProtocol: IProtocol) -> None:
+        super().__init__(factory, wrappedProtocol)  # type: ignore[arg-type] # Twisted: of any protocol
+        self._checkpoint = factory.checkpoint
         self.ready: Deferred[IProtocol] = Deferred()  # fires with the protocol, after the TLS handshake if there is one
         self.is_aborted = False
         self.requests = 0  # including the present one
@@ -87,6 +88,7 @@ class Connection(ProtocolWrapper):
         super().makeConnection(transport)
         if not ISSLTransport.providedBy(transport):
             self.ready.callback(self.wrappedProtocol)
+        self._checkpoint()
 
     def handshakeCompleted(self) -> None:
         if not self.ready.called:
@@ -101,6 +103,10 @@ class Connection(ProtocolWrapper):
         super().writeSequence(data)
 
     def dataReceived(self, data: bytes) -> None:
+        self._receive(data)
+        self._checkpoint()
+
+    def _receive(self, data: bytes) -> None:
         if self._head_left is not None:
             self._is_unanswered = False
             self._head_left -= len(data)
@@ -163,12 +169,16 @@ class _ConnectedResponse(proxyForInterface(IResponse)):  # type: ignore[misc] # 
 
 
 class ConnectionFactory(WrappingFactory):
-    """Wraps the protocols of a factory in connections. `open_connections` has those that are connected as its keys."""
+    """Wraps the protocols of a factory in connections. `open_connections` has those that are connected as its keys.
+
+    `checkpoint` is called whenever an event of one of their sockets has been handled.
+    """
 
     noisy = False
     protocol = Connection
 
-    def __init__(self, factory: Any, open_connections: dict[Connection, int]) -> None:
+    def __init__(self, factory: Any, open_connections: dict[Connection, int], checkpoint: Callable[[], object]) -> None:
         super().__init__(factory)
+        self.checkpoint = checkpoint
         factory.noisy = False  # or it would log each connection
         self.protocols = open_connections

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
 MAX_PIECE: Final = 64 * 1024  # bytes, decompressed, at a time
 
@@ -74,7 +73,7 @@ class _Gzip:
             except zlib.error:
                 if parts:  # the error is that of the next call
                     break
-                raise RobotError(Fault.BROKEN_ANSWER, _("invalid gzip data in the response")) from None
+                raise RobotError(Fault.BROKEN_ANSWER, "invalid gzip data in the response") from None
             self._data = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
             self._more = len(data) == left and not self._inflate.eof
             left -= len(data)
@@ -83,7 +82,7 @@ class _Gzip:
 
     def finish(self) -> None:
         if not self._inflate.eof:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the response was truncated"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the response was truncated")
 
 
 def decoder_for(header: Sequence[bytes]) -> ContentDecoder:
@@ -97,4 +96,4 @@ def decoder_for(header: Sequence[bytes]) -> ContentDecoder:
         return _Identity()
     if codings in ([b"gzip"], [b"x-gzip"]):
         return _Gzip()
-    raise RobotError(Fault.BROKEN_ANSWER, _("unsupported Content-Encoding in the response"))
+    raise RobotError(Fault.BROKEN_ANSWER, "unsupported Content-Encoding in the response")

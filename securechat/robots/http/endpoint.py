@@ -9,8 +9,9 @@ from typing import Any, Final, cast
 
 from OpenSSL import SSL
 from service_identity import VerificationError
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
@@ -20,7 +21,6 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.http.connection import Connection, ConnectionFactory
 
 CONNECT_TIMEOUT: Final = 3.0  # seconds from the name look-up to the end of the TLS handshake
@@ -46,7 +46,8 @@ class RetryingEndpoint:
         self._open_connections = open_connections
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
-        factory = ConnectionFactory(protocolFactory, self._open_connections)
+        checkpoint = getattr(self._reactor, "checkpoint", _no_checkpoint)  # MonotonicReactor's
+        factory = ConnectionFactory(protocolFactory, self._open_connections, checkpoint)
         connecting: Deferred[IProtocol] = Deferred.fromCoroutine(self._connect(factory))
         return connecting.addTimeout(CONNECT_TIMEOUT, self._reactor, _timed_out)
 
@@ -96,20 +97,24 @@ def _cancellable(connecting: "Deferred[Any]") -> "Deferred[Connection]":
     return connected
 
 
+def _no_checkpoint() -> None:
+    """For other reactors."""
+
+
 def _timed_out(result: IProtocol | Failure, seconds: float) -> IProtocol:
     if isinstance(result, Failure):
         result.trap(CancelledError)
-        raise RobotError(Fault.UNREACHABLE, _("connection timed out after {seconds:g} s").format(seconds=seconds))
+        raise RobotError(Fault.UNREACHABLE, f"connection timed out after {seconds:g} s")
     return result
 
 
 def _problem(error: Exception) -> str:
     """For the log. Most errors by their type only: the text may contain data from the server."""
     if isinstance(error, ConnectionRefusedError):
-        return _("connection refused")
+        return "connection refused"
     if isinstance(error, SSL.Error | VerificationError):
         return f"TLS: {_tls_problem(error)}"
-    return _("cannot connect: {problem}").format(problem=type(error).__name__)
+    return f"cannot connect: {type(error).__name__}"
 
 
 def _tls_problem(error: Exception) -> str:
@@ -118,6 +123,13 @@ def _tls_problem(error: Exception) -> str:
         return ", ".join(str(reason) for _library, _function, reason in error.args[0]) or type(error).__name__
     except (IndexError, TypeError, ValueError):
         return type(error).__name__
+
+
+def _kind(host: str) -> type[TCP4ClientEndpoint | TCP6ClientEndpoint | HostnameEndpoint]:
+    """The kind of endpoint for a host. HostnameEndpoint would look up an address, too, in a thread."""
+    if isIPAddress(host):
+        return TCP4ClientEndpoint
+    return TCP6ClientEndpoint if isIPv6Address(host) else HostnameEndpoint
 
 
 @implementer(IAgentEndpointFactory)
@@ -133,7 +145,7 @@ class EndpointFactory:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii")
         # Without the reactor's own timeout, which follows the wall clock: CONNECT_TIMEOUT is for all attempts.
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, host, uri.port, timeout=cast(float, None))
+        endpoint: IStreamClientEndpoint = _kind(host)(self._reactor, host, uri.port, timeout=cast(float, None))
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
         return RetryingEndpoint(self._reactor, endpoint, self._random_delay, self._open_connections)

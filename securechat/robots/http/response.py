@@ -11,7 +11,6 @@ from twisted.web.iweb import IResponse
 
 from securechat.conversation import Upstream
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.http.body import Body
 from securechat.robots.http.content_coding import ContentDecoder, decoder_for
 
@@ -19,7 +18,7 @@ CONTENT_CODING: Final = b"X-Content-Encoding"  # the client hides the content co
 
 
 def timed_out(seconds: float) -> RobotError:
-    return RobotError(Fault.TIMED_OUT, _("no response within {seconds:g} s").format(seconds=seconds))
+    return RobotError(Fault.TIMED_OUT, f"no response within {seconds:g} s")
 
 
 class Response:
@@ -62,7 +61,7 @@ class Response:
         if self.limit is not None:
             self.limit -= len(data)
             if self.limit < 0:
-                raise RobotError(Fault.BROKEN_ANSWER, _("the response is too large"))
+                raise RobotError(Fault.BROKEN_ANSWER, "the response is too large")
         return data
 
     def poll_only(self, upstream: Upstream) -> None:

@@ -8,7 +8,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.http.response import Response, timed_out
 
 T = TypeVar("T")
@@ -55,7 +54,7 @@ class TimeBudget:
             return await waiting
         except RobotError as error:
             if error.fault is Fault.TIMED_OUT:
-                problem = _("nothing received within {seconds:g} s").format(seconds=self._whole)
+                problem = f"nothing received within {self._whole:g} s"
                 raise RobotError(Fault.TIMED_OUT, problem) from None
             raise
         finally:

@@ -5,7 +5,6 @@ from typing import Final, NamedTuple
 from twisted.internet.interfaces import IReactorTime
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.http.response import Response
 from securechat.robots.http.time_budget import TimeBudget
 from securechat.robots.openai import retry_after
@@ -41,6 +40,5 @@ async def read_error(reactor: IReactorTime, response: Response, timeout: float) 
     value = json_or_text(body.decode(errors="replace")) if body is not None and not is_page else None
     error = error_in(value, response.code, retry_after.in_headers(response.headers))
     if is_page and response.code not in _KNOWN_BY_STATUS:
-        text = _("{error}: an HTML page instead of an API response")
-        error = ServerError(Fault.BROKEN_ANSWER, text.format(error=error))
+        error = ServerError(Fault.BROKEN_ANSWER, f"{error}: an HTML page instead of an API response")
     return ErrorResponse(error, None if is_page else body, is_page)

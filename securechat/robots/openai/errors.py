@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any, Final
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.openai import retry_after
 from securechat.robots.openai.faults import fault_of, is_about_key, is_about_model
 
@@ -48,13 +47,12 @@ def error_in(value: Any, status: int | None = None, retry_seconds: float | None 
     words = " ".join(text for _name, text in fields)
     meant = status if status is not None else next((int(code) for code in codes if _STATUS.fullmatch(code)), None)
     fault = fault_of(meant, words)
-    detail = _("the server reported an error") if status is None else _("HTTP status {code}").format(code=status)
+    detail = "the server reported an error" if status is None else f"HTTP status {status}"
     is_key_refused = meant in (401, 407) or (meant == 403 and is_about_key(words))
     if is_key_refused:
-        detail = _("{error}: the API key was rejected").format(error=detail)
+        detail = f"{detail}: the API key was rejected"
     elif meant is not None and 300 <= meant < 400:
-        text = _("{error}: redirects are not followed, because the API key is for this server only")
-        detail = text.format(error=detail)
+        detail = f"{detail}: redirects are not followed, because the API key is for this server only"
     logged = [code for code in dict.fromkeys(codes) if _TOKEN.fullmatch(code) and code != "error"][:_MAX_LOGGED]
     if logged:
         detail += f" ({', '.join(logged)})"

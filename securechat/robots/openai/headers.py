@@ -57,6 +57,4 @@ def warn_of_secrets(texts: Sequence[str]) -> None:
     """Log a warning about headers on the command line that look like secrets."""
     for name in headers_of(texts):
         if _SECRET.search(name):
-            log.warn(
-                _("other users can read the header {name} on the command line: use -R header-file=FILE"), name=name
-            )
+            log.warn("other users can read the header {name} on the command line: use -R header-file=FILE", name=name)

@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.openai.sse import MESSAGE, Event
 
 MAX_VALUE: Final = 4 * 1024 * 1024  # bytes of one value
@@ -38,7 +37,7 @@ class JsonLines:
     def _add(self, part: bytes) -> None:
         self._line += part
         if len(self._value) + len(self._line) > MAX_VALUE:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the response is too large"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the response is too large")
 
     def _line_received(self) -> Iterator[Event]:
         line = bytes(self._line).strip().removeprefix(b"data:").lstrip()

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -18,7 +17,7 @@ def parse_json(data: bytes | str) -> Any:
             # Slower, but accepts NaN, and one half of a surrogate pair, whose other half is in the next chunk.
             return json.loads(data)
     except (ValueError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, _("the response is not valid JSON")) from None
+        raise RobotError(Fault.BROKEN_ANSWER, "the response is not valid JSON") from None
 
 
 def json_or_text(data: str) -> Any:

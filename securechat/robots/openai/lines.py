@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -42,7 +41,7 @@ class Lines:
     def _add(self, part: bytes) -> None:
         self._line += part
         if len(self._line) > self._max_line:
-            raise RobotError(Fault.BROKEN_ANSWER, _("a line of the event stream is too long"))
+            raise RobotError(Fault.BROKEN_ANSWER, "a line of the event stream is too long")
 
     def _complete(self, end: bytes) -> bytes:
         self._add(end)

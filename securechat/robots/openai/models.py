@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.openai.json_text import parse_json
 
 # The fields in which lists say what a model is for, in lower case and without underscores.
@@ -56,8 +55,7 @@ def models_in(data: bytes) -> list[Model]:
     if isinstance(found, dict):
         found = next((found[key] for key in _LISTS if isinstance(found.get(key), list)), None)
     if not isinstance(found, list):
-        problem = _("the response is not a list of models")
-        raise RobotError(Fault.BROKEN_ANSWER, problem + _("; ") + _("set one with -R model=NAME"))
+        raise RobotError(Fault.BROKEN_ANSWER, "the response is not a list of models; set one with -R model=NAME")
     return [model for item in found if (model := _model(item)) is not None]
 
 
@@ -67,6 +65,7 @@ def only(data: bytes, allowed: Set[str]) -> bytes:
     RobotError (broken answer) if it is invalid.
     """
     try:
+        data.decode()  # what stays as it was written is not looked at otherwise
         whole: Any = msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
         if isinstance(whole, list):
             return msgspec.json.encode(_allowed(whole, allowed))
@@ -74,7 +73,7 @@ def only(data: bytes, allowed: Set[str]) -> bytes:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         lists = {}
     if not lists:
-        raise RobotError(Fault.BROKEN_ANSWER, _("the response is not a list of models"))
+        raise RobotError(Fault.BROKEN_ANSWER, "the response is not a list of models")
     return msgspec.json.encode(whole | {key: _allowed(items, allowed) for key, items in lists.items()})
 
 

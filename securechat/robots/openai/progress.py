@@ -3,7 +3,6 @@
 from typing import Final
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.openai.chunks import is_progress
 from securechat.robots.openai.json_text import json_or_text
 from securechat.robots.openai.raw_events import DONE
@@ -39,7 +38,7 @@ class Progress:
         An error is, too: the tool knows from it that nothing more comes.
         """
         if not (self.is_complete or (self._last is not None and _is_last(self._last.data))):
-            raise RobotError(Fault.BROKEN_ANSWER, _("the response was truncated"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the response was truncated")
 
 
 def _is_announcement(data: bytes) -> bool:

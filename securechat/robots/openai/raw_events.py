@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.openai.lines import Lines
 from securechat.wire.items import MAX_ITEM, ServerEvent
 
@@ -53,7 +52,7 @@ class RawEvents:
             value = value.removeprefix(b" ")
             self._size += len(value) + 1
             if self._size > MAX_EVENT:
-                raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
+                raise RobotError(Fault.BROKEN_ANSWER, "an event of the event stream is too large")
             self._data.append(value)
         elif field == b"event":
             self._name = value.removeprefix(b" ")
@@ -64,4 +63,4 @@ class RawEvents:
         try:
             return ServerEvent(self._name.decode(), data)
         except UnicodeDecodeError:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the name of an event is not UTF-8")) from None
+            raise RobotError(Fault.BROKEN_ANSWER, "the name of an event is not UTF-8") from None

@@ -57,7 +57,7 @@ class Reply:
                 return
             # Servers and proxies send wrong content types; the first character is more reliable.
             if data.startswith(b"<"):
-                raise RobotError(Fault.BROKEN_ANSWER, _("the response is an HTML page"))
+                raise RobotError(Fault.BROKEN_ANSWER, "the response is an HTML page")
             self._events = JsonLines() if data.startswith((b"{", b"[")) else EventStream()
         yield from self._texts(self._events.feed(data))
 
@@ -121,7 +121,7 @@ class Reply:
             return self._object(value)
         objects = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
         if not objects:
-            raise RobotError(Fault.BROKEN_ANSWER, _("unexpected JSON in the response"))
+            raise RobotError(Fault.BROKEN_ANSWER, "unexpected JSON in the response")
         return "".join(map(self._object, objects))
 
     def _object(self, value: dict[str, Any]) -> str:
@@ -195,12 +195,12 @@ class Reply:
         meant = self._ending()
         if meant in (Ending.FAILED, Ending.OVERLOADED):
             fault = Fault.BUSY if meant is Ending.OVERLOADED else Fault.BROKEN_ANSWER
-            raise RobotError(fault, _("the server aborted the reply"))
+            raise RobotError(fault, "the server aborted the reply")
         if meant is Ending.FILTERED:
-            raise RobotError(Fault.REFUSED, _("a content filter stopped the reply"))
+            raise RobotError(Fault.REFUSED, "a content filter stopped the reply")
         if meant is Ending.LENGTH:
             if not self._has_text:
-                raise RobotError(Fault.TOO_LONG, _("the maximum length was reached before the reply began"))
+                raise RobotError(Fault.TOO_LONG, "the maximum length was reached before the reply began")
             # Not a fault: the conversation has to remember the reply, so that the user can ask for the rest.
             yield Notice("\n" + _("[The reply has reached its maximum length. You can ask the robot to continue.]"))
         elif not self._has_text:
@@ -217,9 +217,9 @@ class Reply:
         if self._suspect is not None:
             raise error_in(self._suspect)
         if not self.is_done:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the reply was truncated"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the reply was truncated")
         if not self._has_text:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the server aborted the reply"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the server aborted the reply")
         return Ending.UNKNOWN
 
     def _reply_in_reasoning(self, meant: Ending) -> Iterator[str]:
@@ -233,9 +233,9 @@ class Reply:
             yield Notice(_("[The server sent this reply as the model's reasoning.]") + "\n")
             yield text
         elif self._visible.has_reasoning or self._reasoning != []:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the reply contains only reasoning"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the reply contains only reasoning")
         else:
-            raise RobotError(Fault.BROKEN_ANSWER, _("the reply is empty"))
+            raise RobotError(Fault.BROKEN_ANSWER, "the reply is empty")
 
     def _doubt(self) -> str:
         """What the user is told if the reply may be incomplete."""

@@ -147,8 +147,8 @@ class OpenAIRobot:
         self._unsuitable_models &= {model.name for model in listed}
         self._found_model = models.choose(listed, self._unsuitable_models)
         if self._found_model is None:
-            problem = _("the server lists no models that chat") if listed else _("the server lists no models")
-            raise RobotError(Fault.REFUSED, problem + _("; ") + _("set one with -R model=NAME"))
+            problem = "the server lists no models that chat" if listed else "the server lists no models"
+            raise RobotError(Fault.REFUSED, f"{problem}; set one with -R model=NAME")
         return self._found_model
 
     async def _list_models(self, budget: TimeBudget) -> list[Model]:
@@ -165,19 +165,17 @@ class OpenAIRobot:
         """The error of a response, with the available models if it is about the model."""
         if not error.is_about_model:
             return error
-        hint = _("no such model or URL") + _("; ") if response.code == 404 else ""
+        hint = "no such model or URL; " if response.code == 404 else ""
         return RobotError(error.fault, f"{error}: {hint}{await self._available_models()}", error.retry_after)
 
     async def _available_models(self) -> str:
         try:
             listed = await self._list_models(TimeBudget(self._reactor, self._timeout))
         except RobotError:
-            return _("the server lists no models")
+            return "the server lists no models"
         names = [model.name for model in listed[:MAX_LOGGED_MODELS]]
         shown = ["".join(filter(str.isprintable, name))[:MAX_LOGGED_NAME] for name in names]
-        return _("available models: {names}").format(
-            names=_(", ").join(shown) + " …" * (len(listed) > MAX_LOGGED_MODELS)
-        )
+        return f"available models: {', '.join(shown)}" + " …" * (len(listed) > MAX_LOGGED_MODELS)
 
     def close(self) -> Deferred[None]:
         return self._http.close()

@@ -18,7 +18,6 @@ from typing import Final
 from msgspec import Struct
 
 from securechat.errors import Fault, RobotError
-from securechat.i18n import _
 from securechat.robots.openai.lines import Lines
 
 MAX_LINE: Final = 1024 * 1024  # bytes; the line of a token has a few hundred
@@ -83,7 +82,7 @@ class EventStream:
             value = _REPEATED_NAME.sub("", value, 1)
         self._event_size += len(line)
         if self._event_size > MAX_EVENT:
-            raise RobotError(Fault.BROKEN_ANSWER, _("an event of the event stream is too large"))
+            raise RobotError(Fault.BROKEN_ANSWER, "an event of the event stream is too large")
         self._data.append(value)
 
     def _is_object(self) -> bool:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from securechat.conversation import Notice
 from securechat.errors import Fault, RobotError
-from securechat.i18n import N_, _
+from securechat.i18n import _
 
 FIRST_SUCCESS: Final = 10000  # intent codes from here on are successes
 NO_RESULT: Final = frozenset({5000, 6000})
@@ -27,21 +27,21 @@ TRY_AGAIN: Final = 8008  # internal error of the service
 
 # Error codes: the fault that is shown to the user, and the text for the operator.
 ERRORS: Final[dict[int, tuple[Fault, str]]] = {
-    4000: (Fault.INTERNAL, N_("malformed request; please report this bug in securechat")),
-    4001: (Fault.REFUSED, N_("encryption error; check the secret, and in the console whether encryption is on")),
-    4002: (Fault.REFUSED, N_("no permission for this function; check the key in the service's console")),
-    NO_CALLS_LEFT: (Fault.BUSY, N_("the daily quota is used up; wait until midnight in China, or buy more calls")),
-    4005: (Fault.REFUSED, N_("no permission for this API; check the key in the service's console")),
-    4007: (Fault.REFUSED, N_("invalid API key; compare it with the service's console")),
-    4100: (Fault.REFUSED, N_("the service accepted neither of two user ids")),
-    4200: (Fault.INTERNAL, N_("wrong format of an upload, although nothing was uploaded")),
-    TOO_FAST: (Fault.BUSY, N_("too many requests")),
-    4400: (Fault.REFUSED, N_("the service rejected two user ids as illegal")),
-    4500: (Fault.REFUSED, N_("too many users for this key; authorize fewer users, or buy more")),
-    4600: (Fault.INTERNAL, N_("empty message; please report this bug in securechat")),
-    4602: (Fault.TOO_LONG, N_("the message is too long")),
-    7002: (Fault.INTERNAL, N_("failed upload, although nothing was uploaded")),
-    TRY_AGAIN: (Fault.BROKEN_ANSWER, N_("internal error of the service, twice")),
+    4000: (Fault.INTERNAL, "malformed request; please report this bug in securechat"),
+    4001: (Fault.REFUSED, "encryption error; check the secret, and in the console whether encryption is on"),
+    4002: (Fault.REFUSED, "no permission for this function; check the key in the service's console"),
+    NO_CALLS_LEFT: (Fault.BUSY, "the daily quota is used up; wait until midnight in China, or buy more calls"),
+    4005: (Fault.REFUSED, "no permission for this API; check the key in the service's console"),
+    4007: (Fault.REFUSED, "invalid API key; compare it with the service's console"),
+    4100: (Fault.REFUSED, "the service accepted neither of two user ids"),
+    4200: (Fault.INTERNAL, "wrong format of an upload, although nothing was uploaded"),
+    TOO_FAST: (Fault.BUSY, "too many requests"),
+    4400: (Fault.REFUSED, "the service rejected two user ids as illegal"),
+    4500: (Fault.REFUSED, "too many users for this key; authorize fewer users, or buy more"),
+    4600: (Fault.INTERNAL, "empty message; please report this bug in securechat"),
+    4602: (Fault.TOO_LONG, "the message is too long"),
+    7002: (Fault.INTERNAL, "failed upload, although nothing was uploaded"),
+    TRY_AGAIN: (Fault.BROKEN_ANSWER, "internal error of the service, twice"),
 }
 
 # The order of the results within a group; other types come last.
@@ -54,8 +54,8 @@ class TuringError(RobotError):
     """The service answered with an error code."""
 
     def __init__(self, code: int) -> None:
-        fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, N_("unknown code")))
-        super().__init__(fault, _("code {code}: {meaning}").format(code=code, meaning=_(meaning)))
+        fault, meaning = ERRORS.get(code, (Fault.BROKEN_ANSWER, "unknown code"))
+        super().__init__(fault, f"code {code}: {meaning}")
         self.code = code
 
 
@@ -80,7 +80,7 @@ def parse_answer(body: bytes) -> str:
     try:
         answer = _ANSWER.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise RobotError(Fault.BROKEN_ANSWER, _("unexpected JSON in the response")) from None
+        raise RobotError(Fault.BROKEN_ANSWER, "unexpected JSON in the response") from None
     code = answer.intent.code
     text = "\n".join(line for result in _in_order(answer.results) for line in _lines(result))
     if code in NO_RESULT or (code >= FIRST_SUCCESS and not text):

@@ -103,7 +103,7 @@ class TuringRobot:
         response = await self._http.post(self._url, body, {"Content-Type": "application/json; charset=UTF-8"})
         reply = await response.read_all(MAX_BODY)
         if response.code != HTTPStatus.OK:  # errors of the service have status 200 as well
-            raise RobotError(Fault.BROKEN_ANSWER, _("HTTP status {code}").format(code=response.code))
+            raise RobotError(Fault.BROKEN_ANSWER, f"HTTP status {response.code}")
         try:
             return parse_answer(reply)
         except TuringError as error:

@@ -28,5 +28,6 @@ complete -c securechat -l serve-any-address -d 'let --serve listen on addresses 
 complete -c securechat -l print-env -d 'print the API\'s URL and key as shell commands, for eval, and exit'
 complete -c securechat -s q -l quiet -d 'print only errors; with --serve, log no requests and show no status'
 complete -c securechat -s v -l verbose -d 'print debugging messages'
+complete -c securechat -l no-history -d 'neither read nor keep the history of what you type'
 complete -c securechat -s h -l help -d 'show this help message and exit'
 complete -c securechat -l version -d 'show the version and exit'

@@ -32,11 +32,35 @@ class Endpoints:
 class ConnectionTests(SynchronousTestCase):
     """A connection between its transport and twisted.web's protocol."""
 
+    def setUp(self) -> None:
+        self.checkpoints = 0
+
+    def note_checkpoint(self) -> None:
+        self.checkpoints += 1
+
     def connect(self, factory: Any) -> "tuple[Any, StringTransport]":
-        connection = ConnectionFactory(factory, {}).buildProtocol(None)
+        connection = ConnectionFactory(factory, {}, self.note_checkpoint).buildProtocol(None)
         transport = StringTransport()
         connection.makeConnection(transport)
         return connection, transport
+
+    def test_checkpoints(self) -> None:
+        """After each event of the socket comes a checkpoint, when all that it led to is done."""
+        test, seen = self, list[int]()
+
+        class Witness(Protocol):
+            def connectionMade(self) -> None:
+                seen.append(test.checkpoints)
+
+            def dataReceived(self, data: bytes) -> None:
+                seen.append(test.checkpoints)
+
+        connection, _transport = self.connect(Factory.forProtocol(Witness))
+        self.assertEqual(self.checkpoints, 1)
+        for number in (2, 3):
+            connection.dataReceived(b"data")
+            self.assertEqual(self.checkpoints, number)
+        self.assertEqual(seen, [0, 1, 2])
 
     def test_headTooLarge(self) -> None:
         """After a head that is too large, nothing is passed on. Bodies and other heads do not count."""

@@ -145,6 +145,16 @@ class NetworkTests(HttpTestCase):
         with self.assertRaises(CancelledError):
             await asking
 
+    async def test_address(self) -> None:
+        """An address is not looked up."""
+        previous = reactor.installNameResolver(DeadResolver())
+        self.addCleanup(reactor.installNameResolver, previous)
+        for address, host in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+            port = reactor.listenTCP(0, self.peer, interface=address)
+            self.addCleanup(port.stopListening)
+            with await self.ask("hello", f"http://{host}:{port.getHost().port}") as answer:
+                self.assertEqual(answer.code, 200)
+
     async def test_refused(self) -> None:
         """A port on which no server listens is unreachable."""
         with socket.socket() as unused:

@@ -11,7 +11,7 @@ from securechat.calls.bodies import Body
 from securechat.calls.paths import Route
 from securechat.calls.requests import ApiCall, Request
 from securechat.robots.openai.policy import Policy, PolicyError
-from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.openai.settings import OpenAISettings, parse_models
 
 USER = "a" * 32
 
@@ -78,6 +78,11 @@ class ModelTests(PolicyTestCase):
                 self.assertRefused(field, json.dumps({field: ["x"]}), **options)
                 self.assertEqual(self.sent(json.dumps({field: None}), **options), [{field: None}])
 
+    def test_restrictedNames(self) -> None:
+        """The error does not quote a field that is long or cannot be encoded."""
+        for field in ("x" * 65 + "fallbacks", "\ud800fallbacks"):
+            self.assertRefused("fallbacks", json.dumps({field: ["x"]}), models=frozenset({"m"}), model="m")
+
     def test_all(self) -> None:
         """If all models are allowed, so are further ones."""
         every: tuple[dict[str, Any], ...] = ({}, {"models": frozenset({"*"}), "model": "m"})
@@ -93,6 +98,13 @@ class ModelTests(PolicyTestCase):
             ({"model": "m", "models": frozenset({"a", "b"})}, frozenset({"a", "b"})),
         ):
             self.assertEqual(OpenAISettings(**options).allowed_models, allowed)
+
+    def test_option(self) -> None:
+        """The option is a list of names, or an asterisk alone."""
+        self.assertEqual(parse_models(" a,b/c:d ,a"), {"a", "b/c:d"})
+        self.assertEqual(parse_models("*"), {"*"})
+        for text in ("", "a,", ",a", "a,,b", "*,a"):
+            self.assertRaises(ValueError, parse_models, text)
 
 
 class LimitTests(PolicyTestCase):
