@@ -42,8 +42,8 @@ class InputTestCase(TestCase):
         self.addCleanup(os.close, self.reader)
         self.clock = ThreadReactor()
 
-    def open(self, *messages: str, hint: bool = False) -> InputMessage:
-        return InputMessage(messages, self.reader, self.clock, hint=hint)  # type: ignore[arg-type]
+    def open(self, *messages: str, optional: bool = False) -> InputMessage:
+        return InputMessage(messages, self.reader, self.clock, optional=optional)  # type: ignore[arg-type]
 
     async def all(self, data: bytes, *messages: str) -> list[str]:
         """All messages; the last one is the error with which they end, if they do."""
@@ -102,7 +102,7 @@ class InputMessageTests(InputTestCase):
         os.close(self.writer)
         directory = os.open("/", os.O_RDONLY)
         self.addCleanup(os.close, directory)
-        opened = InputMessage((), directory, self.clock, hint=False)  # type: ignore[arg-type]
+        opened = InputMessage((), directory, self.clock, optional=False)  # type: ignore[arg-type]
         with self.assertRaisesRegex(ConfigurationError, f"standard input: {os.strerror(21)}"):
             await opened.next(LIMIT)
 
@@ -112,7 +112,7 @@ class InputMessageTests(InputTestCase):
         keyboard, terminal = os.openpty()
         self.addCleanup(os.close, keyboard)
         self.addCleanup(os.close, terminal)
-        opened = InputMessage((), terminal, self.clock, hint=False)  # type: ignore[arg-type]
+        opened = InputMessage((), terminal, self.clock, optional=False)  # type: ignore[arg-type]
         os.write(keyboard, b"yes\n")
         await deferLater(reactor, 0.05)
         self.assertEqual(os.read(terminal, 9), b"yes\n")
@@ -120,31 +120,37 @@ class InputMessageTests(InputTestCase):
         os.write(keyboard, b"text\n\x04")
         self.assertEqual(await message, "text")
 
-    async def hint(self, *, hint: bool, data: bytes) -> str:
-        """What the user is told while an input that remains open is read."""
+    async def wait(self, *, optional: bool, data: bytes) -> tuple[str, "str | None"]:
+        """What the user is told while an input remains open after this data, and the message."""
         with redirect_stderr(io.StringIO()) as errors:
-            opened = self.open("a", hint=hint)
+            opened = self.open("a", optional=optional)
             message = opened.next(LIMIT)
             os.write(self.writer, data)
             await deferLater(reactor, 0.1)
-            self.clock.advance(LONG_WAIT)
-        self.assertNoResult(message)
+            self.clock.advance(LONG_WAIT - 0.1)
+            self.assertNoResult(message)
+            self.clock.advance(0.2)
+        is_open = not message.called
+        os.write(self.writer, b"late")
         os.close(self.writer)
-        await message
+        text = await message
+        self.assertEqual(is_open, "late" in (text or ""))
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        return errors.getvalue()
+        return errors.getvalue(), text
 
-    async def test_hint(self) -> None:
-        """A user who may not expect that an input is read is told, if nothing comes."""
-        self.assertIn("use < /dev/null", await self.hint(hint=True, data=b""))
+    async def test_nothing(self) -> None:
+        """A pipe that nobody writes to or closes does not hold a message up for long; the user is told."""
+        errors, text = await self.wait(optional=True, data=b"")
+        self.assertIn("nothing has come on standard input", errors)
+        self.assertEqual(text, "a")
 
-    async def test_hintData(self) -> None:
-        """Not if something has come."""
-        self.assertEqual(await self.hint(hint=True, data=b"x"), "")
+    async def test_something(self) -> None:
+        """When something has come, its end is waited for."""
+        self.assertEqual(await self.wait(optional=True, data=b"x"), ("", "a\n\nxlate"))
 
-    async def test_noHint(self) -> None:
-        """Not if standard input was asked for."""
-        self.assertEqual(await self.hint(hint=False, data=b""), "")
+    async def test_required(self) -> None:
+        """So it is if standard input was asked for."""
+        self.assertEqual(await self.wait(optional=False, data=b""), ("", "a\n\nlate"))
 
 
 class ChoiceTests(SynchronousTestCase):

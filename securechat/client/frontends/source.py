@@ -19,7 +19,7 @@ from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.wire.messages import MAX_MESSAGE
 
-LONG_WAIT: Final = 3.0  # seconds without input, after which the user is told what is waited for
+LONG_WAIT: Final = 3.0  # seconds; a pipe that brings nothing in this time was probably not meant for us
 _BOM: Final = "\ufeff"  # a byte order mark, with which some editors begin a file
 
 
@@ -43,13 +43,15 @@ class FixedMessages:
 class InputMessage:
     """All of standard input as one message, below the first message of the command line; the others follow."""
 
-    def __init__(self, messages: tuple[str, ...], descriptor: int, reactor: IClientReactor, *, hint: bool) -> None:
-        """`hint` if the user may not expect that standard input is read."""
+    def __init__(self, messages: tuple[str, ...], descriptor: int, reactor: IClientReactor, *, optional: bool) -> None:
+        """`optional`: without input for a while, the messages of the command line are sent alone."""
         self._messages: Iterator[str] = iter(messages)
         self._descriptor = descriptor
         self._reactor = reactor
         self._text: Deferred[str | ConfigurationError] | None = Deferred()
-        self._hint: IDelayedCall | None = reactor.callLater(LONG_WAIT, _explain_wait) if hint else None
+        self._giving_up: IDelayedCall | None = None
+        if optional:
+            self._giving_up = reactor.callLater(LONG_WAIT, self._give_up, self._text)
         # A daemon thread does not prevent the program from exiting.
         self._thread = threading.Thread(target=self._read, args=(self._text,), daemon=True)
         if not os.isatty(descriptor):  # it would take the answers to our questions
@@ -70,23 +72,27 @@ class InputMessage:
         try:
             while len(data) <= MAX_MESSAGE and (more := read_some(self._descriptor, READ_SIZE)):
                 data += more
-                self._reactor.callFromThread(self._stop_hint)
+                self._reactor.callFromThread(self._some_came)
             result = data.decode().removeprefix(_BOM).rstrip() if len(data) <= MAX_MESSAGE else _too_long(MAX_MESSAGE)
         except ConfigurationError as error:
             result = error
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             result = ConfigurationError(_("line {line}: not valid UTF-8").format(line=line))
-        self._reactor.callFromThread(self._stop_hint)
-        self._reactor.callFromThread(text.callback, result)
+        self._reactor.callFromThread(self._read_all, text, result)
 
-    def _stop_hint(self) -> None:
-        if self._hint is not None and self._hint.active():
-            self._hint.cancel()
+    def _read_all(self, text: "Deferred[str | ConfigurationError]", result: str | ConfigurationError) -> None:
+        self._some_came()
+        if not text.called:
+            text.callback(result)
 
+    def _some_came(self) -> None:
+        if self._giving_up is not None and self._giving_up.active():
+            self._giving_up.cancel()
 
-def _explain_wait() -> None:
-    note(_("waiting for the end of standard input, which is sent with the message; to send it alone, use < /dev/null"))
+    def _give_up(self, text: "Deferred[str | ConfigurationError]") -> None:
+        note(_("nothing has come on standard input; sending the message without it (use - to wait for it)"))
+        text.callback("")
 
 
 def _joined(first: str | None, below: str | ConfigurationError) -> str | None:
@@ -117,8 +123,8 @@ def open_source(options: ClientSettings, reactor: IClientReactor) -> Source:
     """The messages of a batch. ConfigurationError if standard input is closed, and needed.
 
     Without an option that says otherwise, standard input is one message, or lines if it is a terminal. With messages on
-    the command line it is read only if it is a file or a pipe: servers, editors and other programs often start a
-    program with a socket that they never close.
+    the command line it is read only if it is a file or a pipe, and a pipe only if something comes: servers, editors and
+    other programs often start a program with one that they never write to or close.
     """
     if options.messages and not options.stdin and not _is_file_or_pipe():
         return FixedMessages(options.messages)
@@ -127,8 +133,8 @@ def open_source(options: ClientSettings, reactor: IClientReactor) -> Source:
     descriptor = sys.stdin.fileno()
     if options.lines or not (options.messages or options.stdin or not _is_terminal()):
         return StdinLines(descriptor, reactor)
-    hint = bool(options.messages) and not (options.stdin or options.quiet)
-    return InputMessage(options.messages, descriptor, reactor, hint=hint)
+    optional = bool(options.messages) and not options.stdin
+    return InputMessage(options.messages, descriptor, reactor, optional=optional)
 
 
 def _is_terminal() -> bool:
