@@ -189,7 +189,7 @@ class OpenAITests(ToolTestCase):
                     await silent
 
     async def test_errors(self) -> None:
-        """Each error is the exception that it is without securechat. No response that was cut looks complete."""
+        """Each error is an exception of its own class. No response that was cut off looks complete."""
         await self.start()
         await deferToThread(self.fail_whole)
         await deferToThread(self.fail_streams)
