@@ -47,6 +47,7 @@ QUESTION = [{"role": "user", "content": "Hi"}]
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
 FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}
 IMAGE = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 400).decode()
+UNPACED = ("--shaping", "off")  # requests do not wait for their moments
 CANCEL_TIME = 10  # seconds, on a busy machine
 
 
@@ -55,15 +56,15 @@ class ToolTestCase(TestCase):
 
     timeout = 240
 
-    async def start(self) -> None:
-        """Start the model server, the daemon and the client."""
+    async def start(self, *shaping: str) -> None:
+        """Start the model server, the daemon and the client; with pacing, unless `shaping` turns it off."""
         self.model = ModelServer(reactor)
         port = reactor.listenTCP(0, self.model, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.daemon = Daemon(
             self.mktemp(),
             *("--robot", "openai", "-R", f"url=http://127.0.0.1:{port.getHost().port}/v1", "-R", "max-concurrent=50"),
-            *("--api", "--call-burst", "1000", "--max-message", "2000000", "--shaping", "off", *MANY),
+            *("--api", "--call-burst", "1000", "--max-message", "2000000", *MANY, *shaping),
         )
         self.addCleanup(self.daemon.stop)
         await self.daemon.started()
@@ -90,8 +91,8 @@ class OpenAITests(ToolTestCase):
     if NO_OPENAI:
         skip = NO_OPENAI
 
-    async def start(self) -> None:
-        await super().start()
+    async def start(self, *shaping: str) -> None:
+        await super().start(*shaping)
         settings = {"base_url": f"{self.url}/v1", "api_key": self.key, "max_retries": 0, "timeout": LIMIT}
         self.settings: dict[str, Any] = settings
         self.sdk: Any = openai.OpenAI(http_client=openai.DefaultHttpxClient(trust_env=False), **settings)
@@ -101,7 +102,7 @@ class OpenAITests(ToolTestCase):
         return self.sdk.chat.completions.create(model=model, messages=QUESTION, **arguments)
 
     async def test_sync(self) -> None:
-        """Every kind of request, and of response."""
+        """Every kind of request, and of response; words that wait for a tick are joined."""
         await self.start()
         await deferToThread(self.use)
         self.assertFalse(any("authorization" in headers for headers in self.model.headers))
@@ -158,7 +159,7 @@ class OpenAITests(ToolTestCase):
 
     async def test_async(self) -> None:
         """Ten streams at once are not mixed up. Those that are cancelled are stopped at the model server."""
-        await self.start()
+        await self.start(*UNPACED)
         await deferToThread(asyncio.run, self.use_async())
         await self.upstreamClosed(3)
 
@@ -189,8 +190,8 @@ class OpenAITests(ToolTestCase):
                     await silent
 
     async def test_errors(self) -> None:
-        """Each error is the exception that it is without securechat. No response that was cut looks complete."""
-        await self.start()
+        """Each error is an exception of its own class. No response that was cut off looks complete."""
+        await self.start(*UNPACED)
         await deferToThread(self.fail_whole)
         await deferToThread(self.fail_streams)
         self.assertNotIn("sk-0123456789", self.client.errors.read_text() + self.daemon.text())
@@ -301,7 +302,7 @@ class FurtherTests(ToolTestCase):
         """curl, with the options of the documentation."""
         if shutil.which("curl") is None:
             self.skipTest("curl is not installed")
-        await self.start()
+        await self.start(*UNPACED)
         common = ("curl", "--silent", "--fail-with-body", "--header", f"Authorization: Bearer {self.key}")
         kind = ("--header", "Content-Type: application/json", "--data-binary")
         url = f"{self.url}/v1/chat/completions"
@@ -328,7 +329,7 @@ class FurtherTests(ToolTestCase):
         """httpx: HTTP as it is, with connections that are kept, and a body that is sent in chunks."""
         if NO_HTTPX:
             self.skipTest(NO_HTTPX)
-        await self.start()
+        await self.start(*UNPACED)
         await deferToThread(self.use_httpx)
         await self.upstreamClosed(1)
 
@@ -357,7 +358,7 @@ class FurtherTests(ToolTestCase):
         """The package ollama, through the whole path to a server that only has OpenAI's interface."""
         if NO_OLLAMA:
             self.skipTest(NO_OLLAMA)
-        await self.start()
+        await self.start(*UNPACED)
         await deferToThread(self.use_ollama)
 
     def use_ollama(self) -> None:
@@ -380,7 +381,7 @@ class FurtherTests(ToolTestCase):
         """The package openai of node, including its way to cancel a stream by leaving its loop."""
         if missing := await deferToThread(node_misses):
             self.skipTest(missing)
-        await self.start()
+        await self.start(*UNPACED)
         paths = {name: os.environ[name] for name in ("NODE_PATH",) if name in os.environ}
         environ = {"OPENAI_BASE_URL": f"{self.url}/v1", "OPENAI_API_KEY": self.key, **paths}
         status, output = await self.run_program("node", "-e", NODE_SCRIPT, **environ)
