@@ -13,7 +13,7 @@ from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitOpenError
-from securechat.robots.errors import robot_error
+from securechat.robots.errors import forget_frames, robot_error
 from securechat.robots.interface import IApiRobot
 from securechat.server.history import History
 from securechat.server.outbox import Outbox
@@ -213,6 +213,7 @@ class Session:
                 log.warn(
                     _("robot {robot}: {fault}: {detail}"), robot=self._robot.name, fault=fault.name, detail=str(failure)
                 )
+            forget_frames(failure)
         self._current = None
         reply.end(fault)
         self._pace.flush()
