@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
 
+from fuzz.api_targets import API_TARGETS, api_seeds
 from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.joining import MAX_DEPTH, Template
 from securechat.calls.paths import Route
@@ -358,6 +359,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "policy": policy,
     "completion": completion,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
+    **API_TARGETS,
 }
 
 
@@ -445,4 +447,5 @@ def seeds() -> dict[str, list[bytes]]:
             b'\2data: {"error":{"message":"m","code":"context_length_exceeded","type":"x"}}\n\n',
         ],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
+        **api_seeds(),
     }
