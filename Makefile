@@ -25,7 +25,7 @@ LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 90
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables share \
+.PHONY: chat test quick lint format bench streaming leaks sidechannel secrets fuzz build messages option-tables share \
 	constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
@@ -49,7 +49,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# securechat beside its alternatives, ten minutes; ROWS='handshake stream-50' measures some of the rows. The table
+# securechat beside its alternatives, a quarter of an hour; ROWS='handshake stream-50' measures some of the rows. The table
 # goes into docs/performance.md if all rows were measured. nginx takes part if it is installed
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks $(or $(ROWS),--write docs/performance.md)
@@ -57,6 +57,10 @@ bench: $(VENV)/installed-dev
 # Only the rows of streamed replies
 streaming: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks stream
+
+# Whether API requests leave memory, descriptors or sessions behind, six minutes; CALLS=1000 sends fewer
+leaks: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.leaks $(if $(CALLS),--calls $(CALLS))
 
 # Whether an observer can tell replies apart, an hour; CELL=topics-20-100 or CELL='topics-*' measures some of the cells,
 # LOAD=1000 adds as many conversations beside those that are observed

@@ -85,10 +85,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def securechat(*options: str) -> Iterator[Server]:
+def securechat(*options: str, tick: str = "0.1") -> Iterator[Server]:
     """The daemon under ``twistd securechat``."""
     with tempfile.TemporaryDirectory() as directory:
-        daemon = Daemon(directory, "--tick", "0.1", *NO_LIMITS, *options)
+        daemon = Daemon(directory, "--tick", tick, *NO_LIMITS, *options)
         try:
             os.sched_setaffinity(daemon.process.pid, {SERVER_CORE})
             yield Server(daemon.process.pid, logged_port(daemon.process, daemon.log))

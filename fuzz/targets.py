@@ -15,6 +15,7 @@ from typing import Any, Final
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
 
+from fuzz.api_targets import API_TARGETS, api_seeds
 from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.joining import MAX_DEPTH, Template
 from securechat.calls.paths import Route
@@ -404,6 +405,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
+    **API_TARGETS,
 }
 
 
@@ -502,4 +504,5 @@ def seeds() -> dict[str, list[bytes]]:
         "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
         "command": [b"/save file", b"//text", b"/usr/bin"],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
+        **api_seeds(),
     }

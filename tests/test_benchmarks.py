@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.__main__ import chosen, measure_all
 from benchmarks.calls import first_word, model
+from benchmarks.leaks import State
 from benchmarks.listeners import HttpListener, Measured, chat_request
 from benchmarks.model import BEHIND, Stream
 from benchmarks.process import Server, cpu_time, memory
@@ -295,3 +296,27 @@ class ProcessTests(SynchronousTestCase):
         with mmap.mmap(-1, 32 << 20) as held:
             held.write(b"x" * len(held))
             self.assertGreater(Server(os.getpid(), 0).memory() - before, 30 << 10)
+
+    def test_descriptors(self) -> None:
+        """A socket is a descriptor, too."""
+        before = State.of(Server(os.getpid(), 0))
+        with socket.socket(), open(os.devnull):
+            after = State.of(Server(os.getpid(), 0))
+        self.assertEqual((after.descriptors, after.sockets), (before.descriptors + 2, before.sockets + 1))
+
+
+class LeakTests(SynchronousTestCase):
+    """What counts as left behind."""
+
+    before = State(40_000, 30, 20)
+
+    def test_leaks(self) -> None:
+        """Five percent of memory, or one descriptor or session."""
+        for after, has_leaked in (
+            (State(41_900, 30, 20), False),
+            (State(30_000, 28, 18), False),
+            (State(42_000, 30, 20), True),
+            (State(40_000, 31, 20), True),
+            (State(40_000, 30, 21), True),
+        ):
+            self.assertIs(after.has_leaked(self.before), has_leaked, after)

@@ -13,6 +13,14 @@ def robot_error(error: Exception) -> RobotError:
     return RobotError(Fault.INTERNAL, f"{type(error).__name__} at {_place(error)}")
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of the frames through which an error was raised, once it has been dealt with.
+
+    They contain what was asked, and some of them the error itself. So all of it would stay until garbage is collected.
+    """
+    error.__traceback__ = error.__context__ = None
+
+
 def _place(error: Exception) -> str:
     """File and line."""
     trace = error.__traceback__

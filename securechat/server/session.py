@@ -12,7 +12,7 @@ from securechat.calls.requests import Access, ApiCall, Refusal, examine
 from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
-from securechat.robots.errors import robot_error
+from securechat.robots.errors import forget_frames, robot_error
 from securechat.robots.interface import IApiRobot
 from securechat.server.history import History
 from securechat.server.outbox import Outbox
@@ -223,6 +223,7 @@ class Session:
                 log.warn(
                     "robot {robot}: {fault}: {detail}", robot=self._robot.name, fault=fault.name, detail=str(failure)
                 )
+            forget_frames(failure)
         self._current = None
         reply.end(fault)
         self._pace.flush()
