@@ -24,7 +24,7 @@ sys.exit(main(arguments))
 """
 LONG = ("--robot", "echo", "--tick", "0.25")  # a train takes 12.5 seconds, longer than a client takes to start
 SHORT = ("--robot", "echo", "--tick", "0.05")
-LEFT = ": left"
+LEFT = "ended (leaving)"
 
 
 class BackgroundTestCase(ProgramTestCase):
