@@ -7,17 +7,14 @@ from collections.abc import Generator, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from twisted.application import strports
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
-from twisted.python.usage import UsageError
 
 from securechat.errors import ConfigurationError
-from securechat.i18n import _
 from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
@@ -26,7 +23,14 @@ from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.sd_notify import ServiceManager
 from securechat.server.signals import call_on_signal
-from securechat.server.startup import CheckedEndpoint, PublicEndpoint, describe, raise_file_limit, warn_of_root
+from securechat.server.startup import (
+    CheckedEndpoint,
+    PublicEndpoint,
+    check_public,
+    make_listener,
+    raise_file_limit,
+    warn_of_root,
+)
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 
@@ -75,13 +79,8 @@ class ChatService(MultiService):
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
             reached = ProxiedFactory(factory, proxies) if endpoint.startswith(PREFIX) else factory
-            try:
-                service = strports.service(endpoint.removeprefix(PREFIX), reached, reactor)
-            except Exception as error:  # whatever the parser of this kind of endpoint raises
-                problem = describe(error)
-                if isinstance(error, LookupError) and endpoint.removeprefix(PREFIX).startswith("systemd:"):
-                    problem = _("systemd passed no such socket; start the daemon by its socket unit")
-                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            service = make_listener(endpoint, reached, reactor)
+            check_public(endpoint, factory.settings)
             service.endpoint = CheckedEndpoint(service.endpoint, endpoint)
             if not factory.users.has_list:
                 service.endpoint = PublicEndpoint(service.endpoint)

@@ -137,7 +137,7 @@ class ServiceTests(TestCase):
 
     async def test_proxy(self) -> None:
         """Behind `haproxy:` a connection that is refused is closed, and nothing fails."""
-        self.make("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--max-handshakes-per-source", "1")
+        self.make("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--anyone", "--max-handshakes-per-source", "1")
         port = (await self.start())[-1]
         header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\n\0"
         with socket.create_connection(("127.0.0.1", port)) as first:
