@@ -10,9 +10,11 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
+from msgspec.structs import replace
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorCore
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from twisted.python import usage
 
 from securechat import __version__
@@ -25,7 +27,7 @@ from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
 from securechat.server.log_file import LogFile
 from securechat.server.log_format import json_of, line_of
 from securechat.server.protocol import ChatServerFactory
-from securechat.server.service import ChatService, IServerReactor, StartError
+from securechat.server.service import ChatService, Configuration, IServerReactor, StartError
 from securechat.server.settings import CommandLineSettings, LogFormat, ServerSettings
 from securechat.server.stale_files import remove_stale_pid_file
 from securechat.server.startup import check_public, find_contradiction, make_listener
@@ -33,8 +35,9 @@ from securechat.server.users import Anyone, AuthorizedUsers, Users
 from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key, load_private_key
 from securechat.wire.handshake import ServerIdentity
-from securechat.wire.suites import SUITES
 from securechat.wrap import wrap
+
+log = Logger()
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
@@ -163,15 +166,20 @@ class Options(usage.Options):
             _check_user(self.parent)
             _prepare_pid_file(self.parent)
 
-    def read(self) -> tuple[ServerSettings, list[tuple[str, Sequence[str] | Table]]]:
+    def read(
+        self, running: ServerSettings | None = None
+    ) -> tuple[ServerSettings, list[tuple[str, Sequence[str] | Table]]]:
         """The settings and the robots: those of the command line, then of the file, then the defaults.
 
-        ConfigurationError if a setting is wrong, or contradicts another one.
+        ConfigurationError if a setting is wrong, or contradicts another one. Settings that a `running` daemon cannot
+        change keep the values that it has.
         """
         file = ConfigFile.load(self["config"]) if self["config"] is not None else None
         in_file = file.root.read(ServerSettings, "robot") if file is not None else {}
         settings = ServerSettings(**{**in_file, **self._given})
         robots = self._given_robots or (robots_in(file) if file is not None else [])
+        if running is not None:
+            settings = _keep(settings, running)
         contradiction = find_contradiction(settings)
         if contradiction is not None:
             attribute, problem = contradiction
@@ -179,6 +187,17 @@ class Options(usage.Options):
                 raise file.error((_NAMES[attribute],), problem)
             raise ConfigurationError(_("--{option}: {problem}").format(option=_NAMES[attribute], problem=problem))
         return settings, robots or [(DEFAULT_ROBOT, [])]
+
+
+def _keep(settings: ServerSettings, running: ServerSettings) -> ServerSettings:
+    """The settings with the values of `running` where they take effect at the start only; a log line names these."""
+    kept = {}
+    for option in _OPTIONS.values():
+        value = getattr(running, option.attribute)
+        if option.extra.at_start and getattr(settings, option.attribute) != value:
+            log.warn("{option} takes effect when the daemon is started again", option=option.name)
+            kept[option.attribute] = value
+    return replace(settings, **kept)
 
 
 def _make_log_file(twistd: usage.Options, log_format: LogFormat) -> LogFile | None:
@@ -242,6 +261,14 @@ def check(options: Options) -> NoReturn:
     sys.exit(0)
 
 
+def _configure(options: Options, factory: ChatServerFactory) -> Configuration:
+    """Read the configuration file again; ConfigurationError or UsageError if anything cannot be used."""
+    settings, robots = options.read(factory.settings)
+    for endpoint in settings.listen:
+        check_public(endpoint, settings)
+    return Configuration(settings, _make_users(settings), make_robots(factory.clock, robots, os.environ))
+
+
 def makeService(options: Options) -> IService:
     """The daemon's service. StartError if a file, a robot or an endpoint cannot be used."""
     from twisted.internet import reactor as installed
@@ -257,10 +284,10 @@ def makeService(options: Options) -> IService:
             options.log_file.open()
         host_key = load_or_create_host_key(settings.host_key or settings.state_dir / HOST_KEY_NAME)
         users = _make_users(settings)
-        suites = {name: SUITES[name] for name in settings.suites}
-        identity = ServerIdentity(host_key, suites, users.client_auth, users.is_authorized)
+        identity = ServerIdentity(host_key, settings.allowed_suites, users.client_auth, users.is_authorized)
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
-        return ChatService(factory, settings.listen, reactor, options.log_file)
+        configure = partial(_configure, options, factory) if options["config"] is not None else None
+        return ChatService(factory, settings.listen, reactor, options.log_file, configure)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

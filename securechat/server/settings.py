@@ -14,7 +14,7 @@ from securechat.settings import UNBOUNDED, Settings, default_path
 from securechat.wire.host_names import bracketed, canonical_host
 from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
-from securechat.wire.suites import SUITES
+from securechat.wire.suites import SUITES, Suite
 
 MAX_DRAIN: Final = 3600
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
@@ -303,6 +303,11 @@ class ServerSettings(Settings, frozen=True):
     ] = LogFormat.TEXT
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
+
+    @property
+    def allowed_suites(self) -> dict[bytes, Suite]:
+        """The cipher suites by name."""
+        return {name: SUITES[name] for name in self.suites}
 
     @property
     def message_limit(self) -> int:

@@ -2,21 +2,16 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from twisted.logger import Logger
-
-from securechat.errors import ConfigurationError
-from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
-from securechat.i18n import in_english
+from securechat.server.watched_file import WatchedFile
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys
 from securechat.wire.messages import MAX_ABOUT, ClientAuth
 
-log = Logger()
-
-REMINDER_INTERVAL: Final = 60.0  # seconds between two log lines about a file that remains unusable
+_parse_authorized = partial(AuthorizedKeys.parse, max_name=MAX_ABOUT)
 
 
 class Users(Protocol):
@@ -24,6 +19,10 @@ class Users(Protocol):
 
     client_auth: ClientAuth
     has_list: bool  # whether there are authorized users, rather than keys that anyone can make
+
+    @property
+    def problem(self) -> str:
+        """Why a file cannot be used at present; empty if all can."""
 
     def is_authorized(self, blob: bytes) -> bool:
         """Whether a client with this key is admitted."""
@@ -33,12 +32,19 @@ class Users(Protocol):
 
     def name_of(self, blob: bytes) -> str: ...
 
+    def load(self) -> None:
+        """Read the files; ConfigurationError if one is unusable."""
+
+    def reload(self) -> None:
+        """Read the files because the operator asked for it, and log the result."""
+
 
 class Anyone:
     """Everyone is admitted. A key is optional, and its fingerprint is the user's name."""
 
     client_auth = ClientAuth.OPTIONAL
     has_list = False
+    problem = ""
 
     def is_authorized(self, blob: bytes) -> bool:
         return True
@@ -49,13 +55,16 @@ class Anyone:
     def name_of(self, blob: bytes) -> str:
         return keys.fingerprint(blob)
 
+    def load(self) -> None:
+        """There is no file."""
+
+    reload = load
+
 
 class AuthorizedUsers:
     """Only users are admitted whose key is in a file in the format of OpenSSH's authorized_keys.
 
-    The file is read at each handshake, as sshd does. Its time and size are not relied upon, because a file can be
-    replaced by another with the same ones, or become readable without a change of either. While the file is unusable,
-    the keys of its last usable version stay in force, and the log says so repeatedly.
+    While the file is unusable, the keys of its last usable version stay in force.
     """
 
     client_auth = ClientAuth.REQUIRED
@@ -63,63 +72,24 @@ class AuthorizedUsers:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """ConfigurationError if the file is unusable."""
-        self._path = path
-        self._clock = clock
-        self._data: bytes | None = None  # as read last
-        self._problem = ""  # with `_data`
-        self._keys = AuthorizedKeys({})
-        self._has_problem = False  # that was logged
-        self._remind_at = 0.0  # when to log it again
-        self.load()
+        self._file = WatchedFile(path, _parse_authorized, "keeping the previous keys", clock)
+
+    @property
+    def problem(self) -> str:
+        return self._file.problem
 
     def is_authorized(self, blob: bytes) -> bool:
-        try:
-            if self._load_in_english() or self._has_problem:
-                self._log_reload()
-        except ConfigurationError as error:
-            if not self._has_problem or self._clock() >= self._remind_at:
-                self._log_problem(error)
+        self._file.look()
         return self.is_listed(blob)
 
     def is_listed(self, blob: bytes) -> bool:
-        return self._keys.user_of(blob) is not None
+        return self._file.content.user_of(blob) is not None
 
     def name_of(self, blob: bytes) -> str:
-        return self._keys.user_of(blob) or keys.fingerprint(blob)
+        return self._file.content.user_of(blob) or keys.fingerprint(blob)
+
+    def load(self) -> None:
+        self._file.load()
 
     def reload(self) -> None:
-        """Read the file because the operator asked for it, and log the result."""
-        try:
-            self._load_in_english()
-        except ConfigurationError as error:
-            self._log_problem(error)
-        else:
-            self._log_reload()
-
-    def load(self) -> bool:
-        """Read the file; whether it has changed. ConfigurationError if it is unusable: the keys remain the same."""
-        data = read_bytes(self._path, OTHERS_WRITE, max_size=MAX_LIST_SIZE)
-        if data == self._data:
-            if self._problem:
-                raise ConfigurationError(self._problem)
-            return False
-        self._data, self._problem = data, ""
-        try:
-            self._keys = AuthorizedKeys.parse(data, self._path, max_name=MAX_ABOUT)
-        except ConfigurationError as error:
-            self._problem = str(error)
-            raise
-        return True
-
-    def _load_in_english(self) -> bool:
-        with in_english():
-            return self.load()
-
-    def _log_reload(self) -> None:
-        self._has_problem = False
-        log.info("reloaded {path}", path=str(self._path))
-
-    def _log_problem(self, error: ConfigurationError) -> None:
-        self._has_problem = True
-        self._remind_at = self._clock() + REMINDER_INTERVAL
-        log.error("{error}; keeping the previous keys", error=str(error))
+        self._file.reload()
