@@ -8,6 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -23,7 +24,7 @@ from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.robots.adapter import as_api_robot
 from securechat.robots.interface import IApiRobot, IRobot
 from securechat.server import connection_log
-from securechat.server.addresses import names_at, source_at
+from securechat.server.addresses import host_of, names_at, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.connection_log import ConnectionLog
@@ -101,7 +102,8 @@ class ChatServer(Protocol):
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
-        self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
+        identity = replace(self.factory.identity, is_authorized=self._is_authorized)
+        self._connection = ServerConnection(ServerHandshake(identity, names), self.factory.monotonic)
         self._log = ConnectionLog(self.number, transport, self._connection, self.factory.monotonic())
         self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
@@ -193,10 +195,18 @@ class ChatServer(Protocol):
         else:
             self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
 
+    @property
+    def _host(self) -> str:
+        """The client's address. Behind ``haproxy:``, it comes with its first data."""
+        return host_of(self.transport.getPeer())
+
+    def _is_authorized(self, user_key: bytes) -> bool:
+        return self.factory.users.is_authorized(user_key, self._host)
+
     def _clientProved(self, event: ClientProved) -> None:
         factory = self.factory
         self._settings = settings = factory.settings  # since the connection was made, they may have been reloaded
-        if factory.users.is_listed(event.user_key):
+        if factory.users.is_listed(event.user_key, self._host):
             self.authorized_key = event.user_key
         elif factory.users.client_auth is ClientAuth.REQUIRED:  # since the PROOF, the keys have been reloaded
             self._abort(Category.USER_KEY)
@@ -279,7 +289,7 @@ class ChatServer(Protocol):
         """End a session whose user would not be admitted any more. A handshake fails by itself."""
         users = self.factory.users
         is_bound = self.authorized_key or users.client_auth is ClientAuth.REQUIRED
-        if self._is_admitted and is_bound and not users.is_listed(self.authorized_key):
+        if self._is_admitted and is_bound and not users.is_listed(self.authorized_key, self._host):
             self.leave(Reason.KEY_WITHDRAWN)
 
     def leave(self, reason: Reason) -> None:

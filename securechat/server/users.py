@@ -24,10 +24,10 @@ class Users(Protocol):
     def problem(self) -> str:
         """Why a file cannot be used at present; empty if all can."""
 
-    def is_authorized(self, blob: bytes) -> bool:
-        """Whether a client with this key is admitted."""
+    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+        """Whether a client with this key and address is admitted. The address is empty at a UNIX socket."""
 
-    def is_listed(self, blob: bytes) -> bool:
+    def is_listed(self, blob: bytes, host: str = "") -> bool:
         """Whether the key, which may be empty, is that of an authorized user, by what was read last."""
 
     def name_of(self, blob: bytes) -> str: ...
@@ -46,10 +46,10 @@ class Anyone:
     has_list = False
     problem = ""
 
-    def is_authorized(self, blob: bytes) -> bool:
+    def is_authorized(self, blob: bytes, host: str = "") -> bool:
         return True
 
-    def is_listed(self, blob: bytes) -> bool:
+    def is_listed(self, blob: bytes, host: str = "") -> bool:
         return False
 
     def name_of(self, blob: bytes) -> str:
@@ -70,20 +70,23 @@ class AuthorizedUsers:
     client_auth = ClientAuth.REQUIRED
     has_list = True
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
+    ) -> None:
         """ConfigurationError if the file is unusable."""
+        self._wall_clock = wall_clock
         self._file = WatchedFile(path, _parse_authorized, "keeping the previous keys", clock)
 
     @property
     def problem(self) -> str:
         return self._file.problem
 
-    def is_authorized(self, blob: bytes) -> bool:
+    def is_authorized(self, blob: bytes, host: str = "") -> bool:
         self._file.look()
-        return self.is_listed(blob)
+        return self.is_listed(blob, host)
 
-    def is_listed(self, blob: bytes) -> bool:
-        return self._file.content.user_of(blob) is not None
+    def is_listed(self, blob: bytes, host: str = "") -> bool:
+        return self._file.content.allow(blob, host, self._wall_clock())
 
     def name_of(self, blob: bytes) -> str:
         return self._file.content.user_of(blob) or keys.fingerprint(blob)

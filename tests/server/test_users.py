@@ -79,6 +79,19 @@ class AuthorizedUsersTests(SynchronousTestCase):
         self.assertEqual(self.users.name_of(USER_KEY.blob), "alice")
         self.assertEqual(self.users.name_of(STRANGER.blob), keys.fingerprint(STRANGER.blob))
 
+    def test_options(self) -> None:
+        """A key is refused at an address that its options do not allow, and after it has expired."""
+        self.write(f'from="192.0.2.0/24",expiry-time="20300101Z" {ALICE}')
+        now = [1_800_000_000.0]
+        users = AuthorizedUsers(self.path, self.clock.seconds, lambda: now[0])
+        for host, allowed in (("192.0.2.7", True), ("192.0.3.7", False), ("", False)):
+            self.assertIs(users.is_authorized(USER_KEY.blob, host), allowed)
+            self.assertIs(users.is_listed(USER_KEY.blob, host), allowed)
+        now[0] = 1_900_000_000.0
+        self.assertFalse(users.is_authorized(USER_KEY.blob, "192.0.2.7"))
+        self.assertFalse(users.is_listed(USER_KEY.blob, "192.0.2.7"))
+        self.assertEqual(users.name_of(USER_KEY.blob), "alice")
+
     def test_changes(self) -> None:
         """A key that is removed or added is refused or admitted from the next handshake on."""
         for change in (self.write, self.rename_over):
