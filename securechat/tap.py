@@ -31,7 +31,7 @@ from securechat.server.service import ChatService, Configuration, IServerReactor
 from securechat.server.settings import CommandLineSettings, LogFormat, ServerSettings
 from securechat.server.stale_files import remove_stale_pid_file
 from securechat.server.startup import check_public, find_contradiction, make_listener
-from securechat.server.users import Anyone, AuthorizedUsers, Users
+from securechat.server.users import Anyone, AuthorizedUsers, UnlessRevoked, Users
 from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key, load_private_key
 from securechat.wire.handshake import ServerIdentity
@@ -236,7 +236,10 @@ def _prepare_pid_file(twistd: usage.Options) -> None:
 
 def _make_users(settings: ServerSettings) -> Users:
     """Whom the settings admit; ConfigurationError if a file cannot be used."""
-    return AuthorizedUsers(settings.authorized_keys) if settings.authorized_keys is not None else Anyone()
+    if settings.authorized_keys is None:
+        return Anyone()
+    users = AuthorizedUsers(settings.authorized_keys)
+    return users if settings.revoked_keys is None else UnlessRevoked(users, settings.revoked_keys)
 
 
 def check(options: Options) -> NoReturn:

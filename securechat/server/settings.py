@@ -124,6 +124,11 @@ class ServerSettings(Settings, frozen=True):
         ),
     ] = None
 
+    revoked_keys: Annotated[
+        Path | None,
+        Meta(description=N_("Admit no user whose key is in this file, as a public key or its SHA256 fingerprint")),
+    ] = None
+
     anyone: Annotated[
         bool,
         Meta(description=N_("Without authorized keys, listen on addresses that other machines can reach")),

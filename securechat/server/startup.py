@@ -89,6 +89,8 @@ def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
     """The attribute of a setting that others forbid, and the problem."""
     if not settings.names and any(map(is_unix, settings.listen)):
         return "listen", _("a UNIX socket has no host name: use --name [HOST]:PORT")
+    if settings.revoked_keys is not None and settings.authorized_keys is None:
+        return "revoked_keys", _("has no effect without authorized keys: anyone can make another key")
     share = settings.max_buffered // SHARES
     if settings.message_limit > share:
         return "max_message", _("expected at most an eighth of --max-buffered, {share}").format(share=share)

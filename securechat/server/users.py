@@ -9,6 +9,7 @@ from typing import Protocol
 from securechat.server.watched_file import WatchedFile
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys
+from securechat.ssh.revoked_keys import RevokedKeys
 from securechat.wire.messages import MAX_ABOUT, ClientAuth
 
 _parse_authorized = partial(AuthorizedKeys.parse, max_name=MAX_ABOUT)
@@ -96,3 +97,37 @@ class AuthorizedUsers:
 
     def reload(self) -> None:
         self._file.reload()
+
+
+class UnlessRevoked:
+    """The users of another object, except for those whose key is in a file of revoked keys.
+
+    While the file is unusable, no key is admitted, as with sshd; open sessions continue.
+    """
+
+    def __init__(self, users: Users, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """ConfigurationError if the file is unusable."""
+        self.client_auth = users.client_auth
+        self.has_list = users.has_list
+        self.name_of = users.name_of
+        self._users = users
+        self._file = WatchedFile(path, RevokedKeys.parse, "admitting nobody", clock)
+
+    @property
+    def problem(self) -> str:
+        return self._file.problem or self._users.problem
+
+    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+        self._file.look()
+        return not self._file.problem and blob not in self._file.content and self._users.is_authorized(blob, host)
+
+    def is_listed(self, blob: bytes, host: str = "") -> bool:
+        return blob not in self._file.content and self._users.is_listed(blob, host)
+
+    def load(self) -> None:
+        self._file.load()
+        self._users.load()
+
+    def reload(self) -> None:
+        self._file.reload()
+        self._users.reload()

@@ -30,6 +30,7 @@ DEFAULTS = {
     "names": (),
     "host_key": None,
     "authorized_keys": None,
+    "revoked_keys": None,
     "anyone": False,
     "suites": (MLKEM768X25519.name, RSA2048Fernet.name),
     "shaping": Shaping.REPLY,
@@ -69,6 +70,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "state_dir": ("--state-dir=/a", Path("/a")),
     "host_key": ("--host-key=/b", Path("/b")),
     "authorized_keys": ("--authorized-keys=/c", Path("/c")),
+    "revoked_keys": ("--revoked-keys=/d", Path("/d")),
     "anyone": ("--anyone", True),
     "suites": ("--suites=rsa2048-fernet", (RSA2048Fernet.name,)),
     "shaping": ("--shaping=off", Shaping.OFF),
@@ -122,8 +124,9 @@ class CommandLineTests(SynchronousTestCase):
         """Each option changes its own setting, and no other."""
         self.assertEqual({option.attribute for option in options_of(ServerSettings)}, OPTIONS.keys())
         for name, (argument, value) in OPTIONS.items():
-            settings = parse(argument).settings
-            self.assertEqual(settings, replace(ServerSettings(), **{name: value}), argument)
+            needed = {"authorized_keys": Path("/k")} if name == "revoked_keys" else {}
+            settings = parse(*(f"--authorized-keys={path}" for path in needed.values()), argument).settings
+            self.assertEqual(settings, replace(ServerSettings(), **needed, **{name: value}), argument)
             self.assertIs(type(getattr(settings, name)), type(value), argument)
 
     def test_limits(self) -> None:
@@ -170,6 +173,10 @@ class CommandLineTests(SynchronousTestCase):
                 for name in ("chat.example.org", "[a]:0", "[a]:65536", "[a b]:80", "[a]:", "a:80", "")
             ),
             ("--listen: a UNIX socket has no host name: use --name [HOST]:PORT", "--listen", "unix:/tmp/socket"),
+            (
+                "--revoked-keys: has no effect without authorized keys: anyone can make another key",
+                *("--revoked-keys", "/x"),
+            ),
             (
                 "--max-message: expected at most an eighth of --max-buffered, 4096",
                 *("--max-message", "4097", "--max-buffered", "32775"),
