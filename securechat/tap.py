@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn, cast
 
 from msgspec.structs import replace
 from twisted.application.service import IService
-from twisted.internet.interfaces import IReactorCore
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python import usage
@@ -24,6 +23,7 @@ from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots, robots_in
 from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
+from securechat.server.keys_command import IProgramReactor, KeysCommand
 from securechat.server.log_file import LogFile
 from securechat.server.log_format import json_of, line_of
 from securechat.server.protocol import ChatServerFactory
@@ -31,7 +31,7 @@ from securechat.server.service import ChatService, Configuration, IServerReactor
 from securechat.server.settings import CommandLineSettings, LogFormat, ServerSettings
 from securechat.server.stale_files import remove_stale_pid_file
 from securechat.server.startup import check_public, find_contradiction, make_listener
-from securechat.server.users import Anyone, AuthorizedUsers, UnlessRevoked, Users
+from securechat.server.users import Anyone, AuthorizedUsers, CommandUsers, UnlessRevoked, Users
 from securechat.settings import Option, options_of
 from securechat.ssh.private_keys import load_or_create_host_key, load_private_key
 from securechat.wire.handshake import ServerIdentity
@@ -234,11 +234,17 @@ def _prepare_pid_file(twistd: usage.Options) -> None:
         twistd["pidfile"] = ""
 
 
-def _make_users(settings: ServerSettings) -> Users:
-    """Whom the settings admit; ConfigurationError if a file cannot be used."""
-    if settings.authorized_keys is None:
+def _make_users(settings: ServerSettings, reactor: IProgramReactor) -> Users:
+    """The users that the settings admit; ConfigurationError if a file or the command cannot be used."""
+    if not settings.has_users:
         return Anyone()
-    users = AuthorizedUsers(settings.authorized_keys)
+    file = AuthorizedUsers(settings.authorized_keys) if settings.authorized_keys is not None else None
+    if settings.authorized_keys_command is not None:
+        command = KeysCommand(settings.authorized_keys_command, reactor)
+        users: AuthorizedUsers | CommandUsers = CommandUsers(command, file)
+    else:
+        assert file is not None
+        users = file
     return users if settings.revoked_keys is None else UnlessRevoked(users, settings.revoked_keys)
 
 
@@ -246,10 +252,10 @@ def check(options: Options) -> NoReturn:
     """Check what the daemon would read when it starts, and exit: with 0 and OK, or with 2 and the problem."""
     from twisted.internet import reactor as installed
 
-    reactor = cast(IReactorCore, installed)
+    reactor = cast(IServerReactor, installed)
     try:
         settings, robots = options.read()
-        _make_users(settings)
+        _make_users(settings, reactor)
         make_robots(reactor, robots, os.environ)
         host_key = settings.host_key or settings.state_dir / HOST_KEY_NAME
         if host_key.exists():
@@ -264,12 +270,12 @@ def check(options: Options) -> NoReturn:
     sys.exit(0)
 
 
-def _configure(options: Options, factory: ChatServerFactory) -> Configuration:
+def _configure(options: Options, factory: ChatServerFactory, reactor: IServerReactor) -> Configuration:
     """Read the configuration file again; ConfigurationError or UsageError if anything cannot be used."""
     settings, robots = options.read(factory.settings)
     for endpoint in settings.listen:
         check_public(endpoint, settings)
-    return Configuration(settings, _make_users(settings), make_robots(factory.clock, robots, os.environ))
+    return Configuration(settings, _make_users(settings, reactor), make_robots(reactor, robots, os.environ))
 
 
 def makeService(options: Options) -> IService:
@@ -286,11 +292,11 @@ def makeService(options: Options) -> IService:
         if options.log_file is not None:
             options.log_file.open()
         host_key = load_or_create_host_key(settings.host_key or settings.state_dir / HOST_KEY_NAME)
-        users = _make_users(settings)
+        users = _make_users(settings, reactor)
         identity = ServerIdentity(host_key, settings.allowed_suites, users.client_auth, users.is_authorized)
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
-        configure = partial(_configure, options, factory) if options["config"] is not None else None
+        configure = partial(_configure, options, factory, reactor) if options["config"] is not None else None
         return ChatService(factory, settings.listen, reactor, options.log_file, configure)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

@@ -9,9 +9,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -39,6 +39,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
+from securechat.ssh.authorized_keys import Entry
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
@@ -93,6 +94,8 @@ class ChatServer(Protocol):
         self._messages = MessageLog(number)
         self._calls = CallLog(number)
         self._reason: Reason | None = None  # of the first GOODBYE
+        self._lookup: Deferred[Any] | None = None  # of the client's key, by a command
+        self._found: Entry | None = None  # by it
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -204,19 +207,35 @@ class ChatServer(Protocol):
         return self.factory.users.is_authorized(user_key, self._host)
 
     def _clientProved(self, event: ClientProved) -> None:
+        """Admit the client, or ask the command for authorized keys about its key, and do not read in the meantime."""
+        users, key = self.factory.users, event.user_key
+        if key and users.command is not None and not users.is_listed(key, self._host):
+            self.transport.pauseProducing()
+            self._lookup = users.command.look_up(key)
+            self._lookup.addCallback(self._lookedUp, key)
+            self._lookup.addErrback(lambda failure: failure.trap(CancelledError))  # by the end of the connection
+        else:
+            self._admit(key)
+
+    def _lookedUp(self, found: Entry | None, key: bytes) -> None:
+        self._found = found
+        self.transport.resumeProducing()
+        self._admit(key)
+
+    def _admit(self, key: bytes) -> None:
         factory = self.factory
         self._settings = settings = factory.settings  # since the connection was made, they may have been reloaded
-        if factory.users.is_listed(event.user_key, self._host):
-            self.authorized_key = event.user_key
-        elif factory.users.client_auth is ClientAuth.REQUIRED:  # since the PROOF, the keys have been reloaded
+        if factory.users.is_listed(key, self._host, self._found):
+            self.authorized_key = key
+        elif factory.users.client_auth is ClientAuth.REQUIRED:  # the command did not print the key, or after a reload
             self._abort(Category.USER_KEY)
             return
         if not self.place.admit(self.authorized_key):
             self._abort(Category.LIMIT)
             return
-        user = factory.users.name_of(event.user_key) if event.user_key else ""
+        user = self._found.user if self._found is not None else factory.users.name_of(key) if key else ""
         lane = "" if self.authorized_key else self.place.source.lane
-        pseudonym = factory.pseudonyms.of(event.user_key, lane)
+        pseudonym = factory.pseudonyms.of(key, lane)
         self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
@@ -289,7 +308,7 @@ class ChatServer(Protocol):
         """End a session whose user would not be admitted any more. A handshake fails by itself."""
         users = self.factory.users
         is_bound = self.authorized_key or users.client_auth is ClientAuth.REQUIRED
-        if self._is_admitted and is_bound and not users.is_listed(self.authorized_key, self._host):
+        if self._is_admitted and is_bound and not users.is_listed(self.authorized_key, self._host, self._found):
             self.leave(Reason.KEY_WITHDRAWN)
 
     def leave(self, reason: Reason) -> None:
@@ -351,6 +370,8 @@ class ChatServer(Protocol):
         self.factory.sessionEnded(self)
 
     def _stop_session(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
         if self._is_admitted:
             self._deadlines.stop()
             self._session.stop()

@@ -21,6 +21,7 @@ from securechat.robots.interface import IRobot
 from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
+from securechat.server.keys_command import IProgramReactor
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
@@ -41,7 +42,7 @@ from securechat.ssh import keys
 log = Logger()
 
 
-class IServerReactor(IReactorCore, ILogReactor):
+class IServerReactor(IReactorCore, IProgramReactor, ILogReactor):
     """The reactor's interfaces that the daemon uses."""
 
     def close() -> None:

@@ -124,6 +124,14 @@ class ServerSettings(Settings, frozen=True):
         ),
     ] = None
 
+    authorized_keys_command: Annotated[
+        str | None,
+        Meta(
+            description=N_("Program, as an absolute path with arguments, that prints the authorized keys for a key"),
+            extra={"default": N_("none")},
+        ),
+    ] = None
+
     revoked_keys: Annotated[
         Path | None,
         Meta(description=N_("Admit no user whose key is in this file, as a public key or its SHA256 fingerprint")),
@@ -308,6 +316,11 @@ class ServerSettings(Settings, frozen=True):
     ] = LogFormat.TEXT
 
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
+
+    @property
+    def has_users(self) -> bool:
+        """Whether only authorized users are admitted."""
+        return self.authorized_keys is not None or self.authorized_keys_command is not None
 
     @property
     def allowed_suites(self) -> dict[bytes, Suite]:

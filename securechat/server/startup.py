@@ -76,7 +76,7 @@ def is_local(endpoint: str) -> bool:
 
 def check_public(endpoint: str, settings: ServerSettings) -> None:
     """UsageError if everyone on the network would be admitted without ``--anyone``."""
-    if settings.authorized_keys is None and not settings.anyone and not is_local(endpoint):
+    if not settings.has_users and not settings.anyone and not is_local(endpoint):
         raise UsageError(
             _(
                 "--listen {endpoint}: open to everyone who can reach it; use --authorized-keys FILE, "
@@ -89,7 +89,7 @@ def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
     """The attribute of a setting that others forbid, and the problem."""
     if not settings.names and any(map(is_unix, settings.listen)):
         return "listen", _("a UNIX socket has no host name: use --name [HOST]:PORT")
-    if settings.revoked_keys is not None and settings.authorized_keys is None:
+    if settings.revoked_keys is not None and not settings.has_users:
         return "revoked_keys", _("has no effect without authorized keys: anyone can make another key")
     share = settings.max_buffered // SHARES
     if settings.message_limit > share:

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from securechat.server.keys_command import KeysCommand
 from securechat.server.watched_file import WatchedFile
 from securechat.ssh import keys
-from securechat.ssh.authorized_keys import AuthorizedKeys
+from securechat.ssh.authorized_keys import AuthorizedKeys, Entry
 from securechat.ssh.revoked_keys import RevokedKeys
 from securechat.wire.messages import MAX_ABOUT, ClientAuth
 
@@ -20,16 +21,22 @@ class Users(Protocol):
 
     client_auth: ClientAuth
     has_list: bool  # whether there are authorized users, rather than keys that anyone can make
+    command: KeysCommand | None  # which looks up the keys that are not listed
 
     @property
     def problem(self) -> str:
         """Why a file cannot be used at present; empty if all can."""
 
     def is_authorized(self, blob: bytes, host: str = "") -> bool:
-        """Whether a client with this key and address is admitted. The address is empty at a UNIX socket."""
+        """Whether a client with this key and address may be admitted; if there is a command and the key is not listed,
+        that depends on the command. The address is empty at a UNIX socket.
+        """
 
-    def is_listed(self, blob: bytes, host: str = "") -> bool:
-        """Whether the key, which may be empty, is that of an authorized user, by what was read last."""
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        """Whether the key, which may be empty, is that of an authorized user, by what was read last.
+
+        `found` is what the command has printed for it.
+        """
 
     def name_of(self, blob: bytes) -> str: ...
 
@@ -45,12 +52,13 @@ class Anyone:
 
     client_auth = ClientAuth.OPTIONAL
     has_list = False
+    command: KeysCommand | None = None
     problem = ""
 
     def is_authorized(self, blob: bytes, host: str = "") -> bool:
         return True
 
-    def is_listed(self, blob: bytes, host: str = "") -> bool:
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         return False
 
     def name_of(self, blob: bytes) -> str:
@@ -70,6 +78,7 @@ class AuthorizedUsers:
 
     client_auth = ClientAuth.REQUIRED
     has_list = True
+    command: KeysCommand | None = None
 
     def __init__(
         self, path: Path, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
@@ -86,7 +95,7 @@ class AuthorizedUsers:
         self._file.look()
         return self.is_listed(blob, host)
 
-    def is_listed(self, blob: bytes, host: str = "") -> bool:
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         return self._file.content.allow(blob, host, self._wall_clock())
 
     def name_of(self, blob: bytes) -> str:
@@ -99,6 +108,45 @@ class AuthorizedUsers:
         self._file.reload()
 
 
+class CommandUsers:
+    """Users whose key is in a file, if there is one, or is printed by a command."""
+
+    client_auth = ClientAuth.REQUIRED
+    has_list = True
+
+    def __init__(
+        self, command: KeysCommand, file: AuthorizedUsers | None, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self.command: KeysCommand | None = command
+        self._file = file
+        self._wall_clock = wall_clock
+
+    @property
+    def problem(self) -> str:
+        return self._file.problem if self._file is not None else ""
+
+    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+        if self._file is not None:
+            self._file.is_authorized(blob, host)
+        return True
+
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        if found is not None and found.options.allow(host, self._wall_clock()):
+            return True
+        return self._file is not None and self._file.is_listed(blob, host)
+
+    def name_of(self, blob: bytes) -> str:
+        return self._file.name_of(blob) if self._file is not None else keys.fingerprint(blob)
+
+    def load(self) -> None:
+        if self._file is not None:
+            self._file.load()
+
+    def reload(self) -> None:
+        if self._file is not None:
+            self._file.reload()
+
+
 class UnlessRevoked:
     """The users of another object, except for those whose key is in a file of revoked keys.
 
@@ -109,6 +157,7 @@ class UnlessRevoked:
         """ConfigurationError if the file is unusable."""
         self.client_auth = users.client_auth
         self.has_list = users.has_list
+        self.command = users.command
         self.name_of = users.name_of
         self._users = users
         self._file = WatchedFile(path, RevokedKeys.parse, "admitting nobody", clock)
@@ -121,8 +170,8 @@ class UnlessRevoked:
         self._file.look()
         return not self._file.problem and blob not in self._file.content and self._users.is_authorized(blob, host)
 
-    def is_listed(self, blob: bytes, host: str = "") -> bool:
-        return blob not in self._file.content and self._users.is_listed(blob, host)
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        return blob not in self._file.content and self._users.is_listed(blob, host, found)
 
     def load(self) -> None:
         self._file.load()

@@ -47,6 +47,10 @@ class AuthorizedKeys:
             entries[blob] = entry
         return cls(entries)
 
+    def entry_of(self, blob: bytes) -> Entry | None:
+        """The rest of a key's line; None if the key is not in the file."""
+        return self._entries.get(blob)
+
     def user_of(self, blob: bytes) -> str | None:
         """The name of a key's user; None if the key is not in the file."""
         entry = self._entries.get(blob)
