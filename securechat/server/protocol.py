@@ -8,7 +8,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -105,8 +104,7 @@ class ChatServer(Protocol):
         transport.registerProducer(self, True)
         self._writer = Writer(transport)
         names = self._settings.names or names_at(transport.getHost())
-        identity = replace(self.factory.identity, is_authorized=self._is_authorized)
-        self._connection = ServerConnection(ServerHandshake(identity, names), self.factory.monotonic)
+        self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._log = ConnectionLog(self.number, transport, self._connection, self.factory.monotonic())
         self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
@@ -203,9 +201,6 @@ class ChatServer(Protocol):
         """The client's address. Behind ``haproxy:``, it comes with its first data."""
         return host_of(self.transport.getPeer())
 
-    def _is_authorized(self, user_key: bytes) -> bool:
-        return self.factory.users.is_authorized(user_key, self._host)
-
     def _clientProved(self, event: ClientProved) -> None:
         """Admit the client, or ask the command for authorized keys about its key, and do not read in the meantime."""
         users, key = self.factory.users, event.user_key
@@ -227,7 +222,8 @@ class ChatServer(Protocol):
         self._settings = settings = factory.settings  # since the connection was made, they may have been reloaded
         if factory.users.is_listed(key, self._host, self._found):
             self.authorized_key = key
-        elif factory.users.client_auth is ClientAuth.REQUIRED:  # the command did not print the key, or after a reload
+        elif factory.users.client_auth is ClientAuth.REQUIRED:
+            # The handshake knows neither the address nor the command, and the keys may have been reloaded since.
             self._abort(Category.USER_KEY)
             return
         if not self.place.admit(self.authorized_key):

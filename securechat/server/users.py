@@ -27,15 +27,16 @@ class Users(Protocol):
     def problem(self) -> str:
         """Why a file cannot be used at present; empty if all can."""
 
-    def is_authorized(self, blob: bytes, host: str = "") -> bool:
-        """Whether a client with this key and address may be admitted; if there is a command and the key is not listed,
-        that depends on the command. The address is empty at a UNIX socket.
+    def is_authorized(self, blob: bytes) -> bool:
+        """Whether the handshake of a client with this key succeeds.
+
+        The files are read. Its address, and what the command prints for a key that is not in a file, count later.
         """
 
     def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
-        """Whether the key, which may be empty, is that of an authorized user, by what was read last.
+        """Whether a client with this key, which may be empty, is an authorized user, by what was read last.
 
-        `found` is what the command has printed for it.
+        `host` is its address, empty at a UNIX socket, and `found` what the command has printed for the key.
         """
 
     def name_of(self, blob: bytes) -> str: ...
@@ -55,7 +56,7 @@ class Anyone:
     command: KeysCommand | None = None
     problem = ""
 
-    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+    def is_authorized(self, blob: bytes) -> bool:
         return True
 
     def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
@@ -91,9 +92,9 @@ class AuthorizedUsers:
     def problem(self) -> str:
         return self._file.problem
 
-    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+    def is_authorized(self, blob: bytes) -> bool:
         self._file.look()
-        return self.is_listed(blob, host)
+        return self._file.content.entry_of(blob) is not None
 
     def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         return self._file.content.allow(blob, host, self._wall_clock())
@@ -125,9 +126,9 @@ class CommandUsers:
     def problem(self) -> str:
         return self._file.problem if self._file is not None else ""
 
-    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+    def is_authorized(self, blob: bytes) -> bool:
         if self._file is not None:
-            self._file.is_authorized(blob, host)
+            self._file.is_authorized(blob)
         return True
 
     def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
@@ -166,9 +167,9 @@ class UnlessRevoked:
     def problem(self) -> str:
         return self._file.problem or self._users.problem
 
-    def is_authorized(self, blob: bytes, host: str = "") -> bool:
+    def is_authorized(self, blob: bytes) -> bool:
         self._file.look()
-        return not self._file.problem and blob not in self._file.content and self._users.is_authorized(blob, host)
+        return not self._file.problem and blob not in self._file.content and self._users.is_authorized(blob)
 
     def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         return blob not in self._file.content and self._users.is_listed(blob, host, found)

@@ -22,7 +22,7 @@ from securechat.ssh.authorized_keys import Entry
 from securechat.ssh.key_options import parse_options
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason
-from tests.harness.pair import USER_KEY
+from tests.harness.pair import USER_KEY, identity
 from tests.server.test_protocol import ServerTestCase, Session
 
 reactor: Any = installed
@@ -193,6 +193,7 @@ class WaitingTests(ServerTestCase):
         inner = CommandUsers(cast(KeysCommand, self.command), file, self.clock.seconds)
         self.users = UnlessRevoked(inner, self.revoked)
         self.factory = self.make_factory(client_auth=self.users.client_auth, users=self.users)
+        self.factory.identity = identity(self.users.client_auth, self.users.is_authorized)
 
     def wait(self) -> Session:
         """A client that has proved its key."""
