@@ -76,7 +76,12 @@ class AuthorizedKeysTests(SynchronousTestCase):
         ):
             self.assertEqual(found.allow(OTHER.blob, host, now), allowed)
             self.assertTrue(found.allow(USER_KEY.blob, host, now))
-        self.assertFalse(found.allow(keys.SigningKey.generate().blob, "192.0.2.1", 0))
+        stranger = keys.SigningKey.generate().blob
+        self.assertFalse(found.allow(stranger, "192.0.2.1", 0))
+        self.assertIsNone(found.entry_of(stranger))
+        entry = found.entry_of(OTHER.blob)
+        assert entry is not None
+        self.assertEqual(entry.user, "bob, with a comment")
 
     def test_badLines(self) -> None:
         """An invalid line is an error with its line number."""
