@@ -4,8 +4,9 @@ import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
+from msgspec.structs import replace
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import ISystemHandle
 from twisted.trial.unittest import SkipTest
@@ -13,9 +14,10 @@ from zope.interface import implementer
 
 from securechat.errors import Fault
 from securechat.robots.circuit_breaker import CircuitOpenError
+from securechat.robots.interface import IRobot
 from securechat.server.protocol import LOOK_INTERVAL
 from securechat.server.replies import TextReply
-from securechat.server.users import AuthorizedUsers
+from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
@@ -279,6 +281,27 @@ class ManySessionsTests(ServerTestCase):
         self.factory.drop_unauthorized()
         session.pump()
         self.assertEqual(session.events, [GoodbyeReceived(Reason.KEY_WITHDRAWN, 0)])
+
+    def test_reloadDuringHandshake(self) -> None:
+        """What is reloaded during a handshake applies to its session: limits, and who is admitted."""
+        session = Session(self.factory)
+        settings = replace(self.factory.settings, idle_timeout=5.0)
+        self.factory.configure(settings, Anyone(), cast(IRobot, self.robot))
+        session.open()
+        self.clock.advance(4.0)
+        session.pump()
+        self.assertEqual(session.events, [])
+        self.clock.advance(1.1)
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.IDLE, 0)])
+        path = Path(self.mktemp())
+        path.write_text("")
+        path.chmod(0o600)
+        handshake = Session(self.factory)
+        self.factory.configure(settings, AuthorizedUsers(path), cast(IRobot, self.robot))
+        handshake.pump()
+        self.assertTrue(handshake.wire.aborted)
+        self.assertLogged(r"client 2 from .*: aborted \(user-key\)")
 
     def test_stopped(self) -> None:
         """A server that stops says GOODBYE to every session, and is done when the last one has gone."""
