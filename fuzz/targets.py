@@ -379,7 +379,7 @@ def proxy_header(data: bytes) -> None:
         assert header is None or read_header(data[: header.size]) == header
 
 
-def config(data: bytes) -> None:
+def server_config(data: bytes) -> None:
     """A configuration file with robots."""
     with suppress(ConfigurationError):
         file = ConfigFile(Path("/config"), data)
@@ -407,7 +407,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
     "proxy_header": proxy_header,
-    "config": config,
+    "server_config": server_config,
     "key_options": _text(lambda line: parse_options(split_options(line)[0]).allow("192.0.2.1", 0)),
     "revoked_keys": _text(parse_revoked),
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
@@ -487,7 +487,7 @@ def seeds() -> dict[str, list[bytes]]:
             b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
         ],
-        "config": [
+        "server_config": [
             b'# x\nlisten = [\n"tcp:1",\n]\ntick = 0.1\napi = true\n[robot.x]\ntype = "openai"\nsystem = """a\n]"""\n',
             b'robot.openai.key-file = "~/x"\nname = ["[a]:1"]\nsuites = ["rsa2048-fernet"]\nshaping = "off"\n',
         ],
