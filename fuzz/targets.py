@@ -29,21 +29,26 @@ from securechat.client.terminal.commands import UnknownCommandError
 from securechat.client.terminal.commands import parse as parse_command
 from securechat.client.terminal.markdown import Styler
 from securechat.client.terminal.styles import Row, render
+from securechat.config_file import ConfigFile, Table
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
 from securechat.robots.eliza.robot import load_script
 from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.raw_events import RawEvents
 from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.registry import robots_in
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
 from securechat.server.message_memory import MessageMemory
 from securechat.server.proxy_header import InvalidHeaderError, read_header
+from securechat.server.settings import ServerSettings
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
+from securechat.ssh.key_options import parse_options, split_options
 from securechat.ssh.keys import SigningKey
 from securechat.ssh.known_hosts import parse_line as parse_known
 from securechat.ssh.private_keys import load_private_key
+from securechat.ssh.revoked_keys import parse_line as parse_revoked
 from securechat.wire import messages
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
@@ -375,6 +380,16 @@ def proxy_header(data: bytes) -> None:
         assert header is None or read_header(data[: header.size]) == header
 
 
+def server_config(data: bytes) -> None:
+    """A configuration file with robots."""
+    with suppress(ConfigurationError):
+        file = ConfigFile(Path("/config"), data)
+        file.root.read(ServerSettings, "robot")
+        for _name, table in robots_in(file):
+            assert isinstance(table, Table)
+            table.read(OpenAISettings, "type")
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -393,6 +408,9 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
     "proxy_header": proxy_header,
+    "server_config": server_config,
+    "key_options": _text(lambda line: parse_options(split_options(line)[0]).allow("192.0.2.1", 0)),
+    "revoked_keys": _text(parse_revoked),
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
@@ -471,7 +489,13 @@ def seeds() -> dict[str, list[bytes]]:
             b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
         ],
-        "authorized_keys": [line],
+        "server_config": [
+            b'# x\nlisten = [\n"tcp:1",\n]\ntick = 0.1\napi = true\n[robot.x]\ntype = "openai"\nsystem = """a\n]"""\n',
+            b'robot.openai.key-file = "~/x"\nname = ["[a]:1"]\nsuites = ["rsa2048-fernet"]\nshaping = "off"\n',
+        ],
+        "key_options": [b'from="!10.0.0.1,192.0.2.*,2001:db8::/32" x', b'expiry-time="203001011200Z",no-pty x'],
+        "revoked_keys": [line, keys.fingerprint(key.blob).encode()],
+        "authorized_keys": [line, b'from="::1" ' + line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
         "turing": [b'{"intent":{"code":10004},"results":[{"groupType":1,"resultType":"text","values":{"text":"hi"}}]}'],

@@ -8,7 +8,7 @@ from securechat.client import options as client
 from securechat.client.exit_codes import EXIT_STATUSES
 from securechat.client.settings import ClientSettings
 from securechat.robots.registry import BUILT_IN
-from securechat.server.settings import ServerSettings
+from securechat.server.settings import CommandLineSettings, ServerSettings
 from securechat.settings import Option, options_of
 from securechat.tap import Options
 
@@ -139,14 +139,14 @@ def daemon_page() -> str:
                 "DESCRIPTION",
                 paragraphs(
                     Options.longdesc,
-                    "twistd runs the daemon in the background, or with -n in the foreground. SIGHUP reads the list of "
-                    "authorized keys again, and ends the sessions of users who have been removed; SIGTERM ends all "
-                    "sessions and the daemon.",
+                    "twistd runs the daemon in the background, or with -n in the foreground. SIGHUP reads the "
+                    "configuration file and the authorized keys again, and ends the sessions of users who have been "
+                    "removed; SIGTERM ends all sessions and the daemon.",
                 ),
             ),
             (
                 "OPTIONS",
-                "".join(map(option_item, options_of(ServerSettings)))
+                "".join(map(option_item, (*options_of(CommandLineSettings), *options_of(ServerSettings))))
                 + "".join(item(term, text or "") for term, text in further),
             ),
             ("ROBOTS", robot_items()),

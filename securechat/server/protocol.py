@@ -8,9 +8,9 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -21,12 +21,13 @@ from securechat import __version__
 from securechat.calls.requests import Access
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.robots.adapter import as_api_robot
-from securechat.robots.interface import IRobot
+from securechat.robots.interface import IApiRobot, IRobot
 from securechat.server import connection_log
-from securechat.server.addresses import names_at, source_at
+from securechat.server.addresses import host_of, names_at, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.connection_log import ConnectionLog
+from securechat.server.current_robot import CurrentRobot
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import CallLog, MessageLog
@@ -37,6 +38,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
+from securechat.ssh.authorized_keys import Entry
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
@@ -53,7 +55,7 @@ from securechat.wire.events import (
     RecallReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
-from securechat.wire.messages import About, Reason
+from securechat.wire.messages import About, ClientAuth, Reason
 from securechat.wire.server_connection import ServerConnection
 from securechat.wire.shaping import SHAPINGS, Shaping, Train
 
@@ -91,6 +93,8 @@ class ChatServer(Protocol):
         self._messages = MessageLog(number)
         self._calls = CallLog(number)
         self._reason: Reason | None = None  # of the first GOODBYE
+        self._lookup: Deferred[Any] | None = None  # of the client's key, by a command
+        self._found: Entry | None = None  # by it
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -192,16 +196,42 @@ class ChatServer(Protocol):
         else:
             self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
 
+    @property
+    def _host(self) -> str:
+        """The client's address. Behind ``haproxy:``, it comes with its first data."""
+        return host_of(self.transport.getPeer())
+
     def _clientProved(self, event: ClientProved) -> None:
-        factory, settings = self.factory, self._settings
-        if factory.users.is_listed(event.user_key):
-            self.authorized_key = event.user_key
+        """Admit the client, or ask the command for authorized keys about its key, and do not read in the meantime."""
+        users, key = self.factory.users, event.user_key
+        if key and users.command is not None and not users.is_listed(key, self._host):
+            self.transport.pauseProducing()
+            self._lookup = users.command.look_up(key)
+            self._lookup.addCallback(self._lookedUp, key)
+            self._lookup.addErrback(lambda failure: failure.trap(CancelledError))  # by the end of the connection
+        else:
+            self._admit(key)
+
+    def _lookedUp(self, found: Entry | None, key: bytes) -> None:
+        self._found = found
+        self.transport.resumeProducing()
+        self._admit(key)
+
+    def _admit(self, key: bytes) -> None:
+        factory = self.factory
+        self._settings = settings = factory.settings  # since the connection was made, they may have been reloaded
+        if factory.users.is_listed(key, self._host, self._found):
+            self.authorized_key = key
+        elif factory.users.client_auth is ClientAuth.REQUIRED:
+            # The handshake knows neither the address nor the command, and the keys may have been reloaded since.
+            self._abort(Category.USER_KEY)
+            return
         if not self.place.admit(self.authorized_key):
             self._abort(Category.LIMIT)
             return
-        user = factory.users.name_of(event.user_key) if event.user_key else ""
+        user = self._found.user if self._found is not None else factory.users.name_of(key) if key else ""
         lane = "" if self.authorized_key else self.place.source.lane
-        pseudonym = factory.pseudonyms.of(event.user_key, lane)
+        pseudonym = factory.pseudonyms.of(key, lane)
         self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
@@ -210,7 +240,7 @@ class ChatServer(Protocol):
                 self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
         history = History(settings.history_turns, settings.history_bytes, self._connection.forget)
-        self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
+        self._session = Session(factory.current_robot, pseudonym, history, self._outbox, self._pace, self._clock)
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._too_old_at = self._clock.seconds() + MAX_AGE
@@ -269,6 +299,13 @@ class ChatServer(Protocol):
     def _leaveSoon(self, _drained: None) -> None:
         """In a turn of the reactor of its own: the task that has sent the last record would cancel itself."""
         self._clock.callLater(0, self.leave, Reason.STOPPING)
+
+    def leave_if_unauthorized(self) -> None:
+        """End a session whose user would not be admitted any more. A handshake fails by itself."""
+        users = self.factory.users
+        is_bound = self.authorized_key or users.client_auth is ClientAuth.REQUIRED
+        if self._is_admitted and is_bound and not users.is_listed(self.authorized_key, self._host, self._found):
+            self.leave(Reason.KEY_WITHDRAWN)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -329,6 +366,8 @@ class ChatServer(Protocol):
         self.factory.sessionEnded(self)
 
     def _stop_session(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
         if self._is_admitted:
             self._deadlines.stop()
             self._session.stop()
@@ -385,7 +424,7 @@ class ChatServerFactory(Factory):
         self.settings = settings
         self.identity = identity
         self.users = users
-        self.robot = as_api_robot(robot, settings.reply_limit)
+        self.current_robot = CurrentRobot(as_api_robot(robot, settings.reply_limit))
         self.access = Access(settings.api, self.robot.models)
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
@@ -424,6 +463,25 @@ class ChatServerFactory(Factory):
             user, self.robot.name, SOFTWARE, settings.message_limit, settings.api, shaping, self.tick, settings.width
         )
 
+    @property
+    def robot(self) -> IApiRobot:
+        """The robot for new replies."""
+        return self.current_robot.robot
+
+    def configure(self, settings: ServerSettings, users: Users, robot: IRobot) -> None:
+        """Use these from now on. Open sessions keep their own limits, and ask the new robot from the next message on.
+
+        `settings` must have the same values as before where `Extra.at_start` is true.
+        """
+        self.settings = settings
+        self.users = users
+        self.identity = ServerIdentity(
+            self.identity.host_key, settings.allowed_suites, users.client_auth, users.is_authorized
+        )
+        self.current_robot.replace(as_api_robot(robot, settings.reply_limit))
+        self.access = Access(settings.api, self.robot.models)
+        self.admission.configure(settings, has_users=users.has_list)
+
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
         if self._all_left is not None and not self.sessions:
@@ -432,8 +490,7 @@ class ChatServerFactory(Factory):
     def drop_unauthorized(self) -> None:
         """Send GOODBYE to users whose key is no longer authorized."""
         for session in list(self.sessions):
-            if session.authorized_key and not self.users.is_listed(session.authorized_key):
-                session.leave(Reason.KEY_WITHDRAWN)
+            session.leave_if_unauthorized()
 
     @property
     def is_stopping(self) -> bool:

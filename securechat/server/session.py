@@ -13,7 +13,7 @@ from securechat.conversation import Conversation, Notice, Speaker, Turn
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import forget_frames, robot_error
-from securechat.robots.interface import IApiRobot
+from securechat.server.current_robot import CurrentRobot
 from securechat.server.history import History
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace
@@ -67,7 +67,7 @@ class Session:
 
     def __init__(
         self,
-        robot: IApiRobot,
+        robot: CurrentRobot,
         pseudonym: Pseudonym,
         history: History,
         outbox: Outbox,
@@ -221,7 +221,10 @@ class Session:
             fault = failure.fault
             if not isinstance(failure, CircuitOpenError):
                 log.warn(
-                    "robot {robot}: {fault}: {detail}", robot=self._robot.name, fault=fault.name, detail=str(failure)
+                    "robot {robot}: {fault}: {detail}",
+                    robot=self._robot.robot.name,
+                    fault=fault.name,
+                    detail=str(failure),
                 )
             forget_frames(failure)
         self._current = None
@@ -233,14 +236,15 @@ class Session:
         parts: list[str] = []
         user_id, queue_key = self._pseudonym
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream)
-        async with aclosing(self._robot.reply(conversation)) as chunks:
-            async for chunk in chunks:
-                self._add(reply, chunk.encode(errors="replace"))
-                if not isinstance(chunk, Notice):
-                    parts.append(chunk)
-                self._pace.flush()
-                if self._outbox.is_full:
-                    await self._outbox.room()
+        with self._robot.in_use as robot:
+            async with aclosing(robot.reply(conversation)) as chunks:
+                async for chunk in chunks:
+                    self._add(reply, chunk.encode(errors="replace"))
+                    if not isinstance(chunk, Notice):
+                        parts.append(chunk)
+                    self._pace.flush()
+                    if self._outbox.is_full:
+                        await self._outbox.room()
         # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
         if any(parts) and not reply.has_ended:
             self._history.add(asked, "".join(parts))
@@ -253,12 +257,13 @@ class Session:
             return
         user_id, queue_key = self._pseudonym
         api_call = ApiCall(request, user_id, queue_key, self._pace.upstream)
-        async with aclosing(self._robot.call(api_call)) as items:
-            async for item in items:
-                self._add(result, item)
-                self._pace.flush()
-                if self._outbox.is_full:
-                    await self._outbox.room()
+        with self._robot.in_use as robot:
+            async with aclosing(robot.call(api_call)) as items:
+                async for item in items:
+                    self._add(result, item)
+                    self._pace.flush()
+                    if self._outbox.is_full:
+                        await self._outbox.room()
         result.check_complete()
 
     def _refuse_call(self, refusal: Refusal, result: Result) -> None:

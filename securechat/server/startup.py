@@ -8,17 +8,22 @@ import socket
 from ipaddress import ip_address
 from typing import Final
 
+from twisted.application import strports
+from twisted.application.internet import StreamServerEndpointService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
 from zope.interface import implementer
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.addresses import place_of
+from securechat.server.haproxy import PREFIX
+from securechat.server.message_memory import SHARES
 from securechat.server.settings import ServerSettings
 from securechat.server.stale_files import remove_stale_socket_of
 
@@ -67,6 +72,40 @@ def is_local(endpoint: str) -> bool:
         return interface is not None and is_loopback(interface[1].replace("\\", ""))
     except ValueError:
         return False
+
+
+def check_public(endpoint: str, settings: ServerSettings) -> None:
+    """UsageError if everyone on the network would be admitted without ``--anyone``."""
+    if not settings.has_users and not settings.anyone and not is_local(endpoint):
+        raise UsageError(
+            _(
+                "--listen {endpoint}: open to everyone who can reach it; use --authorized-keys FILE, "
+                "or --anyone to admit everyone"
+            ).format(endpoint=endpoint)
+        )
+
+
+def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
+    """The attribute of a setting that others forbid, and the problem."""
+    if not settings.names and any(map(is_unix, settings.listen)):
+        return "listen", _("a UNIX socket has no host name: use --name [HOST]:PORT")
+    if settings.revoked_keys is not None and not settings.has_users:
+        return "revoked_keys", _("has no effect without authorized keys: anyone can make another key")
+    share = settings.max_buffered // SHARES
+    if settings.message_limit > share:
+        return "max_message", _("expected at most an eighth of --max-buffered, {share}").format(share=share)
+    return None
+
+
+def make_listener(text: str, factory: IProtocolFactory, reactor: IReactorCore) -> StreamServerEndpointService:
+    """The service of an endpoint of ``--listen``; UsageError if the text is invalid."""
+    try:
+        return strports.service(text.removeprefix(PREFIX), factory, reactor)
+    except Exception as error:  # whatever the parser of this kind of endpoint raises
+        problem = describe(error)
+        if isinstance(error, LookupError) and text.removeprefix(PREFIX).startswith("systemd:"):
+            problem = _("systemd passed no such socket; start the daemon by its socket unit")
+        raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=text, error=problem)) from None
 
 
 def describe(error: BaseException) -> str:

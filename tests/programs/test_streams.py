@@ -554,7 +554,7 @@ class OddPlaceTests(StreamTestCase):
         digits, *_numbers, interface = local[0]
         address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
         escaped = address.replace(":", r"\:")
-        daemon = await self.start("--robot", "echo", "--listen", f"tcp6:0:interface={escaped}%{interface}")
+        daemon = await self.start("--robot", "echo", "--listen", f"tcp6:0:interface={escaped}%{interface}", "--anyone")
         _host, *options = self.to(daemon)
         there = f"[{address}%{interface}]:{daemon.port}"
         for _run in range(2):

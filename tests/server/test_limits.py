@@ -36,7 +36,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
         "MAX_BUCKETS": 4096,
         "USERS_SHARE": 10,
     },
-    "server.users": {"REMINDER_INTERVAL": MINUTE},
+    "server.watched_file": {"REMINDER_INTERVAL": MINUTE},
     "server.log_limit": {
         "BURST": 16 * KIB,
         "RATE": 512,
