@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 
 from fuzz.api_targets import API_TARGETS, api_seeds
 from securechat.calls.bodies import Body, InvalidBodyError
@@ -32,6 +34,7 @@ from securechat.client.terminal.styles import Row, render
 from securechat.config_file import ConfigFile, Table
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
+from securechat.robots.echo import EchoRobot
 from securechat.robots.eliza.robot import load_script
 from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.raw_events import RawEvents
@@ -39,9 +42,13 @@ from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.registry import robots_in
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
+from securechat.server.control import MAX_REQUEST, ControlFactory
+from securechat.server.control_commands import Controls
 from securechat.server.message_memory import MessageMemory
+from securechat.server.protocol import ChatServerFactory
 from securechat.server.proxy_header import InvalidHeaderError, read_header
 from securechat.server.settings import ServerSettings
+from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
 from securechat.ssh.key_options import parse_options, split_options
@@ -58,7 +65,7 @@ from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye,
 from securechat.wire.records import Opener, RecordType, Sealer
 from securechat.wire.shaping import SHAPINGS
 from securechat.wire.suites import SUITES
-from tests.harness.pair import ABOUT, PQ, Pair
+from tests.harness.pair import ABOUT, PQ, Pair, identity
 from tests.harness.streams import events, read
 from tests.independent.abort import AbortError
 from tests.independent.items import ResultReader, join
@@ -380,6 +387,26 @@ def proxy_header(data: bytes) -> None:
         assert header is None or read_header(data[: header.size]) == header
 
 
+_CONTROL = ControlFactory(
+    Controls(ChatServerFactory(ServerSettings(), identity(), Anyone(), EchoRobot(), Clock()), lambda: "no"), Clock()
+)
+
+
+def control(data: bytes) -> None:
+    """What a connection to the control socket sends: a line, or too much without one, has an answer that ends."""
+    connection = _CONTROL.buildProtocol(None)
+    assert connection is not None
+    transport = StringTransport()
+    connection.makeConnection(transport)
+    for piece in _pieces(data):
+        connection.dataReceived(piece)
+    while transport.producer is not None:
+        transport.producer.resumeProducing()
+    connection.connectionLost()
+    if b"\n" in data[1 : MAX_REQUEST + 1] or len(data) - 1 > MAX_REQUEST:
+        assert "result" in json.loads(transport.value().splitlines()[-1])
+
+
 def server_config(data: bytes) -> None:
     """A configuration file with robots."""
     with suppress(ConfigurationError):
@@ -422,6 +449,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "config": config,
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
+    "control": control,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
     **API_TARGETS,
 }
@@ -527,6 +555,11 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
         "command": [b"/save file", b"//text", b"/usr/bin"],
+        "control": [
+            b'\0{"command":"sessions"}\n',
+            b'\3{"command":"kick","session":1}\n',
+            *(b'\7{"command":"%b"}\n' % name for name in (b"users", b"reload", b"stats")),
+        ],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
         **api_seeds(),
     }

@@ -8,7 +8,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
@@ -21,12 +21,14 @@ from securechat import __version__
 from securechat.calls.requests import Access
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.robots.adapter import as_api_robot
+from securechat.robots.counters import counters_of
 from securechat.robots.interface import IApiRobot, IRobot
 from securechat.server import connection_log
-from securechat.server.addresses import host_of, names_at, source_at
+from securechat.server.addresses import host_of, names_at, place_of, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.connection_log import ConnectionLog
+from securechat.server.counters import Counters, UserCounters
 from securechat.server.current_robot import CurrentRobot
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
@@ -38,6 +40,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
+from securechat.ssh import keys
 from securechat.ssh.authorized_keys import Entry
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
@@ -68,6 +71,21 @@ LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a clie
 SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 
 
+class SessionState(NamedTuple):
+    """A session, as operators see it."""
+
+    session: int
+    user: str  # empty if anonymous
+    key: str  # a fingerprint; empty if anonymous
+    authorized: bool  # whether the key is that of an authorized user
+    peer: str
+    suite: str
+    age: int  # seconds
+    idle: int  # seconds
+    messages: int  # received, including API requests
+    waiting: int  # of them, those without a whole reply
+
+
 @implementer(IPushProducer)
 class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
@@ -76,12 +94,16 @@ class ChatServer(Protocol):
     _timeout: IDelayedCall  # of the present part of the session
     _deadlines: Deadlines  # from admission on, as well as
     _session: Session
+    _counted: UserCounters
+    _admitted_at: float  # in seconds of the factory's clock, as is
+    _active_at: float  # when the last message came, or when a reply was found in progress after it
     place: Place  # from `buildProtocol` on
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
         self.number = number
         self.authorized_key = b""  # of an authorized user, once admitted
+        self.user = ""  # once admitted; empty if anonymous
         self._settings = factory.settings
         self._clock = factory.clock
         self._is_admitted = False
@@ -106,7 +128,9 @@ class ChatServer(Protocol):
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._log = ConnectionLog(self.number, transport, self._connection, self.factory.monotonic())
-        self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
+        self._outbox = Outbox(
+            self._connection, self._settings.reply_limit, self._settings.response_limit, self.factory.counters.replies
+        )
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
         self.factory.beat.catch_up()
@@ -134,6 +158,7 @@ class ChatServer(Protocol):
                 self._messageReceived(event)
                 self._hold_if_full()
             case MessageRefused():
+                self._counted.messages += 1
                 self._note_activity()
                 self.place.take_message(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY)
@@ -142,6 +167,7 @@ class ChatServer(Protocol):
                 self._callReceived(event)
                 self._hold_if_full()
             case CallRefused():
+                self._counted.calls += 1
                 self._note_activity()
                 self.place.take_call(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY)
@@ -161,6 +187,7 @@ class ChatServer(Protocol):
 
     def _messageReceived(self, message: MessageReceived) -> None:
         now = self.factory.monotonic()
+        self._counted.messages += 1
         self._messages.add(len(message.text), now)
         self._note_activity()
         if self._settings.log_text:
@@ -169,6 +196,7 @@ class ChatServer(Protocol):
 
     def _callReceived(self, call: CallReceived) -> None:
         now = self.factory.monotonic()
+        self._counted.calls += 1
         self._calls.add(len(call.body), now)
         self._note_activity()
         self._session.call(call, self.factory.access, refuse=not self.place.take_call(now))
@@ -229,7 +257,7 @@ class ChatServer(Protocol):
         if not self.place.admit(self.authorized_key):
             self._abort(Category.LIMIT)
             return
-        user = self._found.user if self._found is not None else factory.users.name_of(key) if key else ""
+        user = self.user = self._found.user if self._found is not None else factory.users.name_of(key) if key else ""
         lane = "" if self.authorized_key else self.place.source.lane
         pseudonym = factory.pseudonyms.of(key, lane)
         self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
@@ -241,9 +269,12 @@ class ChatServer(Protocol):
             )
         history = History(settings.history_turns, settings.history_bytes, self._connection.forget)
         self._session = Session(factory.current_robot, pseudonym, history, self._outbox, self._pace, self._clock)
+        self._counted = factory.counters.of_user(user if self.authorized_key else "")
+        self._session.usage = self._counted.usage
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
-        self._too_old_at = self._clock.seconds() + MAX_AGE
+        factory.counters.handshakes[self._connection.suite_name, True] += 1
+        self._admitted_at = self._clock.seconds()
         self._note_activity()
         self._look_at_age()
         self._log.admitted(user, factory.monotonic())
@@ -268,19 +299,21 @@ class ChatServer(Protocol):
     # The end
 
     def _note_activity(self) -> None:
-        self._idle_at = self._clock.seconds() + (self._settings.idle_timeout or math.inf)
+        self._active_at = self._clock.seconds()
 
     def _look_at_age(self) -> None:
         """End a session that is too old or idle, or look again when it may be. A message does not move the timer."""
         now = self._clock.seconds()
         if not self._outbox.is_empty:
             self._note_activity()
-        if now >= self._too_old_at:
+        too_old_at = self._admitted_at + MAX_AGE
+        idle_at = self._active_at + (self._settings.idle_timeout or math.inf)
+        if now >= too_old_at:
             self.leave(Reason.TOO_OLD)
-        elif now >= self._idle_at:
+        elif now >= idle_at:
             self.leave(Reason.IDLE)
         else:
-            self._restart_timeout(min(self._too_old_at, self._idle_at) - now)
+            self._restart_timeout(min(too_old_at, idle_at) - now)
 
     def drain(self) -> None:
         """The server stops: let replies in progress end, and then the session."""
@@ -336,6 +369,34 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(self._goodbye_timeout)
 
+    @property
+    def is_admitted(self) -> bool:
+        """Whether the handshake is complete."""
+        return self._is_admitted
+
+    @property
+    def state(self) -> SessionState:
+        """What is known of the session, once it is admitted."""
+        now = self._clock.seconds()
+        connection = self._connection
+        return SessionState(
+            session=self.number,
+            user=self.user,
+            key=keys.fingerprint(connection.user_key) if connection.user_key else "",
+            authorized=bool(self.authorized_key),
+            peer=place_of(self.transport.getPeer()),
+            suite=connection.suite_name,
+            age=int(now - self._admitted_at),
+            idle=int(now - self._active_at),
+            messages=connection.next_say_id - 1,
+            waiting=self._outbox.waiting,
+        )
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The numbers of messages without a whole reply, and of bytes of replies that wait to be sent."""
+        return self._outbox.waiting, self._outbox.size
+
     def evict(self) -> None:
         """The handshake has to make room for another."""
         self._abort(Category.LIMIT)
@@ -345,6 +406,7 @@ class ChatServer(Protocol):
         self._connection.close()
         self._stop_session()
         self.transport.abortConnection()
+        self.factory.counters.aborts[category] += 1
         self._log.aborted(category, self.factory.monotonic())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -356,12 +418,15 @@ class ChatServer(Protocol):
             cut = False
         except RemoteProtocolError:
             cut = True
+            self.factory.counters.aborts[Category.CUT] += 1
         if not aborted:
             self._log.ended(self._reason, self.factory.monotonic(), cut=cut)
         self._stop_session()
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
                 call.cancel()
+        if not self._is_admitted:
+            self.factory.counters.handshakes[self._connection.suite_name, False] += 1
         self.place.release()
         self.factory.sessionEnded(self)
 
@@ -425,6 +490,8 @@ class ChatServerFactory(Factory):
         self.identity = identity
         self.users = users
         self.current_robot = CurrentRobot(as_api_robot(robot, settings.reply_limit))
+        self.robot_counters = counters_of(robot)
+        self.counters = Counters(by_user=settings.metrics_users)
         self.access = Access(settings.api, self.robot.models)
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
@@ -445,6 +512,7 @@ class ChatServerFactory(Factory):
         if self._all_left is None:
             place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
         if place is None:
+            self.counters.refused += 1
             connection_log.refused(session.number, addr, Category.LIMIT)
             return None
         session.place = place
@@ -479,6 +547,7 @@ class ChatServerFactory(Factory):
             self.identity.host_key, settings.allowed_suites, users.client_auth, users.is_authorized
         )
         self.current_robot.replace(as_api_robot(robot, settings.reply_limit))
+        self.robot_counters = counters_of(robot)
         self.access = Access(settings.api, self.robot.models)
         self.admission.configure(settings, has_users=users.has_list)
 

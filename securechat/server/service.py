@@ -5,10 +5,12 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver, Logger
@@ -30,6 +32,7 @@ from securechat.server.settings import ServerSettings
 from securechat.server.signals import call_on_signal
 from securechat.server.startup import (
     CheckedEndpoint,
+    PrivateEndpoint,
     PublicEndpoint,
     check_public,
     make_listener,
@@ -104,6 +107,36 @@ class ChatService(MultiService):
             if not factory.users.has_list:
                 service.endpoint = PublicEndpoint(service.endpoint)
             service.setServiceParent(self)
+        # For operators. They are stopped last, so that they can watch the sessions end.
+        self.operators = MultiService()
+        settings = factory.settings
+        if settings.metrics is not None:
+            self._add_metrics(settings.metrics, is_public=settings.metrics_public)
+        if settings.control is not None:
+            self._add_control(settings.control)
+
+    def _add_metrics(self, endpoint: str, *, is_public: bool) -> None:
+        # Not loaded without the option: twisted.web and prometheus_client take a while.
+        from securechat.server.metrics import registry_of
+        from securechat.server.metrics_site import MetricsSite, Pages
+
+        factory = self._factory
+        pages = Pages(registry_of(factory, lambda: bool(self._problem)), lambda: not factory.is_stopping, factory.clock)
+        service = make_listener(endpoint, MetricsSite(pages, factory.clock), self._reactor, "--metrics")
+        if not is_public:
+            service.endpoint = PrivateEndpoint(service.endpoint)
+        service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--metrics {endpoint}")
+        service.setServiceParent(self.operators)
+
+    def _add_control(self, path: Path) -> None:
+        from securechat.server.control import ControlFactory
+        from securechat.server.control_commands import Controls
+
+        endpoint = f"unix:{quoteStringArgument(str(path))}:mode=600"
+        control = ControlFactory(Controls(self._factory, self.reload), self._factory.clock)
+        service = make_listener(endpoint, control, self._reactor, "--control")
+        service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--control {path}")
+        service.setServiceParent(self.operators)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         """Become part of twistd's application, which takes its log from there."""
@@ -114,6 +147,7 @@ class ChatService(MultiService):
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
+            self.operators.privilegedStartService()
         except ConfigurationError as error:
             raise _refusal(str(error)) from None
 
@@ -128,6 +162,7 @@ class ChatService(MultiService):
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
         super().startService()
+        self.operators.startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
         if self.log_file is not None:
@@ -146,6 +181,7 @@ class ChatService(MultiService):
         self._manager.stopping(self._factory.settings.drain)
         yield super().stopService()
         yield self._factory.stop()
+        yield self.operators.stopService()
         yield self._factory.robot.close()
         self._garbage.stop()
         self._manager.close()

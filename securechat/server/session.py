@@ -9,7 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from securechat.calls.requests import Access, ApiCall, Refusal, examine
-from securechat.conversation import Conversation, Notice, Speaker, Turn
+from securechat.conversation import Conversation, Notice, Speaker, Turn, Usage
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import forget_frames, robot_error
@@ -63,6 +63,7 @@ class Session:
         "_robot",
         "_starts_afresh",
         "_task",
+        "usage",
     )
 
     def __init__(
@@ -80,6 +81,7 @@ class Session:
         self._outbox = outbox
         self._pace = pace
         self._clock = clock
+        self.usage = Usage()  # of the robot, for these messages; may be replaced by one that others share
         self._inbox: list[_Question | _Request] = []
         self._starts_afresh = False
         self._is_answering = False
@@ -235,7 +237,7 @@ class Session:
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
         user_id, queue_key = self._pseudonym
-        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream)
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, self.usage)
         with self._robot.in_use as robot:
             async with aclosing(robot.reply(conversation)) as chunks:
                 async for chunk in chunks:
@@ -256,7 +258,7 @@ class Session:
             self._refuse_call(request, result)
             return
         user_id, queue_key = self._pseudonym
-        api_call = ApiCall(request, user_id, queue_key, self._pace.upstream)
+        api_call = ApiCall(request, user_id, queue_key, self._pace.upstream, self.usage)
         with self._robot.in_use as robot:
             async with aclosing(robot.call(api_call)) as items:
                 async for item in items:

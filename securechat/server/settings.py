@@ -315,6 +315,31 @@ class ServerSettings(Settings, frozen=True):
         Meta(description=N_("Format of the log: text (lines), json (one object per line)"), extra={"at_start": True}),
     ] = LogFormat.TEXT
 
+    metrics: Annotated[
+        str | None,
+        Meta(
+            description=N_("Twisted endpoint on which Prometheus reads metrics over HTTP"),
+            extra={"default": N_("none"), "at_start": True},
+        ),
+    ] = None
+
+    metrics_users: Annotated[
+        bool, Meta(description=N_("Count by authorized user in the metrics, too"), extra={"at_start": True})
+    ] = False
+
+    metrics_public: Annotated[
+        bool,
+        Meta(description=N_("Allow addresses of --metrics that other machines can reach"), extra={"at_start": True}),
+    ] = False
+
+    control: Annotated[
+        Path | None,
+        Meta(
+            description=N_("UNIX socket for securechat-ctl"),
+            extra={"default": N_("none"), "at_start": True},
+        ),
+    ] = None
+
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
 
     @property

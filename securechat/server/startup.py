@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.application import strports
 from twisted.application.internet import StreamServerEndpointService
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore, IStreamServerEndpoint
@@ -97,15 +97,19 @@ def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
     return None
 
 
-def make_listener(text: str, factory: IProtocolFactory, reactor: IReactorCore) -> StreamServerEndpointService:
-    """The service of an endpoint of ``--listen``; UsageError if the text is invalid."""
+def make_listener(
+    text: str, factory: IProtocolFactory, reactor: IReactorCore, option: str = "--listen"
+) -> StreamServerEndpointService:
+    """The service of an endpoint of an option; UsageError if the text is invalid."""
     try:
         return strports.service(text.removeprefix(PREFIX), factory, reactor)
     except Exception as error:  # whatever the parser of this kind of endpoint raises
         problem = describe(error)
         if isinstance(error, LookupError) and text.removeprefix(PREFIX).startswith("systemd:"):
             problem = _("systemd passed no such socket; start the daemon by its socket unit")
-        raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=text, error=problem)) from None
+        raise UsageError(
+            _("{option} {endpoint}: {error}").format(option=option, endpoint=text, error=problem)
+        ) from None
 
 
 def describe(error: BaseException) -> str:
@@ -124,12 +128,13 @@ def describe(error: BaseException) -> str:
 
 @implementer(IStreamServerEndpoint)
 class CheckedEndpoint:
-    """An endpoint of ``--listen``; listening fails with a ConfigurationError that names it."""
+    """An endpoint of an option; listening fails with a ConfigurationError that names it."""
 
-    def __init__(self, endpoint: IStreamServerEndpoint, text: str) -> None:
-        """`text` is what the operator wrote."""
+    def __init__(self, endpoint: IStreamServerEndpoint, text: str, option: str = "") -> None:
+        """`text` is the endpoint as a string, `option` what the operator wrote, by default ``--listen`` with it."""
         self._endpoint = endpoint
         self._text = text
+        self._option = option or f"--listen {text}"
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         remove_stale_socket_of(self._text)
@@ -138,7 +143,28 @@ class CheckedEndpoint:
     def _fail(self, failure: Failure) -> IListeningPort:
         assert failure.value is not None
         problem = describe(failure.value)
-        raise ConfigurationError(_("--listen {endpoint}: {error}").format(endpoint=self._text, error=problem)) from None
+        raise ConfigurationError(_("{option}: {problem}").format(option=self._option, problem=problem)) from None
+
+
+@implementer(IStreamServerEndpoint)
+class PrivateEndpoint:
+    """An endpoint for this machine; listening fails with a ValueError if other machines can reach its address."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        return self._endpoint.listen(protocolFactory).addCallback(self._check)
+
+    @staticmethod
+    def _check(port: IListeningPort) -> IListeningPort:
+        address = port.getHost()
+        if isinstance(address, UNIXAddress) or (
+            isinstance(address, IPv4Address | IPv6Address) and is_loopback(address.host)
+        ):
+            return port
+        port.stopListening()
+        raise ValueError(_("other machines can reach it; add :interface=127.0.0.1, or use --metrics-public"))
 
 
 def is_loopback(host: str) -> bool:

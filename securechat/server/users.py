@@ -1,9 +1,10 @@
 """Authorized users, and the names by which the server knows them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from securechat.server.keys_command import KeysCommand
@@ -26,6 +27,10 @@ class Users(Protocol):
     @property
     def problem(self) -> str:
         """Why a file cannot be used at present; empty if all can."""
+
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        """The names of the users that are listed, by their keys."""
 
     def is_authorized(self, blob: bytes) -> bool:
         """Whether the handshake of a client with this key succeeds.
@@ -55,6 +60,7 @@ class Anyone:
     has_list = False
     command: KeysCommand | None = None
     problem = ""
+    names: Mapping[bytes, str] = MappingProxyType({})
 
     def is_authorized(self, blob: bytes) -> bool:
         return True
@@ -105,6 +111,10 @@ class AuthorizedUsers:
     def load(self) -> None:
         self._file.load()
 
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return self._file.content.names
+
     def reload(self) -> None:
         self._file.reload()
 
@@ -136,6 +146,10 @@ class CommandUsers:
             return True
         return self._file is not None and self._file.is_listed(blob, host)
 
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return self._file.names if self._file is not None else {}
+
     def name_of(self, blob: bytes) -> str:
         return self._file.name_of(blob) if self._file is not None else keys.fingerprint(blob)
 
@@ -166,6 +180,10 @@ class UnlessRevoked:
     @property
     def problem(self) -> str:
         return self._file.problem or self._users.problem
+
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return {blob: name for blob, name in self._users.names.items() if blob not in self._file.content}
 
     def is_authorized(self, blob: bytes) -> bool:
         self._file.look()

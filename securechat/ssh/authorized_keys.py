@@ -47,6 +47,11 @@ class AuthorizedKeys:
             entries[blob] = entry
         return cls(entries)
 
+    @property
+    def names(self) -> dict[bytes, str]:
+        """The names of the users, by their keys."""
+        return {blob: entry.user for blob, entry in self._entries.items()}
+
     def entry_of(self, blob: bytes) -> Entry | None:
         """The rest of a key's line; None if the key is not in the file."""
         return self._entries.get(blob)

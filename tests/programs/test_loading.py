@@ -86,3 +86,14 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual({module for module in loaded if module.startswith("twisted.web")}, set())
         loaded = modules_loaded_by(start + make.format(robot="openai", options=["model=m"]))
         self.assertIn("treq", packages(loaded))
+
+    def test_metrics(self) -> None:
+        """The daemon loads the HTTP server and the library for metrics only if there are some."""
+        make = "from securechat.tap import Options, makeService; o = Options(); o.parseOptions({}); makeService(o)"
+        options = ["--state-dir", self.mktemp()]
+        loaded = modules_loaded_by(make.format(options))
+        self.assertIn("securechat.server.service", loaded)
+        self.assertEqual(packages(loaded) & {"prometheus_client"}, set())
+        self.assertEqual({module for module in loaded if module.startswith("twisted.web")}, set())
+        loaded = modules_loaded_by(make.format([*options, "--metrics", "unix:metrics"]))
+        self.assertIn("prometheus_client", packages(loaded))

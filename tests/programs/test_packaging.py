@@ -192,7 +192,8 @@ class MetadataTests(SynchronousTestCase):
         entry_points = ConfigParser(delimiters=("=",))
         entry_points.read_string(self.read("entry_points.txt"))
         self.assertEqual(entry_points.sections(), ["console_scripts"])
-        self.assertEqual(dict(entry_points["console_scripts"]), {"securechat": "securechat.client.__main__:main"})
+        expected = {"securechat": "securechat.client.__main__:main", "securechat-ctl": "securechat.control:main"}
+        self.assertEqual(dict(entry_points["console_scripts"]), expected)
 
 
 class InstallationTests(SynchronousTestCase):

@@ -7,8 +7,10 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 from io import StringIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, cast
 
 from twisted.application.service import MultiService
@@ -45,6 +47,21 @@ reactor: Any = installed
 def alarms() -> list[object]:
     """The timers that the reactor reads."""
     return [reader for reader in reactor.getReaders() if isinstance(reader, TimerfdAlarm)]
+
+
+async def exchange(path: Path, request: bytes) -> bytes:
+    """The answer to a request on a UNIX socket, up to its end."""
+
+    def ask() -> bytes:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(path))
+            connection.sendall(request)
+            with connection.makefile("rb") as answer:
+                return answer.read()
+
+    whole: bytes = await deferToThread(ask)
+    return whole
 
 
 class ServiceTests(TestCase):
@@ -204,6 +221,24 @@ class ServiceTests(TestCase):
         for _ in range(1000):
             Logger().info("working")
         self.assertEqual(len(seen), 1000)
+
+    async def test_operators(self) -> None:
+        """While the daemon stops, its operator can see that it is not ready, and which sessions are left."""
+        directory = Path(tempfile.mkdtemp())  # the paths of sockets have to be short
+        self.addCleanup(rmtree, directory)
+        metrics, control = directory / "metrics", directory / "control"
+        self.make("--metrics", f"unix:{metrics}", "--control", str(control))
+        [port, *_others] = await self.start()
+        talk = await Talk().start(port)
+        self.assertIn(b"200 OK", await exchange(metrics, b"GET /readyz HTTP/1.0\r\n\r\n"))
+        talk.client.transport.pauseProducing()  # it does not see the server's GOODBYE
+        stopping = self.service.stopService()
+        self.assertIn(b"503 Service Unavailable", await exchange(metrics, b"GET /readyz HTTP/1.0\r\n\r\n"))
+        self.assertIn(b'"session":1', await exchange(control, b'{"command":"sessions"}\n'))
+        talk.client.transport.resumeProducing()
+        await stopping
+        await talk.end
+        self.assertEqual(list(directory.glob("*")), [])
 
     async def test_sessionsEnd(self) -> None:
         """Each session is told that the server stops; when all are gone the robot is closed, and the service done."""

@@ -60,6 +60,10 @@ DEFAULTS = {
     "drain": 60.0,
     "allow_root": False,
     "log_format": LogFormat.TEXT,
+    "metrics": None,
+    "metrics_users": False,
+    "metrics_public": False,
+    "control": None,
     "log_text": False,
 }
 
@@ -101,6 +105,10 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "drain": ("--drain=0", 0.0),
     "allow_root": ("--allow-root", True),
     "log_format": ("--log-format=json", LogFormat.JSON),
+    "metrics": ("--metrics=unix:metrics", "unix:metrics"),
+    "metrics_users": ("--metrics-users", True),
+    "metrics_public": ("--metrics-public", True),
+    "control": ("--control=/run/control", Path("/run/control")),
     "log_text": ("--log-text", True),
 }
 
