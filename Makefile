@@ -49,8 +49,8 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# securechat beside its alternatives, a quarter of an hour; ROWS='handshake stream-50' measures some of the rows. The table
-# goes into docs/performance.md if all rows were measured. nginx takes part if it is installed
+# securechat beside its alternatives, a quarter of an hour; ROWS='handshake stream-50' measures some of the rows. The
+# table goes into docs/performance.md if all rows were measured. nginx takes part if it is installed
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks $(or $(ROWS),--write docs/performance.md)
 
