@@ -40,6 +40,7 @@ class Batch:
 
     _client: ChatClient  # from `admitted` on
     _max_message: int  # bytes, as well
+    redial = None  # a batch that was cut ends: its caller knows better whether to send the messages again
 
     def __init__(self, source: Source, output: TextIO) -> None:
         self.exit = ExitCode.ANSWERED
