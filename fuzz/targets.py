@@ -22,6 +22,7 @@ from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
 from securechat.client.destination import parse_destination
 from securechat.client.sanitize import sanitize
+from securechat.client.terminal import conversations as saved
 from securechat.client.terminal.commands import UnknownCommandError
 from securechat.client.terminal.commands import parse as parse_command
 from securechat.client.terminal.markdown import Styler
@@ -354,6 +355,13 @@ def styler(data: bytes) -> None:
             raise AssertionError("a row is not clean")
 
 
+def conversation(data: bytes) -> None:
+    """A saved conversation: what is read is the same after it has been written again."""
+    with suppress(ConfigurationError):
+        exchanges = saved.decode(data, Path("x"))
+        assert saved.decode(saved.content(exchanges), Path("x")) == exchanges
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -381,6 +389,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "completion": completion,
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
+    "conversation": conversation,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
 }
 
@@ -470,5 +479,6 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
         "command": [b"/save file", b"//text", b"/usr/bin"],
+        "conversation": [b'{"user":"a","robot":"b"}\n', b'{"user":"\\u00e9","robot":"","again":true}\n' * 2],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
     }

@@ -94,15 +94,25 @@ def _frontends(
     if options.messages:
         source = FixedMessages(options.messages)
     elif not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if options.continue_latest or options.resume is not None:
+            raise ConfigurationError(_("--continue and --resume require a terminal"))
         source = StdinLines(sys.stdin.fileno(), reactor)
     else:
         # Imported here, because prompt_toolkit takes as long to import as everything else together.
         from securechat.client.frontends.terminal import Server, Terminal
-        from securechat.client.terminal.choose import open_screen
+        from securechat.client.terminal.choose import open_keeper, open_screen
 
+        keeper, exchanges = open_keeper(reactor, options)
         screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)
         name = options.destination.local_name
-        return lambda: Terminal(screen, reactor, Server(name, host_key_check), is_verbose=options.verbose)
+
+        def make_terminal() -> Terminal:
+            server = Server(name, host_key_check)
+            terminal = Terminal(screen, reactor, server, keeper, is_verbose=options.verbose)
+            terminal.restore_conversation(exchanges)
+            return terminal
+
+        return make_terminal
     return lambda: Batch(source, sys.stdout)
 
 

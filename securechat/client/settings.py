@@ -192,9 +192,30 @@ class ClientSettings(Settings, frozen=True):
 
     no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False
 
+    save_conversations: Annotated[
+        bool, Meta(description=N_("keep each conversation of a terminal in a file, for --continue and --resume"))
+    ] = False
+
+    continue_latest: Annotated[
+        bool, Meta(description=N_("go on with the conversation that was saved last, on this server or another one"))
+    ] = field(default=False, name="continue")
+
+    resume: Annotated[
+        str | None,
+        Meta(
+            description=N_("go on with the conversation that was saved under this name, or in this file"),
+            extra={"metavar": N_("NAME|FILE")},
+        ),
+    ] = None
+
 
 def check_together(settings: ClientSettings, given: Collection[str]) -> None:
     """ConfigurationError if options that were given, by their attributes, do not go together."""
+    resumption = [name for name in ("continue_latest", "resume") if name in given]
+    if len(resumption) > 1:
+        raise ConfigurationError(_("--continue and --resume exclude each other"))
+    if resumption and (settings.messages or settings.serve is not None):
+        raise ConfigurationError(_("--continue and --resume require a terminal"))
     if settings.serve is None:
         for option in options_of(ClientSettings):
             if option.attribute in given and option.attribute in _SERVE_OPTIONS:

@@ -35,6 +35,9 @@ DEFAULTS = {
     "quiet": False,
     "verbose": False,
     "no_history": False,
+    "save_conversations": False,
+    "continue_latest": False,
+    "resume": None,
 }
 
 SERVE = ("--serve", "80")
@@ -63,6 +66,9 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "quiet": (["--serve", "80", "-q"], True),
     "verbose": (["-v"], True),
     "no_history": (["--no-history"], True),
+    "save_conversations": (["--save-conversations"], True),
+    "continue_latest": (["--continue"], True),
+    "resume": (["--resume", "work"], "work"),
 }
 
 
@@ -106,6 +112,9 @@ class CommandLineTests(SynchronousTestCase):
         """Options that do not go together are refused with the reason."""
         for words, *arguments in (
             ("--serve and --message exclude each other", *SERVE, "-m", "x"),
+            ("--continue and --resume exclude each other", "--continue", "--resume", "x"),
+            ("--continue and --resume require a terminal", "--continue", "-m", "x"),
+            ("--continue and --resume require a terminal", *SERVE, "--resume", "x"),
             ("--serve-open and --serve-key-file exclude each other", *SERVE, "--serve-open", "--serve-key-file", "x"),
             ("--serve-open and --serve-any-address exclude", *SERVE, "--serve-open", "--serve-any-address"),
             ("--serve 0.0.0.0:80: other machines could connect", "--serve", "0.0.0.0:80"),

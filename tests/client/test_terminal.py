@@ -16,6 +16,7 @@ from securechat.client.frontends.terminal import HINT, Server, Terminal
 from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.protocol import ChatClient
 from securechat.client.reactor import IClientReactor
+from securechat.client.terminal.keeping import Keeper
 from securechat.client.terminal.screen import ScreenUser
 from securechat.client.terminal.styles import Row, Style, plain, render
 from securechat.conversation import Turn
@@ -145,6 +146,7 @@ class TerminalTestCase(SynchronousTestCase):
         self.addCleanup(self.loop.close)
         self.reactor = ClientReactor()
         self.client = Client()
+        self.conversations = Path(self.mktemp()).absolute()
 
     def make(self, *, is_styled: bool = True, is_verbose: bool = False) -> Terminal:
         """A terminal before its first session."""
@@ -152,7 +154,8 @@ class TerminalTestCase(SynchronousTestCase):
         check.check(HOST_KEY.blob)
         self.screen = Screen(is_styled=is_styled)
         reactor = cast(IClientReactor, self.reactor)
-        return Terminal(self.screen, reactor, Server(NAME, check), is_verbose=is_verbose)
+        self.keeper = Keeper(reactor, lambda: self.conversations)
+        return Terminal(self.screen, reactor, Server(NAME, check), self.keeper, is_verbose=is_verbose)
 
     def start(self, about: Admitted = ABOUT, *, is_styled: bool = True, is_verbose: bool = False) -> None:
         self.terminal = self.make(is_styled=is_styled, is_verbose=is_verbose)
@@ -438,7 +441,7 @@ class CommandTests(TerminalTestCase):
         """/help lists the commands and the keys."""
         self.start()
         self.enter("/help")
-        self.assertIn("-- /retry      send the last message again", self.screen.text)
+        self.assertIn("-- /retry           send the last message again", self.screen.text)
         self.assertIn("Ctrl-D leaves", "".join(self.screen.text))
 
     def test_retry(self) -> None:
@@ -605,9 +608,8 @@ class EndTests(TerminalTestCase):
 
     def test_connecting(self) -> None:
         """When connecting takes long, the user is told once what is waited for."""
-        check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
-        screen = Screen()
-        terminal = Terminal(screen, cast(IClientReactor, self.reactor), Server(NAME, check))
+        terminal = self.make()
+        screen = self.screen
         terminal.step("connecting to it")
         self.reactor.advance(2.9)
         terminal.step("sent the key")
@@ -622,8 +624,7 @@ class EndTests(TerminalTestCase):
 
     def test_neverAdmitted(self) -> None:
         """Before admission there is no prompt, and nothing to restore."""
-        check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
-        terminal = Terminal(Screen(), cast(IClientReactor, self.reactor), Server(NAME, check))
+        terminal = self.make()
         self.successResultOf(terminal.restore_terminal())
         error = RemoteProtocolError(Category.CUT)
         ended = terminal.ended

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -27,6 +27,8 @@ from securechat.client.sanitize import REPLACEMENT, is_text, sanitize, sanitize_
 from securechat.client.stderr import note
 from securechat.client.terminal.clipboard import copy_with_program, terminal_sequence
 from securechat.client.terminal.commands import Command, UnknownCommandError, help_lines, parse
+from securechat.client.terminal.conversations import Saved, is_name
+from securechat.client.terminal.keeping import Keeper
 from securechat.client.terminal.markdown import Styler
 from securechat.client.terminal.prose import wrap
 from securechat.client.terminal.screen import PROMPT, Screen
@@ -57,6 +59,7 @@ NO: Final = ("n", "no")
 HINT: Final = 5.0  # seconds in which a second Ctrl-C leaves
 SHORT_FINGERPRINT: Final = 11  # characters, SHA256: included
 MAX_NAME: Final = 60  # columns of a name that the server has chosen
+MAX_RESTORED: Final = 150  # columns about the conversation with which the user goes on
 MAX_STEPS: Final = 16  # of handshakes that are kept for /info
 CUTS: Final = (Category.CUT, Category.TIMEOUT)  # how a session ends if the line drops
 
@@ -89,12 +92,15 @@ class Terminal:
     _about: Admitted  # as well
     _robot: str  # as well: its name
 
-    def __init__(self, screen: Screen, reactor: IClientReactor, server: Server, *, is_verbose: bool = False) -> None:
+    def __init__(
+        self, screen: Screen, reactor: IClientReactor, server: Server, keeper: Keeper, *, is_verbose: bool = False
+    ) -> None:
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._screen = screen
         self._reactor = reactor
         self._server = server
+        self._keeper = keeper
         self._is_verbose = is_verbose
         self._transcript = Transcript()
         self._open: deque[_Open] = deque()  # the first one is being answered
@@ -115,6 +121,11 @@ class Terminal:
     @property
     def redial(self) -> Redial | None:
         return self._redial if self._is_lost and not self._is_leaving else None
+
+    def restore_conversation(self, exchanges: Sequence[Saved]) -> None:
+        """Go on with a conversation that was saved."""
+        self._transcript.restore((exchange.user, exchange.robot) for exchange in exchanges)
+        self._has_to_recall = bool(exchanges)
 
     # ChatUser
 
@@ -141,6 +152,7 @@ class Terminal:
         elif self._loss:
             self._notice(_("reconnected"))
         if is_first:
+            self._show_restored()
             self._prompting = asyncio.ensure_future(self._screen.run(self))
             return
         self._has_to_recall = True
@@ -170,7 +182,10 @@ class Terminal:
             self._transcript.extend(message.exchange, text)
             self._show_reply(message.styler.feed(text, self._screen.columns))
         if last:
-            message.exchange.is_answered = message.has_begun
+            if message.has_begun:
+                message.exchange.is_answered = True
+                kept = self._keeper.add(message.exchange.question, message.exchange.reply)
+                kept.addErrback(self._not_kept)
             self._replied(message)
         self._screen.refresh()
 
@@ -228,13 +243,13 @@ class Terminal:
         """The terminal is gone, and so is its input, which ends the prompt."""
 
     def restore_terminal(self) -> "Deferred[None]":
-        """Remove the prompt; fires when the terminal has been restored."""
+        """Remove the prompt; fires when the terminal has been restored, and the conversation has been written."""
         if self._prompting is None or self._prompting.done():
-            return succeed(None)
+            return self._keeper.done()
         gone: Deferred[None] = Deferred()
         self._prompting.add_done_callback(lambda _future: gone.callback(None))
         self._screen.close()
-        return gone
+        return gone.addCallback(lambda _nothing: self._keeper.done())
 
     # ScreenUser
 
@@ -383,6 +398,7 @@ class Terminal:
         if not self._is_lost:
             self._client.startAfresh()
         self._transcript.start_afresh()
+        self._keeper.start_afresh()
         self._notice(_("started a new conversation"))
 
     def _say(self, text: str, recall: Sequence[Turn] | None = None) -> bool:
@@ -480,6 +496,8 @@ class Terminal:
         recall = self._transcript.turns(self._about.max_message) if exchange is not None else None
         if not self._say(question, recall) and exchange is not None:
             exchange.is_answered = True
+        elif exchange is not None:
+            self._keeper.take_back()
 
     def _copy(self, number: int) -> None:
         reply = self._transcript.reply(number)
@@ -503,6 +521,9 @@ class Terminal:
             self._notice(_("{count} of them are invisible").format(count=hidden), Style.ERROR)
 
     def _save(self, name: str) -> None:
+        if is_name(name):
+            self._keep(name)
+            return
         path = Path(name).expanduser().absolute()
         if not path.parent.is_dir():
             self._notice(_("{path}: no such directory").format(path=path.parent), Style.ERROR)
@@ -511,6 +532,32 @@ class Terminal:
         saving = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), write_new, path, data, 0o600)
         saving.addCallback(lambda _nothing: self._notice(_("saved in {path}").format(path=path)))
         saving.addErrback(self._not_saved, path)
+
+    def _keep(self, name: str) -> None:
+        """Keep the conversation from now on."""
+        exchanges = [Saved(exchange.question, exchange.reply) for exchange in self._transcript.answered()]
+        saving = self._keeper.save_as(name, exchanges)
+        saving.addCallback(lambda path: self._notice(_("saved in {path}, and kept there").format(path=path)))
+        saving.addErrback(self._not_kept_as, name)
+
+    def _not_kept_as(self, failure: Failure, name: str) -> None:
+        failure.trap(ConfigurationError, FileExistsError)
+        error = failure.value
+        is_there = isinstance(error, FileExistsError)
+        self._notice(_("{name}: there is a conversation of this name").format(name=name) if is_there else str(error))
+
+    def _not_kept(self, failure: Failure) -> None:
+        failure.trap(ConfigurationError)
+        text = _("the conversation is not kept any more: {problem}")
+        self._notice(text.format(problem=failure.value), Style.ERROR)
+
+    def _show_restored(self) -> None:
+        """Say with which conversation the user goes on."""
+        question = self._transcript.last_question()
+        if question is not None and self._keeper.path is not None:
+            text = _("going on with {name} ({count} messages), the last: {text}")
+            text = text.format(name=self._keeper.path.stem, count=len(self._transcript.answered()), text=question)
+            self._notice(plain(cut([(Style.PLAIN, sanitize_line(text))], MAX_RESTORED)))
 
     def _not_saved(self, failure: Failure, path: Path) -> None:
         failure.trap(ConfigurationError, FileExistsError)

@@ -1,6 +1,7 @@
 """The conversation so far: the questions and replies, as they were sent and received."""
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -64,21 +65,33 @@ class Transcript:
         last.is_answered = False
         return last
 
+    def restore(self, exchanges: Iterable[tuple[str, str]]) -> None:
+        """Add earlier messages with their replies."""
+        for question, reply in exchanges:
+            exchange = self.add(question)
+            self.extend(exchange, reply)
+            exchange.is_answered = True
+
+    def answered(self) -> list[Exchange]:
+        """The exchanges of the conversation that the server remembers, or could be reminded of."""
+        return [
+            exchange
+            for exchange in self._exchanges
+            if exchange.is_answered and exchange.conversation == self._conversation
+        ]
+
     def turns(self, limit: int) -> list[Turn]:
         """The conversation as the server remembers it: the latest exchanges whose RECALL has at most `limit` bytes."""
-        exchanges: list[Exchange] = []
+        exchanges: deque[Exchange] = deque()
         size = TURNS_HEAD
-        for exchange in reversed(self._exchanges):
-            if exchange.conversation != self._conversation or 2 * len(exchanges) + 2 > MAX_TURNS:
+        for exchange in reversed(self.answered()[-MAX_TURNS // 2 :]):
+            size += 2 * TURN_HEAD + len(exchange.question.encode()) + len(exchange.reply.encode())
+            if size > limit:
                 break
-            if exchange.is_answered:
-                size += 2 * TURN_HEAD + len(exchange.question.encode()) + len(exchange.reply.encode())
-                if size > limit:
-                    break
-                exchanges.append(exchange)
+            exchanges.appendleft(exchange)
         return [
             Turn(speaker, text)
-            for exchange in reversed(exchanges)
+            for exchange in exchanges
             for speaker, text in ((Speaker.USER, exchange.question), (Speaker.ROBOT, exchange.reply))
         ]
 
