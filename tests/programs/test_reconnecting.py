@@ -1,6 +1,7 @@
 """The client on a pseudo-terminal when its daemon is killed, restarted, or replaced by another one."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -143,3 +144,33 @@ class ReconnectingTests(TerminalTestCase):
             terminal.type(CTRL_D)
 
         self.assertEqual(await self.use(daemon, scenario, TERM="dumb"), 0)
+
+    async def test_resumes(self) -> None:
+        """A saved conversation goes on in another run of the client, on another server."""
+        first = await self.start_peer()
+        second = await self.start(*self.options)
+        state = Path(self.mktemp()).absolute()
+
+        def save(terminal: Terminal) -> None:
+            terminal.type("one\r")
+            terminal.wait_for("\r\none\r\n")
+            terminal.type("/save work\r")
+            terminal.wait_for("and kept there")
+            terminal.type("two\r")
+            terminal.wait_for("\r\ntwo\r\n")
+            terminal.type(CTRL_D)
+
+        def resume(terminal: Terminal) -> None:
+            terminal.type("three\r")
+            terminal.wait_for("\r\nthree\r\n")
+            terminal.type(CTRL_D)
+
+        environ = {"XDG_STATE_HOME": str(state)}
+        self.assertEqual(await self.use(first, save, **environ), 0)
+        self.assertEqual(await self.use(second, resume, options=("--resume", "work"), **environ), 0)
+        self.assertEqual(self.asked(), ["one", "one", "two", "two", "three"])
+        self.assertEqual(await self.use(first, resume, options=("--continue",), **environ), 0)
+        self.assertEqual(len(self.asked()), 7)
+        [path] = (state / "securechat" / "conversations").iterdir()
+        self.assertEqual((path.name, path.stat().st_mode & 0o777), ("work.jsonl", 0o600))
+        self.assertEqual(path.read_text().count("\n"), 4)
