@@ -26,7 +26,7 @@ RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
 .PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
-	constraints clean
+	screenshots constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -88,6 +88,10 @@ messages: $(VENV)/installed-dev
 option-tables: export LANGUAGE = en
 option-tables: $(VENV)/installed-dev
 	$(BIN)/python -m tools.option_tables
+
+# The pictures of a terminal in docs/, after its texts or their translations have changed; port 8080 has to be free
+screenshots: $(VENV)/installed-dev
+	$(BIN)/python -m tools.screenshot
 
 # The newest versions that setup.cfg allows, written down
 constraints:
