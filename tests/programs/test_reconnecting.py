@@ -165,11 +165,11 @@ class ReconnectingTests(TerminalTestCase):
             terminal.wait_for("\r\nthree\r\n")
             terminal.type(CTRL_D)
 
-        environ = {"XDG_STATE_HOME": str(state)}
-        self.assertEqual(await self.use(first, save, **environ), 0)
-        self.assertEqual(await self.use(second, resume, options=("--resume", "work"), **environ), 0)
+        where = str(state)
+        self.assertEqual(await self.use(first, save, XDG_STATE_HOME=where), 0)
+        self.assertEqual(await self.use(second, resume, options=("--resume", "work"), XDG_STATE_HOME=where), 0)
         self.assertEqual(self.asked(), ["one", "one", "two", "two", "three"])
-        self.assertEqual(await self.use(first, resume, options=("--continue",), **environ), 0)
+        self.assertEqual(await self.use(first, resume, options=("--continue",), XDG_STATE_HOME=where), 0)
         self.assertEqual(len(self.asked()), 7)
         [path] = (state / "securechat" / "conversations").iterdir()
         self.assertEqual((path.name, path.stat().st_mode & 0o777), ("work.jsonl", 0o600))
