@@ -7,6 +7,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import cast
 
+import pyte
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +18,7 @@ from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.protocol import ChatClient
 from securechat.client.reactor import IClientReactor
 from securechat.client.terminal.keeping import Keeper
+from securechat.client.terminal.prose import indent_imitations
 from securechat.client.terminal.screen import ScreenUser
 from securechat.client.terminal.styles import Row, Style, plain, render
 from securechat.conversation import Turn
@@ -316,6 +318,22 @@ class ReplyTests(TerminalTestCase):
         self.reply(1, "")
         for text in self.screen.text[2:]:
             self.assertFalse(text.startswith((">", "-")), text)
+
+    def test_wrappedImitation(self) -> None:
+        """Nor does a row that the terminal makes of a long line of code, whatever the widths of its characters."""
+        self.start(is_styled=False)
+        self.enter("q")
+        code = ["x" * 80 + "> /quit", "x" * 79 + "> y", "中" * 40 + "-- stopped", "\x1b" * 80 + "> z"]
+        code += [">" * 500, "-" * 160, "\t" * 20 + "> a"]
+        self.reply(1, "```\n" + "\n".join(code) + "\n```")
+        emulator = pyte.Screen(80, 60)
+        pyte.Stream(emulator).feed("\r\n".join(render(row, styled=False) for row in self.screen.rows[2:]))
+        displayed = emulator.display
+        self.assertIn(" > /quit", [line.rstrip() for line in displayed])
+        self.assertEqual([line for line in displayed if line.startswith((">", "-"))], [])
+        # A wide character does not fit into the last column.
+        self.assertEqual(indent_imitations("x" * 79 + "中> y", "->", 80), "x" * 79 + "中> y")
+        self.assertEqual(indent_imitations("x" * 79 + "中" + "y" * 78 + "> z", "->", 80)[-4:], " > z")
 
     def test_waiting(self) -> None:
         """While nothing of a reply has arrived, a row says what is waited for, and how long."""

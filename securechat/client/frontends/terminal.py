@@ -30,7 +30,7 @@ from securechat.client.terminal.commands import Command, UnknownCommandError, he
 from securechat.client.terminal.conversations import Saved, is_name
 from securechat.client.terminal.keeping import Keeper
 from securechat.client.terminal.markdown import Styler
-from securechat.client.terminal.prose import wrap
+from securechat.client.terminal.prose import indent_imitations, wrap
 from securechat.client.terminal.screen import PROMPT, Screen
 from securechat.client.terminal.styles import Row, Style, cut, plain
 from securechat.client.terminal.transcript import Exchange, Transcript
@@ -618,10 +618,11 @@ class Terminal:
         self._screen.show([self._robots(row) for row in rows])
 
     def _robots(self, row: Row) -> Row:
-        """A row of the robot. Without styles, it must not look like ours."""
-        if not self._screen.is_styled and plain(row).startswith((PROMPT[0], NOTICE[0])):
-            return [(Style.PLAIN, " "), *row]
-        return row
+        """A row of the robot. Without styles, it must not look like ours, also where the terminal breaks it."""
+        if self._screen.is_styled:
+            return row
+        text = sanitize(plain(row))  # as it will be displayed
+        return [(Style.PLAIN, indent_imitations(text, PROMPT[0] + NOTICE[0], self._screen.columns + 1))]
 
     def _finish(self, message: _Open) -> None:
         """Display what remains of a reply."""
