@@ -21,6 +21,7 @@ class ReconnectingTestCase(TerminalTestCase):
     def lose(self, reason: SecureChatError | GoodbyeReceived | None = CUT) -> None:
         """The session ends, and the terminal goes on."""
         ended = self.terminal.ended
+        self.client.is_open = False
         self.in_loop(lambda: self.terminal.disconnected(reason))
         self.assertIs(self.successResultOf(ended), reason)
         self.assertIsNotNone(self.terminal.redial)
@@ -210,6 +211,17 @@ class ResumptionTests(ReconnectingTestCase):
         self.enter("1", "2")
         self.regain()
         self.assertEqual(self.client.log, ["1", "2"])
+
+    def test_goodbye(self) -> None:
+        """What is entered between the server's GOODBYE and the end of the connection is sent in the new session."""
+        self.start()
+        self.client.is_open = False
+        self.enter("q")
+        self.assertEqual(self.client.log, [])
+        self.lose(GoodbyeReceived(Reason.IDLE, 0))
+        self.assertIn("reconnecting", self.live)
+        self.regain()
+        self.assertEqual(self.client.log, ["q"])
 
     def test_tooLong(self) -> None:
         """A message that waited is too long for the new server: the user is told."""

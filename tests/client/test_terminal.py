@@ -110,6 +110,7 @@ class Client:
     host_key = HOST_KEY.blob
     silence = 0.0
     is_quiet = False
+    is_open = True
 
     def __init__(self) -> None:
         self.log: list[str] = []

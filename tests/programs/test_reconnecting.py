@@ -1,6 +1,7 @@
 """The client on a pseudo-terminal when its daemon is killed, restarted, or replaced by another one."""
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,19 @@ class ReconnectingTests(TerminalTestCase):
             self.assertTrue(terminal.is_echoing)
 
         self.assertEqual(await self.use(daemon, scenario), 0)
+
+    async def test_ended(self) -> None:
+        """A signal ends the client while there is no server, and the terminal is as it was."""
+        daemon = await self.start_peer()
+
+        def scenario(terminal: Terminal) -> None:
+            self.kill(daemon)
+            terminal.wait_for("Enter tries now")
+            terminal.signal(signal.SIGTERM)
+            terminal.read_for(1)
+            self.assertTrue(terminal.is_echoing)
+
+        self.assertEqual(await self.use(daemon, scenario), 128 + signal.SIGTERM)
 
     async def test_dumb(self) -> None:
         """On a dumb terminal, the question is a line, and so is the answer."""

@@ -358,7 +358,7 @@ class Terminal:
     @property
     def _has_to_wait(self) -> bool:
         """Whether nothing can be sent: there is no session, or the user decides about earlier messages first."""
-        return self._is_lost or bool(self._unanswered)
+        return not self._client.is_open or bool(self._unanswered)
 
     # Sending
 
