@@ -193,17 +193,17 @@ class ClientSettings(Settings, frozen=True):
     no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False
 
     save_conversations: Annotated[
-        bool, Meta(description=N_("keep each conversation of a terminal in a file, for --continue and --resume"))
+        bool, Meta(description=N_("save each conversation held at a terminal, for --continue and --resume"))
     ] = False
 
     continue_latest: Annotated[
-        bool, Meta(description=N_("go on with the conversation that was saved last, on this server or another one"))
+        bool, Meta(description=N_("continue the conversation saved last, on this server or another"))
     ] = field(default=False, name="continue")
 
     resume: Annotated[
         str | None,
         Meta(
-            description=N_("go on with the conversation that was saved under this name, or in this file"),
+            description=N_("continue the conversation saved under this name or in this file"),
             extra={"metavar": N_("NAME|FILE")},
         ),
     ] = None

@@ -54,7 +54,7 @@ class SavingTests(KeepingTestCase):
         self.terminal.faultReceived(2, Fault.BUSY)
         self.enter("/save work")
         path = path_of("work", self.conversations)
-        self.assertEqual(self.screen.text[-1], f"-- saved in {path}, and kept there")
+        self.assertEqual(self.screen.text[-1], f"-- saved in {path}; later messages are added")
         self.enter("s")
         self.reply(3, "t")
         self.assertEqual(self.kept(path), [("q", "r"), ("s", "t")])
@@ -68,7 +68,7 @@ class SavingTests(KeepingTestCase):
         """A conversation is not overwritten."""
         self.start_with()
         self.enter("/save work", "/save work")
-        self.assertEqual(self.screen.text[-1], "-- work: there is a conversation of this name")
+        self.assertEqual(self.screen.text[-1], "-- work: a conversation of this name exists")
 
     def test_all(self) -> None:
         """If the user wants all conversations, each is in a file of its own."""
@@ -104,7 +104,7 @@ class SavingTests(KeepingTestCase):
         for number in (1, 2):
             self.enter("q")
             self.reply(number, "r")
-        notices = [text for text in self.screen.text if "the conversation is not kept any more: /proc/x: " in text]
+        notices = [text for text in self.screen.text if "no longer saving the conversation: /proc/x: " in text]
         self.assertEqual(len(notices), 1)
 
 
@@ -117,7 +117,7 @@ class ResumptionTests(KeepingTestCase):
         path = path_of("work", self.conversations)
         path.write_text('{"user":"q","robot":"r"}\n')
         self.start_with(Saved("q", "r"), path=path)
-        self.assertEqual(self.screen.text[1:], ["-- going on with work (1 messages), the last: q"])
+        self.assertEqual(self.screen.text[1:], ["-- continuing work; messages so far: 1; the last one: q"])
         self.enter("s")
         self.reply(1, "t")
         self.assertEqual(self.client.recalled, [["q", "r"]])

@@ -495,7 +495,7 @@ class CommandTests(TerminalTestCase):
         """/retry is explained while a reply is outstanding, and when conversations were recalled too often."""
         self.start()
         self.enter("q", "/retry")
-        self.assertIn("messages without a reply", self.screen.text[-1])
+        self.assertIn("wait for the replies", self.screen.text[-1])
         self.reply(1, "r")
         self.client.error = LocalProtocolError("turns are recalled too often")
         self.enter("/retry")

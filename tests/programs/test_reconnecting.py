@@ -169,7 +169,7 @@ class ReconnectingTests(TerminalTestCase):
             terminal.type("one\r")
             terminal.wait_for("\r\none\r\n")
             terminal.type("/save work\r")
-            terminal.wait_for("and kept there")
+            terminal.wait_for("later messages are added")
             terminal.type("two\r")
             terminal.wait_for("\r\ntwo\r\n")
             terminal.type(CTRL_D)

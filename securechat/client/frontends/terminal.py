@@ -408,7 +408,7 @@ class Terminal:
         try:
             message_id = self._client.say(text, recall)
         except LocalProtocolError:
-            self._notice(_("not sent: the conversation was sent too often; try again in a minute"), Style.ERROR)
+            self._notice(_("not sent: too many retries; try again in a minute"), Style.ERROR)
             return False
         except ValueError:  # another server accepts less than the one for which the message was queued
             self._notice(_("message too long: the limit is {size} bytes").format(size=self._about.max_message))
@@ -484,7 +484,7 @@ class Terminal:
         elif self.asks:
             self._decide(is_yes=True)
         elif self._open or self._queue or self._unanswered:
-            self._notice(_("there are messages without a reply; Ctrl-C stops a reply"), Style.ERROR)
+            self._notice(_("wait for the replies, or stop them with Ctrl-C"), Style.ERROR)
         else:
             self._do_in_turn(partial(self._say_again, question))
             if self.redial is not None:
@@ -537,25 +537,25 @@ class Terminal:
         """Keep the conversation from now on."""
         exchanges = [Saved(exchange.question, exchange.reply) for exchange in self._transcript.answered()]
         saving = self._keeper.save_as(name, exchanges)
-        saving.addCallback(lambda path: self._notice(_("saved in {path}, and kept there").format(path=path)))
+        saving.addCallback(lambda path: self._notice(_("saved in {path}; later messages are added").format(path=path)))
         saving.addErrback(self._not_kept_as, name)
 
     def _not_kept_as(self, failure: Failure, name: str) -> None:
         failure.trap(ConfigurationError, FileExistsError)
         error = failure.value
         is_there = isinstance(error, FileExistsError)
-        self._notice(_("{name}: there is a conversation of this name").format(name=name) if is_there else str(error))
+        self._notice(_("{name}: a conversation of this name exists").format(name=name) if is_there else str(error))
 
     def _not_kept(self, failure: Failure) -> None:
         failure.trap(ConfigurationError)
-        text = _("the conversation is not kept any more: {problem}")
+        text = _("no longer saving the conversation: {problem}")
         self._notice(text.format(problem=failure.value), Style.ERROR)
 
     def _show_restored(self) -> None:
         """Say with which conversation the user goes on."""
         question = self._transcript.last_question()
         if question is not None and self._keeper.path is not None:
-            text = _("going on with {name} ({count} messages), the last: {text}")
+            text = _("continuing {name}; messages so far: {count}; the last one: {text}")
             text = text.format(name=self._keeper.path.stem, count=len(self._transcript.answered()), text=question)
             self._notice(plain(cut([(Style.PLAIN, sanitize_line(text))], MAX_RESTORED)))
 
