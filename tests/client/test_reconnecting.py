@@ -180,6 +180,17 @@ class ResumptionTests(ReconnectingTestCase):
             self.assertEqual((self.client.log, self.screen.draft), (sent, "draft"))
             self.assertFalse(self.terminal.asks)
 
+    def test_order(self) -> None:
+        """Several unanswered messages are sent again in their order, before those that were entered later."""
+        self.start()
+        self.enter("1", "2", "3")
+        self.lose()
+        self.enter("4")
+        self.regain()
+        self.enter("y")
+        self.give_room()
+        self.assertEqual(self.client.log, ["1", "2", "3", "4"])
+
     def test_interrupted(self) -> None:
         """Ctrl-C at the question forgets the message, and keeps the draft."""
         self.start()
