@@ -617,6 +617,13 @@ class EndTests(TerminalTestCase):
                 self.assertEqual("-- the reply is incomplete" in self.screen.text, len(pieces) == 1)
                 self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_draft(self) -> None:
+        """If the session ends while the user types, the draft stays on the screen."""
+        self.start()
+        self.screen.draft = "half\na line"
+        self.end(GoodbyeReceived(Reason.REMOVED, 0))
+        self.assertEqual(self.screen.text, ["> half", "  a line"])
+
     def test_endsAfterInterrupt(self) -> None:
         """An interrupt's exit code stays, whatever ends the session."""
         self.start()

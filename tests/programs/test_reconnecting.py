@@ -109,6 +109,7 @@ class ReconnectingTests(TerminalTestCase):
             terminal.wait_for(LOST)
             terminal.type("draft")
             self.restart(daemon, forget=True)
+            terminal.wait_for("> \x1b[0m\x1b[1mdraft")
             terminal.wait_for("WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!")
 
         self.assertEqual(await self.use(daemon, scenario), 4)

@@ -246,6 +246,8 @@ class Terminal:
         """Remove the prompt; fires when the terminal has been restored, and the conversation has been written."""
         if self._prompting is None or self._prompting.done():
             return self._keeper.done()
+        if self._screen.draft and not self._is_leaving:
+            self._echo(self._screen.draft)  # it would be lost
         gone: Deferred[None] = Deferred()
         self._prompting.add_done_callback(lambda _future: gone.callback(None))
         self._screen.close()
