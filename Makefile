@@ -25,7 +25,7 @@ LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 90
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
+.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables share \
 	screenshots constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
@@ -92,6 +92,11 @@ option-tables: $(VENV)/installed-dev
 # The pictures of a terminal in docs/, after its texts or their translations have changed; port 8080 has to be free
 screenshots: $(VENV)/installed-dev
 	$(BIN)/python -m tools.screenshot
+
+# The manual pages and the completion for shells in share/, made from the settings in the source
+share: export LANGUAGE = en
+share: $(VENV)/installed-dev
+	$(BIN)/python -m tools.share
 
 # The newest versions that setup.cfg allows, written down
 constraints:

@@ -20,8 +20,10 @@ from securechat.calls.joining import MAX_DEPTH, Template
 from securechat.calls.paths import Route
 from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
+from securechat.client.config import parse as parse_config
 from securechat.client.destination import parse_destination
 from securechat.client.sanitize import sanitize
+from securechat.client.settings import ClientSettings
 from securechat.client.terminal import conversations as saved
 from securechat.client.terminal.commands import UnknownCommandError
 from securechat.client.terminal.commands import parse as parse_command
@@ -36,6 +38,7 @@ from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
 from securechat.server.message_memory import MessageMemory
+from securechat.server.proxy_header import InvalidHeaderError, read_header
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
 from securechat.ssh.keys import SigningKey
@@ -338,6 +341,15 @@ def completion(data: bytes) -> None:
     found[0].encode()
 
 
+def config(data: bytes) -> None:
+    """The client's configuration file; each host in it can be used, and errors have a line."""
+    with suppress(ConfigurationError):
+        found = parse_config(data, Path("client.toml"))
+        for name in found.hosts:
+            ClientSettings(**found.settings(name))
+        ClientSettings(**found.settings(None))
+
+
 def styler(data: bytes) -> None:
     """A reply on a terminal, in pieces: it looks as in one piece, and has no control characters."""
     pieces = [piece.decode(errors="replace") for piece in _pieces_of(data)]
@@ -362,6 +374,14 @@ def conversation(data: bytes) -> None:
         assert saved.decode(saved.content(exchanges), Path("x")) == exchanges
 
 
+def proxy_header(data: bytes) -> None:
+    """The header of a proxy: what was read in pieces is the same as a whole."""
+    with suppress(InvalidHeaderError):
+        header = read_header(data)
+        assert header is None or 0 < header.size <= len(data)
+        assert header is None or read_header(data[: header.size]) == header
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -379,6 +399,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "private_key": private_key,
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
+    "proxy_header": proxy_header,
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
@@ -387,6 +408,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "raw_events": raw_events,
     "policy": policy,
     "completion": completion,
+    "config": config,
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
     "conversation": conversation,
@@ -451,6 +473,11 @@ def seeds() -> dict[str, list[bytes]]:
         "private_key": [key.private_bytes()],
         "public_line": [line],
         "known_hosts": [b"[localhost]:8080 " + line, b"@revoked *,!a " + line, b"|1|c2FsdA==|aGFzaA== " + line],
+        "proxy_header": [
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\nhello",
+            b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
+        ],
         "authorized_keys": [line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
@@ -476,6 +503,10 @@ def seeds() -> dict[str, list[bytes]]:
             + chunk % (b"\\ude00", b'"length"'),
             b'\1{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}',
             b'\2data: {"error":{"message":"m","code":"context_length_exceeded","type":"x"}}\n\n',
+        ],
+        "config": [
+            b'agent = true\n[host.a]\naddress = "b:1"\nserve-sessions = 4\n',
+            b"[host.a]\nserve-origin = [\n'http://a']\nx = 1",
         ],
         "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
         "command": [b"/save file", b"//text", b"/usr/bin"],

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Struct, ValidationError, convert
-from msgspec.inspect import BoolType, EnumType, FloatType, IntType, Metadata, StrType, type_info
+from msgspec.inspect import BoolType, CustomType, EnumType, FloatType, IntType, Metadata, StrType, type_info
 from msgspec.structs import FieldInfo, fields
 
 from securechat.errors import ConfigurationError
@@ -44,8 +44,10 @@ class Extra:
     default: str = ""  # describes a default that is None or depends on the machine
     private: bool = False  # error messages do not repeat the value
     metavar: str = ""
-    letter: str = ""  # of the short form, such as -i
+    commas: bool = False  # one option has all values, separated by commas
+    letter: str | None = None  # of the short form, such as -i; - alone if this is empty
     positional: bool = False
+    command_line_only: bool = False  # not allowed in a configuration file
 
 
 class Option:
@@ -69,6 +71,8 @@ class Option:
         self.name = info.encode_name
         self.extra = Extra(**(annotated.extra or {}))
         self.is_flag = isinstance(self._bounds, BoolType)
+        self.is_path = isinstance(self._bounds, CustomType) and self._bounds.cls is Path
+        self.is_number = isinstance(self._bounds, IntType | FloatType)
         self.choices = self.extra.choices
         if self.is_flag:
             self.choices = {"yes": True, "no": False}

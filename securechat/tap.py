@@ -52,10 +52,10 @@ def _read(option: Option, text: str) -> Any:
 
 
 def _repeatable(option: Option) -> "Callable[[Options, str], None]":
-    """A method of `Options` that appends a value, or if there is a choice sets a comma-separated list of values."""
+    """A method of `Options` that appends a value, or sets a comma-separated list of values."""
 
     def opt(self: "Options", text: str) -> None:
-        if option.choices:
+        if option.extra.commas:
             self[option.name] = tuple(_read(option, part) for part in text.split(","))
         else:
             self[option.name] = (*self.get(option.name, ()), _read(option, text))
@@ -84,6 +84,7 @@ class Options(usage.Options):
     opt_listen = _repeatable(_OPTIONS["listen"])
     opt_name = _repeatable(_OPTIONS["name"])
     opt_suites = _repeatable(_OPTIONS["suites"])
+    opt_proxy_from = _repeatable(_OPTIONS["proxy-from"])
 
     settings: ServerSettings  # from `postOptions` on
     log_file: LogFile | None = None  # unless the operator chose an observer of Twisted's

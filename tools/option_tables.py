@@ -27,7 +27,7 @@ def program_row(option: Option) -> tuple[str, str, str]:
     if option.extra.positional:
         return f"`{option.extra.metavar}`", option.meaning, option.default
     name = f"`--{option.name}`"
-    if option.extra.letter:
+    if option.extra.letter is not None:
         name = f"`-{option.extra.letter}`, {name}"
     return (name, option.description, "") if option.is_flag else (name, option.meaning, option.default)
 

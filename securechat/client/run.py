@@ -6,11 +6,13 @@ from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from securechat.client.background import Background
 from securechat.client.connecting import Connector
 from securechat.client.exit_codes import ExitCode, exit_code
 from securechat.client.explain import of_goodbye
-from securechat.client.frontends.batch import Batch, FixedMessages, Source
-from securechat.client.frontends.stdin import StdinLines
+from securechat.client.frontends.batch import Batch
+from securechat.client.frontends.formats import JsonFormat, TextFormat
+from securechat.client.frontends.source import is_interactive, open_source
 from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.identity import agent_signers, file_signers
 from securechat.client.output import Output
@@ -19,7 +21,7 @@ from securechat.client.protocol import ChatUser, Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.redial import Redial
 from securechat.client.settings import ClientSettings
-from securechat.client.stderr import complain
+from securechat.client.stderr import complain, note
 from securechat.errors import ConfigurationError, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import GoodbyeReceived
@@ -47,8 +49,17 @@ class Frontend(ChatUser, Protocol):
         """Stop all output; fires when the terminal has been restored."""
 
 
-async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str], output: Output) -> ExitCode:
-    """Run a session; the exit code. Errors are reported in one line."""
+async def run(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    environ: Mapping[str, str],
+    output: Output,
+    background: Background | None = None,
+) -> ExitCode:
+    """Run a session; the exit code. Errors are reported in one line.
+
+    Without `background`, this returns only when the session has ended.
+    """
     try:
         if options.print_env:
             from securechat.client.api.environment import print_environment
@@ -62,7 +73,12 @@ async def run(reactor: IClientReactor, options: ClientSettings, environ: Mapping
             from securechat.client.api.serve import serve
 
             return await serve(reactor, options, connector, signers, output)
-        chat = _Chat(_frontends(reactor, options, environ, output, connector.host_key_check), output, connector)
+        if is_interactive(options):
+            make_user = _terminals(reactor, options, environ, output, connector.host_key_check)
+        else:
+            waiting = None if options.wait else background
+            make_user = _batches(reactor, options, output, connector.step, waiting)
+        chat = _Chat(make_user, output, connector)
         return await chat.go_on(await connector.try_keys(signers, chat.talk))
     except SecureChatError as error:
         complain(str(error))
@@ -80,40 +96,54 @@ async def _signers(
     return [None]
 
 
-def _frontends(
+def _terminals(
     reactor: IClientReactor,
     options: ClientSettings,
     environ: Mapping[str, str],
     output: Output,
     host_key_check: HostKeyCheck,
 ) -> Callable[[], Frontend]:
+    """Makes the user interface of a connection at a terminal."""
+    # Imported here, because prompt_toolkit takes as long to import as everything else together.
+    from securechat.client.frontends.terminal import Server, Terminal
+    from securechat.client.terminal.choose import open_keeper, open_screen
+
+    keeper, exchanges = open_keeper(reactor, options)
+    screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)
+    name = options.destination.local_name
+
+    def make() -> Terminal:
+        server = Server(name, host_key_check)
+        terminal = Terminal(screen, reactor, server, keeper, is_verbose=options.verbose)
+        terminal.restore_conversation(exchanges)
+        return terminal
+
+    return make
+
+
+def _batches(
+    reactor: IClientReactor,
+    options: ClientSettings,
+    output: Output,
+    step: Callable[[str], None],
+    background: Background | None,
+) -> Callable[[], Frontend]:
     """Makes the user interface of a connection. Standard input is read once, however many connections it takes."""
-    if sys.stdin is None and not options.messages:
-        raise ConfigurationError(_("standard input is closed"))
-    source: Source
-    if options.messages:
-        source = FixedMessages(options.messages)
-    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
-        if options.continue_latest or options.resume is not None:
-            raise ConfigurationError(_("--continue and --resume require a terminal"))
-        source = StdinLines(sys.stdin.fileno(), reactor)
-    else:
-        # Imported here, because prompt_toolkit takes as long to import as everything else together.
-        from securechat.client.frontends.terminal import Server, Terminal
-        from securechat.client.terminal.choose import open_keeper, open_screen
+    if options.continue_latest or options.resume is not None:
+        raise ConfigurationError(_("--continue and --resume require a terminal"))
+    source = open_source(options, reactor)
 
-        keeper, exchanges = open_keeper(reactor, options)
-        screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)
-        name = options.destination.local_name
+    def leaving(user: Batch) -> None:
+        if background is not None:
+            output.drained().addCallback(lambda _nothing: background.enter(user.exit))
+        elif not options.quiet:
+            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
 
-        def make_terminal() -> Terminal:
-            server = Server(name, host_key_check)
-            terminal = Terminal(screen, reactor, server, keeper, is_verbose=options.verbose)
-            terminal.restore_conversation(exchanges)
-            return terminal
+    def make() -> Batch:
+        form = JsonFormat(reactor.seconds) if options.json else TextFormat()
+        return Batch(source, form, sys.stdout, step=step, leaving=leaving)
 
-        return make_terminal
-    return lambda: Batch(source, sys.stdout)
+    return make
 
 
 class _Chat:

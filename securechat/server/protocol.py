@@ -401,7 +401,7 @@ class ChatServerFactory(Factory):
 
     def buildProtocol(self, addr: IAddress) -> ChatServer | None:  # type: ignore[override] # Twisted's is wider
         """None, and so a closed socket, for a client that may not connect now."""
-        session = ChatServer(self, next(self._numbers))
+        session = ChatServer(self, self.next_number())
         place = None
         if self._all_left is None:
             place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
@@ -411,6 +411,10 @@ class ChatServerFactory(Factory):
         session.place = place
         self.sessions.add(session)
         return session
+
+    def next_number(self) -> int:
+        """The number of a new connection, in the log."""
+        return next(self._numbers)
 
     def about(self, user: str) -> About:
         """What a client of this user is told of the server."""

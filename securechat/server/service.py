@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Sequence
+from ipaddress import ip_network
 from typing import Any
 
 from twisted.application import strports
@@ -18,7 +19,7 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.garbage import GarbageCollection
-from securechat.server.haproxy import ProxiedFactory
+from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
@@ -71,13 +72,14 @@ class ChatService(MultiService):
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
         self._manager = ServiceManager(reactor, os.environ)
+        proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
-            reached = ProxiedFactory(factory) if endpoint.startswith("haproxy:") else factory
+            reached = ProxiedFactory(factory, proxies) if endpoint.startswith(PREFIX) else factory
             try:
-                service = strports.service(endpoint, reached, reactor)
+                service = strports.service(endpoint.removeprefix(PREFIX), reached, reactor)
             except Exception as error:  # whatever the parser of this kind of endpoint raises
                 problem = describe(error)
-                if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
+                if isinstance(error, LookupError) and endpoint.removeprefix(PREFIX).startswith("systemd:"):
                     problem = _("systemd passed no such socket; start the daemon by its socket unit")
                 raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
             service.endpoint = CheckedEndpoint(service.endpoint, endpoint)

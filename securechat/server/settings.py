@@ -2,6 +2,7 @@
 
 import os
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -49,6 +50,13 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text.strip()))
+    except ValueError:
+        raise ValueError(_("expected an IP address, or a network such as 10.0.0.0/8")) from None
+
+
 class ServerSettings(Settings, frozen=True):
     """What an operator can set."""
 
@@ -56,6 +64,14 @@ class ServerSettings(Settings, frozen=True):
         tuple[str, ...],
         Meta(description=N_("Twisted endpoint to listen on; can be repeated")),
     ] = ("tcp:8080:interface=127.0.0.1",)
+
+    proxy_from: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=N_("Comma-separated list of the addresses or networks of proxies, for endpoints with haproxy:"),
+            extra={"parse": _network, "commas": True, "default": N_("this machine")},
+        ),
+    ] = ("127.0.0.0/8", "::1/128")
 
     names: Annotated[
         tuple[str, ...],
@@ -96,7 +112,7 @@ class ServerSettings(Settings, frozen=True):
         tuple[bytes, ...],
         Meta(
             description=N_("Comma-separated list of cipher suites to allow"),
-            extra={"choices": {name.decode(): name for name in SUITES}, "default": N_("all")},
+            extra={"choices": {name.decode(): name for name in SUITES}, "commas": True, "default": N_("all")},
         ),
     ] = tuple(SUITES)
 

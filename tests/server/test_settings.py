@@ -26,6 +26,7 @@ from tests.server.test_protocol import ServerTestCase, Session
 
 DEFAULTS = {
     "listen": ("tcp:8080:interface=127.0.0.1",),
+    "proxy_from": ("127.0.0.0/8", "::1/128"),
     "names": (),
     "host_key": None,
     "authorized_keys": None,
@@ -62,6 +63,7 @@ DEFAULTS = {
 # For each setting, an option that changes it, and to what.
 OPTIONS: dict[str, tuple[str, Any]] = {
     "listen": ("--listen=tcp:1", ("tcp:1",)),
+    "proxy_from": ("--proxy-from=10.0.0.1,fd00::/8", ("10.0.0.1/32", "fd00::/8")),
     "names": ("--name=[Chat.Example.org]:80", ("[chat.example.org]:80",)),
     "state_dir": ("--state-dir=/a", Path("/a")),
     "host_key": ("--host-key=/b", Path("/b")),
