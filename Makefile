@@ -26,7 +26,7 @@ RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
 .PHONY: chat test quick lint format bench streaming leaks sidechannel secrets fuzz build messages option-tables share \
-	constraints clean
+	screenshots constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -92,6 +92,10 @@ messages: $(VENV)/installed-dev
 option-tables: export LANGUAGE = en
 option-tables: $(VENV)/installed-dev
 	$(BIN)/python -m tools.option_tables
+
+# The pictures of a terminal in docs/, after its texts or their translations have changed; port 8080 has to be free
+screenshots: $(VENV)/installed-dev
+	$(BIN)/python -m tools.screenshot
 
 # The manual pages and the completion for shells in share/, made from the settings in the source
 share: export LANGUAGE = en

@@ -27,6 +27,7 @@ from securechat.client.config import parse as parse_config
 from securechat.client.destination import parse_destination
 from securechat.client.sanitize import sanitize
 from securechat.client.settings import ClientSettings
+from securechat.client.terminal import conversations as saved
 from securechat.client.terminal.commands import UnknownCommandError
 from securechat.client.terminal.commands import parse as parse_command
 from securechat.client.terminal.markdown import Styler
@@ -379,6 +380,13 @@ def styler(data: bytes) -> None:
             raise AssertionError("a row is not clean")
 
 
+def conversation(data: bytes) -> None:
+    """A saved conversation: what is read is the same after it has been written again."""
+    with suppress(ConfigurationError):
+        exchanges = saved.decode(data, Path("x"))
+        assert saved.decode(saved.content(exchanges), Path("x")) == exchanges
+
+
 def proxy_header(data: bytes) -> None:
     """The header of a proxy: what was read in pieces is the same as a whole."""
     with suppress(InvalidHeaderError):
@@ -450,6 +458,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
     "control": control,
+    "conversation": conversation,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
     **API_TARGETS,
 }
@@ -560,6 +569,7 @@ def seeds() -> dict[str, list[bytes]]:
             b'\3{"command":"kick","session":1}\n',
             *(b'\7{"command":"%b"}\n' % name for name in (b"users", b"reload", b"stats")),
         ],
+        "conversation": [b'{"user":"a","robot":"b"}\n', b'{"user":"\\u00e9","robot":"","again":true}\n' * 2],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
         **api_seeds(),
     }

@@ -88,6 +88,14 @@ class HostKeyCheck:
             self.verdict = N_("new")
             if blob == self._accepted:
                 return
+            if self._accepted:
+                raise self._refused(
+                    _(
+                        "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! Someone could be eavesdropping on you. "
+                        "The ED25519 key sent by {name} is {fingerprint}, and not the one that was accepted before"
+                    ),
+                    blob,
+                )
             if not self._accept_new:
                 raise UnknownHostError(self._name, blob)
             self.accept(blob)

@@ -247,12 +247,37 @@ class ClientSettings(Settings, frozen=True):
 
     no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False
 
+    save_conversations: Annotated[
+        bool, Meta(description=N_("save each conversation held at a terminal, for --continue and --resume"))
+    ] = False
+
+    continue_latest: Annotated[
+        bool,
+        Meta(
+            description=N_("continue the conversation saved last, on this server or another"),
+            extra={"command_line_only": True},
+        ),
+    ] = field(default=False, name="continue")
+
+    resume: Annotated[
+        str | None,
+        Meta(
+            description=N_("continue the conversation saved under this name or in this file"),
+            extra={"command_line_only": True, "metavar": N_("NAME|FILE")},
+        ),
+    ] = None
+
 
 def check_together(settings: ClientSettings, given: Collection[str]) -> None:
     """ConfigurationError if options that were given, by their attributes, do not go together."""
     for name, value in (("message", settings.messages), ("stdin", settings.stdin)):
         if settings.lines and value:
             raise ConfigurationError(_("--lines and --{option} exclude each other").format(option=name))
+    resumption = [name for name in ("continue_latest", "resume") if name in given]
+    if len(resumption) > 1:
+        raise ConfigurationError(_("--continue and --resume exclude each other"))
+    if resumption and (settings.messages or settings.serve is not None):
+        raise ConfigurationError(_("--continue and --resume require a terminal"))
     if settings.serve is None:
         for option in options_of(ClientSettings):
             if option.attribute in given and option.attribute in _SERVE_OPTIONS:

@@ -96,7 +96,7 @@ class ConfigTests(SynchronousTestCase):
     def test_everyOption(self) -> None:
         """The options that concern a single run are not among the keys, and all others are."""
         names = {option.name for option in options_of(ClientSettings)}
-        single = {"config", "message", "stdin", "lines", "json", "serve", "print-env"}
+        single = {"config", "message", "stdin", "lines", "json", "serve", "print-env", "continue", "resume"}
         for name in names:
             self.assertEqual("unknown key" in problem(f"{name} = [[1]]"), name in single, name)
 

@@ -190,14 +190,15 @@ class UnwritableTests(SynchronousTestCase):
         check.accept(HOST_KEY.blob)
         check.check(HOST_KEY.blob)
         self.assertToldOnce()
-        self.assertRaises(UnknownHostError, check.check, USER_KEY.blob)
+        self.assertIn("HAS CHANGED", str(self.assertRaises(AuthenticationError, check.check, USER_KEY.blob)))
 
     def test_acceptNew(self) -> None:
-        """With --accept-new, the session goes on as well, and the user is told once."""
+        """With --accept-new, the session goes on as well, and the user is told once; another key is not new then."""
         check = self.make(accept_new=True)
         check.check(HOST_KEY.blob)
         check.check(HOST_KEY.blob)
         self.assertToldOnce()
+        self.assertIn("HAS CHANGED", str(self.assertRaises(AuthenticationError, check.check, USER_KEY.blob)))
 
     def test_changedMeanwhile(self) -> None:
         """Accepting a key does not accept one that known_hosts says has changed."""

@@ -40,6 +40,9 @@ DEFAULTS = {
     "quiet": False,
     "verbose": False,
     "no_history": False,
+    "save_conversations": False,
+    "continue_latest": False,
+    "resume": None,
 }
 
 SERVE = ("--serve", "80")
@@ -73,6 +76,9 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "quiet": (["-q"], True),
     "verbose": (["-v"], True),
     "no_history": (["--no-history"], True),
+    "save_conversations": (["--save-conversations"], True),
+    "continue_latest": (["--continue"], True),
+    "resume": (["--resume", "work"], "work"),
 }
 
 
@@ -116,6 +122,9 @@ class CommandLineTests(SynchronousTestCase):
         """Options that do not go together are refused with the reason."""
         for words, *arguments in (
             ("--serve and --message exclude each other", *SERVE, "-m", "x"),
+            ("--continue and --resume exclude each other", "--continue", "--resume", "x"),
+            ("--continue and --resume require a terminal", "--continue", "-m", "x"),
+            ("--continue and --resume require a terminal", *SERVE, "--resume", "x"),
             ("--serve and --stdin exclude each other", *SERVE, "-"),
             ("--serve and --lines exclude each other", *SERVE, "--lines"),
             ("--serve and --json exclude each other", *SERVE, "--json"),

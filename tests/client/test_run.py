@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import platformdirs
 from msgspec.structs import replace
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -428,6 +429,42 @@ class FrontendTests(RunTestCase):
             self.use_streams(Screen(), Screen(), self.errors)
             self.start(**{"messages": (), **options}).addErrback(lambda _failure: None)
         self.assertEqual(opened, [(ENVIRON, True), (ENVIRON, False)])
+
+    def test_resumption(self) -> None:
+        """--continue and --resume go on with a saved conversation; without it, or a terminal, the exit code is 2."""
+        state = Path(self.mktemp())
+        self.patch(platformdirs, "user_state_path", lambda _name: state)
+        self.patch(choose, "open_screen", lambda *_arguments, **_options: ScreenInMemory())
+        self.know_the_host()
+        for options, words in (
+            ({"continue_latest": True}, f"{state}/conversations: no saved conversation"),
+            ({"resume": "work"}, "work.jsonl: No such file or directory"),
+            ({"resume": "/x/y.jsonl"}, "/x/y.jsonl: No such file or directory"),
+        ):
+            self.use_streams(Screen(), Screen(), self.errors)
+            self.assertExits(self.start(messages=(), **options), 2, "", words)
+            self.use_streams(io.StringIO(), self.output, self.errors)
+            self.assertExits(self.start(messages=(), **options), 2, "", "require a terminal")
+        (state / "conversations").mkdir(parents=True)
+        for options in ({"continue_latest": True}, {"resume": "work"}, {"resume": f"{state}/conversations/work.jsonl"}):
+            path = state / "conversations" / "work.jsonl"
+            path.write_text('{"user":"q","robot":"r"}\n')
+            self.use_streams(Screen(), Screen(), self.errors)
+            self.start(messages=(), **options).addErrback(lambda _failure: None)
+        self.assertEqual(self.connections, 3)
+
+    def test_noHome(self) -> None:
+        """Without a home directory there is a prompt, but no saved conversation."""
+
+        def find(_name: str) -> Path:
+            raise RuntimeError
+
+        self.patch(platformdirs, "user_state_path", find)
+        self.patch(choose, "open_screen", lambda *_arguments, **_options: ScreenInMemory())
+        self.use_streams(Screen(), Screen(), self.errors)
+        self.assertExits(self.start(messages=(), resume="x"), 2, "", "cannot determine the home directory; set HOME")
+        self.start(messages=()).addErrback(lambda _failure: None)
+        self.assertEqual(self.connections, 1)
 
     def test_pipe(self) -> None:
         """Otherwise each line of the input is a message."""

@@ -23,6 +23,7 @@ class Batch:
 
     _client: ChatClient  # from `admitted` on
     _max_message: int  # bytes, as well
+    redial = None  # a batch that was cut ends: its caller knows better whether to send the messages again
 
     def __init__(
         self,

@@ -29,5 +29,8 @@ complete -c securechat -l print-env -d 'print the API\'s URL and key as shell co
 complete -c securechat -s q -l quiet -d 'print only errors; with --serve, log no requests and show no status'
 complete -c securechat -s v -l verbose -d 'print debugging messages'
 complete -c securechat -l no-history -d 'neither read nor keep the history of what you type'
+complete -c securechat -l save-conversations -d 'save each conversation held at a terminal, for --continue and --resume'
+complete -c securechat -l continue -d 'continue the conversation saved last, on this server or another'
+complete -c securechat -l resume -x -d 'continue the conversation saved under this name or in this file'
 complete -c securechat -s h -l help -d 'show this help message and exit'
 complete -c securechat -l version -d 'show the version and exit'

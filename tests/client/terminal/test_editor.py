@@ -32,6 +32,7 @@ class Keyboard:
         self.log: list[str] = []
         self.row: Row = []
         self.is_kept = False
+        self.asks = False
 
     def submitted(self, text: str) -> bool:
         self.log.append(text)
@@ -103,6 +104,19 @@ class EditorTests(EditorTestCase):
             await self.type("\x1b[200~a\r\n  b\nc\x1b[201~", *[])
             await self.until(lambda: self.editor.draft == "a\n  b\nc")
             await self.type("\r", "a\n  b\nc")
+
+        self.use(scenario)
+
+    def test_asks(self) -> None:
+        """While there is a question, y and n answer it alone, but not within a draft."""
+
+        async def scenario() -> None:
+            await self.type("y\r", "y")
+            self.user.asks = True
+            await self.type("y", "y")
+            await self.type("n", "n")
+            await self.type("an\x7fy")
+            await self.until(lambda: self.editor.draft == "ay")
 
         self.use(scenario)
 
