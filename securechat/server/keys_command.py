@@ -92,7 +92,7 @@ def check_program(path: Path) -> None:
         real = path.resolve(strict=True)
         if not real.is_file() or not os.access(real, os.X_OK):
             raise ConfigurationError(_("{path}: not an executable file").format(path=path))
-        for part in {real, *real.parents, *path.parents}:
+        for part in (real, *real.parents, *path.parents):
             status = part.stat()
             if status.st_uid not in (0, os.geteuid()) or stat.S_IMODE(status.st_mode) & OTHERS_WRITE:
                 text = _("{path}: only root and the daemon's user may be able to write to it")

@@ -402,12 +402,13 @@ class TerminalTests(ProgramTestCase):
         self.assertEqual(status, 130)
 
     async def test_serverStops(self) -> None:
-        """The reason why the session ended is displayed, and the terminal is restored."""
+        """The reason why the session ended is displayed; the user can leave while the client tries to reconnect."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
             self.to(daemon),
             ("/help for", "half a line"),
             ("half a line", daemon.process.terminate),
-            ("the server is shutting down", ""),
+            ("the server is shutting down; reconnecting", CTRL_C),  # clears the line
+            (READY, CTRL_D),
         )
         self.assertEqual(status, 0)

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,16 +176,19 @@ class ReconnectingTests(TerminalTestCase):
             terminal.wait_for("\r\ntwo\r\n")
             terminal.type(CTRL_D)
 
-        def resume(terminal: Terminal) -> None:
-            terminal.type("three\r")
-            terminal.wait_for("\r\nthree\r\n")
-            terminal.type(CTRL_D)
+        def resume(text: str) -> Callable[[Terminal], None]:
+            def talk(terminal: Terminal) -> None:
+                terminal.type(f"{text}\r")
+                terminal.wait_for(f"\r\n{text}\r\n")
+                terminal.type(CTRL_D)
+
+            return talk
 
         where = str(state)
         self.assertEqual(await self.use(first, save, XDG_STATE_HOME=where), 0)
-        self.assertEqual(await self.use(second, resume, options=("--resume", "work"), XDG_STATE_HOME=where), 0)
+        self.assertEqual(await self.use(second, resume("three"), options=("--resume", "work"), XDG_STATE_HOME=where), 0)
         self.assertEqual(self.asked(), ["one", "one", "two", "two", "three"])
-        self.assertEqual(await self.use(first, resume, options=("--continue",), XDG_STATE_HOME=where), 0)
+        self.assertEqual(await self.use(first, resume("four"), options=("--continue",), XDG_STATE_HOME=where), 0)
         self.assertEqual(len(self.asked()), 7)
         [path] = (state / "securechat" / "conversations").iterdir()
         self.assertEqual((path.name, path.stat().st_mode & 0o777), ("work.jsonl", 0o600))

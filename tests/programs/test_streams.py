@@ -147,7 +147,9 @@ class SlowReaderTests(StreamTestCase):
         daemon = await self.start()
         reader, writer = self.pipe(blocking=False)
         os.write(writer, bytes(PIPE_SIZE))  # it is full
-        process = self.open_client([*self.to(daemon), "-m", "hi", "-v"], stdout=subprocess.PIPE, stderr=writer)
+        process = self.open_client(
+            [*self.to(daemon), "-m", "hi", "-v"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writer
+        )
         os.close(writer)
         assert process.stdout is not None
         self.assertEqual(await deferToThread(self.read_all, reader, delay=1.0), await self.expected_errors(daemon))

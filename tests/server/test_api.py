@@ -394,7 +394,7 @@ class CancelTests(ApiTestCase):
                     session.client.goodbye(Reason.LEAVING, 0)
                     session.pump()
                 case "stop":
-                    self.factory.stop()
+                    session.server.leave(Reason.STOPPING)
             self.assertEqual(self.robot.cancelled, 1, end)
             self.clock.advance(1)
             self.assertEqual(len(self.robot.calls), 1, end)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from twisted.internet.threads import deferToThread
 
-from securechat.client.api import pool as pool_module
+from securechat.client import backoff
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import encode
@@ -122,7 +122,7 @@ class CutTests(ServeTestCase):
 
     async def cut(self, items: Items, path: str, *, version: str = "1.1", **fields: object) -> int:
         """Cut the connection at a random point of each of 50 responses; of how many a part of the body arrived."""
-        self.patch(pool_module, "FIRST_DELAY", 0.01)
+        self.patch(backoff, "FIRST_DELAY", 0.01)
         await self.start()
         body = json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode()
         request = request_bytes(
