@@ -14,11 +14,15 @@ def robot_error(error: Exception) -> RobotError:
 
 
 def forget_frames(error: BaseException) -> None:
-    """Let go of the frames through which an error was raised, once it has been dealt with.
+    """Let go of the frames through which an error and those behind it were raised, once it has been dealt with.
 
     They contain what was asked, and some of them the error itself. So all of it would stay until garbage is collected.
     """
-    error.__traceback__ = error.__context__ = None
+    current: BaseException | None = error
+    while current is not None:
+        following = current.__context__
+        current.__traceback__ = current.__context__ = None
+        current = following
 
 
 def _place(error: Exception) -> str:

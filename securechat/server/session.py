@@ -229,6 +229,7 @@ class Session:
                     detail=str(failure),
                 )
             forget_frames(failure)
+            forget_frames(error)
         self._current = None
         reply.end(fault)
         self._pace.flush()

@@ -126,7 +126,8 @@ class InputMessageTests(InputTestCase):
             opened = self.open("a", optional=optional)
             message = opened.next(LIMIT)
             os.write(self.writer, data)
-            await deferLater(reactor, 0.1)
+            while data and self.clock.getDelayedCalls():  # until the thread has read it
+                await deferLater(reactor, 0.01)
             self.clock.advance(LONG_WAIT - 0.1)
             self.assertNoResult(message)
             self.clock.advance(0.2)

@@ -51,6 +51,11 @@ class ProgramTests(TestCase):
         globalLogPublisher.addObserver(cast(ILogObserver, observe))
         self.addCleanup(globalLogPublisher.removeObserver, cast(ILogObserver, observe))
 
+    def tearDown(self) -> None:
+        # From 3.12 on, Python warns of any fork beside other threads. Twisted calls only exec in the child.
+        texts = [str(warning["message"]) for warning in self.flushWarnings()]
+        self.assertEqual([text for text in texts if "multi-threaded, use of fork" not in text], [])
+
     async def look_up(self, command: str, key: keys.SigningKey = USER_KEY) -> Entry | None:
         return await KeysCommand(command, reactor).look_up(key.blob)
 

@@ -165,12 +165,13 @@ class Terminal:
         user = _short(self._about.user) or _("anonymous")
         verdict = _(self._server.host_key_check.verdict)
         fingerprint = keys.fingerprint(self._client.host_key)
+        hint = _("/help for help")
         return [
             (Style.NOTICE, f"{self._server.name} · {fingerprint[:SHORT_FINGERPRINT]}… {verdict} · "),
             (Style.USER, user),
             (Style.NOTICE, " → "),
             (Style.ROBOT, self._robot),
-            (Style.NOTICE, f" · {_('/help for help')}"),
+            (Style.NOTICE, f" · {hint}"),
         ]
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:

@@ -106,7 +106,8 @@ class Transcript:
 
     def as_markdown(self, robot: str) -> str:
         """The conversation as a document."""
+        you = _("You")
         return "\n".join(
-            f"## {_('You')}\n\n{exchange.question}\n\n## {robot}\n\n{exchange.reply.rstrip()}\n"
+            f"## {you}\n\n{exchange.question}\n\n## {robot}\n\n{exchange.reply.rstrip()}\n"
             for exchange in self._exchanges
         )
