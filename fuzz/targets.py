@@ -23,7 +23,7 @@ from securechat.calls.joining import MAX_DEPTH, Template
 from securechat.calls.paths import Route
 from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
-from securechat.client.config import parse as parse_config
+from securechat.client.config import read as read_config
 from securechat.client.destination import parse_destination
 from securechat.client.sanitize import sanitize
 from securechat.client.settings import ClientSettings
@@ -357,7 +357,7 @@ def completion(data: bytes) -> None:
 def config(data: bytes) -> None:
     """The client's configuration file; each host in it can be used, and errors have a line."""
     with suppress(ConfigurationError):
-        found = parse_config(data, Path("client.toml"))
+        found = read_config(ConfigFile(Path("client.toml"), data))
         for name in found.hosts:
             ClientSettings(**found.settings(name))
         ClientSettings(**found.settings(None))

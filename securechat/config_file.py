@@ -2,8 +2,9 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,13 +131,17 @@ class Table:
 
         `others` are keys that are not options.
         """
-        options = {option.name: option for option in options_of(settings)}
+        options = {
+            option.name: option
+            for option in options_of(settings)
+            if not (option.extra.command_line_only or option.extra.positional)
+        }
         found = {}
         for name, value in self.values.items():
             if name in others:
                 continue
             if name not in options:
-                raise self.error(_secret_or_unknown(name, "key-file" in options), name)
+                raise self.error(_secret_or_unknown(name, options), name)
             try:
                 found[options[name].attribute] = options[name].read_value(value, self.file.path.absolute().parent)
             except ValueError as error:
@@ -144,9 +149,11 @@ class Table:
         return found
 
 
-def _secret_or_unknown(name: str, has_key_file: bool) -> str:
-    if name not in _SECRETS:
-        return _("unknown key")
-    if has_key_file:
+def _secret_or_unknown(name: str, options: Collection[str]) -> str:
+    if name in _SECRETS and "key-file" in options:
         return _("a secret does not belong in this file; use key-file")
-    return _("unknown key; a secret does not belong in this file")
+    if name in _SECRETS:
+        return _("unknown key; a secret does not belong in this file")
+    for match in get_close_matches(name, options, n=1):
+        return _("unknown key; did you mean {match}?").format(match=match)
+    return _("unknown key")

@@ -77,7 +77,6 @@ class Option:
         self.extra = Extra(**(annotated.extra or {}))
         self.is_flag = isinstance(self._bounds, BoolType)
         self.is_path = isinstance(self._bounds, CustomType) and self._bounds.cls is Path
-        self.is_number = isinstance(self._bounds, IntType | FloatType)
         self.choices = self.extra.choices
         if self.is_flag:
             self.choices = {"yes": True, "no": False}

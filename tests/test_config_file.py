@@ -50,7 +50,7 @@ class ReadingTests(SynchronousTestCase):
         prompt = 'Be brief.\n[robot.x]\nmodel = ["a"]'
         text = f'[robot.openai]\nsystem = """{prompt}"""\nmodle = 1\n'
         error = self.assertRaises(ConfigurationError, read, text)
-        self.assertEqual(str(error), f"{PATH}:5: robot.openai.modle: unknown key")
+        self.assertEqual(str(error), f"{PATH}:5: robot.openai.modle: unknown key; did you mean model?")
         self.assertEqual(read(text.replace("modle = 1", ""))["openai"], {"system": prompt})
 
     def test_others(self) -> None:
