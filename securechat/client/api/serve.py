@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from securechat.client.api.address import ServeAddress
 from securechat.client.api.door import DoorSettings
-from securechat.client.api.environment import is_logged, load_key, show_environment
+from securechat.client.api.environment import is_logged, load_key, print_environment
 from securechat.client.api.pool import SessionPool
 from securechat.client.api.report import Report, Style
 from securechat.client.api.session import ApiSession
@@ -63,7 +63,7 @@ async def serve(
                 name=options.destination.local_name, address=options.serve
             )
         )
-        show_environment(options, key, is_logged=is_logged(os.environ))
+        print_environment(options, key, is_logged=is_logged(os.environ))
         try:
             await Deferred[None]()
         except CancelledError:
