@@ -148,7 +148,7 @@ class InputMessageTests(InputTestCase):
         return errors.getvalue(), text
 
     async def test_nothing(self) -> None:
-        """A pipe that nobody writes to or closes does not hold a message up for long; the user is told."""
+        """A pipe that stays open without data delays a message by three seconds only, and the user is told."""
         errors, text = await self.wait(optional=True, data=b"")
         self.assertIn("nothing has come on standard input", errors)
         self.assertEqual(text, "a")

@@ -607,7 +607,7 @@ class LineTests(PoolTestCase):
         self.assertEqual(len(self.clients[-1].calls), 1)
 
     def test_unexpected(self) -> None:
-        """An error that nobody expects is logged, and treated like the others."""
+        """An unexpected error is logged, and treated like the others."""
         self.start()
         self.refuse(ZeroDivisionError())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
