@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,6 +25,7 @@ from securechat.client.options import parse
 from securechat.client.output import Output
 from securechat.client.reactor import IClientReactor
 from securechat.client.run import run
+from securechat.client.settings import ClientSettings
 from securechat.client.signals import ENDING_SIGNALS, is_ignored
 from securechat.client.stderr import complain
 from securechat.clock import MonotonicReactor
@@ -56,61 +57,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # prompt_toolkit needs asyncio's event loop.
     background = Background()
-    loop = background.loop
-    asyncio.set_event_loop(loop)
-    reactor = AsyncioSelectorReactor(loop)
+    asyncio.set_event_loop(background.loop)
+    reactor = AsyncioSelectorReactor(background.loop)
     installReactor(reactor)
-    exit_code: int = ExitCode.FAULT
-    done: Deferred[ExitCode] | Deferred[None]
-
-    def start() -> None:
-        monotonic = cast(IClientReactor, MonotonicReactor(reactor))
-        for number in ENDING_SIGNALS:
-            if not is_ignored(number):
-                loop.add_signal_handler(number, interrupted, number)
-        output.start(monotonic)
-        nonlocal done
-        done = Deferred.fromCoroutine(run(monotonic, options, os.environ, output, background))
-        done.addCallbacks(ended, failed).addBoth(lambda _result: drained(monotonic))
-        done.addBoth(lambda _result: reactor.stop())
-
-    def interrupted(number: int) -> None:
-        nonlocal exit_code
-        if output.is_lent and number == signal.SIGINT:
-            return  # it is for the program that has the terminal
-        exit_code = SIGNALLED + number
-        done.cancel()
-
-    def drained(clock: IReactorTime) -> "Deferred[None]":
-        drained = output.drained()
-        return drained.addTimeout(LAST_OUTPUT, clock) if exit_code > SIGNALLED else drained
-
-    def ended(how: ExitCode) -> None:
-        nonlocal exit_code
-        exit_code = how
-
-    def failed(failure: Failure) -> None:
-        nonlocal exit_code
-        if failure.check(CancelledError):
-            return
-        if failure.check(KeyboardInterrupt):  # at a prompt
-            [number] = getattr(failure.value, "args", ()) or [signal.SIGINT]
-            exit_code = SIGNALLED + number
-            return
-        exit_code = ExitCode.FAULT
-        complain(
-            _("internal error: {error}; run with -v and report the output").format(error=type(failure.value).__name__)
-        )
-        if options.verbose:
-            failure.printTraceback(sys.stderr)
-
-    reactor.callWhenRunning(start)
+    program = _Program(reactor, options, output, background)
+    reactor.callWhenRunning(program.start)
     reactor.run(installSignalHandlers=False)
     output.stop()
     if background.is_entered:
         reactor.getThreadPool().stop()
-        background.go_on(done)
-    return exit_code
+        background.go_on(program.done)
+    return program.exit_code
+
+
+class _Program:
+    """The client while the reactor runs."""
+
+    done: Deferred[Any]  # from `start` on; fires when the reactor may stop
+
+    def __init__(
+        self, reactor: AsyncioSelectorReactor, options: ClientSettings, output: Output, background: Background
+    ) -> None:
+        self.exit_code: int = ExitCode.FAULT
+        self._reactor = reactor
+        self._options = options
+        self._output = output
+        self._background = background
+
+    def start(self) -> None:
+        monotonic = cast(IClientReactor, MonotonicReactor(self._reactor))
+        for number in ENDING_SIGNALS:
+            if not is_ignored(number):
+                self._background.loop.add_signal_handler(number, self._interrupted, number)
+        self._output.start(monotonic)
+        self.done = Deferred.fromCoroutine(run(monotonic, self._options, os.environ, self._output, self._background))
+        self.done.addCallbacks(self._ended, self._failed).addBoth(lambda _result: self._drained(monotonic))
+        self.done.addBoth(lambda _result: self._reactor.stop())
+
+    def _interrupted(self, number: int) -> None:
+        if self._output.is_lent and number == signal.SIGINT:
+            return  # it is for the program that has the terminal
+        self.exit_code = SIGNALLED + number
+        self.done.cancel()
+
+    def _drained(self, clock: IReactorTime) -> "Deferred[None]":
+        drained = self._output.drained()
+        return drained.addTimeout(LAST_OUTPUT, clock) if self.exit_code > SIGNALLED else drained
+
+    def _ended(self, exit_code: ExitCode) -> None:
+        self.exit_code = exit_code
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(KeyboardInterrupt):  # at a prompt
+            [number] = getattr(failure.value, "args", ()) or [signal.SIGINT]
+            self.exit_code = SIGNALLED + number
+            return
+        self.exit_code = ExitCode.FAULT
+        complain(
+            _("internal error: {error}; run with -v and report the output").format(error=type(failure.value).__name__)
+        )
+        if self._options.verbose:
+            failure.printTraceback(sys.stderr)
 
 
 if __name__ == "__main__":

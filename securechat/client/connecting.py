@@ -24,8 +24,8 @@ class Connector:
     """Connects to one server. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output) -> None:
-        self.tell = drop if options.quiet else note  # is told messages about each connection
-        self.step: Callable[[str], None] = note if options.verbose else drop  # is told its steps
+        self.tell = drop if options.quiet else note  # called with messages about each connection
+        self.step: Callable[[str], None] = note if options.verbose else drop  # called with its steps
         self._reactor = reactor
         self._destination = options.destination
         self._suite = options.suite

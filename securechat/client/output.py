@@ -172,7 +172,7 @@ class Output:
         self._check()
 
     def _check(self) -> None:
-        """Tell who waits, or has to wait."""
+        """Hold or release the source of the text, and fire `drained` if nothing is left to be written."""
         is_full = self._size > (MAX_WAITING // 2 if self._is_full else MAX_WAITING)
         if is_full is not self._is_full:
             self._is_full = is_full

@@ -64,7 +64,7 @@ class Quiet:
             self._timeout.watch()
 
     def room(self) -> Deferred[int]:
-        """Fires when messages that nobody types may be sent, with the number of them that the server accepts.
+        """Fires when messages that are not typed may be sent, with the number of them that the server accepts.
 
         The first messages of a session do not wait. One caller at a time; it may cancel.
         """

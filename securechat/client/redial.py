@@ -30,10 +30,6 @@ class Redial:
         """The time until the next attempt; None during one, and while there is no need of one."""
         return None if self._timer is None else self._timer.getTime() - self._clock.seconds()
 
-    @property
-    def is_dialling(self) -> bool:
-        return self._waiting is None
-
     async def run(self, dial: Callable[[], Awaitable[T]]) -> T:
         """The result of the first `dial` that raises no SecureChatError, or an error that would come again."""
         running = Deferred.fromCoroutine(self._run(dial))

@@ -62,9 +62,9 @@ async def run(
     """
     try:
         if options.print_env:
-            from securechat.client.api.environment import print_environment
+            from securechat.client.api.environment import load_key, print_environment
 
-            print_environment(options)
+            print_environment(options, load_key(options))
             return ExitCode.ANSWERED
         signers = await _signers(reactor, options, environ)
         connector = Connector(reactor, options, output)

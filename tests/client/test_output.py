@@ -58,7 +58,7 @@ class WritingTests(OutputTestCase):
     """Text for a reader that is slow."""
 
     async def test_slowReader(self) -> None:
-        """All text arrives, in order, and nobody waits for it, whether or not the descriptor is non-blocking."""
+        """All text arrives in order without blocking the caller, whether or not the descriptor is non-blocking."""
         for blocking in (True, False):
             os.set_blocking(self.writer, blocking)
             self.output.write(self.writer, TEXT)

@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import sys
+import threading
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -40,7 +41,14 @@ class InputTestCase(TestCase):
     def setUp(self) -> None:
         self.reader, self.writer = os.pipe()
         self.addCleanup(os.close, self.reader)
+        self.addCleanup(self.join, set(threading.enumerate()))
         self.clock = ThreadReactor()
+
+    def join(self, before: set[threading.Thread]) -> None:
+        """Wait for the end of the threads that read, because the pipe of the next test may have the same number."""
+        for thread in set(threading.enumerate()) - before:
+            if thread.daemon:
+                thread.join(self.timeout)
 
     def open(self, *messages: str, optional: bool = False) -> InputMessage:
         return InputMessage(messages, self.reader, self.clock, optional=optional)  # type: ignore[arg-type]
@@ -140,7 +148,7 @@ class InputMessageTests(InputTestCase):
         return errors.getvalue(), text
 
     async def test_nothing(self) -> None:
-        """A pipe that nobody writes to or closes does not hold a message up for long; the user is told."""
+        """A pipe that stays open without data delays a message by three seconds only, and the user is told."""
         errors, text = await self.wait(optional=True, data=b"")
         self.assertIn("nothing has come on standard input", errors)
         self.assertEqual(text, "a")

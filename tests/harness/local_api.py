@@ -59,7 +59,7 @@ class FakeRecord:
 
     def __init__(self, request: str) -> None:
         self.request = request
-        self.tokens = 0
+        self.events = 0
         self.end: tuple[int, str] | None = None
 
     def ended(self, status: int, outcome: str) -> None:

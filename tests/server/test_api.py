@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any, cast
 from weakref import ref
 
@@ -770,6 +771,16 @@ class UpstreamTests(ApiPaceTestCase):
 class SameTests(ApiPaceTestCase):
     """Results of one bucket cannot be told apart from one another, nor from replies."""
 
+    def say(self, kind: str, size: int) -> None:
+        """The robot gives so many characters of a reply, a stream or a body."""
+        match kind:
+            case "reply":
+                self.robot.say("Q" * size)
+            case "stream":
+                self.robot.give(event("Q" * size))
+            case "body":
+                self.robot.give(Piece(b"Q" * size))
+
     def writes(self, play: Play, kind: str) -> list[tuple[float, int]]:
         """All that a server writes for one message; the client has the whole answer by then."""
         self.setUp()
@@ -779,34 +790,8 @@ class SameTests(ApiPaceTestCase):
         else:
             self.call(session)
             self.robot.give(STREAM if kind == "stream" else WHOLE)
-        pieces, ending = play
-        said = 0
-        for pause, size in pieces:
-            self.run_until(self.clock.seconds() + pause)
-            if self.robot.is_waiting:
-                said += size
-                match kind:
-                    case "reply":
-                        self.robot.say("Q" * size)
-                    case "stream":
-                        self.robot.give(event("Q" * size))
-                    case "body":
-                        self.robot.give(Piece(b"Q" * size))
-        while not self.robot.is_waiting:
-            self.run_until(self.clock.seconds() + TICK)
-        match ending:
-            case "end":
-                self.robot.end()
-            case "fault":
-                self.robot.fail(RobotError(Fault.BUSY, "test"))
-            case "bug":
-                self.robot.fail(ValueError("test"))
-            case "cancel":
-                session.client.cancel(1)
-                session.pump()
-        self.run_until(self.clock.seconds() + 400)
-        session.pump()
-        if kind != "reply" and ending != "cancel":
+        said = self.play(play, session, partial(self.say, kind))
+        if kind != "reply" and play[1] != "cancel":
             datas = [item.data for item in heard(session)[1:] if not isinstance(item, Head)]
             self.assertEqual(sum(data.count(b"Q") for data in datas), said)
         session.lose()

@@ -1,6 +1,6 @@
 """The pace at which a session's records leave, on a clock that the tests drive."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -27,6 +27,9 @@ TICK = 0.125  # has an exact binary form, so that times can be compared
 FRAME = 4 + PQ.record_size
 START = 8.0
 READ_SIZE = 64 * 1024  # bytes that Twisted reads from a socket at a time
+
+# How a reply goes: pieces of text with the pauses before them, and how it ends.
+Play = tuple[list[tuple[float, int]], str]
 
 
 class TimedWire(Wire):
@@ -70,6 +73,31 @@ class PaceTestCase(ServerTestCase):
         while calls := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
             self.clock.advance(max(0.0, min(calls) - self.clock.seconds()))
         self.clock.advance(end - self.clock.seconds())
+
+    def play(self, play: Play, session: Session, say: Callable[[int], None]) -> int:
+        """Let the robot respond, where `say` makes it give so many characters, and wait; how many it gave."""
+        pieces, ending = play
+        said = 0
+        for pause, size in pieces:
+            self.run_until(self.clock.seconds() + pause)
+            if self.robot.is_waiting:
+                say(size)
+                said += size
+        while not self.robot.is_waiting:
+            self.run_until(self.clock.seconds() + TICK)
+        match ending:
+            case "end":
+                self.robot.end()
+            case "fault":
+                self.robot.fail(RobotError(Fault.BUSY, "test"))
+            case "bug":
+                self.robot.fail(ValueError("test"))
+            case "cancel":
+                session.client.cancel(1)
+                session.pump()
+        self.run_until(self.clock.seconds() + 400)
+        session.pump()
+        return said
 
 
 class ReplyTests(PaceTestCase):
@@ -679,10 +707,6 @@ class OffTests(PaceTestCase):
         self.assertEqual(self.wire.record, [(START + 1, FRAME), (START + 2, FRAME)])
 
 
-# How a reply goes: pieces of text with the pauses before them, and how it ends.
-Play = tuple[list[tuple[float, int]], str]
-
-
 def plays(*, longest: float, largest: int) -> st.SearchStrategy[Play]:
     """Replies that take less than so many seconds and have at most so many bytes."""
     pieces = st.lists(st.tuples(st.floats(0, longest / 8), st.integers(0, largest // 8)), max_size=7)
@@ -700,27 +724,8 @@ class SameTests(PaceTestCase):
         self.setUp()
         session = self.open()
         session.say("x")
-        pieces, ending = play
-        said = 0
-        for pause, size in pieces:
-            self.run_until(self.clock.seconds() + pause)
-            if self.robot.is_waiting:
-                self.robot.say("x" * size)
-                said += size
-        while not self.robot.is_waiting:
-            self.run_until(self.clock.seconds() + TICK)
-        match ending:
-            case "end":
-                self.robot.end()
-            case "fault":
-                self.robot.fail(RobotError(Fault.BUSY, "test"))
-            case "bug":
-                self.robot.fail(ValueError("test"))
-            case "cancel":
-                session.client.cancel(1)
-                session.pump()
-        self.run_until(self.clock.seconds() + 400)
-        session.pump()
+        said = self.play(play, session, lambda size: self.robot.say("x" * size))
+        _pieces, ending = play
         texts = [event.text for event in session.events if isinstance(event, ReplyReceived)]
         heard = sum(map(len, texts))
         self.assertEqual("".join(texts), "x" * heard)

@@ -6,7 +6,7 @@ from typing import Protocol
 class CallRecord(Protocol):
     """One call in the log."""
 
-    tokens: int  # events of the response that have arrived
+    events: int  # of the response, that have arrived
 
     def ended(self, status: int, outcome: str) -> None:
         """The call has ended; `status` is what the tool got, 0 if it got none, `outcome` is empty if all went well."""

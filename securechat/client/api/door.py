@@ -7,12 +7,10 @@ from hmac import compare_digest
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from securechat.client.api.errors import HttpError, openai_error
+from securechat.client.api.errors import Headers, HttpError, openai_error
 from securechat.client.api.head import RequestHead
 from securechat.client.api.interface import Answer, Interface
 from securechat.i18n import _
-
-Headers = tuple[tuple[str, str], ...]
 
 _ANY_HOST: Final = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK: Final = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)

@@ -4,14 +4,13 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TextIO
 
 import platformdirs
 
-from securechat.client.api.address import ServeAddress
 from securechat.client.settings import ClientSettings
 from securechat.errors import ConfigurationError
 from securechat.files import read_secret, write_new
@@ -45,19 +44,6 @@ def load_key(settings: ClientSettings) -> str | None:
     return key
 
 
-def shell_lines(address: ServeAddress, key: str) -> Iterator[str]:
-    """Commands for the shell of a program that uses the API. `key` is quoted already."""
-    yield f"export OPENAI_BASE_URL={shlex.quote(address.base_url)}"
-    yield f"export OPENAI_API_KEY={key}"
-
-
-def print_environment(settings: ClientSettings) -> None:
-    """Print the commands to standard output; ConfigurationError."""
-    assert settings.serve is not None
-    for line in shell_lines(settings.serve, shlex.quote(load_key(settings) or _ANY_KEY)):
-        print(line)
-
-
 def is_logged(environ: Mapping[str, str]) -> bool:
     """Whether systemd's journal gets standard output.
 
@@ -77,11 +63,14 @@ def _stream_of(stream: TextIO) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def show_environment(settings: ClientSettings, key: str | None, *, is_logged: bool) -> None:
-    """Print the commands when the API is ready. A log gets a command that reads the key instead of the key."""
+def print_environment(settings: ClientSettings, key: str | None, *, is_logged: bool = False) -> None:
+    """Print commands for the shell of a program that uses the API with this key.
+
+    A log gets a command that reads the key instead of the key.
+    """
     assert settings.serve is not None
-    shown = shlex.quote(key or _ANY_KEY)
+    quoted = shlex.quote(key or _ANY_KEY)
     if key is not None and is_logged:
-        shown = f'"$(cat {shlex.quote(str(key_path(settings)))})"'
-    for line in shell_lines(settings.serve, shown):
-        print(line)
+        quoted = f'"$(cat {shlex.quote(str(key_path(settings)))})"'
+    print(f"export OPENAI_BASE_URL={shlex.quote(settings.serve.base_url)}")
+    print(f"export OPENAI_API_KEY={quoted}")

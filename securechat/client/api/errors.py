@@ -8,6 +8,8 @@ from securechat.client.explain import of_fault
 from securechat.errors import Fault
 from securechat.i18n import N_, _
 
+Headers = tuple[tuple[str, str], ...]  # of a response
+
 JSON_TYPE: Final = "application/json"
 
 _BUSY_SECONDS: Final = 2  # Retry-After of an error that will pass: the server does not say when
@@ -36,9 +38,7 @@ class HttpError(Exception):
     No text quotes the request.
     """
 
-    def __init__(
-        self, status: int, message: str, code: str | None = None, headers: tuple[tuple[str, str], ...] = ()
-    ) -> None:
+    def __init__(self, status: int, message: str, code: str | None = None, headers: Headers = ()) -> None:
         super().__init__(message)
         self.status = status
         self.message = message

@@ -67,7 +67,7 @@ class Exchange:
         """Write parts of the response."""
         if self._state is _State.ENDED:
             return
-        self._record.tokens += sum(isinstance(item, ServerEvent) for item in items)
+        self._record.events += sum(isinstance(item, ServerEvent) for item in items)
         try:
             self._write(self._dialect.items(items))
         except HttpError as error:

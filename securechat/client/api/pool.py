@@ -5,8 +5,8 @@ A request never waits for another one while a session is free or can be opened. 
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -42,13 +42,16 @@ class SessionPool:
 
     def __init__(
         self,
-        open_session: "Callable[[SessionPool], Awaitable[ApiSession]]",
+        open_session: "Callable[[SessionPool], Coroutine[Deferred[Any], Any, ApiSession]]",
         size: int,
         clock: IReactorTime,
         report: Callable[[str | None], None],
         jitter: Callable[[], float] = jitter,
     ) -> None:
-        """`open_session` raises SecureChatError. `report` is told why there is no connection; None when there is."""
+        """`open_session` raises SecureChatError.
+
+        `report` is called with the reason when there is no connection any more, and with None when there is one again.
+        """
         self._open_session = open_session
         self._size = size
         self._clock = clock
@@ -158,12 +161,9 @@ class SessionPool:
         self._dispatch()
 
     def _open(self) -> None:
-        attempt = Deferred.fromCoroutine(self._call_open())
+        attempt = Deferred.fromCoroutine(self._open_session(self))
         self._attempts.add(attempt)
         attempt.addBoth(self._tried, attempt)
-
-    async def _call_open(self) -> ApiSession:
-        return await self._open_session(self)
 
     def _tried(self, result: ApiSession | Failure, attempt: Deferred[ApiSession]) -> None:
         self._attempts.discard(attempt)
@@ -209,11 +209,11 @@ class SessionPool:
         if problem != self._problem:
             self._problem = problem
             self._report(problem)
-        self._break(self._queue)
+        self._break_queue()
 
-    def _break(self, calls: deque[PendingCall]) -> None:
-        while calls:
-            receiver = calls.popleft().end()
+    def _break_queue(self) -> None:
+        while self._queue:
+            receiver = self._queue.popleft().end()
             if receiver is not None:
                 receiver.broken()
         self._check_idle()
@@ -280,7 +280,7 @@ class SessionPool:
             self._dispatching = None
         for attempt in list(self._attempts):
             attempt.cancel()
-        self._break(self._queue)
+        self._break_queue()
         for session in list(self._sessions):
             if at_once:
                 session.client.leave()

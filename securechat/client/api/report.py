@@ -35,29 +35,29 @@ class Record:
         self._method = method
         self._path = path
         self._began = now
-        self._tokens = 0
+        self._events = 0
 
     @property
-    def tokens(self) -> int:
-        return self._tokens
+    def events(self) -> int:
+        return self._events
 
-    @tokens.setter
-    def tokens(self, tokens: int) -> None:
-        self._report.tokens_received(tokens - self._tokens)
-        self._tokens = tokens
+    @events.setter
+    def events(self, events: int) -> None:
+        self._report.events_received(events - self._events)
+        self._events = events
 
     def ended(self, status: int, outcome: str) -> None:
         self._report.call_ended(self._line(status, outcome))
 
     def _line(self, status: int, outcome: str) -> Callable[[float], str]:
-        return lambda now: _("{time} {method} {path} {status} {outcome} {seconds} s, {tokens} events").format(
+        return lambda now: _("{time} {method} {path} {status} {outcome} {seconds} s, {events} events").format(
             time=time.strftime("%Y-%m-%d %H:%M:%S"),
             method=self._method,
             path=self._path[:MAX_PATH],
             status=status or "-",
             outcome=outcome or "ok",
             seconds=f"{now - self._began:.1f}",
-            tokens=self._tokens,
+            events=self._events,
         )
 
 
@@ -71,7 +71,7 @@ class Report:
         self._sessions = sessions
         self._running = 0
         self._done = 0
-        self._tokens = 0
+        self._events = 0
         self._is_drawn = False
         self._is_held = False  # whether standard error is not read fast enough
         self._redraw: IDelayedCall | None = None
@@ -81,9 +81,9 @@ class Report:
         self._changed()
         return Record(self, method, path, self._clock.seconds())
 
-    def tokens_received(self, tokens: int) -> None:
-        """A running request has received so many more tokens."""
-        self._tokens += tokens
+    def events_received(self, events: int) -> None:
+        """A running request has received so many more events of its response."""
+        self._events += events
         self._changed()
 
     def call_ended(self, line: Callable[[float], str]) -> None:
@@ -129,8 +129,8 @@ class Report:
         if self._is_held:
             return
         text = sanitize_line(
-            _("requests: {running} running, {done} done; sessions: {sessions}; events: {tokens}").format(
-                running=self._running, done=self._done, sessions=self._sessions(), tokens=self._tokens
+            _("requests: {running} running, {done} done; sessions: {sessions}; events: {events}").format(
+                running=self._running, done=self._done, sessions=self._sessions(), events=self._events
             )
         )
         width = _terminal_width()

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from twisted.web.http import Request, datetimeToString
 
 from securechat.client.api.door import Admitted
-from securechat.client.api.errors import JSON_TYPE, HttpError
+from securechat.client.api.errors import JSON_TYPE, Headers, HttpError
 from securechat.client.api.interface import Answer
 from securechat.i18n import _
 from securechat.transport import IChatTransport
 from securechat.wire.items import Head
-
-Headers = tuple[tuple[str, str], ...]
 
 
 def common_headers(content_type: str) -> Headers:

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from securechat.client.api.address import ServeAddress
 from securechat.client.api.door import DoorSettings
-from securechat.client.api.environment import is_logged, load_key, show_environment
+from securechat.client.api.environment import is_logged, load_key, print_environment
 from securechat.client.api.pool import SessionPool
 from securechat.client.api.report import Report, Style
 from securechat.client.api.session import ApiSession
@@ -63,7 +63,7 @@ async def serve(
                 name=options.destination.local_name, address=options.serve
             )
         )
-        show_environment(options, key, is_logged=is_logged(os.environ))
+        print_environment(options, key, is_logged=is_logged(os.environ))
         try:
             await Deferred[None]()
         except CancelledError:
@@ -80,7 +80,7 @@ def _style(options: ClientSettings) -> Style:
 
 
 class _Line:
-    """Opens sessions with the key that the server accepted first, and says whether there is a connection."""
+    """Opens sessions with the key that the server accepted, and reports when the connection is lost and restored."""
 
     def __init__(self, connector: Connector, report: Report) -> None:
         self._connector = connector
@@ -88,7 +88,7 @@ class _Line:
         self._signer: Signer | None = None
 
     async def try_key(self, pool: SessionPool, signer: Signer | None) -> ApiSession:
-        """A session, if the server accepts this key; only of this first one the steps are told."""
+        """A session, if the server accepts this key. The steps of later connections are not reported."""
         self._signer = signer
         session = await self.open_session(pool)
         self._connector.tell = self._connector.step = drop
@@ -105,7 +105,7 @@ class _Line:
             raise
 
     def changed(self, problem: str | None) -> None:
-        """There is no connection to the server, because of this problem; None if there is one again."""
+        """Report that the connection was lost, with the problem, or if that is None, that it was restored."""
         if problem is None:
             self._report.note(_("connected to the server again"))
         else:

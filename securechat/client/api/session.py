@@ -86,7 +86,7 @@ class ApiSession:
     about: Admitted  # as well
 
     def __init__(self, keeper: Keeper, step: Callable[[str], None]) -> None:
-        """`step` is told the steps of the handshake."""
+        """`step` is called with a description of each step of the handshake."""
         self.opened: Deferred[ApiSession] = Deferred()  # fires at admission, or with the SecureChatError that ended it
         self.step = step
         self._keeper = keeper

@@ -34,7 +34,7 @@ class Batch:
         step: Callable[[str], None],
         leaving: Callable[["Batch"], object],
     ) -> None:
-        """`step` is told the steps of the handshake.
+        """`step` is called with a description of each step of the handshake.
 
         `leaving` is called when only the end of the train remains to be waited for; `exit` is final then.
         """

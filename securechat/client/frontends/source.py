@@ -68,7 +68,7 @@ class InputMessage:
 
     def _read(self, text: "Deferred[str | ConfigurationError]") -> None:
         result: str | ConfigurationError
-        data = b""
+        data = bytearray()
         try:
             while len(data) <= MAX_MESSAGE and (more := read_some(self._descriptor, READ_SIZE)):
                 data += more

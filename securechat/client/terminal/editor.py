@@ -35,7 +35,7 @@ from securechat.client.terminal.styles import Row, Style, cut, plain, render, to
 from securechat.i18n import _
 
 MIN_INTERVAL: Final = 0.03  # seconds between two drawings for text that arrives; a key is displayed at once
-NO_JOB_CONTROL: Final = 0.5  # seconds without being stopped or continued, after which nobody will
+SUSPEND_TIME: Final = 0.5  # seconds to wait for SIGCONT after SIGTSTP; without job control, neither takes effect
 TYPED_AHEAD: Final = 0.1  # seconds after the start in which a newline is Enter, as the terminal has translated it
 
 
@@ -252,7 +252,7 @@ class Editor:
             loop.add_signal_handler(signal.SIGCONT, continued.set)
             os.kill(0, signal.SIGTSTP)  # another thread may stop first, so that this one goes on for a moment
             with suppress(TimeoutError):
-                await asyncio.wait_for(continued.wait(), NO_JOB_CONTROL)
+                await asyncio.wait_for(continued.wait(), SUSPEND_TIME)
             loop.remove_signal_handler(signal.SIGCONT)
 
     async def _edit(self) -> None:

@@ -49,7 +49,7 @@ class AppendingRenderer(Renderer):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the width stays as it is. While it changes, nobody knows where a long row is broken."""
+        """Whether the width stays as it is. While it changes, where the terminal breaks a long row is unknown."""
         return time.monotonic() - self._resized >= SETTLE
 
     def add(self, text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.api.address import ServeAddress
-from securechat.client.api.environment import is_logged, key_path, load_key, print_environment, show_environment
+from securechat.client.api.environment import is_logged, key_path, load_key, print_environment
 from securechat.client.settings import ClientSettings
 from securechat.errors import ConfigurationError
 
@@ -61,14 +61,9 @@ class KeyTests(SynchronousTestCase):
         self.assertIsNone(load_key(ClientSettings(serve=ADDRESS, serve_open=True)))
         self.assertFalse(self.home.exists())
 
-    def printed(self, settings: ClientSettings) -> str:
+    def printed(self, settings: ClientSettings, *, is_logged: bool = False) -> str:
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            print_environment(settings)
-        return output.getvalue()
-
-    def shown(self, settings: ClientSettings, key: str | None, *, is_logged: bool) -> str:
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            show_environment(settings, key, is_logged=is_logged)
+            print_environment(settings, load_key(settings), is_logged=is_logged)
         return output.getvalue()
 
     def test_prints(self) -> None:
@@ -85,8 +80,8 @@ class KeyTests(SynchronousTestCase):
     def test_log(self) -> None:
         """The key is printed for the user to copy. In a log there is a command that reads it instead."""
         settings = self.with_key("secret")
-        self.assertIn("OPENAI_API_KEY=secret\n", self.shown(settings, "secret", is_logged=False))
-        log = self.shown(settings, "secret", is_logged=True)
+        self.assertIn("OPENAI_API_KEY=secret\n", self.printed(settings))
+        log = self.printed(settings, is_logged=True)
         self.assertNotIn("secret", log)
         done = subprocess.run(["/bin/sh", "-c", log + 'printf "$OPENAI_API_KEY"'], capture_output=True, text=True)
         self.assertEqual(done.stdout, "secret")

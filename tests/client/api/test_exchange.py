@@ -105,7 +105,7 @@ class ResponseTests(ToolTestCase):
         receiver.itemsReceived([DONE])
         receiver.ended()
         self.assertTrue(self.tool.received.endswith(b"data: [DONE]\n\n\r\n" + END_OF_CHUNKS))
-        self.assertEqual((self.logged(), self.tool.log.records[0].tokens), ((200, ""), 3))
+        self.assertEqual((self.logged(), self.tool.log.records[0].events), ((200, ""), 3))
         self.assertFalse(self.tool.transport.disconnecting)
 
     def test_http10(self) -> None:

@@ -370,14 +370,19 @@ class PoolTests(PoolTestCase):
             self.start(bytes(16 * MIB))
         self.assertUnavailable(429, 5, b"x")
 
-    def test_sharedMoment(self) -> None:
-        """Requests that follow a result wait for its session's moment, also if others carry them or are opened."""
+    def await_moment(self) -> tuple[FakeClient, FakeClient]:
+        """Two free sessions. The request of the first one ended last, and its moment has not come."""
         for _request in range(2):
             self.start()
         one, two = self.admit(), self.admit()
         two.end()
         one.is_moment = False
         one.end()
+        return one, two
+
+    def test_sharedMoment(self) -> None:
+        """Requests that follow a result wait for its session's moment, also if others carry them or are opened."""
+        one, two = self.await_moment()
         for _request in range(3):
             self.start()
         self.assertEqual(([len(one.calls), len(two.calls)], self.attempts), ([1, 1], []))
@@ -408,12 +413,7 @@ class PoolTests(PoolTestCase):
 
     def test_momentOfALostSession(self) -> None:
         """If the session with the moment ends, the requests that wait for it do not wait for it any more."""
-        for _request in range(2):
-            self.start()
-        one, two = self.admit(), self.admit()
-        two.end()
-        one.is_moment = False
-        one.end()
+        one, two = self.await_moment()
         self.start()
         one.close(CUT)
         self.assertEqual(len(two.calls), 2)
@@ -607,7 +607,7 @@ class LineTests(PoolTestCase):
         self.assertEqual(len(self.clients[-1].calls), 1)
 
     def test_unexpected(self) -> None:
-        """An error that nobody expects is logged, and treated like the others."""
+        """An unexpected error is logged, and treated like the others."""
         self.start()
         self.refuse(ZeroDivisionError())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

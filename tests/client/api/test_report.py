@@ -36,9 +36,9 @@ class LineTests(ReportTestCase):
     def test_line(self) -> None:
         """A request has one line, when it has ended."""
         record = self.report(Style.LINES).began("POST", "/v1/completions")
-        record.tokens += 2
+        record.events += 2
         self.clock.advance(1.26)
-        record.tokens += 3
+        record.events += 3
         self.assertEqual(self.seen(), "")
         record.ended(200, "")
         self.assertRegex(self.seen(), rf"\A{SECOND} POST /v1/completions 200 ok 1\.3 s, 5 events\n\Z")
@@ -90,13 +90,13 @@ class StatusTests(ReportTestCase):
         """The status is one line, drawn again at most five times a second and only if it has changed."""
         report = self.report(Style.STATUS)
         record = report.began("POST", "/v1/completions")
-        record.tokens += 1000
+        record.events += 1000
         self.assertEqual(self.seen(), "")
         self.clock.advance(0.2)
         self.assertEqual(self.seen(), "\r\x1b[Krequests: 1 running, 0 done; sessions: 2/4; events: 1000")
         self.clock.advance(10)
         self.assertEqual(self.seen(), "")
-        record.tokens += 1
+        record.events += 1
         record.ended(200, "")
         self.clock.advance(0.2)
         self.assertEqual(self.seen(), "\r\x1b[Krequests: 0 running, 1 done; sessions: 2/4; events: 1001")

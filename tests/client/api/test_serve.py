@@ -268,7 +268,7 @@ class SocketTests(ServeTestCase):
         self.assertEqual(list(path.parent.iterdir()), [])
 
     async def test_stale(self) -> None:
-        """A socket on which nobody listens any more is replaced."""
+        """A socket that no process listens on any more is replaced."""
         path = Path(self.mktemp())
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(str(path))

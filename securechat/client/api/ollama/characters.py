@@ -29,6 +29,6 @@ class Characters:
         return whole_characters(text)
 
     def end(self) -> str:
-        """What is left."""
+        """The rest: a half that was not joined, as U+FFFD."""
         half, self._half = self._half, ""
         return whole_characters(half)

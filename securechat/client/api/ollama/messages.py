@@ -2,6 +2,7 @@
 
 import binascii
 from base64 import b64decode
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -63,26 +64,34 @@ class _CallIds:
     """The ids of tool calls. Ollama's are optional: a result without one belongs to the first open call of its name."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._open: list[tuple[str, str]] = []  # the ids and names of calls without a result
+        self._made = 0
+        self._calls = 0
+        self._open: OrderedDict[str, int] = OrderedDict()  # ids of the calls without a result, and the calls' numbers
+        self._named: defaultdict[str | None, deque[tuple[str, int]]] = defaultdict(deque)  # by name, also closed ones
 
     def call(self, given: str | None, name: str) -> str:
         """The id of a call."""
         identifier = given or self._make()
-        self._open.append((identifier, name))
+        self._calls += 1
+        self._named[name].append((identifier, self._open.setdefault(identifier, self._calls)))
         return identifier
 
     def result(self, given: str | None, name: str | None) -> str:
         """The id of the call that has this result."""
-        if not given:
-            same = [identifier for identifier, called in self._open if called == name]
-            given = next(iter(same or [identifier for identifier, _name in self._open]), None) or self._make()
-        self._open = [(identifier, called) for identifier, called in self._open if identifier != given]
-        return given
+        identifier = given or self._first_open(name) or self._make()
+        self._open.pop(identifier, None)
+        return identifier
+
+    def _first_open(self, name: str | None) -> str | None:
+        """The first open call of this name, or else of any name."""
+        named = self._named[name]
+        while named and self._open.get(named[0][0]) != named[0][1]:
+            named.popleft()
+        return named[0][0] if named else next(iter(self._open), None)
 
     def _make(self) -> str:
-        self._count += 1
-        return f"call_{self._count}"
+        self._made += 1
+        return f"call_{self._made}"
 
 
 def _converted(message: Message, ids: _CallIds) -> dict[str, Any]:

@@ -30,8 +30,7 @@ class ToolCall(Struct, omit_defaults=True):
 class _Call:
     """A call, as far as it has arrived."""
 
-    def __init__(self, index: int | None, name: str) -> None:
-        self.index = index
+    def __init__(self, name: str) -> None:
         self.id = ""
         self.name = name
         self.arguments: list[str] = []
@@ -42,6 +41,7 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}  # the last one of each index
         self._size = 0
 
     def feed(self, parts: list[ToolCallPart]) -> None:
@@ -66,18 +66,20 @@ class ToolCalls:
                 taken.append(ToolCall(Function(index, call.name, arguments), call.id))
             elif not is_cut:
                 raise HttpError(502, _("the model called a tool with arguments that are not a JSON object"))
-        self._calls = []
+        self._calls, self._by_index = [], {}
         return tuple(taken)
 
     def _call(self, part: ToolCallPart, name: str) -> _Call:
         """The call that a part belongs to. Some servers send no index, or the same index for all calls."""
         found = self._calls[-1] if self._calls else None
         if part.index is not None:
-            found = next((call for call in reversed(self._calls) if call.index == part.index), None)
+            found = self._by_index.get(part.index)
         is_other = found is not None and part.id and found.id and part.id != found.id
         if found is None or is_other or (part.index is None and name):
-            found = _Call(part.index, name)
+            found = _Call(name)
             self._calls.append(found)
+            if part.index is not None:
+                self._by_index[part.index] = found
         found.id = found.id or part.id or ""
         found.name = found.name or name
         return found

@@ -15,6 +15,8 @@ from securechat.client.api.ollama.characters import Characters, whole_characters
 from securechat.client.api.ollama.dialects import StreamDialect, WholeDialect, reply_dialect
 from securechat.client.api.ollama.lines import Lines
 from securechat.client.api.ollama.reply import Reply
+from securechat.client.api.ollama.responses import FunctionPart, ToolCallPart
+from securechat.client.api.ollama.tool_calls import ToolCalls
 from securechat.wire.items import Head, ItemReader, Piece, ServerEvent
 
 STREAM = Head(200, "text/event-stream")
@@ -361,6 +363,18 @@ class WholeTests(SynchronousTestCase):
         self.assertEqual(WholeDialect(bytes).end(), ())
 
 
+class CountedIndex(int):
+    """An index that counts how often one of its kind is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedIndex.comparisons += 1
+        return int.__eq__(self, other)
+
+    __hash__ = int.__hash__
+
+
 class ToolCallTests(SynchronousTestCase):
     """Calls of tools."""
 
@@ -415,6 +429,17 @@ class ToolCallTests(SynchronousTestCase):
         event = ServerEvent("", tool_call(0, "x", "f", "a" * 2**20))
         with self.assertRaises(HttpError):
             stream.receive(*[event] * 17)
+
+    def test_many(self) -> None:
+        """The time for a part of a call does not grow with the number of calls."""
+        calls = ToolCalls()
+        CountedIndex.comparisons = 0
+        for number in range(1000):
+            calls.feed([ToolCallPart(CountedIndex(number), "x", FunctionPart("f", "{"))])
+        for number in range(1000):
+            calls.feed([ToolCallPart(CountedIndex(number), None, FunctionPart(None, "}"))])
+        self.assertEqual(len(calls.take(is_cut=False)), 1000)
+        self.assertLess(CountedIndex.comparisons, 5000)
 
     def test_halves(self) -> None:
         """Halves of a character meet in the arguments, too."""

@@ -4,6 +4,8 @@ import base64
 import json
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,6 +33,43 @@ def generate(**fields: Any) -> dict[str, Any]:
     request = decode_request(json.dumps({"model": "m"} | fields).encode(), GenerateRequest)
     body: dict[str, Any] = json.loads(generate_body(request, "m"))
     return body
+
+
+class CountedName(str):
+    """A name that counts how often one of its kind is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.comparisons += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def search_results(events: list[tuple[bool, str, str | None]]) -> list[str]:
+    """The ids of the results in a list of calls (True) and results with their names and given ids, by searching."""
+    made = 0
+    calls: list[tuple[str, str]] = []  # without a result
+    found = []
+    for is_call, name, given_id in events:
+        identifier = given_id
+        if not is_call and identifier is None:
+            same = [called for called, called_name in calls if called_name == name]
+            identifier = next(iter([*same, *(called for called, _name in calls)]), None)
+        if identifier is None:
+            made += 1
+            identifier = f"call_{made}"
+        if is_call:
+            calls.append((identifier, name))
+        else:
+            found.append(identifier)
+            calls = [call for call in calls if call[0] != identifier]
+    return found
+
+
+NAMES = st.sampled_from("fgh")
+IDS = st.none() | st.sampled_from("xyz")
 
 
 class FieldTests(SynchronousTestCase):
@@ -207,6 +246,28 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(self.results(two, [("h", None), ("f", None)]), ["0", "1"])
         self.assertEqual(self.results([("f", None), ("f", None)], [("f", None), ("f", None)]), ["0", "1"])
         self.assertEqual(self.results([("f", "x"), ("g", "y")], [("f", "y"), ("g", None)]), ["1", "0"])
+
+    @given(st.lists(st.tuples(st.booleans(), NAMES, IDS), max_size=20))
+    def test_anyCallIds(self, events: list[tuple[bool, str, str | None]]) -> None:
+        """Whatever the order of calls and results, and also if ids are given twice, the ids are those of a search."""
+        messages = [
+            Message("assistant", tool_calls=[ToolCall(Function(name), given_id)])
+            if is_call
+            else Message("tool", tool_name=name, tool_call_id=given_id)
+            for is_call, name, given_id in events
+        ]
+        converted = openai_messages(messages)
+        found = [message["tool_call_id"] for message in converted if message["role"] == "tool"]
+        self.assertEqual(found, search_results(events))
+
+    def test_manyCallIds(self) -> None:
+        """The time for results grows with their number and that of calls, not with the product."""
+        called = [ToolCall(Function(CountedName("f"))) for _call in range(500)]
+        answers = [Message("tool", tool_name=CountedName(name)) for _pair in range(250) for name in "fg"]
+        CountedName.comparisons = 0
+        answered = openai_messages([Message("assistant", tool_calls=called), *answers])[1:]
+        self.assertEqual(len({answer["tool_call_id"] for answer in answered}), 500)
+        self.assertLess(CountedName.comparisons, 5000)
 
     def test_names(self) -> None:
         """Old tools name the function in `name`."""
