@@ -29,8 +29,9 @@ from securechat.client.terminal.clipboard import copy_with_program, terminal_seq
 from securechat.client.terminal.commands import Command, UnknownCommandError, help_lines, parse
 from securechat.client.terminal.conversations import Saved, is_name
 from securechat.client.terminal.keeping import Keeper
+from securechat.client.terminal.lines import NOTICE, notice_row, shorten, show_error, show_input, show_notice
 from securechat.client.terminal.markdown import Styler
-from securechat.client.terminal.prose import indent_imitations, wrap
+from securechat.client.terminal.prose import indent_imitations
 from securechat.client.terminal.screen import PROMPT, Screen
 from securechat.client.terminal.styles import Row, Style, cut, plain
 from securechat.client.terminal.transcript import Exchange, Transcript
@@ -51,7 +52,6 @@ from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 
-NOTICE: Final = "-- "  # begins the client's own lines, as PROMPT begins the user's; no line of a robot begins so
 STALLED: Final = 3.0  # seconds without a record, after which the user is told
 STALLED_TICKS: Final = 10  # if that is longer
 YES: Final = ("", "y", "yes")  # send messages again whose replies were lost
@@ -137,7 +137,7 @@ class Terminal:
             if self._prompting is None:
                 note(text)
             else:
-                self._notice(text)
+                show_notice(self._screen, text)
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
@@ -145,24 +145,24 @@ class Terminal:
         self._stop(self._connecting)
         self._redial.succeeded()
         is_first, self._is_lost = not self._is_lost, False
-        self._robot = _short(about.robot) or _("robot")
-        before, self._names = self._names, (_short(about.user), self._robot, client.host_key)
+        self._robot = shorten(about.robot, MAX_NAME) or _("robot")
+        before, self._names = self._names, (shorten(about.user, MAX_NAME), self._robot, client.host_key)
         if self._names != before:
             self._screen.show([self._greeting()])
         elif self._loss:
-            self._notice(_("reconnected"))
+            show_notice(self._screen, _("reconnected"))
         if is_first:
             self._show_restored()
             self._prompting = asyncio.ensure_future(self._screen.run(self))
             return
         self._has_to_recall = True
         if self._unanswered and self._screen.echoes:
-            self._notice(self._question())
+            show_notice(self._screen, self._question())
         self._send_waiting()
         self._screen.refresh()
 
     def _greeting(self) -> Row:
-        user = _short(self._about.user) or _("anonymous")
+        user = shorten(self._about.user, MAX_NAME) or _("anonymous")
         verdict = _(self._server.host_key_check.verdict)
         fingerprint = keys.fingerprint(self._client.host_key)
         hint = _("/help for help")
@@ -197,7 +197,7 @@ class Terminal:
         message = self._open[0]
         if not self._is_leaving:
             self._finish(message)
-            self._notice(of_fault(fault, has_begun=message.has_begun), Style.ERROR)
+            show_error(self._screen, of_fault(fault, has_begun=message.has_begun))
         self._replied(message)
         self._screen.refresh()
 
@@ -211,7 +211,7 @@ class Terminal:
             return
         if self._open and self._open[0].has_begun and not self._is_leaving:
             self._finish(self._open[0])
-            self._notice(_("the reply is incomplete"), Style.ERROR)
+            show_error(self._screen, _("the reply is incomplete"))
         if self._open and self.exit is ExitCode.ANSWERED and reason is not None:
             self.exit = ExitCode.FAULT
         self._stop(self._clockwork, self._hint, self._connecting)
@@ -229,9 +229,9 @@ class Terminal:
         if self._open and self._open[0].has_begun:
             self._finish(self._open[0])
             self._loss = self._loss or _("reconnecting")
-            self._notice(_("the reply is incomplete: {reason}").format(reason=self._loss), Style.ERROR)
+            show_error(self._screen, _("the reply is incomplete: {reason}").format(reason=self._loss))
         elif self._loss:
-            self._notice(self._loss)
+            show_notice(self._screen, self._loss)
         self._unanswered += [message.exchange.question for message in self._open]
         self._open.clear()
         self._cancelled = 0
@@ -248,7 +248,7 @@ class Terminal:
         if self._prompting is None or self._prompting.done():
             return self._keeper.done()
         if self._screen.draft and not self._is_leaving:
-            self._echo(self._screen.draft)  # it would be lost
+            show_input(self._screen, self._screen.draft)  # it would be lost
         gone: Deferred[None] = Deferred()
         self._prompting.add_done_callback(lambda _future: gone.callback(None))
         self._screen.close()
@@ -266,7 +266,7 @@ class Terminal:
         try:
             entered = parse(text)
         except UnknownCommandError as error:
-            self._notice(str(error), Style.ERROR)
+            show_error(self._screen, str(error))
             return False
         if isinstance(entered, Command):
             return self._execute(entered, text)
@@ -297,11 +297,11 @@ class Terminal:
 
     def live(self) -> Row:
         if self._hint is not None:
-            return [(Style.NOTICE, NOTICE + _("press Ctrl-C again, or Ctrl-D, to leave"))]
+            return notice_row(_("press Ctrl-C again, or Ctrl-D, to leave"))
         if self._is_lost:
             return self._reconnecting()
         if self.asks and not self._screen.echoes:
-            return [(Style.NOTICE, NOTICE + self._question())]
+            return notice_row(self._question())
         if not self._open:
             return []
         message = self._open[0]
@@ -313,7 +313,7 @@ class Terminal:
                 return row
             return [*cut(row, max(0, self._screen.columns - len(stalled) - 1)), (Style.NOTICE, f" {stalled}")]
         if self._cancelled == message.id:
-            return [(Style.NOTICE, NOTICE + _("stopping the reply"))]
+            return notice_row(_("stopping the reply"))
         waiting = _("waiting for {robot}, {seconds} s; Ctrl-C stops it")
         waiting = waiting.format(robot=self._robot, seconds=int(seconds))
         return [(Style.NOTICE, stalled or NOTICE + waiting)]
@@ -334,7 +334,7 @@ class Terminal:
         if seconds is not None:
             text = _("reconnecting in {seconds} s; Enter tries now").format(seconds=math.ceil(seconds))
         problem = f" · {sanitize_line(self._redial.problem)}" if self._redial.problem else ""
-        return [(Style.NOTICE, f"{NOTICE}{text}{problem}")]
+        return notice_row(f"{text}{problem}")
 
     # After a session was lost
 
@@ -368,14 +368,14 @@ class Terminal:
     def _message(self, text: str) -> bool:
         """Send a message, or queue it; False if it cannot be sent."""
         if not is_text(text):
-            self._notice(_("not sent: the message is not valid text in the encoding of the terminal"), Style.ERROR)
+            show_error(self._screen, _("not sent: the message is not valid text in the encoding of the terminal"))
             return False
         if len(text.encode()) > self._about.max_message:
             limit = self._about.max_message
-            self._notice(_("message too long: the limit is {size} bytes").format(size=limit), Style.ERROR)
+            show_error(self._screen, _("message too long: the limit is {size} bytes").format(size=limit))
             return False
         if self._open or self._queue or self._has_to_wait:
-            self._notice(_("queued: {text}").format(text=plain(cut([(Style.PLAIN, sanitize_line(text))], MAX_NAME))))
+            show_notice(self._screen, _("queued: {text}").format(text=shorten(text, MAX_NAME)))
         self._do_in_turn(partial(self._say, text), wait=len(self._open) >= MAX_PENDING)
         if self.redial is not None:
             self.redial.now()
@@ -402,7 +402,7 @@ class Terminal:
             self._client.startAfresh()
         self._transcript.start_afresh()
         self._keeper.start_afresh()
-        self._notice(_("started a new conversation"))
+        show_notice(self._screen, _("started a new conversation"))
 
     def _say(self, text: str, recall: Sequence[Turn] | None = None) -> bool:
         """Send a message; whether it was possible. The first one of a session takes the conversation along."""
@@ -411,10 +411,12 @@ class Terminal:
         try:
             message_id = self._client.say(text, recall)
         except LocalProtocolError:
-            self._notice(_("not sent: too many retries; try again in a minute"), Style.ERROR)
+            show_error(self._screen, _("not sent: too many retries; try again in a minute"))
             return False
         except ValueError:  # another server accepts less than the one for which the message was queued
-            self._notice(_("message too long: the limit is {size} bytes").format(size=self._about.max_message))
+            show_notice(
+                self._screen, _("message too long: the limit is {size} bytes").format(size=self._about.max_message)
+            )
             return False
         self._has_to_recall = False
         styler = Styler(keep_marks=not self._screen.is_styled)
@@ -441,8 +443,9 @@ class Terminal:
             self._stop(self._clockwork, self._hint)
             self._redial.cancel()
         elif not self._client.leaveQuietly().called:
-            self._notice(
-                _("leaving with the server's last record, to hide the length of the reply; Ctrl-C leaves at once")
+            show_notice(
+                self._screen,
+                _("leaving with the server's last record, to hide the length of the reply; Ctrl-C leaves at once"),
             )
 
     # Commands
@@ -450,7 +453,7 @@ class Terminal:
     def _execute(self, command: Command, text: str) -> bool:
         """Run a command; False if what is in the editor stays there."""
         if not self._screen.echoes:
-            self._echo(text.strip())
+            show_input(self._screen, text.strip())
         match command.name:
             case "help":
                 self._show_help()
@@ -483,11 +486,11 @@ class Terminal:
         """Send the last message again, without its reply in the conversation."""
         question = self._transcript.last_question()
         if question is None:
-            self._notice(_("there is no message yet"), Style.ERROR)
+            show_error(self._screen, _("there is no message yet"))
         elif self.asks:
             self._decide(is_yes=True)
         elif self._open or self._queue or self._unanswered:
-            self._notice(_("wait for the replies, or stop them with Ctrl-C"), Style.ERROR)
+            show_error(self._screen, _("wait for the replies, or stop them with Ctrl-C"))
         else:
             self._do_in_turn(partial(self._say_again, question))
             if self.redial is not None:
@@ -505,7 +508,7 @@ class Terminal:
     def _copy(self, number: int) -> None:
         reply = self._transcript.reply(number)
         if reply is None:
-            self._notice(_("there is no such reply"), Style.ERROR)
+            show_error(self._screen, _("there is no such reply"))
             return
         text = without_controls(reply)
         copying = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), copy_with_program, text, os.environ)
@@ -514,14 +517,14 @@ class Terminal:
     def _copied(self, is_done: bool, text: str) -> None:
         sequence = None if is_done else terminal_sequence(text)
         if not is_done and sequence is None:
-            self._notice(_("the reply is too long for the terminal's clipboard; use /save"), Style.ERROR)
+            show_error(self._screen, _("the reply is too long for the terminal's clipboard; use /save"))
             return
         if sequence is not None:
             self._screen.write_sequence(sequence)
-        self._notice(_("copied {count} characters").format(count=len(text)))
+        show_notice(self._screen, _("copied {count} characters").format(count=len(text)))
         hidden = sanitize(text).count(REPLACEMENT) - text.count(REPLACEMENT)
         if hidden:
-            self._notice(_("{count} of them are invisible").format(count=hidden), Style.ERROR)
+            show_error(self._screen, _("{count} of them are invisible").format(count=hidden))
 
     def _save(self, name: str) -> None:
         if is_name(name):
@@ -529,30 +532,34 @@ class Terminal:
             return
         path = Path(name).expanduser().absolute()
         if not path.parent.is_dir():
-            self._notice(_("{path}: no such directory").format(path=path.parent), Style.ERROR)
+            show_error(self._screen, _("{path}: no such directory").format(path=path.parent))
             return
         data = self._transcript.as_markdown(self._robot).encode(errors="replace")
         saving = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), write_new, path, data, 0o600)
-        saving.addCallback(lambda _nothing: self._notice(_("saved in {path}").format(path=path)))
+        saving.addCallback(lambda _nothing: show_notice(self._screen, _("saved in {path}").format(path=path)))
         saving.addErrback(self._not_saved, path)
 
     def _keep(self, name: str) -> None:
         """Keep the conversation from now on."""
         exchanges = [Saved(exchange.question, exchange.reply) for exchange in self._transcript.answered()]
         saving = self._keeper.save_as(name, exchanges)
-        saving.addCallback(lambda path: self._notice(_("saved in {path}; later messages are added").format(path=path)))
+        saving.addCallback(
+            lambda path: show_notice(self._screen, _("saved in {path}; later messages are added").format(path=path))
+        )
         saving.addErrback(self._not_kept_as, name)
 
     def _not_kept_as(self, failure: Failure, name: str) -> None:
         failure.trap(ConfigurationError, FileExistsError)
         error = failure.value
         is_there = isinstance(error, FileExistsError)
-        self._notice(_("{name}: a conversation of this name exists").format(name=name) if is_there else str(error))
+        show_notice(
+            self._screen, _("{name}: a conversation of this name exists").format(name=name) if is_there else str(error)
+        )
 
     def _not_kept(self, failure: Failure) -> None:
         failure.trap(ConfigurationError)
         text = _("no longer saving the conversation: {problem}")
-        self._notice(text.format(problem=failure.value), Style.ERROR)
+        show_error(self._screen, text.format(problem=failure.value))
 
     def _show_restored(self) -> None:
         """Say with which conversation the user goes on."""
@@ -560,13 +567,13 @@ class Terminal:
         if question is not None and self._keeper.path is not None:
             text = _("continuing {name}; messages so far: {count}; the last one: {text}")
             text = text.format(name=self._keeper.path.stem, count=len(self._transcript.answered()), text=question)
-            self._notice(plain(cut([(Style.PLAIN, sanitize_line(text))], MAX_RESTORED)))
+            show_notice(self._screen, shorten(text, MAX_RESTORED))
 
     def _not_saved(self, failure: Failure, path: Path) -> None:
         failure.trap(ConfigurationError, FileExistsError)
         error = failure.value
         is_there = isinstance(error, FileExistsError)
-        self._notice(_("{path}: file exists").format(path=path) if is_there else str(error), Style.ERROR)
+        show_error(self._screen, _("{path}: file exists").format(path=path) if is_there else str(error))
 
     def _show_help(self) -> None:
         texts = [
@@ -578,7 +585,7 @@ class Terminal:
             _("A message that begins with a slash: //text. One that begins with a space is not kept in the history."),
         ]
         for text in texts:
-            self._notice(text)
+            show_notice(self._screen, text)
 
     def _show_info(self) -> None:
         about = self._about
@@ -589,14 +596,14 @@ class Terminal:
             (_("server"), self._server.name),
             (_("software"), sanitize_line(about.software)),
             (_("host key"), keys.fingerprint(self._client.host_key)),
-            (_("user"), _short(about.user) or _("anonymous")),
+            (_("user"), shorten(about.user, MAX_NAME) or _("anonymous")),
             (_("robot"), self._robot),
             (_("longest message"), _("{size} bytes").format(size=about.max_message)),
             (_("shaping"), shaping),
         ):
-            self._notice(_("{name}: {value}").format(name=name, value=text))
+            show_notice(self._screen, _("{name}: {value}").format(name=name, value=text))
         for step in self._server.steps:
-            self._notice(step)
+            show_notice(self._screen, step)
 
     # Displaying
 
@@ -604,7 +611,7 @@ class Terminal:
         """The robot turns to a message."""
         message.since = self._reactor.seconds()
         if not message.is_echoed:
-            self._echo(message.exchange.question)
+            show_input(self._screen, message.exchange.question)
         self._start_clockwork()
 
     def _start_clockwork(self) -> None:
@@ -640,17 +647,6 @@ class Terminal:
         if self._open:
             self._begin_turn(self._open[0])
 
-    def _echo(self, text: str) -> None:
-        """What the user has entered, in the place where it belongs."""
-        first, *others = sanitize(text).split("\n")
-        rows: list[Row] = [[(Style.USER, PROMPT), (Style.BOLD, first)]]
-        rows += [[(Style.PLAIN, " " * len(PROMPT)), (Style.BOLD, line)] for line in others]
-        self._screen.show(rows)
-
-    def _notice(self, text: str, style: Style = Style.NOTICE) -> None:
-        """A line of our own."""
-        self._screen.show(wrap([(style, NOTICE)], [(style, sanitize_line(text))], self._screen.columns))
-
     def _tick(self) -> None:
         """A second has passed."""
         self._clockwork = self._reactor.callLater(1, self._tick) if self._open or self._is_lost else None
@@ -664,7 +660,7 @@ class Terminal:
 
     def _still_connecting(self) -> None:
         text = _("still waiting for {name}; the last step was: {step}. Ctrl-C stops")
-        self._notice(text.format(name=self._server.name, step=self._server.steps[-1]))
+        show_notice(self._screen, text.format(name=self._server.name, step=self._server.steps[-1]))
 
     def _stop(self, *calls: IDelayedCall | None) -> None:
         for call in calls:
@@ -677,8 +673,3 @@ def _may_go_on(reason: SecureChatError | GoodbyeReceived | None) -> bool:
     if isinstance(reason, GoodbyeReceived):
         return reason.reason not in LASTING_REASONS
     return reason is None or (isinstance(reason, RemoteProtocolError) and reason.category in CUTS)
-
-
-def _short(name: str) -> str:
-    """A name that the server has chosen, on one line and not too long."""
-    return plain(cut([(Style.PLAIN, sanitize_line(name))], MAX_NAME))
