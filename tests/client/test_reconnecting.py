@@ -5,9 +5,9 @@ from typing import cast
 from twisted.internet.defer import CancelledError, Deferred
 
 from securechat.client.exit_codes import ExitCode
-from securechat.client.frontends.terminal import MAX_STEPS
 from securechat.client.protocol import ChatClient
 from securechat.client.redial import Redial
+from securechat.client.terminal.session import MAX_STEPS
 from securechat.errors import Category, RemoteProtocolError, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason

@@ -2,37 +2,34 @@
 
 import asyncio
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from securechat.client.backoff import LASTING_REASONS
 from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault, of_loss
-from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.protocol import ChatClient
 from securechat.client.quiet import MAX_PENDING
 from securechat.client.reactor import IClientReactor
 from securechat.client.redial import Redial
-from securechat.client.sanitize import REPLACEMENT, is_text, sanitize, sanitize_line, without_controls
+from securechat.client.sanitize import is_text, sanitize, sanitize_line
 from securechat.client.stderr import note
-from securechat.client.terminal.clipboard import copy_with_program, terminal_sequence
-from securechat.client.terminal.commands import Command, UnknownCommandError, help_lines, parse
-from securechat.client.terminal.conversations import Saved, is_name
+from securechat.client.terminal.commands import Command, UnknownCommandError, help_lines, key_lines, parse
+from securechat.client.terminal.conversations import Saved
+from securechat.client.terminal.export import Exporter
 from securechat.client.terminal.keeping import Keeper
 from securechat.client.terminal.lines import NOTICE, notice_row, shorten, show_error, show_input, show_notice
 from securechat.client.terminal.markdown import Styler
 from securechat.client.terminal.prose import indent_imitations
 from securechat.client.terminal.screen import PROMPT, Screen
+from securechat.client.terminal.session import MAX_NAME, Server, Session, greeting, info_lines
 from securechat.client.terminal.styles import Row, Style, cut, plain
 from securechat.client.terminal.transcript import Exchange, Transcript
 from securechat.conversation import Turn
@@ -44,9 +41,7 @@ from securechat.errors import (
     RemoteProtocolError,
     SecureChatError,
 )
-from securechat.files import write_new
 from securechat.i18n import _
-from securechat.ssh import keys
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import Reason
@@ -57,10 +52,7 @@ STALLED_TICKS: Final = 10  # if that is longer
 YES: Final = ("", "y", "yes")  # send messages again whose replies were lost
 NO: Final = ("n", "no")
 HINT: Final = 5.0  # seconds in which a second Ctrl-C leaves
-SHORT_FINGERPRINT: Final = 11  # characters, SHA256: included
-MAX_NAME: Final = 60  # columns of a name that the server has chosen
 MAX_RESTORED: Final = 150  # columns about the conversation with which the user goes on
-MAX_STEPS: Final = 16  # of handshakes that are kept for /info
 CUTS: Final = (Category.CUT, Category.TIMEOUT)  # how a session ends if the line drops
 
 
@@ -76,21 +68,10 @@ class _Open:
     has_begun: bool = False  # whether part of its reply has arrived
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What the user knows the server by."""
-
-    name: str
-    host_key_check: HostKeyCheck
-    steps: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_STEPS))  # of the handshake
-
-
 class Terminal:
     """A frontend with a prompt. It stays when a session is lost, and goes on in the next one."""
 
-    _client: ChatClient  # from the first `admitted` on; that of the latest session
-    _about: Admitted  # as well
-    _robot: str  # as well: its name
+    _session: Session  # the latest one, from the first `admitted` on
 
     def __init__(
         self, screen: Screen, reactor: IClientReactor, server: Server, keeper: Keeper, *, is_verbose: bool = False
@@ -103,6 +84,7 @@ class Terminal:
         self._keeper = keeper
         self._is_verbose = is_verbose
         self._transcript = Transcript()
+        self._exporter = Exporter(reactor, screen, self._transcript, keeper)
         self._open: deque[_Open] = deque()  # the first one is being answered
         self._unanswered: list[str] = []  # messages whose replies were lost, until the user decides about them
         self._has_to_recall = False  # whether the server does not know the conversation yet
@@ -116,7 +98,6 @@ class Terminal:
         self._redial = Redial(reactor)
         self._loss = ""  # the notice about the last loss
         self._is_lost = False  # whether there is no session, after the first one
-        self._names: tuple[str, str, bytes] | None = None  # of the user and the robot, and the server's key
 
     @property
     def redial(self) -> Redial | None:
@@ -140,18 +121,16 @@ class Terminal:
                 show_notice(self._screen, text)
 
     def admitted(self, client: ChatClient, about: Admitted) -> None:
-        self._client = client
-        self._about = about
         self._stop(self._connecting)
         self._redial.succeeded()
-        is_first, self._is_lost = not self._is_lost, False
-        self._robot = shorten(about.robot, MAX_NAME) or _("robot")
-        before, self._names = self._names, (shorten(about.user, MAX_NAME), self._robot, client.host_key)
-        if self._names != before:
-            self._screen.show([self._greeting()])
+        session = Session(client, about)
+        if self._prompting is None or not session.has_ends_of(self._session):
+            self._screen.show([greeting(self._server, session)])
         elif self._loss:
             show_notice(self._screen, _("reconnected"))
-        if is_first:
+        self._session = session
+        self._is_lost = False
+        if self._prompting is None:
             self._show_restored()
             self._prompting = asyncio.ensure_future(self._screen.run(self))
             return
@@ -160,19 +139,6 @@ class Terminal:
             show_notice(self._screen, self._question())
         self._send_waiting()
         self._screen.refresh()
-
-    def _greeting(self) -> Row:
-        user = shorten(self._about.user, MAX_NAME) or _("anonymous")
-        verdict = _(self._server.host_key_check.verdict)
-        fingerprint = keys.fingerprint(self._client.host_key)
-        hint = _("/help for help")
-        return [
-            (Style.NOTICE, f"{self._server.name} · {fingerprint[:SHORT_FINGERPRINT]}… {verdict} · "),
-            (Style.USER, user),
-            (Style.NOTICE, " → "),
-            (Style.ROBOT, self._robot),
-            (Style.NOTICE, f" · {hint}"),
-        ]
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
         message = self._open[0]
@@ -276,7 +242,7 @@ class Terminal:
     def interrupted(self) -> None:
         if self._open and self._cancelled != self._open[0].id:
             self._cancelled = self._open[0].id
-            self._client.cancel(self._cancelled)
+            self._session.client.cancel(self._cancelled)
         elif self.asks:
             self._decide(is_yes=False)
         elif self._screen.draft:
@@ -306,7 +272,7 @@ class Terminal:
             return []
         message = self._open[0]
         seconds = self._reactor.seconds() - message.since
-        stalled = self._stalled(min(self._client.silence, seconds))
+        stalled = self._stalled(min(self._session.client.silence, seconds))
         if message.has_begun:
             row = self._robots(message.styler.unfinished)
             if not stalled:
@@ -315,13 +281,13 @@ class Terminal:
         if self._cancelled == message.id:
             return notice_row(_("stopping the reply"))
         waiting = _("waiting for {robot}, {seconds} s; Ctrl-C stops it")
-        waiting = waiting.format(robot=self._robot, seconds=int(seconds))
+        waiting = waiting.format(robot=self._session.robot, seconds=int(seconds))
         return [(Style.NOTICE, stalled or NOTICE + waiting)]
 
     def _stalled(self, silence: float) -> str:
         """A notice if the server has sent nothing for so many seconds, although it sends at each tick."""
-        limit = max(STALLED, STALLED_TICKS * self._about.tick / 1000)
-        if self._about.shaping is Shaping.OFF or silence < limit:
+        limit = max(STALLED, STALLED_TICKS * self._session.about.tick / 1000)
+        if self._session.about.shaping is Shaping.OFF or silence < limit:
             return ""
         return NOTICE + _("nothing has come for {seconds} s").format(seconds=int(silence))
 
@@ -356,12 +322,12 @@ class Terminal:
 
     def _send_waiting(self) -> None:
         if self._queue and not self._has_to_wait:
-            self._client.room().addCallback(self._send_queued)
+            self._session.client.room().addCallback(self._send_queued)
 
     @property
     def _has_to_wait(self) -> bool:
         """Whether nothing can be sent: there is no session, or the user decides about earlier messages first."""
-        return not self._client.is_open or bool(self._unanswered)
+        return not self._session.client.is_open or bool(self._unanswered)
 
     # Sending
 
@@ -370,9 +336,8 @@ class Terminal:
         if not is_text(text):
             show_error(self._screen, _("not sent: the message is not valid text in the encoding of the terminal"))
             return False
-        if len(text.encode()) > self._about.max_message:
-            limit = self._about.max_message
-            show_error(self._screen, _("message too long: the limit is {size} bytes").format(size=limit))
+        if len(text.encode()) > self._session.about.max_message:
+            self._refuse_long()
             return False
         if self._open or self._queue or self._has_to_wait:
             show_notice(self._screen, _("queued: {text}").format(text=shorten(text, MAX_NAME)))
@@ -381,25 +346,29 @@ class Terminal:
             self.redial.now()
         return True
 
+    def _refuse_long(self) -> None:
+        limit = self._session.about.max_message
+        show_error(self._screen, _("message too long: the limit is {size} bytes").format(size=limit))
+
     def _do_in_turn(self, action: Callable[[], object], *, wait: bool = False) -> None:
         """Send something now, unless it has to wait; then what follows waits as well."""
         if not wait and not self._queue and not self._has_to_wait:
             action()
             return
         if not self._queue and not self._has_to_wait:
-            self._client.room().addCallback(self._send_queued)
+            self._session.client.room().addCallback(self._send_queued)
         self._queue.append(action)
 
     def _send_queued(self, room: int) -> None:
         for _place in range(min(room, len(self._queue))):
             self._queue.popleft()()
         if self._queue:
-            self._client.room().addCallback(self._send_queued)
+            self._session.client.room().addCallback(self._send_queued)
         self._screen.refresh()
 
     def _start_afresh(self) -> None:
         if not self._is_lost:
-            self._client.startAfresh()
+            self._session.client.startAfresh()
         self._transcript.start_afresh()
         self._keeper.start_afresh()
         show_notice(self._screen, _("started a new conversation"))
@@ -407,16 +376,14 @@ class Terminal:
     def _say(self, text: str, recall: Sequence[Turn] | None = None) -> bool:
         """Send a message; whether it was possible. The first one of a session takes the conversation along."""
         if self._has_to_recall:
-            recall = self._transcript.turns(self._about.max_message) or None
+            recall = self._transcript.turns(self._session.about.max_message) or None
         try:
-            message_id = self._client.say(text, recall)
+            message_id = self._session.client.say(text, recall)
         except LocalProtocolError:
             show_error(self._screen, _("not sent: too many retries; try again in a minute"))
             return False
         except ValueError:  # another server accepts less than the one for which the message was queued
-            show_notice(
-                self._screen, _("message too long: the limit is {size} bytes").format(size=self._about.max_message)
-            )
+            self._refuse_long()
             return False
         self._has_to_recall = False
         styler = Styler(keep_marks=not self._screen.is_styled)
@@ -442,7 +409,7 @@ class Terminal:
         if self._is_lost:
             self._stop(self._clockwork, self._hint)
             self._redial.cancel()
-        elif not self._client.leaveQuietly().called:
+        elif not self._session.client.leaveQuietly().called:
             show_notice(
                 self._screen,
                 _("leaving with the server's last record, to hide the length of the reply; Ctrl-C leaves at once"),
@@ -456,21 +423,21 @@ class Terminal:
             show_input(self._screen, text.strip())
         match command.name:
             case "help":
-                self._show_help()
+                self._show_lines(*help_lines(), "", *key_lines())
             case "new":
                 self._forget_conversation()
             case "retry":
                 return self._retry()
             case "copy":
-                self._copy(int(command.argument or 1))
+                self._exporter.copy(int(command.argument or 1))
             case "save":
-                self._save(command.argument)
+                self._exporter.save(command.argument, self._session.robot)
             case "edit":
                 self._screen.draft = self._transcript.last_question() or ""
                 self._screen.edit()
                 return False
             case "info":
-                self._show_info()
+                self._show_lines(*info_lines(self._server, self._session))
             case "quit":
                 self._leave(ExitCode.ANSWERED)
         return True
@@ -499,62 +466,11 @@ class Terminal:
 
     def _say_again(self, question: str) -> None:
         exchange = self._transcript.take_back()
-        recall = self._transcript.turns(self._about.max_message) if exchange is not None else None
+        recall = self._transcript.turns(self._session.about.max_message) if exchange is not None else None
         if not self._say(question, recall) and exchange is not None:
             exchange.is_answered = True
         elif exchange is not None:
             self._keeper.take_back()
-
-    def _copy(self, number: int) -> None:
-        reply = self._transcript.reply(number)
-        if reply is None:
-            show_error(self._screen, _("there is no such reply"))
-            return
-        text = without_controls(reply)
-        copying = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), copy_with_program, text, os.environ)
-        copying.addCallback(self._copied, text)
-
-    def _copied(self, is_done: bool, text: str) -> None:
-        sequence = None if is_done else terminal_sequence(text)
-        if not is_done and sequence is None:
-            show_error(self._screen, _("the reply is too long for the terminal's clipboard; use /save"))
-            return
-        if sequence is not None:
-            self._screen.write_sequence(sequence)
-        show_notice(self._screen, _("copied {count} characters").format(count=len(text)))
-        hidden = sanitize(text).count(REPLACEMENT) - text.count(REPLACEMENT)
-        if hidden:
-            show_error(self._screen, _("{count} of them are invisible").format(count=hidden))
-
-    def _save(self, name: str) -> None:
-        if is_name(name):
-            self._keep(name)
-            return
-        path = Path(name).expanduser().absolute()
-        if not path.parent.is_dir():
-            show_error(self._screen, _("{path}: no such directory").format(path=path.parent))
-            return
-        data = self._transcript.as_markdown(self._robot).encode(errors="replace")
-        saving = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), write_new, path, data, 0o600)
-        saving.addCallback(lambda _nothing: show_notice(self._screen, _("saved in {path}").format(path=path)))
-        saving.addErrback(self._not_saved, path)
-
-    def _keep(self, name: str) -> None:
-        """Keep the conversation from now on."""
-        exchanges = [Saved(exchange.question, exchange.reply) for exchange in self._transcript.answered()]
-        saving = self._keeper.save_as(name, exchanges)
-        saving.addCallback(
-            lambda path: show_notice(self._screen, _("saved in {path}; later messages are added").format(path=path))
-        )
-        saving.addErrback(self._not_kept_as, name)
-
-    def _not_kept_as(self, failure: Failure, name: str) -> None:
-        failure.trap(ConfigurationError, FileExistsError)
-        error = failure.value
-        is_there = isinstance(error, FileExistsError)
-        show_notice(
-            self._screen, _("{name}: a conversation of this name exists").format(name=name) if is_there else str(error)
-        )
 
     def _not_kept(self, failure: Failure) -> None:
         failure.trap(ConfigurationError)
@@ -569,41 +485,9 @@ class Terminal:
             text = text.format(name=self._keeper.path.stem, count=len(self._transcript.answered()), text=question)
             show_notice(self._screen, shorten(text, MAX_RESTORED))
 
-    def _not_saved(self, failure: Failure, path: Path) -> None:
-        failure.trap(ConfigurationError, FileExistsError)
-        error = failure.value
-        is_there = isinstance(error, FileExistsError)
-        show_error(self._screen, _("{path}: file exists").format(path=path) if is_there else str(error))
-
-    def _show_help(self) -> None:
-        texts = [
-            *help_lines(),
-            "",
-            _("Enter sends; Alt-Enter or Ctrl-J begins a new line; what you paste is one message."),
-            _("Ctrl-C stops the reply, then clears the line, then leaves; Ctrl-D leaves; Ctrl-Z suspends."),
-            _("Ctrl-R searches earlier messages; Ctrl-X Ctrl-E opens $EDITOR; Ctrl-L clears the screen."),
-            _("A message that begins with a slash: //text. One that begins with a space is not kept in the history."),
-        ]
+    def _show_lines(self, *texts: str) -> None:
         for text in texts:
             show_notice(self._screen, text)
-
-    def _show_info(self) -> None:
-        about = self._about
-        shaping = _("{mode}, a tick every {tick} ms, {width} records a tick").format(
-            mode=about.shaping.name.lower(), tick=about.tick, width=about.width
-        )
-        for name, text in (
-            (_("server"), self._server.name),
-            (_("software"), sanitize_line(about.software)),
-            (_("host key"), keys.fingerprint(self._client.host_key)),
-            (_("user"), shorten(about.user, MAX_NAME) or _("anonymous")),
-            (_("robot"), self._robot),
-            (_("longest message"), _("{size} bytes").format(size=about.max_message)),
-            (_("shaping"), shaping),
-        ):
-            show_notice(self._screen, _("{name}: {value}").format(name=name, value=text))
-        for step in self._server.steps:
-            show_notice(self._screen, step)
 
     # Displaying
 
@@ -621,7 +505,7 @@ class Terminal:
     def _begin_reply(self, message: _Open) -> None:
         if not message.has_begun:
             message.has_begun = True
-            name = self._robot if self._screen.is_styled else f"{self._robot}:"
+            name = self._session.robot if self._screen.is_styled else f"{self._session.robot}:"
             self._screen.show([[(Style.ROBOT, name)]])
 
     def _show_reply(self, rows: list[Row]) -> None:
