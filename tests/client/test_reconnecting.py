@@ -258,6 +258,17 @@ class ResumptionTests(ReconnectingTestCase):
         self.enter("t")
         self.assertEqual((self.client.log, self.client.recalled), (["t"], [None]))
 
+    def test_newAtTheQuestion(self) -> None:
+        """/new instead of an answer forgets the unanswered messages, and what waited behind them is sent."""
+        self.start()
+        self.enter("1")
+        self.lose()
+        self.enter("2")
+        self.regain()
+        self.enter("/new", "3")
+        self.give_room()
+        self.assertEqual(self.client.log, ["2", "new", "3"])
+
     def test_idle(self) -> None:
         """After a period of inactivity, the server is dialled when there is a message."""
         self.start()

@@ -39,6 +39,7 @@ class Outbox:
         self.is_lost = False  # whether there is no session, after the first one
         self.has_to_recall = False  # whether the server does not know the conversation yet
         self._queue: deque[Callable[[], object]] = deque()  # what is done when the server accepts messages again
+        self._awaits_room = False  # whether the queue is waiting for the server to accept messages
         self._screen = screen
         self._clock = clock
         self._transcript = transcript
@@ -58,6 +59,7 @@ class Outbox:
     def lost(self) -> None:
         """The session has ended, and another one will follow."""
         self.is_lost = True
+        self._awaits_room = False  # that of the session which has ended never comes
         self.unanswered += [message.exchange.question for message in self.open]
         self.open.clear()
         self._seconds.start()
@@ -190,19 +192,19 @@ class Outbox:
         if not wait and not self._queue and not self._has_to_wait:
             action()
             return
-        if not self._queue and not self._has_to_wait:
-            self._session.client.room().addCallback(self._send_queued)
         self._queue.append(action)
+        self._send_waiting()
 
     def _send_waiting(self) -> None:
-        if self._queue and not self._has_to_wait:
+        if self._queue and not self._has_to_wait and not self._awaits_room:
+            self._awaits_room = True
             self._session.client.room().addCallback(self._send_queued)
 
     def _send_queued(self, room: int) -> None:
+        self._awaits_room = False
         for _place in range(min(room, len(self._queue))):
             self._queue.popleft()()
-        if self._queue:
-            self._session.client.room().addCallback(self._send_queued)
+        self._send_waiting()
         self._screen.refresh()
 
     # What is done in turn
