@@ -7,6 +7,7 @@ from typing import cast
 from securechat.client.frontends import terminal as module
 from securechat.client.protocol import ChatClient
 from securechat.client.terminal.conversations import Saved, path_of, read
+from securechat.client.terminal.styles import Style
 from securechat.errors import Fault
 from tests.client.test_terminal import ABOUT, TerminalTestCase
 
@@ -64,6 +65,7 @@ class SavingTests(KeepingTestCase):
         self.start_with()
         self.enter("/save work", "/save work")
         self.assertEqual(self.screen.text[-1], "-- work: a conversation of this name exists")
+        self.assertIs(self.screen.rows[-1][-1][0], Style.ERROR)
 
     def test_all(self) -> None:
         """If the user wants all conversations, each is in a file of its own."""

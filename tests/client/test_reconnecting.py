@@ -8,6 +8,7 @@ from securechat.client.exit_codes import ExitCode
 from securechat.client.protocol import ChatClient
 from securechat.client.redial import Redial
 from securechat.client.terminal.session import MAX_STEPS
+from securechat.client.terminal.styles import Style
 from securechat.errors import Category, RemoteProtocolError, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason
@@ -244,6 +245,7 @@ class ResumptionTests(ReconnectingTestCase):
         self.terminal.admitted(cast(ChatClient, self.client), ABOUT)
         self.give_room()
         self.assertIn("message too long", self.screen.text[-1])
+        self.assertIs(self.screen.rows[-1][-1][0], Style.ERROR)
 
     def test_new(self) -> None:
         """/new without a session forgets the conversation and the unanswered messages."""
