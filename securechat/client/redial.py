@@ -1,15 +1,25 @@
 """Dialling the server again after a session was lost."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from securechat.client.backoff import LASTING_ERRORS, MAX_DELAY, Backoff, jitter
-from securechat.errors import SecureChatError
+from securechat.client.backoff import LASTING_ERRORS, LASTING_REASONS, MAX_DELAY, Backoff, jitter
+from securechat.errors import Category, RemoteProtocolError, SecureChatError
+from securechat.wire.events import GoodbyeReceived
+
+CUTS: Final = (Category.CUT, Category.TIMEOUT)  # how a session ends if the line drops
 
 T = TypeVar("T")
+
+
+def is_passing(reason: SecureChatError | GoodbyeReceived | None) -> bool:
+    """Whether a session that has ended for this reason can be continued in another one. None: it was too old."""
+    if isinstance(reason, GoodbyeReceived):
+        return reason.reason not in LASTING_REASONS
+    return reason is None or (isinstance(reason, RemoteProtocolError) and reason.category in CUTS)
 
 
 class Redial:
@@ -77,7 +87,7 @@ class Redial:
         self._since = self._clock.seconds()
 
     def lost(self, *, is_lazy: bool) -> None:
-        """The session has ended. The delays begin anew if it was of some use."""
+        """The session has ended. The delays start over if it lasted."""
         self.is_lazy = is_lazy
         if self._clock.seconds() - self._since >= MAX_DELAY:
             self._backoff.reset()

@@ -105,8 +105,9 @@ def _terminals(
 ) -> Callable[[], Frontend]:
     """Makes the user interface of a connection at a terminal."""
     # Imported here, because prompt_toolkit takes as long to import as everything else together.
-    from securechat.client.frontends.terminal import Server, Terminal
+    from securechat.client.frontends.terminal import Terminal
     from securechat.client.terminal.choose import open_keeper, open_screen
+    from securechat.client.terminal.session import Server
 
     keeper, exchanges = open_keeper(reactor, options)
     screen = open_screen(reactor, output, environ, keeps_history=not options.no_history)

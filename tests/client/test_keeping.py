@@ -6,9 +6,8 @@ from typing import cast
 
 from securechat.client.frontends import terminal as module
 from securechat.client.protocol import ChatClient
-from securechat.client.reactor import IClientReactor
 from securechat.client.terminal.conversations import Saved, path_of, read
-from securechat.client.terminal.keeping import Keeper
+from securechat.client.terminal.styles import Style
 from securechat.errors import Fault
 from tests.client.test_terminal import ABOUT, TerminalTestCase
 
@@ -23,10 +22,7 @@ class KeepingTestCase(TerminalTestCase):
 
     def start_with(self, *exchanges: Saved, keeps_all: bool = False, path: Path | None = None) -> None:
         """A session that goes on with these exchanges."""
-        self.terminal = self.make()
-        reactor = cast(IClientReactor, self.reactor)
-        keeper = Keeper(reactor, lambda: self.conversations, keeps_all=keeps_all, path=path)
-        self.terminal._keeper = keeper
+        self.terminal = self.make(keeps_all=keeps_all, path=path)
         self.terminal.restore_conversation(exchanges)
         self.in_loop(lambda: self.terminal.admitted(cast(ChatClient, self.client), ABOUT))
         self.addCleanup(self.in_loop, self.screen.close)
@@ -69,6 +65,7 @@ class SavingTests(KeepingTestCase):
         self.start_with()
         self.enter("/save work", "/save work")
         self.assertEqual(self.screen.text[-1], "-- work: a conversation of this name exists")
+        self.assertIs(self.screen.rows[-1][-1][0], Style.ERROR)
 
     def test_all(self) -> None:
         """If the user wants all conversations, each is in a file of its own."""

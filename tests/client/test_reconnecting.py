@@ -5,9 +5,10 @@ from typing import cast
 from twisted.internet.defer import CancelledError, Deferred
 
 from securechat.client.exit_codes import ExitCode
-from securechat.client.frontends.terminal import MAX_STEPS
 from securechat.client.protocol import ChatClient
 from securechat.client.redial import Redial
+from securechat.client.terminal.session import MAX_STEPS
+from securechat.client.terminal.styles import Style
 from securechat.errors import Category, RemoteProtocolError, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason
@@ -244,6 +245,7 @@ class ResumptionTests(ReconnectingTestCase):
         self.terminal.admitted(cast(ChatClient, self.client), ABOUT)
         self.give_room()
         self.assertIn("message too long", self.screen.text[-1])
+        self.assertIs(self.screen.rows[-1][-1][0], Style.ERROR)
 
     def test_new(self) -> None:
         """/new without a session forgets the conversation and the unanswered messages."""
@@ -257,6 +259,17 @@ class ResumptionTests(ReconnectingTestCase):
         self.regain()
         self.enter("t")
         self.assertEqual((self.client.log, self.client.recalled), (["t"], [None]))
+
+    def test_newAtTheQuestion(self) -> None:
+        """/new instead of an answer forgets the unanswered messages, and what waited behind them is sent."""
+        self.start()
+        self.enter("1")
+        self.lose()
+        self.enter("2")
+        self.regain()
+        self.enter("/new", "3")
+        self.give_room()
+        self.assertEqual(self.client.log, ["2", "new", "3"])
 
     def test_idle(self) -> None:
         """After a period of inactivity, the server is dialled when there is a message."""

@@ -12,14 +12,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.exit_codes import ExitCode
-from securechat.client.frontends import terminal as module
-from securechat.client.frontends.terminal import HINT, Server, Terminal
+from securechat.client.frontends.terminal import HINT, Terminal
 from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.protocol import ChatClient
 from securechat.client.reactor import IClientReactor
+from securechat.client.terminal import export
 from securechat.client.terminal.keeping import Keeper
 from securechat.client.terminal.prose import indent_imitations
 from securechat.client.terminal.screen import ScreenUser
+from securechat.client.terminal.session import Server
 from securechat.client.terminal.styles import Row, Style, plain, render
 from securechat.conversation import Turn
 from securechat.errors import (
@@ -151,13 +152,15 @@ class TerminalTestCase(SynchronousTestCase):
         self.client = Client()
         self.conversations = Path(self.mktemp()).absolute()
 
-    def make(self, *, is_styled: bool = True, is_verbose: bool = False) -> Terminal:
-        """A terminal before its first session."""
+    def make(
+        self, *, is_styled: bool = True, is_verbose: bool = False, keeps_all: bool = False, path: Path | None = None
+    ) -> Terminal:
+        """A terminal before its first session. Conversations are kept as the last two say."""
         check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
         check.check(HOST_KEY.blob)
         self.screen = Screen(is_styled=is_styled)
         reactor = cast(IClientReactor, self.reactor)
-        self.keeper = Keeper(reactor, lambda: self.conversations)
+        self.keeper = Keeper(reactor, lambda: self.conversations, keeps_all=keeps_all, path=path)
         return Terminal(self.screen, reactor, Server(NAME, check), self.keeper, is_verbose=is_verbose)
 
     def start(self, about: Admitted = ABOUT, *, is_styled: bool = True, is_verbose: bool = False) -> None:
@@ -520,7 +523,7 @@ class CommandTests(TerminalTestCase):
             copied.append(text)
             return done
 
-        self.patch(module, "copy_with_program", copy)
+        self.patch(export, "copy_with_program", copy)
         self.start()
         self.enter("/copy")
         self.assertIn("no such reply", self.screen.text[-1])

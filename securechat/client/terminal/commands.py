@@ -99,3 +99,13 @@ def help_lines() -> list[str]:
     forms = [f"/{name} {_(kind.argument)}".rstrip() for name, kind in COMMANDS.items()]
     size = max(map(len, forms))
     return [f"{form:<{size}}  {_(kind.description)}" for form, kind in zip(forms, COMMANDS.values(), strict=True)]
+
+
+def key_lines() -> list[str]:
+    """The keys, and how to enter messages that begin with a slash or a space."""
+    return [
+        _("Enter sends; Alt-Enter or Ctrl-J begins a new line; what you paste is one message."),
+        _("Ctrl-C stops the reply, then clears the line, then leaves; Ctrl-D leaves; Ctrl-Z suspends."),
+        _("Ctrl-R searches earlier messages; Ctrl-X Ctrl-E opens $EDITOR; Ctrl-L clears the screen."),
+        _("A message that begins with a slash: //text. One that begins with a space is not kept in the history."),
+    ]
