@@ -22,11 +22,11 @@ from securechat.config_file import ConfigFile, Table
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots, robots_in
+from securechat.server.factory import ChatServerFactory
 from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
 from securechat.server.keys_command import IProgramReactor, KeysCommand
 from securechat.server.log_file import LogFile
 from securechat.server.log_format import json_of, line_of
-from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import ChatService, Configuration, IServerReactor, StartError
 from securechat.server.settings import CommandLineSettings, LogFormat, ServerSettings
 from securechat.server.stale_files import remove_stale_pid_file

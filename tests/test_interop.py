@@ -22,7 +22,7 @@ from securechat.conversation import Speaker, Turn
 from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
 from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 from securechat.client.protocol import Signer
 from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.handshake import ClientHandshake
