@@ -16,8 +16,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from securechat.client.connecting import connect
 from securechat.client.destination import Destination
-from securechat.client.protocol import ChatClient, Signer, connect
+from securechat.client.protocol import ChatClient
+from securechat.client.signer import Signer
 from securechat.conversation import Speaker, Turn
 from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
 from securechat.robots.echo import EchoRobot

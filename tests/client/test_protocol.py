@@ -11,7 +11,9 @@ from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.exit_codes import exit_code
-from securechat.client.protocol import ChatClient, PermissionDeniedError, Signer
+from securechat.client.protocol import ChatClient
+from securechat.client.session_errors import PermissionDeniedError
+from securechat.client.signer import Signer
 from securechat.errors import (
     AuthenticationError,
     Category,

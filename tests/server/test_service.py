@@ -24,7 +24,7 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from securechat import timerfd
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.clock import TimerfdAlarm
 from securechat.errors import SecureChatError
 from securechat.robots import registry
