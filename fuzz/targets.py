@@ -45,8 +45,8 @@ from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
 from securechat.server.control import MAX_REQUEST, ControlFactory
 from securechat.server.control_commands import Controls
+from securechat.server.factory import ChatServerFactory
 from securechat.server.message_memory import MessageMemory
-from securechat.server.protocol import ChatServerFactory
 from securechat.server.proxy_header import InvalidHeaderError, read_header
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone

@@ -16,13 +16,15 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from securechat.client.connecting import connect
 from securechat.client.destination import Destination
-from securechat.client.protocol import ChatClient, Signer, connect
+from securechat.client.protocol import ChatClient
+from securechat.client.signer import Signer
 from securechat.conversation import Speaker, Turn
 from securechat.errors import AuthenticationError, Category, RemoteProtocolError, SecureChatError
 from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys

@@ -17,7 +17,7 @@ from securechat import __version__
 from securechat.clock import MonotonicReactor
 from securechat.errors import Category, RemoteProtocolError
 from securechat.robots import registry
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.service import StartError
 from securechat.server.settings import ROOT_STATE_DIR, CommandLineSettings, ServerSettings
 from securechat.settings import options_of

@@ -3,21 +3,61 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from twisted.internet.endpoints import HostnameEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.threads import deferToThreadPool
 
+from securechat.client.destination import Destination
 from securechat.client.exit_codes import NotConnectedError
 from securechat.client.explain import of_denial, of_failed_connection
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
 from securechat.client.output import Output
 from securechat.client.prompts import can_ask, confirm_host_key
-from securechat.client.protocol import ChatClient, ChatUser, PermissionDeniedError, Signer, connect
+from securechat.client.protocol import ChatClient, ChatUser
 from securechat.client.reactor import IClientReactor
+from securechat.client.session_errors import PermissionDeniedError
 from securechat.client.settings import ClientSettings
+from securechat.client.signer import Signer
 from securechat.client.stderr import drop, note
 from securechat.errors import AuthenticationError, Category
 from securechat.i18n import _
+from securechat.wire.handshake import ClientHandshake
+from securechat.wire.suites import SUITES
 
 T = TypeVar("T")
+
+
+async def connect(
+    reactor: IClientReactor,
+    destination: Destination,
+    *,
+    suite: bytes,
+    check_host_key: Callable[[bytes], None],
+    signer: Signer | None,
+    user: ChatUser,
+) -> ChatClient:
+    """Generate a key pair, connect and send the Hello. `user` is told about everything after that.
+
+    `check_host_key` is called with the blob of the server's key and raises AuthenticationError to reject it. Twisted's
+    errors (ConnectError, DNSLookupError, …) if the connection cannot be established.
+    """
+    chosen = SUITES[suite]
+    key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA takes 100 ms
+    user.step(_("generated a key pair ({suite})").format(suite=suite.decode()))
+    handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
+    client = ChatClient(handshake, signer, user, reactor)
+    try:
+        await connectProtocol(_endpoint(reactor, destination), client)
+    except ValueError as error:  # a name that IDNA 2008 excludes; Twisted does not look it up
+        raise DNSLookupError(str(error)) from None
+    return client
+
+
+def _endpoint(reactor: IClientReactor, destination: Destination) -> IStreamClientEndpoint:
+    if destination.zone:  # HostnameEndpoint loses it
+        return TCP6ClientEndpoint(reactor, destination.address, destination.port)
+    return HostnameEndpoint(reactor, destination.host, destination.port)
 
 
 class Connector:

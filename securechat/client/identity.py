@@ -7,8 +7,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from securechat.client.protocol import Signer
 from securechat.client.reactor import IClientReactor
+from securechat.client.signer import Signer
 from securechat.client.ssh_agent import agent_keys, agent_sign
 from securechat.client.stderr import note
 from securechat.errors import AuthenticationError, Category, ConfigurationError

@@ -2,22 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP6ClientEndpoint, connectProtocol
-from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, IStreamClientEndpoint
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from securechat.client.destination import Destination
-from securechat.client.explain import of_denial
+from securechat.client import session_errors
 from securechat.client.quiet import Quiet
-from securechat.client.reactor import IClientReactor
+from securechat.client.signer import Signer
 from securechat.conversation import Turn
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.i18n import _
@@ -39,14 +34,9 @@ from securechat.wire.handshake import ClientHandshake
 from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
-from securechat.wire.suites import SUITES
 
 HANDSHAKE_TIMEOUT: Final = 30.0  # seconds for each response of the server during the handshake
 GOODBYE_TICKS: Final = 2  # until the server's GOODBYE: the records of the next tick may be sealed already
-
-
-class PermissionDeniedError(AuthenticationError):
-    """The server closed the connection after the client's proof, probably because it does not accept the key."""
 
 
 class ChatUser(Protocol):
@@ -69,18 +59,6 @@ class ChatUser(Protocol):
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         """The session has ended, because of an error, the server's GOODBYE, or (None) our own. The last callback."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """A user's key: the public key blob, and a function that signs data (64 bytes)."""
-
-    blob: bytes
-    sign: Callable[[bytes], bytes | Deferred[bytes]]
-
-    @property
-    def fingerprint(self) -> str:
-        return keys.fingerprint(self.blob)
 
 
 @implementer(IPushProducer)
@@ -220,7 +198,7 @@ class ChatClient(protocol.Protocol):
             for event in self._connection.receive_data(data):
                 self._eventReceived(event)
         except SecureChatError as error:
-            self._fail(_not_securechat(error) if state is State.WELCOME else error)
+            self._fail(session_errors.of_first_frame(error) if state is State.WELCOME else error)
         if self._connection.state is State.OPEN:
             self._quiet.received()
         self._flush()
@@ -317,17 +295,10 @@ class ChatClient(protocol.Protocol):
         self._restart_timeout(HANDSHAKE_TIMEOUT, self._timedOut)
 
     def _timedOut(self) -> None:
-        self._fail(RemoteProtocolError(Category.TIMEOUT, _("timed out waiting for the server")))
+        self._fail(session_errors.of_timeout())
 
     def _connectionTimedOut(self) -> None:
-        self._fail(
-            RemoteProtocolError(
-                Category.TIMEOUT,
-                _("timed out: the server has sent nothing for {seconds} seconds").format(
-                    seconds=round(self._quiet.timeout)
-                ),
-            )
-        )
+        self._fail(session_errors.of_silence(self._quiet.timeout))
 
     def _fail(self, error: SecureChatError) -> None:
         """Abort the session without sending anything, and report the error to the user."""
@@ -348,19 +319,11 @@ class ChatClient(protocol.Protocol):
             self._connection.receive_end()
         except RemoteProtocolError as error:
             if not self._connection.goodbye_sent:
-                self._end = self._end or self._explain_cut(state, error)
+                offered = [self._signer.fingerprint] if self._signer is not None else []
+                self._end = self._end or session_errors.of_cut(state, error.category, self._name, offered)
         if self._signing is not None:
             self._signing.cancel()
         self._user.disconnected(self._end)
-
-    def _explain_cut(self, state: State, error: RemoteProtocolError) -> RemoteProtocolError:
-        """Why the stream may have ended without GOODBYE, guessed from the state (protocol, section 12)."""
-        if state is State.ABOUT:
-            offered = [self._signer.fingerprint] if self._signer is not None else []
-            return PermissionDeniedError(error.category, of_denial(self._name, offered))
-        if state in (State.SIGNING, State.OPEN):
-            return RemoteProtocolError(error.category, _("the connection was closed unexpectedly"))
-        return RemoteProtocolError(error.category, _("the server closed the connection during the handshake"))
 
     def _restart_timeout(self, seconds: float, do: Callable[..., object], *arguments: object) -> None:
         self._stop_timeout()
@@ -373,47 +336,3 @@ class ChatClient(protocol.Protocol):
     def _stop_timeout(self) -> None:
         if self._timeout is not None and self._timeout.active():
             self._timeout.cancel()
-
-
-def _not_securechat(error: SecureChatError) -> SecureChatError:
-    """The error to report if the server's first frame is invalid: it is probably not a securechat server."""
-    if isinstance(error, RemoteProtocolError) and not isinstance(error, AuthenticationError):
-        return RemoteProtocolError(
-            error.category,
-            _("the server does not speak securechat/1 ({category}); check the host and the port").format(
-                category=error.category
-            ),
-        )
-    return error
-
-
-async def connect(
-    reactor: IClientReactor,
-    destination: Destination,
-    *,
-    suite: bytes,
-    check_host_key: Callable[[bytes], None],
-    signer: Signer | None,
-    user: ChatUser,
-) -> ChatClient:
-    """Generate a key pair, connect and send the Hello. `user` is told about everything after that.
-
-    `check_host_key` is called with the blob of the server's key and raises AuthenticationError to reject it. Twisted's
-    errors (ConnectError, DNSLookupError, …) if the connection cannot be established.
-    """
-    chosen = SUITES[suite]
-    key = await deferToThreadPool(reactor, reactor.getThreadPool(), chosen.generate_key)  # RSA takes 100 ms
-    user.step(_("generated a key pair ({suite})").format(suite=suite.decode()))
-    handshake = ClientHandshake(chosen, key, destination.name, check_host_key, signer.blob if signer else b"")
-    client = ChatClient(handshake, signer, user, reactor)
-    try:
-        await connectProtocol(_endpoint(reactor, destination), client)
-    except ValueError as error:  # a name that IDNA 2008 excludes; Twisted does not look it up
-        raise DNSLookupError(str(error)) from None
-    return client
-
-
-def _endpoint(reactor: IClientReactor, destination: Destination) -> IStreamClientEndpoint:
-    if destination.zone:  # HostnameEndpoint loses it
-        return TCP6ClientEndpoint(reactor, destination.address, destination.port)
-    return HostnameEndpoint(reactor, destination.host, destination.port)

@@ -17,10 +17,11 @@ from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.identity import agent_signers, file_signers
 from securechat.client.output import Output
 from securechat.client.prompts import ask_passphrase
-from securechat.client.protocol import ChatUser, Signer
+from securechat.client.protocol import ChatUser
 from securechat.client.reactor import IClientReactor
 from securechat.client.redial import Redial
 from securechat.client.settings import ClientSettings
+from securechat.client.signer import Signer
 from securechat.client.stderr import complain, note
 from securechat.errors import ConfigurationError, SecureChatError
 from securechat.i18n import _

@@ -13,7 +13,8 @@ from msgspec import Meta, Struct
 
 from securechat import __version__
 from securechat.errors import SecureChatError
-from securechat.server.protocol import ChatServer, ChatServerFactory
+from securechat.server.factory import ChatServerFactory
+from securechat.server.protocol import ChatServer
 from securechat.ssh import keys
 from securechat.wire.messages import Reason
 
@@ -87,9 +88,10 @@ class Users(Command, frozen=True, tag="users"):
         users = controls.factory.users
         if not users.has_list:
             raise CommandError("everyone is admitted: there is no list of users")
-        sessions = [session for session in _admitted(controls) if session.authorized_key]
-        numbers = Counter(session.authorized_key for session in sessions)
-        names = {**{session.authorized_key: session.user for session in sessions}, **users.names}
+        found = [session.authorization for session in _admitted(controls)]
+        authorized = [(user.authorized_key, user.user) for user in found if user.authorized_key]
+        numbers = Counter(key for key, _name in authorized)
+        names = {**dict(authorized), **users.names}
         for key, name in names.items():
             yield _User(name, keys.fingerprint(key), numbers[key])._asdict()
 

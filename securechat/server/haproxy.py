@@ -16,7 +16,7 @@ from zope.interface import directlyProvides, providedBy
 
 from securechat.errors import Category
 from securechat.server import connection_log
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.proxy_header import Endpoint, InvalidHeaderError, ProxyHeader, read_header
 from securechat.transport import IChatTransport
 

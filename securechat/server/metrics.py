@@ -24,7 +24,7 @@ from securechat import __version__
 from securechat.distribution import Distribution
 from securechat.errors import Category, Fault
 from securechat.robots.counters import CIRCUIT_OPEN, RobotCounters, outcome_of
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 
 NO_SUITE: Final = "none"  # the handshake failed before a suite was chosen
 OUTCOMES: Final = (*map(outcome_of, (None, *Fault)), CIRCUIT_OPEN)

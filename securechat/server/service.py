@@ -20,13 +20,13 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import in_english
 from securechat.robots.interface import IRobot
+from securechat.server.factory import ChatServerFactory
 from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
 from securechat.server.keys_command import IProgramReactor
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
-from securechat.server.protocol import ChatServerFactory
 from securechat.server.sd_notify import ServiceManager
 from securechat.server.settings import ServerSettings
 from securechat.server.signals import call_on_signal

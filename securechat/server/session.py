@@ -148,9 +148,14 @@ class Session:
             self._task.cancel()
 
     def drain(self) -> Deferred[None]:
-        """Answer the messages received so far, and ignore others; fires when `leave` would interrupt nothing."""
+        """Answer the messages received so far, and ignore others; fires when `leave` would interrupt nothing.
+
+        It fires at once or in a turn of the reactor of its own: the task that has sent the last record would otherwise
+        cancel itself.
+        """
         self._is_draining = True
-        return self._pace.drain()
+        drained = self._pace.drain()
+        return drained if drained.called else drained.addCallback(lambda _drained: deferLater(self._clock, 0))
 
     @property
     def _ignores_messages(self) -> bool:

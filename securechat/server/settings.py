@@ -18,6 +18,7 @@ from securechat.wire.suites import SUITES, Suite
 
 MAX_DRAIN: Final = 3600
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
+HOST_KEY_NAME: Final = "ssh_host_ed25519_key"  # in the state directory
 
 MAX_TEXT: Final = 1024 * 1024  # bytes of a message or a reply, which are text for a person
 MAX_API: Final = 16 * 1024 * 1024  # bytes of an API request, which may contain images, or of its response
@@ -346,6 +347,11 @@ class ServerSettings(Settings, frozen=True):
     def has_users(self) -> bool:
         """Whether only authorized users are admitted."""
         return self.authorized_keys is not None or self.authorized_keys_command is not None
+
+    @property
+    def host_key_path(self) -> Path:
+        """The file with the private host key."""
+        return self.host_key or self.state_dir / HOST_KEY_NAME
 
     @property
     def allowed_suites(self) -> dict[bytes, Suite]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from securechat.server.keys_command import KeysCommand
+from securechat.server.keys_command import IProgramReactor, KeysCommand
+from securechat.server.settings import ServerSettings
 from securechat.server.watched_file import WatchedFile
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, Entry
@@ -199,3 +200,17 @@ class UnlessRevoked:
     def reload(self) -> None:
         self._file.reload()
         self._users.reload()
+
+
+def make_users(settings: ServerSettings, reactor: IProgramReactor) -> Users:
+    """The users that the settings admit; ConfigurationError if a file or the command cannot be used."""
+    if not settings.has_users:
+        return Anyone()
+    file = AuthorizedUsers(settings.authorized_keys) if settings.authorized_keys is not None else None
+    if settings.authorized_keys_command is not None:
+        command = KeysCommand(settings.authorized_keys_command, reactor)
+        users: AuthorizedUsers | CommandUsers = CommandUsers(command, file)
+    else:
+        assert file is not None
+        users = file
+    return users if settings.revoked_keys is None else UnlessRevoked(users, settings.revoked_keys)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.errors import AuthenticationError, Category, Fault, LocalProtocolError, RemoteProtocolError
 from securechat.ssh import keys
 from securechat.wire.events import CancelReceived, ClientProved, Event, GoodbyeReceived, MessageReceived, NewReceived

@@ -11,7 +11,9 @@ from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.exit_codes import exit_code
-from securechat.client.protocol import ChatClient, PermissionDeniedError, Signer
+from securechat.client.protocol import ChatClient
+from securechat.client.session_errors import PermissionDeniedError
+from securechat.client.signer import Signer
 from securechat.errors import (
     AuthenticationError,
     Category,
@@ -22,7 +24,7 @@ from securechat.errors import (
     SecureChatError,
 )
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys

@@ -30,7 +30,7 @@ from securechat.client.run import run
 from securechat.client.settings import ClientSettings
 from securechat.client.terminal import choose
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys

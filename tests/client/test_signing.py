@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.identity import agent_signers, file_signers, public_key
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.ssh import keys
 from securechat.ssh.encoding import string

@@ -15,8 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from securechat.client.connecting import connect
 from securechat.client.destination import Destination
-from securechat.client.protocol import ChatClient, Signer, connect
+from securechat.client.protocol import ChatClient
+from securechat.client.signer import Signer
 from securechat.errors import Fault, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent

@@ -9,7 +9,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
-from securechat.client.protocol import ChatClient, Signer
+from securechat.client.protocol import ChatClient
+from securechat.client.signer import Signer
 from securechat.errors import Fault, SecureChatError
 from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason

@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest, TestCase
 from twisted.web.server import Site
 
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.errors import AuthenticationError, SecureChatError
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key

@@ -7,9 +7,9 @@ import time
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.errors import SecureChatError
-from securechat.server.protocol import STOPPING_TIMEOUT
+from securechat.server.leaving import STOPPING_TIMEOUT
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
 from tests.harness.daemon import MANY, STOP_TIMEOUT, Daemon, Talk, reactor

@@ -12,7 +12,7 @@ from shutil import rmtree
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason

@@ -18,8 +18,8 @@ from securechat.robots.circuit_breaker import CircuitBreaker, CircuitOpenError
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.guard import guard
 from securechat.robots.interface import IApiRobot
+from securechat.server.factory import ChatServerFactory
 from securechat.server.outbox import HIGH_WATER
-from securechat.server.protocol import ChatServerFactory
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import Admitted, FaultReceived, GoodbyeReceived, ReplyReceived, ResultReceived
 from securechat.wire.items import Head, Piece, ServerEvent

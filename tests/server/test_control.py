@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from securechat.server.control import BATCH, MAX_CONNECTIONS, MAX_REQUEST, STALL_TIME, ControlFactory, parse_request
 from securechat.server.control_commands import CommandError, Controls
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived

@@ -11,10 +11,10 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
 
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.handshake import ClientHandshake

@@ -4,7 +4,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from securechat.errors import Fault
-from securechat.server.protocol import STOPPING_TIMEOUT
+from securechat.server.leaving import STOPPING_TIMEOUT
 from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from securechat.errors import Fault
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import LOOK_INTERVAL
+from securechat.server.reading import LOOK_INTERVAL
 from securechat.server.replies import TextReply
 from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.ssh import keys
@@ -569,5 +569,5 @@ class SourceTests(ServerTestCase):
             for _ in range(10):
                 session = Session(self.factory)
                 session.pump()
-                admitted.append(session.server._is_admitted)
+                admitted.append(session.server.is_admitted)
             self.assertEqual(admitted.count(True), strangers)

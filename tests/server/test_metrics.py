@@ -13,9 +13,9 @@ from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
 from securechat.server import counters
+from securechat.server.factory import ChatServerFactory
 from securechat.server.metrics import registry_of
 from securechat.server.metrics_site import MAX_AGE, MAX_CONNECTIONS, MetricsSite, Pages
-from securechat.server.protocol import ChatServerFactory
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import PQ, USER_KEY
 from tests.harness.robot import PuppetRobot

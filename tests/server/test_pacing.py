@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from securechat.conversation import Conversation, Upstream
 from securechat.errors import Fault, RobotError
 from securechat.server.beat import EARLY, LEAD
+from securechat.server.factory import ChatServerFactory
 from securechat.server.outbox import HIGH_WATER
-from securechat.server.protocol import ChatServerFactory
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from securechat.wire.messages import Reason

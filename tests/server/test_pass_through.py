@@ -20,7 +20,7 @@ from securechat.robots.fair_queue import FairQueue
 from securechat.robots.guard import guard
 from securechat.robots.openai.robot import OpenAIRobot
 from securechat.robots.openai.settings import OpenAISettings, base_url
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.wire.client_connection import ClientConnection

@@ -22,7 +22,8 @@ from securechat.robots.guard import GuardedRobot
 from securechat.robots.interface import IRobot
 from securechat.robots.openai.robot import OpenAIRobot
 from securechat.robots.openai.settings import OpenAISettings, base_url
-from securechat.server.protocol import LOOK_INTERVAL, ChatServerFactory
+from securechat.server.factory import ChatServerFactory
+from securechat.server.reading import LOOK_INTERVAL
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.wire.client_connection import ClientConnection

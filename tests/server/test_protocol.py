@@ -19,7 +19,8 @@ from securechat import __version__
 from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault, RobotError
 from securechat.robots.interface import IRobot
-from securechat.server.protocol import ChatServer, ChatServerFactory
+from securechat.server.factory import ChatServerFactory
+from securechat.server.protocol import ChatServer
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone, Users
 from securechat.ssh import keys
@@ -65,6 +66,7 @@ class Session:
         name: str = NAME,
     ) -> None:
         self.user_key = user_key
+        self.clock = cast(Clock, factory.clock)
         self.unread = b""  # sent while the server does not read
         self.events: list[Event] = []
         self.wire = wire or Wire()
@@ -77,7 +79,7 @@ class Session:
 
     def pump(self) -> None:
         while True:
-            cast(Clock, self.server.factory.clock).advance(0)
+            self.clock.advance(0)
             self.unread += self.client.data_to_send()
             up = self.wire.producerState == "producing" and self.unread
             if up:

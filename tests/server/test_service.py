@@ -24,12 +24,12 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from securechat import timerfd
-from securechat.client.protocol import Signer
+from securechat.client.signer import Signer
 from securechat.clock import TimerfdAlarm
 from securechat.errors import SecureChatError
 from securechat.robots import registry
 from securechat.robots.echo import ECHO
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.service import ChatService, StartError
 from securechat.settings import Settings
 from securechat.ssh import keys

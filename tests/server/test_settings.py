@@ -9,7 +9,7 @@ from twisted.application.service import MultiService
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.server.protocol import ChatServerFactory
+from securechat.server.factory import ChatServerFactory
 from securechat.server.service import StartError
 from securechat.server.settings import LogFormat, ServerSettings
 from securechat.server.startup import PublicEndpoint

@@ -22,9 +22,9 @@ from securechat.client.api.site import Site, make_site
 from securechat.client.connecting import Connector
 from securechat.client.exit_codes import ExitCode
 from securechat.client.output import Output
-from securechat.client.protocol import Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.settings import ClientSettings
+from securechat.client.signer import Signer
 from securechat.client.stderr import drop
 from securechat.errors import ConfigurationError
 from securechat.files import make_private_directory

@@ -10,7 +10,7 @@ from securechat.client.api.calls import Unavailable
 from securechat.client.api.pool import MAX_QUEUED, RETIREMENT, SessionPool
 from securechat.client.api.session import ApiSession, Keeper, PendingCall
 from securechat.client.exit_codes import NoApiError, NotConnectedError
-from securechat.client.protocol import PermissionDeniedError
+from securechat.client.session_errors import PermissionDeniedError
 from securechat.errors import Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent
