@@ -6,9 +6,8 @@ from typing import Generic, TypeVar
 from securechat.calls.writer import ResultWriter
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import Head, Item, Piece
 
-Item = Head | Piece | ServerEvent
 Part = TypeVar("Part", contravariant=True)
 
 

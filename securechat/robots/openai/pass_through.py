@@ -12,6 +12,7 @@ from twisted.python.url import URL
 
 from securechat.calls.errors import SERVER_ERROR, api_error
 from securechat.calls.requests import ApiCall
+from securechat.calls.responses import json_response
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.http.client import HttpClient, IHttpReactor
@@ -25,17 +26,14 @@ from securechat.robots.openai.progress import Progress
 from securechat.robots.openai.raw_events import RawEvents
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import JSON_TYPE, STREAM_TYPE, Head, Item, Piece, ServerEvent
 
 MAX_FIRST_TIMEOUT: Final = 280.0  # seconds: tools give up after 300, and should learn why
 MAX_BODY: Final = 64 * 1024 * 1024  # bytes
 MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models that is filtered
 END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
 
-_JSON: Final = "application/json"
-_STREAM: Final = f"text/event-stream, {_JSON}"  # a stream, or an error
-
-Item = Head | Piece | ServerEvent
+_STREAM: Final = f"{STREAM_TYPE}, {JSON_TYPE}"  # a stream, or an error
 
 
 class PassThrough:
@@ -64,8 +62,8 @@ class PassThrough:
         try:
             changes = self._policy.changes(call)
         except PolicyError as error:
-            yield Head(400, _JSON)
-            yield Piece(api_error(str(error), error.field))
+            for item in json_response(400, api_error(str(error), error.field)):
+                yield item
             return
         budget = TimeBudget(self._reactor, self._first_timeout)
         usage = UsageReader()
@@ -97,9 +95,9 @@ class PassThrough:
         # The segments of a route are percent-encoded already.
         url = self._url.replace(path=(*self._url.path, *route.path.split("/"))).to_text()
         if body is None:
-            return await self._http.get(url, {"Accept": _JSON, **self._headers})
-        accept = _STREAM if body.written("stream") == "true" else _JSON
-        headers = {"Accept": accept, **self._headers, "Content-Type": _JSON}
+            return await self._http.get(url, {"Accept": JSON_TYPE, **self._headers})
+        accept = _STREAM if body.written("stream") == "true" else JSON_TYPE
+        headers = {"Accept": accept, **self._headers, "Content-Type": JSON_TYPE}
         return await self._http.post(url, body.replaced(values), headers)
 
     def _success(
@@ -193,7 +191,7 @@ class PassThrough:
             if events := [*reader.feed(body), *reader.end()]:
                 return [head, *events]
         message = _("the model's server answered with status {code}").format(code=status)
-        return [Head(status, _JSON, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
+        return [Head(status, JSON_TYPE, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
 
 
 def _content_type(response: Response) -> str:

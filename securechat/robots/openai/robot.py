@@ -32,7 +32,7 @@ from securechat.robots.openai.requests import request
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
 from securechat.robots.settings import warn_if_exposed
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import JSON_TYPE, Item
 
 MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them reasoning
 MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models; hosted services have hundreds, with descriptions
@@ -101,7 +101,7 @@ class OpenAIRobot:
             conversation.usage.add(usage.prompt, usage.completion)
             await self._http.settled()
 
-    def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+    def call(self, call: ApiCall) -> AsyncGenerator[Item, None]:
         return self._pass_through.call(call)
 
     async def _read(self, response: Response, reply: Reply, budget: TimeBudget) -> bytes:
@@ -123,7 +123,7 @@ class OpenAIRobot:
             model = self._model or self._found_model or await self._find_model(budget)
             user = conversation.user_id if self._has_extras else None
             body = request(model, conversation.turns, user=user, **self._question)
-            headers = {**self._headers, "Content-Type": "application/json"}
+            headers = {**self._headers, "Content-Type": JSON_TYPE}
             response = await budget.wait(self._http.post(self._chat_url, body, headers))
             if 200 <= response.code < 300:
                 return response
