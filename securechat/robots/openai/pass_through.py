@@ -24,14 +24,12 @@ from securechat.robots.openai.masking import Mask
 from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.progress import Progress
 from securechat.robots.openai.raw_events import RawEvents
+from securechat.robots.openai.reading import END_TIMEOUT, MAX_BODY, read
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
 from securechat.wire.items import JSON_TYPE, STREAM_TYPE, Head, Item, Piece, ServerEvent
 
 MAX_FIRST_TIMEOUT: Final = 280.0  # seconds: tools give up after 300, and should learn why
-MAX_BODY: Final = 64 * 1024 * 1024  # bytes
-MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models that is filtered
-END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
 
 _STREAM: Final = f"{STREAM_TYPE}, {JSON_TYPE}"  # a stream, or an error
 
@@ -127,7 +125,7 @@ class PassThrough:
             data = await budget.read(response)
 
     async def _model_list(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
-        listed = models.only(await budget.wait(response.read_all(MAX_MODELS)), self._models or frozenset())
+        listed = models.only(await budget.wait(response.read_all(models.MAX_LIST)), self._models or frozenset())
         yield head
         yield Piece(listed)
 
@@ -136,7 +134,7 @@ class PassThrough:
     ) -> AsyncGenerator[Item, None]:
         yield head
         events, progress = RawEvents(), Progress()
-        while not progress.is_done and (data := await self._read(response, progress, budget)):
+        while not progress.is_done and (data := await read(response, progress, budget)):
             usage.feed(data)
             found = False
             for event in events.feed(data):
@@ -149,22 +147,13 @@ class PassThrough:
                 budget.reset(min(budget.left, END_TIMEOUT))
             elif found and progress.has_begun:
                 budget.reset(self._timeout)
-        while await self._read(response, progress, budget):
+        while await read(response, progress, budget):
             pass  # to the end of the response: then its connection is kept
         if not progress.is_done:
             for event in events.end():
                 progress.add(event)
                 yield self._masked(event)
         progress.end()
-
-    async def _read(self, response: Response, progress: Progress, budget: TimeBudget) -> bytes:
-        """The next bytes; empty at the end. Once the stream is complete, an error is an end, too."""
-        try:
-            return await budget.read(response)
-        except RobotError:
-            if progress.is_complete:
-                return b""
-            raise
 
     def _masked(self, event: ServerEvent) -> ServerEvent:
         """The event, which may contain an error, without secrets."""
