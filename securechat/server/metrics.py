@@ -119,17 +119,14 @@ class DaemonCollector(Collector):
 
     def _messages(self) -> Iterator[Metric]:
         factory, counters = self._factory, self._factory.counters
-        users = counters.users.values()
-        yield _counter("securechat_messages", "Messages received.", (), [((), sum(user.messages for user in users))])
-        yield _counter("securechat_calls", "API requests received.", (), [((), sum(user.calls for user in users))])
+        total = counters.total()
+        yield _counter("securechat_messages", "Messages received.", (), [((), total.messages)])
+        yield _counter("securechat_calls", "API requests received.", (), [((), total.calls)])
         yield _counter(
             "securechat_tokens",
             "Tokens, as far as the robots' servers report them.",
             ("kind",),
-            [
-                (("prompt",), sum(user.usage.prompt for user in users)),
-                (("completion",), sum(user.usage.completion for user in users)),
-            ],
+            [(("prompt",), total.usage.prompt), (("completion",), total.usage.completion)],
         )
         yield _counter(
             "securechat_replies",
