@@ -65,7 +65,7 @@ def is_unix(endpoint: str) -> bool:
 
 def is_local(endpoint: str) -> bool:
     """Whether only this machine can reach an endpoint, as far as its text says."""
-    if is_unix(endpoint.removeprefix("haproxy:")):
+    if is_unix(endpoint.removeprefix(PREFIX)):
         return True
     interface = _INTERFACE.search(endpoint)
     try:
