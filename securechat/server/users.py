@@ -172,7 +172,7 @@ class UnlessRevoked:
         self.command = users.command
         self.name_of = users.name_of
         self._users = users
-        self._file = WatchedFile(path, RevokedKeys.parse, "admitting nobody", clock)
+        self._file = WatchedFile(path, RevokedKeys.parse, "refusing all keys", clock)
 
     @property
     def problem(self) -> str:
