@@ -4,7 +4,7 @@ The server is sent the path, the body as far as the policy does not change it, a
 status, content type, Retry-After and body, or its events. Nothing else of either passes.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -66,26 +66,40 @@ class PassThrough:
         budget = TimeBudget(self._reactor, self._first_timeout)
         usage = UsageReader()
         try:
-            for number, values in enumerate(changes):
-                with await budget.wait(self._send(call, values)) as response:
-                    if 200 <= response.code < 300:
-                        if number:
-                            self._policy.learn(call)
-                        async with aclosing(self._success(call, response, budget, usage)) as items:
-                            async for item in items:
-                                yield item
-                        return
-                    failure = await read_error(self._reactor, response, self._timeout)
-                if not failure.error.wants_max_completion_tokens:
-                    break
-            for item in self._failure(response, failure):
-                yield item
+            answer = await self._ask(call, changes, budget)
+            if isinstance(answer, list):
+                for item in answer:
+                    yield item
+                return
+            with answer as response:
+                async with aclosing(self._success(call, response, budget, usage)) as items:
+                    async for item in items:
+                        yield item
         except RobotError as error:
             raise self._mask.error(error) from None
         finally:
             if call.usage is not None:
                 call.usage.add(usage.prompt, usage.completion)
             await self._http.settled()
+
+    async def _ask(
+        self, call: ApiCall, changes: Sequence[Mapping[str, object]], budget: TimeBudget
+    ) -> Response | list[Item]:
+        """A response with a status of success, or the items of one with an error; RobotError if there is neither.
+
+        The next of the changes is tried if the server refuses the name of a limit.
+        """
+        for number, values in enumerate(changes):
+            response = await budget.wait(self._send(call, values))
+            if 200 <= response.code < 300:
+                if number:
+                    self._policy.learn(call)
+                return response
+            with response:
+                failure = await read_error(self._reactor, response, self._timeout)
+            if not failure.error.wants_max_completion_tokens:
+                break
+        return self._failure(response, failure)
 
     async def _send(self, call: ApiCall, values: Mapping[str, object]) -> Response:
         """Send a request with these values; the response, once its head has arrived."""
