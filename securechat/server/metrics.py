@@ -29,6 +29,17 @@ from securechat.server.protocol import ChatServerFactory
 NO_SUITE: Final = "none"  # the handshake failed before a suite was chosen
 OUTCOMES: Final = (*map(outcome_of, (None, *Fault)), CIRCUIT_OPEN)
 
+ROBOT_GAUGES: Final[Sequence[tuple[str, str, Callable[[RobotCounters], float]]]] = (
+    ("securechat_robot_requests_active", "Requests that the robot is answering.", lambda robot: robot.queue.active),
+    ("securechat_robot_requests_limit", "The limit on these, max-concurrent.", lambda robot: robot.queue.limit),
+    ("securechat_robot_requests_waiting", "Requests in the robot's queue.", lambda robot: robot.queue.waiting),
+    (
+        "securechat_robot_circuit_open",
+        "Whether the robot is not asked for a while, because it failed.",
+        lambda robot: robot.breaker.is_open,
+    ),
+)
+
 Samples = Iterable[tuple[Sequence[str], float]]  # label values and the value
 
 
@@ -184,40 +195,14 @@ class DaemonCollector(Collector):
     def _robots(self) -> Iterator[Metric]:
         robots = dict(_labelled(self._factory.robot_counters))
         label = ("robot",)
-
-        def per_robot(value: Callable[[RobotCounters], float]) -> Samples:
-            return [((name,), value(robot)) for name, robot in robots.items()]
-
         yield _counter(
             "securechat_robot_requests",
             "Messages and API requests that a remote robot was to answer, by outcome.",
             ("robot", "outcome"),
             (((name, outcome), robot.outcomes[outcome]) for name, robot in robots.items() for outcome in OUTCOMES),
         )
-        yield _gauges(
-            "securechat_robot_requests_active",
-            "Requests that the robot is answering.",
-            label,
-            per_robot(lambda robot: robot.queue.active),
-        )
-        yield _gauges(
-            "securechat_robot_requests_limit",
-            "The limit on these, max-concurrent.",
-            label,
-            per_robot(lambda robot: robot.queue.limit),
-        )
-        yield _gauges(
-            "securechat_robot_requests_waiting",
-            "Requests in the robot's queue.",
-            label,
-            per_robot(lambda robot: robot.queue.waiting),
-        )
-        yield _gauges(
-            "securechat_robot_circuit_open",
-            "Whether the robot is not asked for a while, because it failed.",
-            label,
-            per_robot(lambda robot: robot.breaker.is_open),
-        )
+        for gauge, text, value in ROBOT_GAUGES:
+            yield _gauges(gauge, text, label, [((name,), value(robot)) for name, robot in robots.items()])
         yield _histogram(
             "securechat_robot_first_part_seconds",
             "Time from a request until the first part of its answer.",
