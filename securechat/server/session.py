@@ -214,7 +214,7 @@ class Session:
             else:
                 await self._call_robot(message.call, message.access, message.reply)
         except CancelledError:
-            reply.end(Fault.CANCELLED)  # also if nobody here cancelled it: the robot did
+            reply.end(Fault.CANCELLED)  # by `cancel`, or by the robot itself
             if not self._is_stopped:
                 self._pace.flush()
             raise
