@@ -137,7 +137,7 @@ class MonotonicClock:
         self._urgent = urgent
 
     def checkpoint(self) -> None:
-        """To be called by whatever has handled an event of a socket.
+        """Call this after handling an event of a socket.
 
         The reactor handles the events of all sockets that are ready before it looks at the time again.
         """

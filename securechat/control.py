@@ -97,7 +97,7 @@ def ask(path: Path, request: dict[str, object]) -> Iterator[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """The lines of a table with a column for each key, or a line for each key if there is a single row."""
+    """The lines of a table with a column for each key."""
     if not rows:
         return
     cells = [list(rows[0]), *(map(_cell, row.values()) for row in rows)]
@@ -115,7 +115,7 @@ def _cell(value: object) -> str:
 
 def properties(row: dict[str, Any]) -> Iterator[str]:
     """A line for each key of a row."""
-    return table([{"name": name, "value": _cell(value)} for name, value in row.items()])
+    return table([{"name": name, "value": value} for name, value in row.items()])
 
 
 def run(options: argparse.Namespace) -> Iterator[str]:

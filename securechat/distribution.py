@@ -2,9 +2,6 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Final
-
-SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # of a robot's replies
 
 
 class Distribution:

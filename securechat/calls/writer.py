@@ -70,7 +70,7 @@ class ResultWriter:
         self._size += len(data)
 
     def take(self, size: int) -> bytes:
-        """The next bytes to be sent, at most so many."""
+        """The next bytes to be sent, at most `size`."""
         items = self._items
         while len(items) < size and (self._events or self._body):
             items += encode(self._next_event() if self._events else self._next_piece(size - len(items)))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any
 
 from msgspec import json
 from twisted.internet.defer import Deferred
@@ -11,16 +11,13 @@ from zope.interface import implementer
 from securechat.calls.errors import api_error
 from securechat.calls.paths import Route
 from securechat.calls.requests import ApiCall
+from securechat.calls.responses import json_response
 from securechat.conversation import Conversation, Usage
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.chat_completions import ChatRequest, Completion, InvalidRequestError
 from securechat.robots.interface import IApiRobot, IRobot
-from securechat.wire.items import STREAM_TYPE, Head, Piece, ServerEvent
-
-JSON: Final = "application/json"
-
-Item = Head | Piece | ServerEvent
+from securechat.wire.items import STREAM_TYPE, Head, Item
 
 
 def as_api_robot(robot: IRobot, max_reply: int) -> IApiRobot:
@@ -97,23 +94,19 @@ class ChatAdapter:
                 parts.append(text)
                 if completion.size > self._max_reply:
                     raise RobotError(Fault.TOO_LONG, "the reply exceeds --max-reply")
-        for item in _whole(200, completion.whole("".join(parts))):
+        for item in json_response(200, completion.whole("".join(parts))):
             yield item
 
     def _list(self, route: Route) -> list[Item]:
         """The list of models, or one of them."""
         model: dict[str, Any] = {"id": self.name, "object": "model", "created": 0, "owned_by": "securechat"}
         if route.model is None:
-            return _whole(200, json.encode({"object": "list", "data": [model]}))
+            return json_response(200, json.encode({"object": "list", "data": [model]}))
         if route.model == self.name:
-            return _whole(200, json.encode(model))
+            return json_response(200, json.encode(model))
         message = _("no such model; there is {model}").format(model=self.name)
         return _error(404, message, "model", "model_not_found")
 
 
 def _error(status: int, message: str, param: str | None = None, code: str | None = None) -> list[Item]:
-    return _whole(status, api_error(message, param, code))
-
-
-def _whole(status: int, body: bytes) -> list[Item]:
-    return [Head(status, JSON), Piece(body)]
+    return json_response(status, api_error(message, param, code))

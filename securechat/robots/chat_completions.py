@@ -11,7 +11,7 @@ from securechat.conversation import Speaker, Turn
 from securechat.i18n import _
 from securechat.wire.items import ServerEvent
 
-TOKEN_SIZE: Final = 4  # bytes of UTF-8: an estimate, as good for all languages as one number can be
+TOKEN_SIZE: Final = 4  # bytes of UTF-8, on average: a rough estimate for all languages
 MAX_PROBLEM: Final = 200  # characters: a problem may quote a value
 
 Count = Annotated[int, Meta(ge=1)]
@@ -97,7 +97,7 @@ def _text(content: str | list[_Part] | None, place: str) -> str:
 
 
 def tokens_in(size: int) -> int:
-    """How many tokens there are, about, in a text of so many bytes."""
+    """The approximate number of tokens in a text of `size` bytes."""
     return -(-size // TOKEN_SIZE)
 
 

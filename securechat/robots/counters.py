@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from securechat.distribution import SECONDS, Distribution
+from securechat.distribution import Distribution
 from securechat.errors import Fault
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
+
+SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 OK: Final = "ok"
 CIRCUIT_OPEN: Final = "circuit-open"  # the robot was not asked

@@ -15,7 +15,7 @@ from securechat.robots.counters import CIRCUIT_OPEN, RobotCounters, outcome_of
 from securechat.robots.errors import robot_error
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.interface import IApiRobot, IRobot
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import Item
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class GuardedApiRobot(GuardedRobot):
         self._api_robot = robot
         self.models: frozenset[str] | None = robot.models
 
-    def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+    def call(self, call: ApiCall) -> AsyncGenerator[Item, None]:
         return self._ask(call.queue_key or call.user_id, lambda: self._api_robot.call(call))
 
 

@@ -11,7 +11,7 @@ from zope.interface import Attribute, Interface, implementer
 from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.settings import Settings
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import Item
 
 
 class IRobot(Interface):
@@ -35,7 +35,7 @@ class IApiRobot(IRobot):
 
     models = Attribute("The models that requests may name: a frozenset of str, or None for all of them.")
 
-    def call(call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:  # noqa: N805
+    def call(call: ApiCall) -> AsyncGenerator[Item, None]:  # noqa: N805
         """The response to a request: its head, then either pieces of its body or server-sent events.
 
         RobotError if there is no response, or no more of it. It can be closed or cancelled at any time and then stops

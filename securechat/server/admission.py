@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from securechat.ip_addresses import parse_address
 from securechat.server.settings import ServerSettings
 from securechat.wire.token_bucket import TokenBucket
 
@@ -33,12 +34,10 @@ class Holder(NamedTuple):
 def source_of(host: str) -> Holder:
     """The source of connections from an address."""
     try:
-        address = ip_address(host.partition("%")[0])
+        address = parse_address(host)
     except ValueError:
         return Holder(host)
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return Holder(str(address.ipv4_mapped))
         return Holder(*(str(ip_network((address, prefix), strict=False)) for prefix in (SUBNET_PREFIX, SITE_PREFIX)))
     return Holder(str(address))
 

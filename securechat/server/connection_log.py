@@ -4,7 +4,7 @@ Each line identifies the client by itself, for tools such as fail2ban and for pe
 the fields of `log_format.FIELDS`, as far as they are known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
@@ -60,7 +60,7 @@ class ConnectionLog:
         log.info(
             "client {client} from {peer}: admitted as {name}{details}",
             name=user or ANONYMOUS,
-            details=_details(self._key_unless_name(user), fields["suite"]),
+            details=_details(fields),
             event="admitted",
             **fields,
         )
@@ -79,7 +79,7 @@ class ConnectionLog:
         fields = self._fields(now)
         fields["category"] = category and category.value
         fields["reason"] = None if reason is None else reason.name.lower().replace("_", "-")
-        details = _details(self._key_unless_name(self._user or ""), fields["suite"])
+        details = _details(fields)
         # Each text has a limit of its own (log_limit.py): strangers cannot displace the lines of users.
         text = f"client {{client}} from {{peer}}: {event} ({{why}}){{details}}"
         if self._user is not None:
@@ -89,21 +89,12 @@ class ConnectionLog:
         why = fields["category"] or fields["reason"]
         write(text, event=event, why=why, name=self._user or ANONYMOUS, details=details, **fields)
 
-    def _key_unless_name(self, user: str) -> str | None:
-        """The fingerprint of the client's key, unless it is what the user is called."""
-        key = self._key
-        return None if key == user else key
-
-    @property
-    def _key(self) -> str | None:
-        return keys.fingerprint(self._connection.user_key) if self._connection.user_key else None
-
     def _fields(self, now: float) -> dict[str, object]:
         connection = self._connection
         return {
             **_fields(self._number, self._transport.getPeer()),
             "user": self._user or None,
-            "key": self._key,
+            "key": keys.fingerprint(connection.user_key) if connection.user_key else None,
             "suite": connection.suite_name or None,
             "duration": round(now - self._started, 3),
             "messages": connection.next_say_id - 1,
@@ -112,5 +103,11 @@ class ConnectionLog:
         }
 
 
-def _details(key: object, suite: object) -> str:
-    return "".join(f", {name} {value}" for name, value in (("key", key), ("suite", suite)) if value)
+def _details(fields: Mapping[str, object]) -> str:
+    """The key, unless its fingerprint is the user's name, and the suite, as far as they are known."""
+    text = ""
+    if fields["key"] not in (None, fields["user"]):
+        text += f", key {fields['key']}"
+    if fields["suite"] is not None:
+        text += f", suite {fields['suite']}"
+    return text

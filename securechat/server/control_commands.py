@@ -112,7 +112,7 @@ class Stats(Command, frozen=True, tag="stats"):
     def run(self, controls: Controls) -> Iterator[Row]:
         factory = controls.factory
         counters = factory.counters
-        users = counters.users.values()
+        total = counters.total()
         waiting = [session.waiting for session in _admitted(controls)]
         handshakes: Counter[bool] = Counter()
         for (_suite, admitted), number in counters.handshakes.items():
@@ -126,12 +126,12 @@ class Stats(Command, frozen=True, tag="stats"):
             "handshakes-admitted": handshakes[True],
             "handshakes-failed": handshakes[False],
             "aborts": counters.aborts.total(),
-            "messages": sum(user.messages for user in users),
-            "calls": sum(user.calls for user in users),
+            "messages": total.messages,
+            "calls": total.calls,
             "replies": counters.replies.total(),
             "replies-failed": sum(number for (_call, fault), number in counters.replies.items() if fault is not None),
-            "prompt-tokens": sum(user.usage.prompt for user in users),
-            "completion-tokens": sum(user.usage.completion for user in users),
+            "prompt-tokens": total.usage.prompt,
+            "completion-tokens": total.usage.completion,
             "messages-waiting": sum(number for number, _size in waiting),
             "messages-buffered": factory.message_memory.all.taken,
             "replies-buffered": sum(size for _number, size in waiting),

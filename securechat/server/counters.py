@@ -10,7 +10,7 @@ MAX_USERS: Final = 1000  # with counters of their own; each has some ten lines i
 
 
 class UserCounters:
-    """What a user has sent, and the tokens that it has cost."""
+    """What a user has sent, and the tokens that this has used."""
 
     __slots__ = ("calls", "messages", "usage")
 
@@ -18,6 +18,12 @@ class UserCounters:
         self.messages = 0
         self.calls = 0
         self.usage = Usage()
+
+    def add(self, other: "UserCounters") -> None:
+        """Add what another user has sent."""
+        self.messages += other.messages
+        self.calls += other.calls
+        self.usage.add(other.usage.prompt, other.usage.completion)
 
 
 class Counters:
@@ -34,6 +40,13 @@ class Counters:
 
     def of_user(self, name: str) -> UserCounters:
         """The counters of an authorized user; `name` is empty for other clients."""
-        if not self._by_user or name in self.users or len(self.users) > MAX_USERS:
-            return self.users.get(name if self._by_user else "", self.users[""])
-        return self.users.setdefault(name, UserCounters())
+        if self._by_user and name not in self.users and len(self.users) <= MAX_USERS:
+            self.users[name] = UserCounters()
+        return self.users.get(name, self.users[""])
+
+    def total(self) -> UserCounters:
+        """What all users together have sent."""
+        total = UserCounters()
+        for user in self.users.values():
+            total.add(user)
+        return total

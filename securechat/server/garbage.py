@@ -17,7 +17,7 @@ MANY: Final = 250_000  # objects, some 50 MB, with which a collection waits no l
 
 
 class GarbageCollection:
-    """Collects garbage when `is_idle` says so, or when there may be much of it."""
+    """Collects garbage when `is_idle` says so, or when much of it may have accumulated."""
 
     def __init__(self, clock: IReactorTime, is_idle: Callable[[], bool]) -> None:
         self._clock = clock

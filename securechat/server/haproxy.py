@@ -5,7 +5,7 @@ clients would count as one source, the proxy. Here a connection waits for the he
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
 from twisted.internet import address
@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
 from securechat.errors import Category
+from securechat.ip_addresses import parse_address
 from securechat.server import connection_log
 from securechat.server.factory import ChatServerFactory
 from securechat.server.proxy_header import Endpoint, InvalidHeaderError, ProxyHeader, read_header
@@ -130,9 +131,8 @@ class ProxiedFactory(Factory):
         return _ProxiedConnection(self)
 
     def _is_proxy(self, host: str) -> bool:
-        found = ip_address(host.partition("%")[0])
-        found = getattr(found, "ipv4_mapped", None) or found
-        return any(found in network for network in self._proxies)
+        peer = parse_address(host)
+        return any(peer in network for network in self._proxies)
 
     def log_refusal(self, peer: IAddress, category: Category) -> None:
         """Log that a connection was closed before its client was known."""

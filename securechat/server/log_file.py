@@ -43,7 +43,6 @@ class LogFile:
         self._is_within_line = False  # the last write was incomplete
         self._problem = ""  # the last that was reported
         self._lost = 0  # lines, since the last one that was written
-        self.lines_lost = 0  # in all
 
     def open(self) -> None:
         """Open the file; ConfigurationError if that fails."""
@@ -84,20 +83,16 @@ class LogFile:
         try:
             written = os.write(self._file, line)
         except OSError as error:
-            self._lose_line()
+            self._lost += 1
             self._report(error)
             return
         self._size += written
         self._is_within_line = not line[:written].endswith(b"\n")
         if written < len(line):  # the next write will say why
-            self._lose_line()
+            self._lost += 1
         elif self._lost:
             lost, self._lost, self._problem = self._lost, 0, ""
             log.warn(LOST, count=lost)
-
-    def _lose_line(self) -> None:
-        self._lost += 1
-        self.lines_lost += 1
 
     def _report(self, error: OSError) -> bool:
         """Print a problem once, until lines can be written again; whether it was printed."""

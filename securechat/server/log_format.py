@@ -26,7 +26,7 @@ FIELDS: Final = (  # of an event that JSON shows; no other field leaves the proc
 _UNUSUAL: Final = frozenset({"log_failure", "log_system", "log_flattened"})  # what a line is made of in another way
 
 
-@lru_cache(maxsize=1)  # lines come many a second, or seldom
+@lru_cache(maxsize=1)  # most lines have the same second as the one before
 def _time_of(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
 

@@ -9,18 +9,18 @@ SHARES: Final = 8  # one user or source may hold one of so many
 
 
 class Quota:
-    """A number of bytes of which messages may take some."""
+    """The number of bytes that messages may take."""
 
     __slots__ = ("__weakref__", "_most", "_within", "taken")
 
     def __init__(self, most: int, within: "Quota | None" = None) -> None:
-        """At most so many bytes; they are also taken of the quota that this one is within."""
+        """At most `most` bytes, which are also taken from the quota `within`."""
         self.taken = 0
         self._most = most
         self._within = within
 
     def take(self, size: int) -> bool:
-        """Take some; False if there are not so many left."""
+        """Take `size` bytes; False if fewer are left."""
         if self.taken + size > self._most or (self._within is not None and not self._within.take(size)):
             return False
         self.taken += size

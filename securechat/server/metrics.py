@@ -29,6 +29,17 @@ from securechat.server.factory import ChatServerFactory
 NO_SUITE: Final = "none"  # the handshake failed before a suite was chosen
 OUTCOMES: Final = (*map(outcome_of, (None, *Fault)), CIRCUIT_OPEN)
 
+ROBOT_GAUGES: Final[Sequence[tuple[str, str, Callable[[RobotCounters], float]]]] = (
+    ("securechat_robot_requests_active", "Requests that the robot is answering.", lambda robot: robot.queue.active),
+    ("securechat_robot_requests_limit", "The limit on these, max-concurrent.", lambda robot: robot.queue.limit),
+    ("securechat_robot_requests_waiting", "Requests in the robot's queue.", lambda robot: robot.queue.waiting),
+    (
+        "securechat_robot_circuit_open",
+        "Whether the robot is not asked for a while, because it failed.",
+        lambda robot: robot.breaker.is_open,
+    ),
+)
+
 Samples = Iterable[tuple[Sequence[str], float]]  # label values and the value
 
 
@@ -119,17 +130,14 @@ class DaemonCollector(Collector):
 
     def _messages(self) -> Iterator[Metric]:
         factory, counters = self._factory, self._factory.counters
-        users = counters.users.values()
-        yield _counter("securechat_messages", "Messages received.", (), [((), sum(user.messages for user in users))])
-        yield _counter("securechat_calls", "API requests received.", (), [((), sum(user.calls for user in users))])
+        total = counters.total()
+        yield _counter("securechat_messages", "Messages received.", (), [((), total.messages)])
+        yield _counter("securechat_calls", "API requests received.", (), [((), total.calls)])
         yield _counter(
             "securechat_tokens",
             "Tokens, as far as the robots' servers report them.",
             ("kind",),
-            [
-                (("prompt",), sum(user.usage.prompt for user in users)),
-                (("completion",), sum(user.usage.completion for user in users)),
-            ],
+            [(("prompt",), total.usage.prompt), (("completion",), total.usage.completion)],
         )
         yield _counter(
             "securechat_replies",
@@ -187,40 +195,14 @@ class DaemonCollector(Collector):
     def _robots(self) -> Iterator[Metric]:
         robots = dict(_labelled(self._factory.robot_counters))
         label = ("robot",)
-
-        def per_robot(value: Callable[[RobotCounters], float]) -> Samples:
-            return [((name,), value(robot)) for name, robot in robots.items()]
-
         yield _counter(
             "securechat_robot_requests",
             "Messages and API requests that a remote robot was to answer, by outcome.",
             ("robot", "outcome"),
             (((name, outcome), robot.outcomes[outcome]) for name, robot in robots.items() for outcome in OUTCOMES),
         )
-        yield _gauges(
-            "securechat_robot_requests_active",
-            "Requests that the robot is answering.",
-            label,
-            per_robot(lambda robot: robot.queue.active),
-        )
-        yield _gauges(
-            "securechat_robot_requests_limit",
-            "The limit on these, max-concurrent.",
-            label,
-            per_robot(lambda robot: robot.queue.limit),
-        )
-        yield _gauges(
-            "securechat_robot_requests_waiting",
-            "Requests in the robot's queue.",
-            label,
-            per_robot(lambda robot: robot.queue.waiting),
-        )
-        yield _gauges(
-            "securechat_robot_circuit_open",
-            "Whether the robot is not asked for a while, because it failed.",
-            label,
-            per_robot(lambda robot: robot.breaker.is_open),
-        )
+        for gauge, text, value in ROBOT_GAUGES:
+            yield _gauges(gauge, text, label, [((name,), value(robot)) for name, robot in robots.items()])
         yield _histogram(
             "securechat_robot_first_part_seconds",
             "Time from a request until the first part of its answer.",

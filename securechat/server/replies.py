@@ -6,9 +6,8 @@ from typing import Generic, TypeVar
 from securechat.calls.writer import ResultWriter
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import Head, Item, Piece
 
-Item = Head | Piece | ServerEvent
 Part = TypeVar("Part", contravariant=True)
 
 
@@ -33,7 +32,7 @@ class Reply(ABC, Generic[Part]):
     @property
     @abstractmethod
     def size(self) -> int:
-        """The number of bytes that wait, about. It is 0 if everything was taken."""
+        """The approximate number of bytes that wait; exactly 0 if everything was taken."""
 
     @abstractmethod
     def add(self, part: Part) -> bool:
@@ -41,7 +40,7 @@ class Reply(ABC, Generic[Part]):
 
     @abstractmethod
     def take(self, size: int) -> bytes:
-        """The next bytes to be sent, at most so many."""
+        """The next bytes to be sent, at most `size`."""
 
     @abstractmethod
     def drop(self) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from securechat.calls.requests import Access, ApiCall, Refusal, examine
+from securechat.calls.responses import json_response
 from securechat.conversation import Conversation, Notice, Speaker, Turn, Usage
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
@@ -20,7 +21,6 @@ from securechat.server.pacing import Pace
 from securechat.server.pseudonyms import Pseudonym
 from securechat.server.replies import Part, Reply, Result, TextReply
 from securechat.wire.events import CallReceived, MessageReceived, RecallReceived
-from securechat.wire.items import Head, Piece
 from securechat.wire.messages import Reason
 
 log = Logger()
@@ -219,7 +219,7 @@ class Session:
             else:
                 await self._call_robot(message.call, message.access, message.reply)
         except CancelledError:
-            reply.end(Fault.CANCELLED)  # also if nobody here cancelled it: the robot did
+            reply.end(Fault.CANCELLED)  # by `cancel`, or by the robot itself
             if not self._is_stopped:
                 self._pace.flush()
             raise
@@ -278,7 +278,7 @@ class Session:
         if refusal.fault is not None:
             result.end(refusal.fault)
             return
-        for item in (Head(refusal.status, "application/json"), Piece(refusal.error)):
+        for item in json_response(refusal.status, refusal.error):
             self._add(result, item)
 
     def _add(self, reply: Reply[Part], part: Part) -> None:

@@ -65,7 +65,7 @@ def is_unix(endpoint: str) -> bool:
 
 def is_local(endpoint: str) -> bool:
     """Whether only this machine can reach an endpoint, as far as its text says."""
-    if is_unix(endpoint.removeprefix("haproxy:")):
+    if is_unix(endpoint.removeprefix(PREFIX)):
         return True
     interface = _INTERFACE.search(endpoint)
     try:
@@ -103,7 +103,7 @@ def make_listener(
     """The service of an endpoint of an option; UsageError if the text is invalid."""
     try:
         return strports.service(text.removeprefix(PREFIX), factory, reactor)
-    except Exception as error:  # whatever the parser of this kind of endpoint raises
+    except Exception as error:  # each kind of endpoint has a parser of its own, which may raise anything
         problem = describe(error)
         if isinstance(error, LookupError) and text.removeprefix(PREFIX).startswith("systemd:"):
             problem = _("systemd passed no such socket; start the daemon by its socket unit")

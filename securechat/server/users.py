@@ -130,37 +130,34 @@ class CommandUsers:
         self, command: KeysCommand, file: AuthorizedUsers | None, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self.command: KeysCommand | None = command
-        self._file = file
+        self._file: Users = file or Anyone()  # which lists no keys
         self._wall_clock = wall_clock
 
     @property
     def problem(self) -> str:
-        return self._file.problem if self._file is not None else ""
+        return self._file.problem
 
     def is_authorized(self, blob: bytes) -> bool:
-        if self._file is not None:
-            self._file.is_authorized(blob)
+        self._file.is_authorized(blob)  # reads it
         return True
 
     def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         if found is not None and found.options.allow(host, self._wall_clock()):
             return True
-        return self._file is not None and self._file.is_listed(blob, host)
+        return self._file.is_listed(blob, host)
 
     @property
     def names(self) -> Mapping[bytes, str]:
-        return self._file.names if self._file is not None else {}
+        return self._file.names
 
     def name_of(self, blob: bytes) -> str:
-        return self._file.name_of(blob) if self._file is not None else keys.fingerprint(blob)
+        return self._file.name_of(blob)
 
     def load(self) -> None:
-        if self._file is not None:
-            self._file.load()
+        self._file.load()
 
     def reload(self) -> None:
-        if self._file is not None:
-            self._file.reload()
+        self._file.reload()
 
 
 class UnlessRevoked:
@@ -176,7 +173,7 @@ class UnlessRevoked:
         self.command = users.command
         self.name_of = users.name_of
         self._users = users
-        self._file = WatchedFile(path, RevokedKeys.parse, "admitting nobody", clock)
+        self._file = WatchedFile(path, RevokedKeys.parse, "refusing all keys", clock)
 
     @property
     def problem(self) -> str:

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from securechat.i18n import _
+from securechat.ip_addresses import parse_address
 
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+", re.ASCII)  # without a zone
 _NETWORK: Final = re.compile(r"[0-9A-Fa-f:.]+/[0-9]{1,3}", re.ASCII)
@@ -28,11 +29,9 @@ class AddressPatterns:
     def match(self, host: str) -> bool:
         """Whether an address matches a pattern, and none that is negated. What is not an address does not match."""
         try:
-            address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
+            address = parse_address(host)
         except ValueError:
             return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
         if any(_matches(address, pattern) for pattern in self._negated):
             return False
         return any(_matches(address, pattern) for pattern in self._patterns)

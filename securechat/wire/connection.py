@@ -51,13 +51,13 @@ class Connection(ABC):
     __slots__ = (
         "_buffer",
         "_clock",
+        "_frames_sent",
         "_offset",
         "_opener",
         "_out",
         "_sealer",
         "goodbye_sent",
         "records_received",
-        "records_sent",
         "state",
     )
 
@@ -66,11 +66,11 @@ class Connection(ABC):
         self.state = state
         self.goodbye_sent = False
         self.records_received = 0
-        self.records_sent = 0
         self._clock = clock
         self._buffer = b""
         self._offset = 0  # of the first byte in the buffer that is not processed
         self._out: list[bytes] = []
+        self._frames_sent = 0
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
 
@@ -183,9 +183,14 @@ class Connection(ABC):
     def data_to_send(self) -> bytes:
         """The bytes to send, since the last call."""
         data = b"".join(self._out)
-        self.records_sent += len(self._out)
+        self._frames_sent += len(self._out)
         self._out.clear()
         return data
+
+    @property
+    def records_sent(self) -> int:
+        """The number of records that were sent: all frames but the first, which is a Hello or a Welcome."""
+        return max(0, self._frames_sent - 1)
 
     def rekey_due(self) -> bool:
         """Whether the next record to send has to be a REKEY (protocol, section 9)."""
@@ -214,7 +219,6 @@ class Connection(ABC):
         self._opener = Opener(suite, open_with)
 
     def _send_frame(self, content: bytes) -> None:
-        self.records_sent -= 1  # this is not a record
         self._out.append(len(content).to_bytes(LENGTH_SIZE, "big") + content)
 
     def _send(self, record_type: RecordType, message: bytes) -> None:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from securechat.conversation import Turn
 from securechat.errors import Fault
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import Item
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
 
@@ -101,7 +101,7 @@ class ResultReceived(Event, frozen=True):
     """
 
     id: int
-    items: list[Head | Piece | ServerEvent]
+    items: list[Item]
     last: bool
 
 

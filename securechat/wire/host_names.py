@@ -4,13 +4,14 @@ Host names are in lower-case ASCII (A-labels) without a final dot, IPv6 addresse
 always present.
 """
 
-import ipaddress
 import re
 from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
 import idna
+
+from securechat.ip_addresses import parse_address
 
 MAX_HOST: Final = 253  # characters (RFC 1035)
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
@@ -20,20 +21,13 @@ def canonical_host(host: str) -> str:
     """The canonical form of a host name or address; ValueError if it is neither."""
     with suppress(ValueError):
         if "%" not in host:  # a zone means nothing to the other side
-            return _canonical_address(host)
+            return str(parse_address(host))
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode("ascii")
     host = host.lower().removesuffix(".")
     if len(host) > MAX_HOST or not _HOST_NAME.fullmatch(host):
         raise ValueError("not a host name or address")
     return host
-
-
-def _canonical_address(text: str) -> str:
-    """The canonical form of an address; ValueError. One that is mapped into IPv6 is an IPv4 address."""
-    address = ipaddress.ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
 
 
 def bracketed(host: str, port: int) -> str:
@@ -44,7 +38,7 @@ def bracketed(host: str, port: int) -> str:
 @lru_cache(maxsize=64)  # called in each handshake, with one of a few addresses
 def local_names(address: str, port: int, hostname: str) -> frozenset[str]:
     """The default names of a server: the local address of a connection, localhost and the machine's host name."""
-    hosts = {_canonical_address(address.partition("%")[0]), "localhost"}
+    hosts = {str(parse_address(address)), "localhost"}
     with suppress(ValueError):  # not a valid host name, so no client can have dialled it
         hosts.add(canonical_host(hostname))
     return frozenset(bracketed(host, port) for host in hosts)

@@ -16,6 +16,7 @@ MAX_ITEM: Final = 2**24  # bytes of an item as encoded
 MAX_NAME: Final = 128  # bytes of UTF-8 in the name of an event
 MAX_BASE: Final = 16_384  # bytes of an event's data to which the next event may refer
 
+JSON_TYPE: Final = "application/json"
 STREAM_TYPE: Final = "text/event-stream"
 
 
@@ -60,7 +61,9 @@ class Delta(_Item, frozen=True, tag=3):
     middle: bytes
 
 
-ITEM: Final[Decoder[Head | Piece | ServerEvent | Delta]] = Decoder(Head | Piece | ServerEvent | Delta)
+Item = Head | Piece | ServerEvent  # what a reader of a result gets
+
+ITEM: Final[Decoder[Item | Delta]] = Decoder(Item | Delta)
 
 # The sizes in bytes of the numbers that follow these first bytes: numbers, and lengths of str and bin (msgpack).
 _NUMBERS: Final = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
@@ -91,7 +94,7 @@ class ItemReader:
         self._name = ""  # of the last event
         self._previous: bytes | None = None  # its data, if the next one may refer to it
 
-    def feed(self, chunk: bytes) -> list[Head | Piece | ServerEvent]:
+    def feed(self, chunk: bytes) -> list[Item]:
         """The items that are complete with this chunk; RemoteProtocolError (malformed)."""
         buffer = self._buffer
         buffer += chunk
@@ -143,7 +146,7 @@ class ItemReader:
                 raise _malformed()
         return at - start
 
-    def _item(self, data: bytes) -> Head | Piece | ServerEvent:
+    def _item(self, data: bytes) -> Item:
         item = decode(ITEM, data)
         if isinstance(item, Head):
             self._expected = (2, 3) if item.is_stream else (1,)

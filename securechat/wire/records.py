@@ -64,7 +64,7 @@ class _TrafficKey:
         self._seq = 0
 
     def _make_cipher(self) -> RecordCipher:
-        """Make the cipher for the first record: it takes 2 KiB, and the client of many a session says nothing."""
+        """Make the cipher when the first record needs it: it takes 2 KiB, and many clients never send anything."""
         self._cipher = self._suite.cipher(expand(self._secret, b"key"), expand(self._secret, b"iv", size=12))
         return self._cipher
 

@@ -280,7 +280,7 @@ class ServerConnection(Connection):
             raise LocalProtocolError(f"reply to {message_id} while it is {self.next_reply_id}'s turn")
 
     def forget(self, size: int) -> None:
-        """So many bytes of the text of recalled turns are not remembered any more."""
+        """`size` bytes of the text of recalled turns are no longer remembered."""
         if self.state is not State.CLOSED:
             self._recalled -= size
             self._quota.give_back(size)

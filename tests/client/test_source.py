@@ -21,6 +21,7 @@ from tests.harness.client_reactor import ClientReactor
 
 reactor: Any = installed
 LIMIT = 1000  # bytes
+THREAD_TIMEOUT = 10  # seconds
 
 
 class Terminal(io.StringIO):
@@ -51,7 +52,12 @@ class InputTestCase(TestCase):
                 thread.join(self.timeout)
 
     def open(self, *messages: str, optional: bool = False) -> InputMessage:
-        return InputMessage(messages, self.reader, self.clock, optional=optional)  # type: ignore[arg-type]
+        before = set(threading.enumerate())
+        opened = InputMessage(messages, self.reader, self.clock, optional=optional)  # type: ignore[arg-type]
+        for thread in set(threading.enumerate()) - before:
+            # Before the descriptor is closed: the thread would read from the next test's, which has the same number.
+            self.addCleanup(thread.join, THREAD_TIMEOUT)
+        return opened
 
     async def all(self, data: bytes, *messages: str) -> list[str]:
         """All messages; the last one is the error with which they end, if they do."""

@@ -94,6 +94,13 @@ class LogTests(ServerTestCase):
             found = {field: event[field] for field in FIELDS if field in event}
             self.assertEqual(found, {"event": name, **expected})
 
+    def test_nothingSent(self) -> None:
+        """No record was sent if the server aborts before its answer to the Hello has left."""
+        session = Session(self.factory)
+        session.server.dataReceived(session.client.data_to_send() + b"garbage")
+        aborted = next(event for event in self.logged if "event" in event)
+        self.assertEqual((aborted["category"], aborted["records_sent"]), ("framing", 0))
+
     def test_unauthorizedKey(self) -> None:
         """A key that is not authorized is named if the client has proved to own it."""
         self.factory.identity = identity(is_authorized=lambda blob: False)

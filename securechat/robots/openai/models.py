@@ -10,6 +10,11 @@ import msgspec
 from securechat.errors import Fault, RobotError
 from securechat.robots.openai.json_text import parse_json
 
+MAX_LIST: Final = 4 * 1024 * 1024  # bytes; hosted services have hundreds of models, with descriptions
+
+_LISTS: Final = ("data", "models", "result")  # the names of lists of models
+_NAMES: Final = ("id", "name", "model")  # of a model in a list
+
 # The fields in which lists say what a model is for, in lower case and without underscores.
 _CAPABILITIES: Final = frozenset(
     {
@@ -40,10 +45,6 @@ class Model:
 
     name: str
     chats: bool | None
-
-
-_LISTS: Final = ("data", "models", "result")  # the names of lists of models
-_NAMES: Final = ("id", "name", "model")  # of a model in a list
 
 
 def models_in(data: bytes) -> list[Model]:

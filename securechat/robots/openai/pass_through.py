@@ -4,7 +4,7 @@ The server is sent the path, the body as far as the policy does not change it, a
 status, content type, Retry-After and body, or its events. Nothing else of either passes.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -12,6 +12,7 @@ from twisted.python.url import URL
 
 from securechat.calls.errors import SERVER_ERROR, api_error
 from securechat.calls.requests import ApiCall
+from securechat.calls.responses import json_response
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.http.client import HttpClient, IHttpReactor
@@ -23,19 +24,14 @@ from securechat.robots.openai.masking import Mask
 from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.progress import Progress
 from securechat.robots.openai.raw_events import RawEvents
+from securechat.robots.openai.reading import END_TIMEOUT, MAX_BODY, read
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import JSON_TYPE, STREAM_TYPE, Head, Item, Piece, ServerEvent
 
 MAX_FIRST_TIMEOUT: Final = 280.0  # seconds: tools give up after 300, and should learn why
-MAX_BODY: Final = 64 * 1024 * 1024  # bytes
-MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models that is filtered
-END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
 
-_JSON: Final = "application/json"
-_STREAM: Final = f"text/event-stream, {_JSON}"  # a stream, or an error
-
-Item = Head | Piece | ServerEvent
+_STREAM: Final = f"{STREAM_TYPE}, {JSON_TYPE}"  # a stream, or an error
 
 
 class PassThrough:
@@ -64,26 +60,21 @@ class PassThrough:
         try:
             changes = self._policy.changes(call)
         except PolicyError as error:
-            yield Head(400, _JSON)
-            yield Piece(api_error(str(error), error.field))
+            for item in json_response(400, api_error(str(error), error.field)):
+                yield item
             return
         budget = TimeBudget(self._reactor, self._first_timeout)
         usage = UsageReader()
         try:
-            for number, values in enumerate(changes):
-                with await budget.wait(self._send(call, values)) as response:
-                    if 200 <= response.code < 300:
-                        if number:
-                            self._policy.learn(call)
-                        async with aclosing(self._success(call, response, budget, usage)) as items:
-                            async for item in items:
-                                yield item
-                        return
-                    failure = await read_error(self._reactor, response, self._timeout)
-                if not failure.error.wants_max_completion_tokens:
-                    break
-            for item in self._failure(response, failure):
-                yield item
+            answer = await self._ask(call, changes, budget)
+            if isinstance(answer, list):
+                for item in answer:
+                    yield item
+                return
+            with answer as response:
+                async with aclosing(self._success(call, response, budget, usage)) as items:
+                    async for item in items:
+                        yield item
         except RobotError as error:
             raise self._mask.error(error) from None
         finally:
@@ -91,15 +82,34 @@ class PassThrough:
                 call.usage.add(usage.prompt, usage.completion)
             await self._http.settled()
 
+    async def _ask(
+        self, call: ApiCall, changes: Sequence[Mapping[str, object]], budget: TimeBudget
+    ) -> Response | list[Item]:
+        """A response with a status of success, or the items of one with an error; RobotError if there is neither.
+
+        The next of the changes is tried if the server refuses the name of a limit.
+        """
+        for number, values in enumerate(changes):
+            response = await budget.wait(self._send(call, values))
+            if 200 <= response.code < 300:
+                if number:
+                    self._policy.learn(call)
+                return response
+            with response:
+                failure = await read_error(self._reactor, response, self._timeout)
+            if not failure.error.wants_max_completion_tokens:
+                break
+        return self._failure(response, failure)
+
     async def _send(self, call: ApiCall, values: Mapping[str, object]) -> Response:
         """Send a request with these values; the response, once its head has arrived."""
         route, body = call.request
         # The segments of a route are percent-encoded already.
         url = self._url.replace(path=(*self._url.path, *route.path.split("/"))).to_text()
         if body is None:
-            return await self._http.get(url, {"Accept": _JSON, **self._headers})
-        accept = _STREAM if body.written("stream") == "true" else _JSON
-        headers = {"Accept": accept, **self._headers, "Content-Type": _JSON}
+            return await self._http.get(url, {"Accept": JSON_TYPE, **self._headers})
+        accept = _STREAM if body.written("stream") == "true" else JSON_TYPE
+        headers = {"Accept": accept, **self._headers, "Content-Type": JSON_TYPE}
         return await self._http.post(url, body.replaced(values), headers)
 
     def _success(
@@ -129,7 +139,7 @@ class PassThrough:
             data = await budget.read(response)
 
     async def _model_list(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
-        listed = models.only(await budget.wait(response.read_all(MAX_MODELS)), self._models or frozenset())
+        listed = models.only(await budget.wait(response.read_all(models.MAX_LIST)), self._models or frozenset())
         yield head
         yield Piece(listed)
 
@@ -138,7 +148,7 @@ class PassThrough:
     ) -> AsyncGenerator[Item, None]:
         yield head
         events, progress = RawEvents(), Progress()
-        while not progress.is_done and (data := await self._read(response, progress, budget)):
+        while not progress.is_done and (data := await read(response, progress, budget)):
             usage.feed(data)
             found = False
             for event in events.feed(data):
@@ -151,22 +161,13 @@ class PassThrough:
                 budget.reset(min(budget.left, END_TIMEOUT))
             elif found and progress.has_begun:
                 budget.reset(self._timeout)
-        while await self._read(response, progress, budget):
+        while await read(response, progress, budget):
             pass  # to the end of the response: then its connection is kept
         if not progress.is_done:
             for event in events.end():
                 progress.add(event)
                 yield self._masked(event)
         progress.end()
-
-    async def _read(self, response: Response, progress: Progress, budget: TimeBudget) -> bytes:
-        """The next bytes; empty at the end. Once the stream is complete, an error is an end, too."""
-        try:
-            return await budget.read(response)
-        except RobotError:
-            if progress.is_complete:
-                return b""
-            raise
 
     def _masked(self, event: ServerEvent) -> ServerEvent:
         """The event, which may contain an error, without secrets."""
@@ -193,7 +194,7 @@ class PassThrough:
             if events := [*reader.feed(body), *reader.end()]:
                 return [head, *events]
         message = _("the model's server answered with status {code}").format(code=status)
-        return [Head(status, _JSON, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
+        return [Head(status, JSON_TYPE, seconds), Piece(api_error(message, kind=SERVER_ERROR))]
 
 
 def _content_type(response: Response) -> str:

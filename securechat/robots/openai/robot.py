@@ -27,17 +27,15 @@ from securechat.robots.openai.headers import headers_of, read_headers, warn_of_s
 from securechat.robots.openai.masking import Mask
 from securechat.robots.openai.models import Model
 from securechat.robots.openai.pass_through import PassThrough
+from securechat.robots.openai.reading import END_TIMEOUT, MAX_BODY, read
 from securechat.robots.openai.reply import Reply
 from securechat.robots.openai.requests import request
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
 from securechat.robots.settings import warn_if_exposed
-from securechat.wire.items import Head, Piece, ServerEvent
+from securechat.wire.items import JSON_TYPE, Item
 
-MAX_BODY: Final = 64 * 1024 * 1024  # bytes of a stream: some 200,000 tokens, most of them reasoning
-MAX_MODELS: Final = 4 * 1024 * 1024  # bytes of a list of models; hosted services have hundreds, with descriptions
 MAX_ATTEMPTS: Final = 3  # requests for one question; a further one follows only if the server has refused the last
-END_TIMEOUT: Final = 0.5  # seconds to wait for the end of a stream, so that its connection can be kept
 MAX_LOGGED_MODELS: Final = 10
 MAX_LOGGED_NAME: Final = 80  # characters of a model's name
 
@@ -82,7 +80,7 @@ class OpenAIRobot:
                 response.limit = MAX_BODY
                 if self._stream and conversation.upstream is not None:
                     response.poll_only(conversation.upstream)
-                while data := await self._read(response, reply, budget):
+                while data := await read(response, reply, budget):
                     usage.feed(data)
                     before = reply.tokens
                     for text in reply.feed(data):
@@ -101,17 +99,8 @@ class OpenAIRobot:
             conversation.usage.add(usage.prompt, usage.completion)
             await self._http.settled()
 
-    def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
+    def call(self, call: ApiCall) -> AsyncGenerator[Item, None]:
         return self._pass_through.call(call)
-
-    async def _read(self, response: Response, reply: Reply, budget: TimeBudget) -> bytes:
-        """The next bytes; empty at the end. Once the reply is complete, an error is an end, too."""
-        try:
-            return await budget.read(response)
-        except RobotError:
-            if reply.is_complete:
-                return b""
-            raise
 
     async def _ask(self, conversation: Conversation, budget: TimeBudget) -> Response:
         """The response to a conversation, with a status of success; RobotError if there is none.
@@ -123,7 +112,7 @@ class OpenAIRobot:
             model = self._model or self._found_model or await self._find_model(budget)
             user = conversation.user_id if self._has_extras else None
             body = request(model, conversation.turns, user=user, **self._question)
-            headers = {**self._headers, "Content-Type": "application/json"}
+            headers = {**self._headers, "Content-Type": JSON_TYPE}
             response = await budget.wait(self._http.post(self._chat_url, body, headers))
             if 200 <= response.code < 300:
                 return response
@@ -163,7 +152,7 @@ class OpenAIRobot:
         with await budget.wait(self._http.get(self._models_url, self._headers)) as response:
             if response.code != 200:
                 raise await self._error(response)
-            return models.models_in(await budget.wait(response.read_all(MAX_MODELS)))
+            return models.models_in(await budget.wait(response.read_all(models.MAX_LIST)))
 
     async def _error(self, response: Response) -> ServerError:
         """The meaning of a response that is not a success. Closes the response."""
