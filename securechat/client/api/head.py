@@ -61,7 +61,7 @@ def parse_head(lines: Sequence[bytes]) -> RequestHead:
         name, value = header.groups()
         headers.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
     if [value.lower() for value in headers.get(b"expect", [])] not in ([], [b"100-continue"]):
-        raise HttpError(417, _("nothing can be expected but 100-continue"))
+        raise HttpError(417, _("only Expect: 100-continue is supported"))
     is_http_1_1 = minor == b"1"
     return RequestHead(method.decode(), target, is_http_1_1, headers, _body_length(headers, is_http_1_1))
 
