@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,8 +15,11 @@ LOAD_CORE: Final = CORES[-1]  # of this process and the model's server
 
 def children(pid: int) -> list[int]:
     """The child processes of all threads of a process."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for path in lists for child in path.read_text().split()]
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended meanwhile
+            found += map(int, path.read_text().split())
+    return found
 
 
 def cpu_time(pid: int) -> float:
@@ -48,5 +52,9 @@ class Server:
         return sum(map(cpu_time, self.processes()))
 
     def memory(self) -> int:
-        """In KiB."""
-        return sum(map(memory, self.processes()))
+        """In KiB. A child process that has ended counts nothing."""
+        total = memory(self.pid)
+        for child in children(self.pid):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                total += memory(child)
+        return total

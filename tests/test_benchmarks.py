@@ -5,6 +5,7 @@ import mmap
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from benchmarks.calls import first_word, model
 from benchmarks.leaks import State
 from benchmarks.listeners import HttpListener, Measured, chat_request
 from benchmarks.model import BEHIND, Stream
-from benchmarks.process import Server, cpu_time, memory
+from benchmarks.process import Server, children, cpu_time, memory
 from benchmarks.row import Contenders, Figures, Results, Row, measure
 from benchmarks.rows.handshakes import COUNT, WARM
 from benchmarks.rows.streams import lateness, quantile
@@ -296,6 +297,13 @@ class ProcessTests(SynchronousTestCase):
         with mmap.mmap(-1, 32 << 20) as held:
             held.write(b"x" * len(held))
             self.assertGreater(Server(os.getpid(), 0).memory() - before, 30 << 10)
+
+    def test_endedChild(self) -> None:
+        """The memory of a child process that has ended, but wasn't waited for, counts nothing."""
+        with subprocess.Popen([sys.executable, "-c", ""]) as child:
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            self.assertIn(child.pid, children(os.getpid()))
+            self.assertGreater(Server(os.getpid(), 0).memory(), 0)
 
     def test_descriptors(self) -> None:
         """A socket is a descriptor, too."""
