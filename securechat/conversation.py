@@ -36,6 +36,18 @@ class Upstream:
     poll: Callable[[], None] | None = None
 
 
+@dataclass(slots=True)
+class Usage:
+    """Numbers of tokens, as a robot's server reports them. A robot adds those of each answer that it gets."""
+
+    prompt: int = 0
+    completion: int = 0
+
+    def add(self, prompt: int, completion: int) -> None:
+        self.prompt += prompt
+        self.completion += completion
+
+
 @dataclass(slots=True, repr=False)
 class Conversation:
     """What a robot is given: the user's pseudonym and the turns so far. The last one is the message to answer."""
@@ -44,6 +56,7 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)  # oldest first
     queue_key: str = ""  # conversations with the same one share a place in queues; by default, those of the same user
     upstream: Upstream | None = None  # None: the robot reads when it likes
+    usage: Usage = field(default_factory=Usage)
 
 
 class Notice(str):

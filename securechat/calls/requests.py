@@ -9,7 +9,7 @@ from typing import NamedTuple
 from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.errors import api_error
 from securechat.calls.paths import Route, find_route
-from securechat.conversation import Upstream
+from securechat.conversation import Upstream, Usage
 from securechat.errors import Fault
 from securechat.i18n import _
 
@@ -28,6 +28,7 @@ class ApiCall(NamedTuple):
     user_id: str  # the user's pseudonym, which replaces the field `user`
     queue_key: str  # as in Conversation
     upstream: Upstream | None  # as in Conversation
+    usage: Usage | None = None  # as in Conversation; None: not counted
 
 
 class Refusal(NamedTuple):
@@ -36,6 +37,7 @@ class Refusal(NamedTuple):
     fault: Fault | None
     status: int = 0
     error: bytes = b""
+    retry_after: int = 0  # seconds; 0 if that is not known
 
 
 class Access(NamedTuple):

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from securechat.calls.errors import api_error
 from securechat.calls.paths import Route
 from securechat.calls.requests import ApiCall
-from securechat.conversation import Conversation
+from securechat.conversation import Conversation, Usage
 from securechat.errors import Fault, RobotError
 from securechat.i18n import _
 from securechat.robots.chat_completions import ChatRequest, Completion, InvalidRequestError
@@ -63,7 +63,8 @@ class ChatAdapter:
             return
         completion = Completion(self.name, request)
         answer = self._stream if request.is_streamed else self._whole
-        conversation = Conversation(call.user_id, request.turns, call.queue_key, call.upstream)
+        usage = call.usage or Usage()
+        conversation = Conversation(call.user_id, request.turns, call.queue_key, call.upstream, usage)
         async with aclosing(answer(conversation, completion)) as items:
             async for item in items:
                 yield item

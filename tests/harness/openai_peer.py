@@ -258,6 +258,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "forbidden": lambda: error(403, "Your key lacks the permission", code="forbidden"),
     "blocked": lambda: whole(b"error code: 1010", 403, Content_Type="text/plain"),
     "blocked silently": lambda: whole(b"", 403),
+    "extra": lambda: error(400, "Extra inputs are not permitted"),
     "no model 400": lambda: error(400, "Invalid model name passed in model=x. Call `/v1/models` to view models."),
     "key in code": lambda: error(401, "no", code=KEY),
     "no model": lambda: error(404, 'model "x" not found', type="not_found_error"),
@@ -295,6 +296,17 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     # Redirects and cookies
     "redirect": lambda: whole(b"", 307, Location="http://127.0.0.1:1/elsewhere"),
     "cookie": lambda: whole(completion("Hello"), Set_Cookie="user=1; Path=/"),
+    # Numbers of tokens
+    "counted": lambda: stream(
+        data({**chunk("Hel"), "usage": None}),
+        *apart(data({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 2, "details": {"x": 1}}}), 9),
+        data(chunk(finish="stop")),
+        DONE,
+    ),
+    "counted whole": lambda: whole({**completion("Hello"), "usage": {"prompt_tokens": 5, "completion_tokens": 1}}),
+    "counted cut": lambda: stream(
+        data({**chunk("Hel"), "usage": {"prompt_tokens": 11, "completion_tokens": 1}}), CLOSE, end=False
+    ),
     # Ends
     "length": lambda: stream(*says("Hel"), data(chunk(finish="length")), DONE),
     "length only": lambda: stream(data(chunk(reasoning="hm")), data(chunk(finish="length")), DONE),
@@ -323,6 +335,7 @@ class OpenAIPeer(Factory):
         self.prefix = "/v1"
         self.unsuitable: set[str] = set()  # models that do not chat
         self.wants_max_completion_tokens = False
+        self.extras_error: dict[str, Any] | None = None  # to requests with fields that are not needed
         self.models_script: Callable[[], Script] | None = None  # instead of the list of models
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
@@ -360,6 +373,8 @@ class OpenAIPeer(Factory):
         self.asked.append(asked)
         if asked.get("model") in self.unsuitable:
             return error(400, f'"{asked["model"]}" does not support chat', type="invalid_request_error")
+        if self.extras_error is not None and ("user" in asked or "stream_options" in asked):
+            return whole(self.extras_error, 422)
         if self.wants_max_completion_tokens and "max_tokens" in asked:
             return error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
         text = asked["messages"][-1]["content"]

@@ -141,7 +141,7 @@ class ResultTests(ApiTestCase):
         session.pump()
         text = b' {"model":"m", "n": 1.50}'
         self.call(session, "responses", text)
-        [(request, user_id, queue_key, upstream)] = self.robot.calls
+        [(request, user_id, queue_key, upstream, _usage)] = self.robot.calls
         assert request.body is not None
         self.assertEqual((request.route.method, request.route.path), ("POST", "responses"))
         self.assertEqual(request.body.replaced({}), text)

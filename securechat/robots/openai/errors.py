@@ -19,6 +19,12 @@ _TEXTS: Final = frozenset(
         *("metadata", "raw", "loc", "param"),
     }
 )
+_EXTRAS: Final = re.compile(
+    r"stream_options|include_usage|\buser\b.{0,40}(?:not|unknown|extra|invalid|unsupported)|"
+    r"extra.?(?:inputs?|fields?|forbidden|params?|parameters?)|additional.?propert|"
+    r"(?:unknown|unrecognized|unexpected|unsupported|invalid).{0,20}(?:field|param|argument|key|propert|name)",
+    re.IGNORECASE,
+)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _STATUS: Final = re.compile("[45][0-9][0-9]", re.ASCII)
 _MAX_SEARCHED: Final = 2000  # characters of one text
@@ -34,6 +40,7 @@ class ServerError(RobotError):
     is_about_key = False  # the server's own credentials were refused
     is_about_model = False  # it may not exist, or does not chat
     wants_max_completion_tokens = False  # instead of max_tokens
+    refuses_extras = False  # it does not know a field, possibly one that is not needed
 
 
 def error_in(value: Any, status: int | None = None, retry_seconds: float | None = None) -> ServerError:
@@ -65,6 +72,7 @@ def error_in(value: Any, status: int | None = None, retry_seconds: float | None 
     error.is_about_model = fault is not Fault.TOO_LONG and (
         status == 404 or (status in (400, 422) and is_about_model(words))
     )
+    error.refuses_extras = fault is Fault.REFUSED and status in (400, 422) and _EXTRAS.search(words) is not None
     error.wants_max_completion_tokens = fault is Fault.REFUSED and "max_completion_tokens" in words
     return error
 

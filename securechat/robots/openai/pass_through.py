@@ -24,6 +24,7 @@ from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.progress import Progress
 from securechat.robots.openai.raw_events import RawEvents
 from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.openai.usage import UsageReader
 from securechat.wire.items import Head, Piece, ServerEvent
 
 MAX_FIRST_TIMEOUT: Final = 280.0  # seconds: tools give up after 300, and should learn why
@@ -67,13 +68,14 @@ class PassThrough:
             yield Piece(api_error(str(error), error.field))
             return
         budget = TimeBudget(self._reactor, self._first_timeout)
+        usage = UsageReader()
         try:
             for number, values in enumerate(changes):
                 with await budget.wait(self._send(call, values)) as response:
                     if 200 <= response.code < 300:
                         if number:
                             self._policy.learn(call)
-                        async with aclosing(self._success(call, response, budget)) as items:
+                        async with aclosing(self._success(call, response, budget, usage)) as items:
                             async for item in items:
                                 yield item
                         return
@@ -85,6 +87,8 @@ class PassThrough:
         except RobotError as error:
             raise self._mask.error(error) from None
         finally:
+            if call.usage is not None:
+                call.usage.add(usage.prompt, usage.completion)
             await self._http.settled()
 
     async def _send(self, call: ApiCall, values: Mapping[str, object]) -> Response:
@@ -98,23 +102,28 @@ class PassThrough:
         headers = {"Accept": accept, **self._headers, "Content-Type": _JSON}
         return await self._http.post(url, body.replaced(values), headers)
 
-    def _success(self, call: ApiCall, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+    def _success(
+        self, call: ApiCall, response: Response, budget: TimeBudget, usage: UsageReader
+    ) -> AsyncGenerator[Item, None]:
         head = Head(response.code, _content_type(response))
         response.limit = MAX_BODY
         if head.is_stream:
             if call.upstream is not None:
                 response.poll_only(call.upstream)
-            return self._stream(head, response, budget)
+            return self._stream(head, response, budget, usage)
         if call.request.route.path == "models" and self._models is not None:
             return self._model_list(head, response, budget)
-        return self._body(head, response, budget)
+        return self._body(head, response, budget, usage)
 
-    async def _body(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+    async def _body(
+        self, head: Head, response: Response, budget: TimeBudget, usage: UsageReader
+    ) -> AsyncGenerator[Item, None]:
         data = await budget.read(response)
         if is_html(response, data):
             raise RobotError(Fault.BROKEN_ANSWER, "the response is an HTML page")
         yield head
         while data:
+            usage.feed(data)
             yield Piece(data)
             budget.reset(self._timeout)
             data = await budget.read(response)
@@ -124,10 +133,13 @@ class PassThrough:
         yield head
         yield Piece(listed)
 
-    async def _stream(self, head: Head, response: Response, budget: TimeBudget) -> AsyncGenerator[Item, None]:
+    async def _stream(
+        self, head: Head, response: Response, budget: TimeBudget, usage: UsageReader
+    ) -> AsyncGenerator[Item, None]:
         yield head
         events, progress = RawEvents(), Progress()
         while not progress.is_done and (data := await self._read(response, progress, budget)):
+            usage.feed(data)
             found = False
             for event in events.feed(data):
                 found = True

@@ -30,6 +30,7 @@ from securechat.robots.openai.pass_through import PassThrough
 from securechat.robots.openai.reply import Reply
 from securechat.robots.openai.requests import request
 from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.openai.usage import UsageReader
 from securechat.robots.settings import warn_if_exposed
 from securechat.wire.items import Head, Piece, ServerEvent
 
@@ -69,11 +70,12 @@ class OpenAIRobot:
             "stream": settings.stream,
         }
         self._stream = settings.stream
+        self._has_extras = True  # requests name the user, and ask for the number of tokens
         self._timeout = settings.timeout
         self._first_timeout = settings.first_timeout
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
-        reply = Reply()
+        reply, usage = Reply(), UsageReader()
         try:
             budget = TimeBudget(self._reactor, self._first_timeout)
             with await self._ask(conversation, budget) as response:
@@ -81,6 +83,7 @@ class OpenAIRobot:
                 if self._stream and conversation.upstream is not None:
                     response.poll_only(conversation.upstream)
                 while data := await self._read(response, reply, budget):
+                    usage.feed(data)
                     before = reply.tokens
                     for text in reply.feed(data):
                         yield text
@@ -95,6 +98,7 @@ class OpenAIRobot:
                 yield text
             raise self._mask.error(error) from None
         finally:
+            conversation.usage.add(usage.prompt, usage.completion)
             await self._http.settled()
 
     def call(self, call: ApiCall) -> AsyncGenerator[Head | Piece | ServerEvent, None]:
@@ -113,11 +117,12 @@ class OpenAIRobot:
         """The response to a conversation, with a status of success; RobotError if there is none.
 
         If the server refuses the model that was chosen from its list, or the name of an option, the question is asked
-        again with another.
+        again with another; if it does not know the fields that are not needed, without them.
         """
         for _attempt in range(MAX_ATTEMPTS):
             model = self._model or self._found_model or await self._find_model(budget)
-            body = request(model, conversation.turns, **self._question)
+            user = conversation.user_id if self._has_extras else None
+            body = request(model, conversation.turns, user=user, **self._question)
             headers = {**self._headers, "Content-Type": "application/json"}
             response = await budget.wait(self._http.post(self._chat_url, body, headers))
             if 200 <= response.code < 300:
@@ -132,6 +137,9 @@ class OpenAIRobot:
         limit = self._question.get("max_tokens")
         if error.wants_max_completion_tokens and limit is not None:
             self._question |= {"max_tokens": None, "max_completion_tokens": limit}
+            return True
+        if error.refuses_extras and self._has_extras:
+            self._has_extras = False
             return True
         if not error.is_about_model:
             return False

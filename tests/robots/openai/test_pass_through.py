@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from securechat import __version__
 from securechat.calls.requests import Access, ApiCall, Request, examine
-from securechat.conversation import Upstream
+from securechat.conversation import Upstream, Usage
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
@@ -108,6 +108,41 @@ class ApiTestCase(TestCase):
 
     def events(self, *texts: bytes) -> list[tuple[str, bytes]]:
         return [("", text) for text in texts]
+
+
+class UsageTests(ApiTestCase):
+    """The numbers of tokens in responses that pass."""
+
+    async def usage(self, path: str, body: bytes, script: Callable[[], Script]) -> tuple[Result, Usage]:
+        self.start(script)
+        usage = Usage()
+        call = self.request(path, body)._replace(usage=usage)
+        items = [item async for item in self.robot.call(call)]
+        return items, usage  # type: ignore[return-value]
+
+    async def test_stream(self) -> None:
+        """Those in an event of a stream count, and the event passes as it was."""
+        last = data({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4}})
+        items, usage = await self.usage(
+            "chat/completions", STREAMED, lambda: stream(*says("a", "b"), *apart(last, 20), DONE)
+        )
+        self.assertEqual(usage, Usage(9, 4))
+        self.assertEqual(items[-2].data, last[6:-2])  # type: ignore[attr-defined]
+
+    async def test_body(self) -> None:
+        """So do those of a body, wherever it is cut."""
+        for path, value in (
+            ("chat/completions", {"choices": ["x" * 100_000], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}),
+            ("embeddings", {"data": [0.1] * 50_000, "usage": {"prompt_tokens": 9, "total_tokens": 9}}),
+            ("responses", {"usage": {"input_tokens": 9, "output_tokens": 4}, "text": "x"}),
+        ):
+            _items, usage = await self.usage(path, CHAT, lambda value=value: whole(value))  # type: ignore[misc]
+            self.assertEqual(usage, Usage(9, 0 if path == "embeddings" else 4), path)
+
+    async def test_nothing(self) -> None:
+        """An error uses nothing."""
+        _items, usage = await self.usage("chat/completions", CHAT, lambda: whole({"error": "x"}, 500))
+        self.assertEqual(usage, Usage())
 
 
 class PolledTestCase(ApiTestCase):

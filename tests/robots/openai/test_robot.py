@@ -13,7 +13,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat import __version__
-from securechat.conversation import Conversation, Notice, Speaker, Turn, Upstream
+from securechat.conversation import Conversation, Notice, Speaker, Turn, Upstream, Usage
 from securechat.errors import ConfigurationError, Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
@@ -453,7 +453,7 @@ class RequestTests(OpenAITestCase):
     """Requests."""
 
     async def test_noMoreThanConfigured(self) -> None:
-        """A request contains the model, the conversation and `stream`, and no user's name or pseudonym."""
+        """A request contains the model, the conversation, the user's pseudonym and `stream`, and no user's name."""
         conversed = self.conversation("hello", "Hi.", "汉字😀")
         "".join([part async for part in self.robot.reply(conversed)])
         self.assertEqual(
@@ -467,6 +467,8 @@ class RequestTests(OpenAITestCase):
                         {"role": "user", "content": "汉字😀"},
                     ],
                     "stream": True,
+                    "user": "a" * 32,
+                    "stream_options": {"include_usage": True},
                 }
             ],
         )
@@ -490,10 +492,55 @@ class RequestTests(OpenAITestCase):
                     ],
                     "temperature": 0.5,
                     "max_tokens": 99,
+                    "user": "a" * 32,
                 }
             ],
         )
         self.assertEqual(self.peer.headers[0]["authorization"], f"Bearer {KEY}")
+
+    async def test_strictServers(self) -> None:
+        """A server that refuses fields that it does not know is asked again without those that are not needed."""
+        for message in (
+            {"message": "Unrecognized request argument supplied: stream_options"},
+            {"detail": [{"type": "extra_forbidden", "loc": ["body", "user"], "msg": "Extra inputs are not permitted"}]},
+            {"message": 'json: unknown field "user"'},
+            {"message": "property 'user' is unsupported"},
+        ):
+            self.peer.extras_error = message
+            robot = self.make(model="m")
+            before = len(self.peer.asked)
+            for _ in range(2):
+                self.assertEqual(await self.say("hello", robot), "hello ")
+            asked = [sorted(body) for body in self.peer.asked[before:]]
+            few = ["messages", "model", "stream"]
+            self.assertEqual(asked, [[*few, "stream_options", "user"], few, few], message)
+            await robot.close()
+
+    async def test_extrasAreDroppedOnce(self) -> None:
+        """An error that remains is reported."""
+        self.assertEqual((await self.fault("extra"))[1], "REFUSED")
+        self.assertEqual(len(self.peer.asked), 2)
+
+    async def test_usage(self) -> None:
+        """The numbers of tokens of a reply are those that the server reports."""
+        for text, usage in (
+            ("counted", Usage(11, 2)),
+            ("counted whole", Usage(5, 1)),
+            ("vllm", Usage(0, 0)),
+            ("hello", Usage()),
+        ):
+            conversation = self.conversation(text)
+            async for _part in self.robot.reply(conversation):
+                pass
+            self.assertEqual(conversation.usage, usage, text)
+
+    async def test_usageOfACancelledReply(self) -> None:
+        """What was reported before a reply broke off counts."""
+        conversation = self.conversation("counted cut")
+        with self.assertRaises(RobotError):
+            async for _part in self.robot.reply(conversation):
+                pass
+        self.assertEqual(conversation.usage, Usage(11, 1))
 
     async def test_firstModel(self) -> None:
         """Without the option model, the first suitable model is looked up once, and again after it has gone."""
