@@ -208,5 +208,9 @@ def _in_words(bounds: IntType | FloatType) -> str:
 
 
 def options_of(settings: type[Settings]) -> tuple[Option, ...]:
-    """The options of a class of settings, in the order of its fields; TypeError if a field has the wrong form."""
-    return tuple(map(Option, fields(settings)))
+    """The options of a class of settings, in the order of its fields, inherited ones last.
+
+    TypeError if a field has the wrong form.
+    """
+    own = settings.__annotations__
+    return tuple(map(Option, sorted(fields(settings), key=lambda info: info.name not in own)))

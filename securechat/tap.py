@@ -19,6 +19,7 @@ from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots
 from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
+from securechat.server.ledger.sqlite import SqliteLedger
 from securechat.server.log_file import LogFile
 from securechat.server.log_format import json_of, line_of
 from securechat.server.message_memory import SHARES
@@ -36,6 +37,7 @@ from securechat.wrap import wrap
 
 DEFAULT_ROBOT: Final = "eliza"
 HOST_KEY_NAME: Final = "ssh_host_ed25519_key"
+LEDGER_NAME: Final = "usage.sqlite"
 LINES: Final = {LogFormat.TEXT: line_of, LogFormat.JSON: json_of}
 
 _UNWRAPPED: Final = 10_000  # columns: more than any paragraph of the help
@@ -218,6 +220,7 @@ def makeService(options: Options) -> IService:
         identity = ServerIdentity(host_key, suites, users.client_auth, users.is_authorized)
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
-        return ChatService(factory, settings.listen, reactor, options.log_file)
+        ledger = SqliteLedger(settings.state_dir / LEDGER_NAME, reactor, settings.usage_days)
+        return ChatService(factory, settings.listen, reactor, options.log_file, ledger)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

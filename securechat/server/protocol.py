@@ -23,6 +23,7 @@ from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.robots.adapter import as_api_robot
 from securechat.robots.interface import IRobot
 from securechat.server import connection_log
+from securechat.server.accounts import Accounts
 from securechat.server.addresses import names_at, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
@@ -34,7 +35,7 @@ from securechat.server.message_memory import MessageMemory
 from securechat.server.outbox import MAX_REFUSALS, Outbox
 from securechat.server.pacing import Pace, Ticking, Unshaped
 from securechat.server.pseudonyms import Pseudonyms
-from securechat.server.session import Session
+from securechat.server.session import Session, User
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
@@ -210,7 +211,9 @@ class ChatServer(Protocol):
                 self._connection, self._outbox, self._writer.write, factory.beat, train, settings.width
             )
         history = History(settings.history_turns, settings.history_bytes, self._connection.forget)
-        self._session = Session(factory.robot, pseudonym, history, self._outbox, self._pace, self._clock)
+        accounts = factory.accounts
+        account = accounts.of_user(user) if self.authorized_key else accounts.of_source(self.place.source)
+        self._session = Session(factory.robot, User(pseudonym, account), history, self._outbox, self._pace, self._clock)
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
         self._too_old_at = self._clock.seconds() + MAX_AGE
@@ -393,6 +396,7 @@ class ChatServerFactory(Factory):
         self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock, self.tick)
         self.message_memory = MessageMemory(settings.max_buffered)
+        self.accounts = Accounts(settings, monotonic)
         self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)

@@ -18,9 +18,11 @@ from twisted.python.usage import UsageError
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
+from securechat.server.bookkeeping import Bookkeeping
 from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
+from securechat.server.ledger.interface import Ledger
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
@@ -64,13 +66,18 @@ class ChatService(MultiService):
         endpoints: Sequence[str],
         reactor: IServerReactor,
         log_file: LogFile | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid."""
+        """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid.
+
+        Without a ledger, the usage of users is forgotten when the daemon ends.
+        """
         super().__init__()
         self.log_file = log_file  # None if an observer of Twisted's writes the log
         self._factory = factory
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
+        self.bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock) if ledger is not None else None
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
@@ -111,6 +118,8 @@ class ChatService(MultiService):
                 raise _refusal(str(error)) from None
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
+        if self.bookkeeping is not None:
+            self.bookkeeping.start()
         super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
@@ -131,6 +140,8 @@ class ChatService(MultiService):
         yield super().stopService()
         yield self._factory.stop()
         yield self._factory.robot.close()
+        if self.bookkeeping is not None:
+            yield self.bookkeeping.stop()
         self._garbage.stop()
         self._manager.close()
         self._unlimit_log()

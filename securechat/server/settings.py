@@ -10,7 +10,8 @@ import platformdirs
 from msgspec import Meta, field
 
 from securechat.i18n import N_, _
-from securechat.settings import UNBOUNDED, Settings, default_path
+from securechat.server.limits import UserLimits
+from securechat.settings import UNBOUNDED, default_path
 from securechat.wire.host_names import bracketed, canonical_host
 from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
@@ -57,8 +58,8 @@ def _network(text: str) -> str:
         raise ValueError(_("expected an IP address, or a network such as 10.0.0.0/8")) from None
 
 
-class ServerSettings(Settings, frozen=True):
-    """What an operator can set."""
+class ServerSettings(UserLimits, frozen=True):
+    """What an operator can set, with the limits of users who have no limits of their own."""
 
     listen: Annotated[
         tuple[str, ...],
@@ -87,7 +88,7 @@ class ServerSettings(Settings, frozen=True):
     state_dir: Annotated[
         Path,
         Meta(
-            description=N_("Directory for the host key"),
+            description=N_("Directory for the host key and the usage of users"),
             extra={"default": N_("/var/lib/securechat for root, otherwise ~/.local/state/securechat")},
         ),
     ] = field(default_factory=_default_state_dir)
@@ -266,6 +267,10 @@ class ServerSettings(Settings, frozen=True):
             extra={"unit": N_("seconds")},
         ),
     ] = 60.0
+
+    usage_days: Annotated[
+        Count, Meta(description=N_("Number of days for which the usage of users is kept, of those with any"))
+    ] = 400
 
     allow_root: Annotated[bool, Meta(description=N_("Run as root if twistd's --uid is not used"))] = False
 
