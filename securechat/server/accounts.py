@@ -22,14 +22,20 @@ MAX_SOURCES: Final = 4096  # with accounts of their own; the one that was not us
 class _Counters:
     """The counters of one user, source or site."""
 
-    __slots__ = ("factor", "minute", "replies", "today")
+    __slots__ = ("_day", "factor", "minute", "replies", "today")
 
     def __init__(self, factor: int = 1) -> None:
         """`factor`: the account may use this many times as much as a user."""
+        self._day = date.min
         self.factor = factor
-        self.today = Counts()
+        self.today = Counts()  # of the day for which `begin_day` was called last
         self.minute = Minute()
         self.replies = 0  # that are being given
+
+    def begin_day(self, day: date) -> None:
+        """Begin anew if it is another day."""
+        if day != self._day:
+            self._day, self.today = day, Counts()
 
 
 class UserAccount:
@@ -105,6 +111,7 @@ class Accounts:
         limits = self.limits.get(user, self.default)
         wall, now = self._wall(), self._monotonic()
         for account in of:
+            account.begin_day(self._day)
             use = Use(account.today, account.minute, account.replies, wall, now)
             reached = check(limits, kind, use, account.factor)
             if reached is not None:
@@ -120,6 +127,7 @@ class Accounts:
         """A reply has ended; `counts` are its tokens. They belong to the day on which it ends."""
         self._look_at_day()
         for account in of:
+            account.begin_day(self._day)
             account.today.add(counts)
             account.replies -= 1
         self._change(self._day, user).add(counts)
@@ -128,12 +136,10 @@ class Accounts:
         return self._changes.setdefault((day, user), Counts())
 
     def _look_at_day(self) -> None:
-        """Begin anew if it is another day. It may be an earlier one, because the clock was wrong."""
+        """Take note of another day. It may be an earlier one, because the clock was wrong."""
         day = day_of(self._wall())
         if day != self._day:
             self._day = day
-            for account in (*self._users.values(), *self._sources.values()):
-                account.today = Counts()
             self._unread.update(self._users)
 
     # For the ledger
@@ -176,4 +182,6 @@ class Accounts:
                 if part is not None:
                     today.add(part)
             if user != ANONYMOUS:
-                self._users.setdefault(user, _Counters()).today = today
+                account = self._users.setdefault(user, _Counters())
+                account.begin_day(day)
+                account.today = today

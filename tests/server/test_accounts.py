@@ -129,6 +129,17 @@ class AccountTests(AccountsTestCase):
             self.accounts.of_source(source_of(f"10.1.{number >> 8}.{number & 255}"))
         self.assertIsNone(self.ask(self.accounts.of_source(first)))
 
+    def test_forgottenSource(self) -> None:
+        """A session whose source was forgotten meanwhile has limits that end, like any other."""
+        account = self.accounts.of_source(source_of("192.0.2.1"))
+        for _ in range(2):
+            self.ask(account)
+        for number in range(MAX_SOURCES):
+            self.accounts.of_source(source_of(f"10.0.{number >> 8}.{number & 255}"))
+        self.assertEqual(self.ask(account), Measure.MESSAGES_PER_DAY)
+        self.now += DAY
+        self.assertIsNone(self.ask(account))
+
 
 class DayTests(AccountsTestCase):
     """The end of a day, and clocks that jump."""
