@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
-from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -62,15 +62,17 @@ class Bookkeeping:
         return await self._ledger.usage(since)
 
     async def _close(self) -> None:
-        await self._save_news()
+        await self._save()
         await self._ledger.close()
 
     async def _read(self) -> None:
         day = self._accounts.day
         try:
             entries = await self._ledger.usage(day)
-        except LedgerError as error:
-            self._note(str(error))
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._note(_problem(error))
         else:
             self._accounts.read(day, {entry.user: entry.counts for entry in entries if entry.day == day})
 
@@ -87,9 +89,11 @@ class Bookkeeping:
             users = {*accounts.unread, *(entry.user for entry in changes)}
             try:
                 counted = await self._ledger.exchange(changes, day, users)
-            except LedgerError as error:
+            except CancelledError:
+                raise
+            except Exception as error:  # whatever it is, it must not stop the next attempt
                 accounts.give_back(changes)
-                self._note(str(error))
+                self._note(_problem(error))
             else:
                 accounts.read(day, {**dict.fromkeys(users, Counts()), **counted})
                 self._note("")
@@ -107,3 +111,7 @@ class Bookkeeping:
             )
         else:
             log.info("usage is saved again")
+
+
+def _problem(error: Exception) -> str:
+    return str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"

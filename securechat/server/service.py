@@ -118,9 +118,9 @@ class ChatService(MultiService):
                 raise _refusal(str(error)) from None
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
+        super().startService()
         if self.bookkeeping is not None:
             self.bookkeeping.start()
-        super().startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
         if self.log_file is not None:

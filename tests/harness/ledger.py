@@ -16,12 +16,15 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.counted: dict[tuple[date, str], Counts] = {}
         self.problem = ""
+        self.bug: Exception | None = None  # that exchanges raise
         self.exchanges = 0
         self.is_closed = False
         self.waiting: Deferred[None] | None = None  # exchanges wait for it
 
     def exchange(self, changes: Sequence[Entry], day: date, users: Collection[str]) -> Deferred[Mapping[str, Counts]]:
         self.exchanges += 1
+        if self.bug is not None:
+            raise self.bug
         if self.problem:
             return fail(LedgerError(self.problem))
         for entry in changes:

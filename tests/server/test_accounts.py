@@ -249,6 +249,29 @@ class LedgerTests(AccountsTestCase):
         self.assertEqual(self.logged[-1][1], "usage is saved again")
         self.assertFalse(self.books.has_failed)
 
+    def test_bug(self) -> None:
+        """An unexpected error of the ledger loses nothing either, and does not end the saving."""
+        self.ledger.bug = ZeroDivisionError("x")
+        self.ask(self.accounts.of_user("ann"))
+        self.clock.pump([INTERVAL] * 2)
+        self.assertIn("usage cannot be saved: ZeroDivisionError: x", self.logged[-1][1])
+        self.ledger.bug = None
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.messages(), {(TODAY, "ann"): 1})
+
+    def test_stopDuringAnExchange(self) -> None:
+        """What an exchange that is under way at the end cannot save is saved by the last one."""
+        self.ask(self.accounts.of_user("ann"))
+        slow: Deferred[None] = Deferred()
+        self.ledger.waiting = slow
+        self.clock.advance(INTERVAL)
+        self.ask(self.accounts.of_user("ann"))
+        stopped = self.books.stop()
+        self.ledger.waiting = None
+        slow.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.messages(), {(TODAY, "ann"): 2})
+
     def test_failureAtTheStart(self) -> None:
         """A daemon whose ledger cannot be read starts, and learns later what was used before."""
         self.ask(self.accounts.of_user("ann"))

@@ -5,7 +5,9 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Final, TypeVar
 
 from msgspec.structs import astuple
@@ -59,6 +61,15 @@ _PRUNE: Final = (
 T = TypeVar("T")
 
 
+class _Threads(ThreadPool):
+    """One thread, because connections of sqlite3 belong to one. A disk that hangs does not keep the process alive."""
+
+    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, "ledger")
+
+
 class SqliteLedger:
     """Reads and writes the file in a thread of its own. After an error, the file is opened anew for the next call."""
 
@@ -73,7 +84,7 @@ class SqliteLedger:
         self._reactor = reactor
         self._max_days = max_days
         self._lock_timeout = lock_timeout
-        self._threads = ThreadPool(1, 1, "ledger")  # connections of sqlite3 belong to one thread
+        self._threads = _Threads()
         self._connection: sqlite3.Connection | None = None
         self._pruned: date | None = None  # the day on which old days were removed last
 
