@@ -1,7 +1,7 @@
 """Deciding whether a user may be answered: which limit is reached, and when it ends. No clock, no files, no Twisted."""
 
 import math
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -11,6 +11,9 @@ from securechat.i18n import _, ngettext
 from securechat.server.limits import UserLimits
 
 MINUTE: Final = 60.0  # seconds
+DAY: Final = 86400  # seconds: the clock of UTC in POSIX has no leap seconds
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 class Kind(Enum):
@@ -164,11 +167,9 @@ def check(limits: UserLimits, kind: Kind, use: Use, factor: int = 1) -> LimitRea
 
 def day_of(wall: float) -> date:
     """The day in UTC."""
-    return datetime.fromtimestamp(wall, UTC).date()
+    return date.fromordinal(_EPOCH + int(wall // DAY))
 
 
 def seconds_left(wall: float) -> int:
     """Whole seconds until the next day begins in UTC, at least 1."""
-    now = datetime.fromtimestamp(wall, UTC)
-    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
-    return max(1, math.ceil((midnight - now).total_seconds()))
+    return math.ceil(DAY - wall % DAY)
