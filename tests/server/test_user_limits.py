@@ -3,10 +3,10 @@
 from typing import Any
 
 from msgspec import json
+from msgspec.structs import replace
 
 from securechat.errors import Fault, RobotError
 from securechat.server.ledger.interface import ANONYMOUS, Entry
-from securechat.server.limits import UserLimits
 from securechat.wire.events import Event, FaultReceived, ReplyReceived, ResultReceived
 from securechat.wire.items import Head, Piece, ServerEvent
 from tests.harness.pair import USER_KEY
@@ -81,9 +81,9 @@ class MessageTests(LimitTestCase):
             self.assertEqual(isinstance(events[-1], FaultReceived), fault, key)
 
     def test_ownLimits(self) -> None:
-        """A user may have limits of their own."""
+        """A user may have limits of their own, which are those of all users with some replaced."""
         session = self.open(messages_per_day=1)
-        self.factory.accounts.limits = {"ann": UserLimits(messages_per_day=2)}
+        self.factory.accounts.limits = {"ann": replace(self.factory.settings, messages_per_day=2)}
         faults = [isinstance(self.say(session, "hello")[-1], FaultReceived) for _ in range(3)]
         self.assertEqual(faults, [False, False, True])
 
