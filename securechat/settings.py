@@ -7,6 +7,7 @@ the tables in docs/ are made from its fields by `options_of`.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
@@ -212,5 +213,5 @@ def options_of(settings: type[Settings]) -> tuple[Option, ...]:
 
     TypeError if a field has the wrong form.
     """
-    own = settings.__annotations__
+    own = get_annotations(settings)
     return tuple(map(Option, sorted(fields(settings), key=lambda info: info.name not in own)))

@@ -102,9 +102,7 @@ class LimitReached(NamedTuple):
         """What the user reads."""
         limit = self._limit.format(limit=self.limit)
         if not self.seconds:
-            return _("You have reached your limit of {limit}; try again when one of them has ended.").format(
-                limit=limit
-            )
+            return _("You have reached your limit of {limit}; try again when a reply has ended.").format(limit=limit)
         text = _("You have reached your limit of {limit}; try again in {time}.")
         return text.format(limit=limit, time=_duration(self.seconds))
 

@@ -117,6 +117,6 @@ class TextTests(SynchronousTestCase):
             ((Measure.MESSAGES_PER_MINUTE, 1, 59), "limit of 1 message a minute; try again in 59 s."),
             ((Measure.CALLS_PER_MINUTE, 2, 60), "limit of 2 API requests a minute; try again in 1 min."),
             ((Measure.TOKENS_PER_DAY, 5000, 61), "limit of 5000 tokens a day (UTC); try again in 2 min."),
-            ((Measure.REPLIES, 2, 0), "limit of 2 replies at a time; try again when one of them has ended."),
+            ((Measure.REPLIES, 2, 0), "limit of 2 replies at a time; try again when a reply has ended."),
         ):
             self.assertEqual(str(LimitReached(*reached)), f"You have reached your {text}")
