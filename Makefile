@@ -25,8 +25,8 @@ LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 90
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test quick lint format bench streaming sidechannel secrets fuzz build messages option-tables \
-	constraints clean
+.PHONY: chat test quick lint format bench streaming leaks sidechannel secrets fuzz build messages option-tables share \
+	screenshots constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -49,14 +49,18 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# securechat beside its alternatives, ten minutes; ROWS='handshake stream-50' measures some of the rows. The table
-# goes into docs/performance.md if all rows were measured. nginx takes part if it is installed
+# securechat beside its alternatives, a quarter of an hour; ROWS='handshake stream-50' measures some of the rows. The
+# table goes into docs/performance.md if all rows were measured. nginx takes part if it is installed
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks $(or $(ROWS),--write docs/performance.md)
 
 # Only the rows of streamed replies
 streaming: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks stream
+
+# Whether API requests leave memory, descriptors or sessions behind, six minutes; CALLS=1000 sends fewer
+leaks: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.leaks $(if $(CALLS),--calls $(CALLS))
 
 # Whether an observer can tell replies apart, an hour; CELL=topics-20-100 or CELL='topics-*' measures some of the cells,
 # LOAD=1000 adds as many conversations beside those that are observed
@@ -88,6 +92,15 @@ messages: $(VENV)/installed-dev
 option-tables: export LANGUAGE = en
 option-tables: $(VENV)/installed-dev
 	$(BIN)/python -m tools.option_tables
+
+# The pictures of a terminal in docs/, after its texts or their translations have changed; port 8080 has to be free
+screenshots: $(VENV)/installed-dev
+	$(BIN)/python -m tools.screenshot
+
+# The manual pages and the completion for shells in share/, made from the settings in the source
+share: export LANGUAGE = en
+share: $(VENV)/installed-dev
+	$(BIN)/python -m tools.share
 
 # The newest versions that setup.cfg allows, written down
 constraints:

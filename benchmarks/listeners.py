@@ -51,20 +51,61 @@ class SecureListener:
         return text
 
 
-class HttpsListener:
-    """A client of the model's API over TLS 1.3 with an API key."""
+def chat_request(question: str, **fields: object) -> bytes:
+    """A request for a streamed reply, with an API key; `fields` are those of its body beside the usual ones."""
+    messages = [{"role": "user", "content": question}]
+    body = json.dumps({"model": "model", "stream": True, "messages": messages, **fields})
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {API_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
+class HttpListener:
+    """A client of the model's API: of its server, or of `securechat --serve`."""
+
+    _content: Final = re.compile(rb'"content":"([^"]*)"')
+
+    def __init__(self, port: int) -> None:
+        self.socket = connect(port)
+        self._unread = b""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the response has ended."""
+        return self._unread.endswith(b"\r\n0\r\n\r\n")
+
+    def ask(self, question: str, **fields: object) -> None:
+        self._unread = b""
+        self._send(chat_request(question, **fields))
+
+    def _send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def open(self, data: bytes) -> str:
+        self._unread += data
+        if self._unread.startswith(b"HTTP/1.1 ") and not self._unread.startswith(b"HTTP/1.1 200 "):
+            raise ConnectionError(self._unread[:500].decode(errors="replace"))
+        text, end = b"", 0
+        for found in self._content.finditer(self._unread):
+            text, end = text + found[1], found.end()
+        self._unread = self._unread[end:]
+        return text.decode()
+
+
+class HttpsListener(HttpListener):
+    """The same over TLS 1.3."""
 
     _context: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _context.check_hostname = False
     _context.verify_mode = ssl.CERT_NONE
     _context.minimum_version = ssl.TLSVersion.TLSv1_3
-    _content: Final = re.compile(rb'"content":"([^"]*)"')
 
     def __init__(self, port: int) -> None:
-        self.socket = connect(port)
+        super().__init__(port)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._context.wrap_bio(self._incoming, self._outgoing)
-        self._unread = b""
         while not self._try(self._tls.do_handshake):
             self._incoming.write(self.socket.recv(65536))
 
@@ -78,30 +119,19 @@ class HttpsListener:
                 self.socket.sendall(data)
         return True
 
-    def ask(self, question: str) -> None:
-        messages = [{"role": "user", "content": question}]
-        body = json.dumps({"model": "model", "stream": True, "messages": messages})
-        head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {API_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        self._tls.write((head + body).encode())
+    def _send(self, data: bytes) -> None:
+        self._tls.write(data)
         self.socket.sendall(self._outgoing.read())
 
     def open(self, data: bytes) -> str:
         self._incoming.write(data)
+        opened = b""
         try:
             while data := self._tls.read(65536):
-                self._unread += data
+                opened += data
         except ssl.SSLWantReadError:
             pass
-        if self._unread.startswith(b"HTTP/1.1 ") and not self._unread.startswith(b"HTTP/1.1 200 "):
-            raise ConnectionError(self._unread[:200].decode(errors="replace"))
-        text, end = b"", 0
-        for found in self._content.finditer(self._unread):
-            text, end = text + found[1], found.end()
-        self._unread = self._unread[end:]
-        return text.decode()
+        return super().open(opened)
 
 
 @dataclass

@@ -1,7 +1,8 @@
 """``python -m benchmarks.model RATE``: a model's server that writes RATE tokens a second into each reply.
 
-It prints its port. The events are those of llama.cpp's server; the tokens come from `benchmarks.stamps`. A reply never
-ends: the client closes the connection. There is no framework, because this process shares a core with the clients.
+It prints its port. The events are those of llama.cpp's server; the tokens come from `benchmarks.stamps`. A reply has
+``max_tokens`` tokens; without that it never ends, and the client closes the connection. There is no framework, because
+this process shares a core with the clients.
 """
 
 import json
@@ -25,6 +26,7 @@ EVENT: Final = (
     '"id":"chatcmpl-6yMWJ2CTHoVLbpGsqkZOXl8tGWnVbMqy","model":"model","system_fingerprint":"b7161-eec1e33a9",'
     '"object":"chat.completion.chunk"}\n\n'
 )
+END: Final = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 CHUNK: Final = f"{len(EVENT % 'abcde'):x}\r\n{EVENT}\r\n"
 
 
@@ -37,8 +39,14 @@ class Stream:
     unsent: bytes = b""
     conversation: int = 0
     tokens: int = 0
+    limit: int | None = None  # tokens of the reply
     due: float = 0.0
     closed: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self.closed or (self.tokens == self.limit and not self.unsent)
 
     def read(self) -> bool:
         """Read; True if the request is now complete."""
@@ -57,16 +65,20 @@ class Stream:
         size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         if len(body) < int(size.split(b":")[1]):
             return False
-        self.conversation = int(json.loads(body)["messages"][-1]["content"])
+        request = json.loads(body)
+        self.conversation = int(request["messages"][-1]["content"])
+        self.tokens, self.limit = 0, request.get("max_tokens")
         self.unsent = HEAD
         self.received = b""
         return True
 
     def speak(self) -> None:
-        """Write the next token, unless the reader is far behind."""
-        if len(self.unsent) < BEHIND:
+        """Write the next token, unless the reader is far behind; after the last one, the end."""
+        if len(self.unsent) < BEHIND and self.tokens != self.limit:
             self.unsent += (CHUNK % stamp(self.conversation, self.tokens)).encode()
             self.tokens += 1
+            if self.tokens == self.limit:
+                self.unsent += END.encode()
         try:
             self.unsent = self.unsent[self.socket.send(self.unsent) :]
         except BlockingIOError:
@@ -100,7 +112,7 @@ def serve(listener: socket.socket, pause: float) -> None:
         now = time.monotonic()
         while speaking and speaking[0].due <= now:
             stream = speaking.popleft()
-            if not stream.closed:
+            if not stream.has_ended:
                 stream.speak()
                 stream.due += pause
                 speaking.append(stream)

@@ -22,6 +22,7 @@ NO_LIMITS: Final = (  # that one address with many clients would reach
     *("--max-sessions", MANY, "--max-sessions-per-source", MANY, "--max-sessions-per-user", MANY),
     *("--max-handshakes", MANY, "--max-handshakes-per-source", MANY),
     *("--handshake-burst", MANY, "--handshake-rate", MANY, "--message-burst", MANY, "--message-rate", MANY),
+    *("--call-burst", MANY, "--call-rate", MANY),
 )
 LISTENING: Final = re.compile(r"starting on (\d+)$", re.MULTILINE)  # in the log of twistd
 START_TIMEOUT: Final = 30.0  # seconds
@@ -84,15 +85,52 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def securechat(*options: str) -> Iterator[Server]:
+def securechat(*options: str, tick: str = "0.1") -> Iterator[Server]:
     """The daemon under ``twistd securechat``."""
     with tempfile.TemporaryDirectory() as directory:
-        daemon = Daemon(directory, "--tick", "0.1", *NO_LIMITS, *options)
+        daemon = Daemon(directory, "--tick", tick, *NO_LIMITS, *options)
         try:
             os.sched_setaffinity(daemon.process.pid, {SERVER_CORE})
             yield Server(daemon.process.pid, logged_port(daemon.process, daemon.log))
         finally:
             end(daemon.process)
+
+
+@contextmanager
+def local_api(daemon_port: int, *options: str) -> Iterator[Server]:
+    """``securechat --serve`` with `API_KEY` and its log in a file; the daemon needs ``--api``."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        log, key, port = directory / "log", directory / "key", free_port()
+        key.touch(0o600)
+        key.write_text(API_KEY)
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "securechat.client", f"127.0.0.1:{daemon_port}"),
+                    *("--accept-new", "--known-hosts", str(directory / "known_hosts")),
+                    *("--serve", str(port), "--serve-key-file", str(key), *options),
+                ],
+                env=ENVIRON,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
+        try:
+            os.sched_setaffinity(process.pid, {SERVER_CORE})
+            limit = time.monotonic() + START_TIMEOUT
+            while "serving the API" not in log.read_text():
+                if process.poll() is not None or time.monotonic() > limit:
+                    raise ChildProcessError(f"securechat --serve did not start: {log.read_text()}")
+                time.sleep(0.01)
+            yield Server(process.pid, port)
+        finally:
+            end(process)
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def spread(figures: Sequence[float]) -> str:
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
     """The ratio of the medians."""
     divisor = statistics.median(theirs)
-    return f"{statistics.median(ours) / divisor:.2f}" if divisor else ""
+    return number(statistics.median(ours) / divisor) if divisor else ""
 
 
 def _lines(title: str, quantity: str, contenders: Mapping[str, Sequence[float]]) -> Iterator[str]:

@@ -14,34 +14,50 @@ from typing import Any, Final
 
 from msgspec.msgpack import Decoder
 from msgspec.structs import replace
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 
+from fuzz.api_targets import API_TARGETS, api_seeds
 from securechat.calls.bodies import Body, InvalidBodyError
 from securechat.calls.joining import MAX_DEPTH, Template
 from securechat.calls.paths import Route
 from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
+from securechat.client.config import parse as parse_config
 from securechat.client.destination import parse_destination
 from securechat.client.sanitize import sanitize
+from securechat.client.settings import ClientSettings
+from securechat.client.terminal import conversations as saved
 from securechat.client.terminal.commands import UnknownCommandError
 from securechat.client.terminal.commands import parse as parse_command
 from securechat.client.terminal.markdown import Styler
 from securechat.client.terminal.styles import Row, render
+from securechat.config_file import ConfigFile, Table
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
+from securechat.robots.echo import EchoRobot
 from securechat.robots.eliza.robot import load_script
 from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.raw_events import RawEvents
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
+from securechat.robots.registry import robots_in
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
+from securechat.server.control import MAX_REQUEST, ControlFactory
+from securechat.server.control_commands import Controls
 from securechat.server.message_memory import MessageMemory
+from securechat.server.protocol import ChatServerFactory
 from securechat.server.proxy_header import InvalidHeaderError, read_header
+from securechat.server.settings import ServerSettings
+from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
+from securechat.ssh.key_options import parse_options, split_options
 from securechat.ssh.keys import SigningKey
 from securechat.ssh.known_hosts import parse_line as parse_known
 from securechat.ssh.private_keys import load_private_key
+from securechat.ssh.revoked_keys import parse_line as parse_revoked
 from securechat.wire import messages
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
@@ -51,7 +67,7 @@ from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye,
 from securechat.wire.records import Opener, RecordType, Sealer
 from securechat.wire.shaping import SHAPINGS
 from securechat.wire.suites import SUITES
-from tests.harness.pair import ABOUT, PQ, Pair
+from tests.harness.pair import ABOUT, PQ, Pair, identity
 from tests.harness.streams import events, read
 from tests.independent.abort import AbortError
 from tests.independent.items import ResultReader, join
@@ -351,6 +367,15 @@ def completion(data: bytes) -> None:
     found[0].encode()
 
 
+def config(data: bytes) -> None:
+    """The client's configuration file; each host in it can be used, and errors have a line."""
+    with suppress(ConfigurationError):
+        found = parse_config(data, Path("client.toml"))
+        for name in found.hosts:
+            ClientSettings(**found.settings(name))
+        ClientSettings(**found.settings(None))
+
+
 def styler(data: bytes) -> None:
     """A reply on a terminal, in pieces: it looks as in one piece, and has no control characters."""
     pieces = [piece.decode(errors="replace") for piece in _pieces_of(data)]
@@ -368,12 +393,49 @@ def styler(data: bytes) -> None:
             raise AssertionError("a row is not clean")
 
 
+def conversation(data: bytes) -> None:
+    """A saved conversation: what is read is the same after it has been written again."""
+    with suppress(ConfigurationError):
+        exchanges = saved.decode(data, Path("x"))
+        assert saved.decode(saved.content(exchanges), Path("x")) == exchanges
+
+
 def proxy_header(data: bytes) -> None:
     """The header of a proxy: what was read in pieces is the same as a whole."""
     with suppress(InvalidHeaderError):
         header = read_header(data)
         assert header is None or 0 < header.size <= len(data)
         assert header is None or read_header(data[: header.size]) == header
+
+
+_CONTROL = ControlFactory(
+    Controls(ChatServerFactory(ServerSettings(), identity(), Anyone(), EchoRobot(), Clock()), lambda: "no"), Clock()
+)
+
+
+def control(data: bytes) -> None:
+    """What a connection to the control socket sends: a line, or too much without one, has an answer that ends."""
+    connection = _CONTROL.buildProtocol(None)
+    assert connection is not None
+    transport = StringTransport()
+    connection.makeConnection(transport)
+    for piece in _pieces(data):
+        connection.dataReceived(piece)
+    while transport.producer is not None:
+        transport.producer.resumeProducing()
+    connection.connectionLost()
+    if b"\n" in data[1 : MAX_REQUEST + 1] or len(data) - 1 > MAX_REQUEST:
+        assert "result" in json.loads(transport.value().splitlines()[-1])
+
+
+def server_config(data: bytes) -> None:
+    """A configuration file with robots."""
+    with suppress(ConfigurationError):
+        file = ConfigFile(Path("/config"), data)
+        file.root.read(ServerSettings, "robot")
+        for _name, table in robots_in(file):
+            assert isinstance(table, Table)
+            table.read(OpenAISettings, "type")
 
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
@@ -394,6 +456,9 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "public_line": _text(keys.parse_public_line),
     "known_hosts": _text(lambda line: parse_known(1, line)),
     "proxy_header": proxy_header,
+    "server_config": server_config,
+    "key_options": _text(lambda line: parse_options(split_options(line)[0]).allow("192.0.2.1", 0)),
+    "revoked_keys": _text(parse_revoked),
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
@@ -403,9 +468,13 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "usage": usage,
     "policy": policy,
     "completion": completion,
+    "config": config,
     "styler": styler,
     "command": _text(parse_command, UnknownCommandError),
+    "control": control,
+    "conversation": conversation,
     "eliza": _text(lambda text: (ENGLISH.answer([text]), CHINESE.answer([text]))),
+    **API_TARGETS,
 }
 
 
@@ -471,7 +540,13 @@ def seeds() -> dict[str, list[bytes]]:
             b"PROXY TCP6 2001:db8::7 ::1 0 65535\r\n",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12),
         ],
-        "authorized_keys": [line],
+        "server_config": [
+            b'# x\nlisten = [\n"tcp:1",\n]\ntick = 0.1\napi = true\n[robot.x]\ntype = "openai"\nsystem = """a\n]"""\n',
+            b'robot.openai.key-file = "~/x"\nname = ["[a]:1"]\nsuites = ["rsa2048-fernet"]\nshaping = "off"\n',
+        ],
+        "key_options": [b'from="!10.0.0.1,192.0.2.*,2001:db8::/32" x', b'expiry-time="203001011200Z",no-pty x'],
+        "revoked_keys": [line, keys.fingerprint(key.blob).encode()],
+        "authorized_keys": [line, b'from="::1" ' + line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
         "turing": [b'{"intent":{"code":10004},"results":[{"groupType":1,"resultType":"text","values":{"text":"hi"}}]}'],
@@ -501,7 +576,18 @@ def seeds() -> dict[str, list[bytes]]:
             b'\1{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}',
             b'\2data: {"error":{"message":"m","code":"context_length_exceeded","type":"x"}}\n\n',
         ],
+        "config": [
+            b'agent = true\n[host.a]\naddress = "b:1"\nserve-sessions = 4\n',
+            b"[host.a]\nserve-origin = [\n'http://a']\nx = 1",
+        ],
         "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
         "command": [b"/save file", b"//text", b"/usr/bin"],
+        "control": [
+            b'\0{"command":"sessions"}\n',
+            b'\3{"command":"kick","session":1}\n',
+            *(b'\7{"command":"%b"}\n' % name for name in (b"users", b"reload", b"stats")),
+        ],
+        "conversation": [b'{"user":"a","robot":"b"}\n', b'{"user":"\\u00e9","robot":"","again":true}\n' * 2],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],
+        **api_seeds(),
     }

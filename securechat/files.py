@@ -199,17 +199,22 @@ def _write(path: Path, data: bytes, mode: int, put: Callable[[str, Path], None])
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file, created with mode 0600 if it does not exist; ConfigurationError.
+    """Append a line to a file, unless it has this line; ConfigurationError.
 
-    Concurrent calls, also of other processes, each append a whole line.
+    The file is created with mode 0600 if it does not exist. Concurrent calls, also of other processes, each append a
+    whole line.
     """
     make_private_directory(path.parent)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(descriptor, "r+b", buffering=0) as file:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # so that the truncation below cannot remove another client's line
+            # So that the truncation below cannot remove another client's line, and none is added twice
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
-            ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+            before = os.pread(descriptor, MAX_LIST_SIZE, max(0, size - MAX_LIST_SIZE)) if size else b""
+            if line.encode() in map(bytes.strip, before.split(b"\n")):
+                return
+            ended = size == 0 or before.endswith(b"\n")
             data = (("" if ended else "\n") + line + "\n").encode()
             written = file.write(data)
             if written != len(data):

@@ -4,21 +4,24 @@ The daemon, each robot and the client have a frozen struct of settings. Command 
 the tables in docs/ are made from its fields by `options_of`.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Struct, ValidationError, convert
-from msgspec.inspect import BoolType, EnumType, FloatType, IntType, Metadata, StrType, type_info
+from msgspec.inspect import BoolType, CustomType, EnumType, FloatType, IntType, Metadata, StrType, type_info
 from msgspec.structs import FieldInfo, fields
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 
+CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"  # the variable
 UNBOUNDED: Final = 10**9  # an upper bound that only keeps out infinity and typing errors; help texts omit it
 
 
@@ -44,10 +47,13 @@ class Extra:
     unit: str = ""
     default: str = ""  # describes a default that is None or depends on the machine
     private: bool = False  # error messages do not repeat the value
+    is_secret: Callable[[str], bool] | None = None  # whether a configuration file must not contain this value
+    at_start: bool = False  # changes take effect when the daemon is started again
     metavar: str = ""
     commas: bool = False  # one option has all values, separated by commas
-    letter: str = ""  # of the short form, such as -i
+    letter: str | None = None  # of the short form, such as -i; - alone if this is empty
     positional: bool = False
+    command_line_only: bool = False  # not allowed in a configuration file
 
 
 class Option:
@@ -71,6 +77,8 @@ class Option:
         self.name = info.encode_name
         self.extra = Extra(**(annotated.extra or {}))
         self.is_flag = isinstance(self._bounds, BoolType)
+        self.is_path = isinstance(self._bounds, CustomType) and self._bounds.cls is Path
+        self.is_number = isinstance(self._bounds, IntType | FloatType)
         self.choices = self.extra.choices
         if self.is_flag:
             self.choices = {"yes": True, "no": False}
@@ -94,6 +102,34 @@ class Option:
             return self.choices[text]
         try:
             return convert(text, self._type, strict=False, dec_hook=_from_text)
+        except ValidationError as error:
+            raise ValueError(self._expected() or str(error)) from None
+
+    def read_value(self, value: object, directory: Path) -> Any:
+        """The value that this one, of a configuration file, stands for; ValueError("expected …") if there is none.
+
+        Relative paths are relative to `directory`.
+        """
+        if not self.is_repeatable:
+            return self._convert(value, directory)
+        if not isinstance(value, list):
+            raise ValueError(_("expected a list, [VALUE, …]"))
+        return tuple(self._convert(item, directory) for item in value)
+
+    def _convert(self, value: object, directory: Path) -> object:
+        if self.is_flag:
+            if not isinstance(value, bool):
+                raise ValueError(_("expected true or false"))
+            return value
+        is_text = isinstance(self._bounds, StrType) or self.extra.parse is not None
+        if not isinstance(value, str) and is_text and not self.choices:
+            raise ValueError(_("expected a string"))
+        if isinstance(value, str) and self.extra.is_secret is not None and self.extra.is_secret(value):
+            raise ValueError(_("a secret does not belong in this file"))
+        if self.extra.parse is not None or self.choices:
+            return self._parse(value if isinstance(value, str) else "")
+        try:
+            return convert(value, self._type, dec_hook=partial(_from_text, directory=directory))
         except ValidationError as error:
             raise ValueError(self._expected() or str(error)) from None
 
@@ -168,16 +204,30 @@ class Option:
         return f"{text} {_(self.extra.unit)}" if self.extra.unit else text
 
 
-def _from_text(kind: Callable[[str], object], text: str) -> object:
+def _from_text(kind: Callable[[str], object], text: object, directory: Path | None = None) -> object:
+    """A value of a type that msgspec does not know; relative paths are relative to `directory`, or the working one."""
+    if not isinstance(text, str):
+        raise ValueError(_("expected a string"))
     value = kind(text)
     if not isinstance(value, Path):
         return value
     try:
         # The shell does not expand the ~ in --option=~/file. A relative path is resolved now: twistd changes the
         # directory later.
-        return value.expanduser().absolute()
+        return (directory or Path.cwd()) / _in_credentials(value).expanduser()
     except RuntimeError:
         raise ValueError(_("cannot determine the home directory")) from None
+
+
+def _in_credentials(path: Path) -> Path:
+    """The path with ``$CREDENTIALS_DIRECTORY`` at its start, where systemd puts a service's secrets, expanded."""
+    variable = f"${CREDENTIALS_DIRECTORY}"
+    if path.parts[:1] != (variable,):
+        return path
+    directory = os.environ.get(CREDENTIALS_DIRECTORY)
+    if not directory:
+        raise ValueError(_("the variable {name} is not set").format(name=CREDENTIALS_DIRECTORY))
+    return Path(directory, *path.parts[1:])
 
 
 def default_path(find: Callable[[str], Path], option: str) -> Path:

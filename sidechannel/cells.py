@@ -22,14 +22,19 @@ class Contrast:
     classes: tuple[str, str]
     robot: str
     is_batch: bool = False  # asked by the real client, from a pipe; it chooses when to send
+    stream: bool | None = None  # of API requests: whether they ask for a stream; None for messages
 
+
+_TOPICS: Final = ("weather", "illness")
 
 CONTRASTS: Final = {
-    "topics": Contrast(("weather", "illness"), "openai"),
+    "topics": Contrast(_TOPICS, "openai"),
     "pieces": Contrast(("whole", "pieces"), "openai"),
     "half": Contrast(("pieces", "half"), "openai"),
     "work": Contrast(("light", "heavy"), "eliza"),
     "batch": Contrast(("short", "long"), "openai", is_batch=True),
+    "stream-calls": Contrast(_TOPICS, "openai", stream=True),
+    "whole-calls": Contrast(_TOPICS, "openai", stream=False),
 }
 
 # The number of replies of a cell, and of daemons that share them, by sessions per daemon and tick in milliseconds. A
@@ -81,6 +86,8 @@ CONTROLS: Final = [
     _cell("pieces", 1, 20, Sender.EPOLL),
     _cell("half", 1, 20, Sender.EPOLL),
     _cell("batch", 1, 20, Sender.EAGER),
+    _cell("stream-calls", 20, 20, Sender.UNSHAPED),
+    _cell("whole-calls", 20, 20, Sender.UNSHAPED),
 ]
 
 

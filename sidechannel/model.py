@@ -1,7 +1,8 @@
 """``python -m sidechannel.model TICK``: a fake language model server whose replies are of several kinds.
 
 It prints its port. A question is the name of a kind and a number, from which the words and pauses of the reply are
-drawn, so that they are reproducible. The length of a pause is a multiple of TICK, which is in seconds.
+drawn, so that they are reproducible. The length of a pause is a multiple of TICK, which is in seconds. A request
+without ``stream`` gets the whole reply at its end.
 """
 
 import asyncio
@@ -9,12 +10,14 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 # The words of a reply, each with the pause before it in ticks. An empty word is only a pause.
 Script = list[tuple[float, str]]
 
+STREAM: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+DONE: Final = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"  # the last two chunks
 END: Final = 36.0  # ticks that the longest kinds of reply take, so that they fit into a bucket of 50
 
 
@@ -56,22 +59,38 @@ def reply(question: str) -> Script:
 
 
 async def answer(tick: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer one question after the other with a stream of events."""
+    """Answer one question after the other."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             question = json.loads(await reader.readexactly(int(size.split(b":")[1])))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-            due = time.monotonic()
-            for pause, word in reply(question["messages"][-1]["content"]):
-                due += pause * tick
-                await asyncio.sleep(due - time.monotonic())  # the end must not be later after many words
-                if word:
+            script = reply(question["messages"][-1]["content"])
+            if question.get("stream"):
+                writer.write(STREAM)
+                async for word in _spoken(script, tick):
                     writer.write(_chunk({"delta": {"content": word}, "finish_reason": None}))
-            writer.write(_chunk({"delta": {}, "finish_reason": "stop"}) + b"0\r\n\r\n")
+                writer.write(_chunk({"delta": {}, "finish_reason": "stop"}) + DONE)
+            else:
+                text = "".join([word async for word in _spoken(script, tick)])
+                writer.write(_whole({"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}))
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
+
+
+async def _spoken(script: Script, tick: float) -> AsyncIterator[str]:
+    """The words, each in its time."""
+    due = time.monotonic()
+    for pause, word in script:
+        due += pause * tick
+        await asyncio.sleep(due - time.monotonic())  # the end must not be later after many words
+        if word:
+            yield word
+
+
+def _whole(choice: dict[str, object]) -> bytes:
+    body = json.dumps({"choices": [choice]}).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def _chunk(choice: dict[str, object]) -> bytes:

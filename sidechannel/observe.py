@@ -1,5 +1,6 @@
 """Replies to clients of our own, which ask one question after the other; observed at the client's end."""
 
+import json
 import random
 import select
 import time
@@ -7,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.loads import SecureChatClient
-from securechat.wire.events import FaultReceived, ReplyReceived
+from securechat.wire.client_connection import ClientConnection
+from securechat.wire.events import Event, FaultReceived, ReplyReceived, ResultReceived
+from securechat.wire.items import Head
 from securechat.wire.shaping import UNIT, is_bucket
 from securechat.wire.suites import DEFAULT_SUITE, SUITES
 from sidechannel.cells import Cell, Sender
@@ -40,6 +43,29 @@ def messages(label: str, number: int) -> list[str]:
             return [f"{label} {number}"]
 
 
+def ask(connection: ClientConnection, question: Question, stream: bool | None) -> None:
+    """Send a question as messages of a new conversation, or if `stream` is not None, as API requests."""
+    if stream is None:
+        connection.start_afresh()
+        for text in question.messages:
+            connection.say(text)
+    else:
+        for text in question.messages:
+            body = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": text}]}
+            connection.call("chat/completions", json.dumps(body).encode())
+
+
+def is_end(event: Event) -> bool:
+    """Whether a reply or a result ends with this event; ConnectionError if it is an error."""
+    if isinstance(event, FaultReceived):
+        raise ConnectionError(f"a reply ended in {event.fault.name}")
+    if isinstance(event, ResultReceived):
+        for item in event.items:
+            if isinstance(item, Head) and item.status != 200:
+                raise ConnectionError(f"a result has status {item.status}")
+    return isinstance(event, ReplyReceived | ResultReceived) and event.last
+
+
 class Session:
     """A client that asks one question after the other and records the pieces of each reply."""
 
@@ -50,6 +76,7 @@ class Session:
         self.samples: list[Sample] = []
         self._number = number
         self._tick = cell.tick
+        self._stream = cell.contrast.stream
         self._sees_trains = cell.sender in (Sender.SHAPED, Sender.EPOLL)
         self._questions = questions
         self._asked = 0.0  # wall-clock time of the latest question
@@ -65,9 +92,7 @@ class Session:
         if self.samples:
             self.samples[-1].pieces.append((moment - self._asked, len(data)))
         for event in self.client.connection.receive_data(data):
-            if isinstance(event, FaultReceived):
-                raise ConnectionError(f"a reply ended in {event.fault.name}")
-            self._open -= isinstance(event, ReplyReceived) and event.last
+            self._open -= is_end(event)
 
     def _wait(self) -> None:
         self._go_on_at = time.monotonic() + random.uniform(*QUIET) * self._tick
@@ -80,13 +105,10 @@ class Session:
         if question is None:
             return False
         self.samples.append(Sample(question.label, self._number))
-        connection = self.client.connection
-        connection.start_afresh()
-        for text in question.messages:
-            connection.say(text)
+        ask(self.client.connection, question, self._stream)
         self._open = len(question.messages)
         self._wait()
-        data = connection.data_to_send()
+        data = self.client.connection.data_to_send()
         asked = time.time()
         if not self._sees_trains and len(self.samples) > 1:
             self.samples[-2].next = asked - self._asked

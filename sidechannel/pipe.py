@@ -96,7 +96,7 @@ def _client(directory: Path, door: socket.socket, labels: Sequence[str]) -> subp
     lines = directory / "lines"
     asked = [text for number, label in enumerate(labels) for text in messages(label, number)]
     lines.write_text("".join(f"{text}\n" for text in asked))
-    options = ("--accept-new", "--known-hosts", str(directory / "known_hosts"))
+    options = ("--accept-new", "--known-hosts", str(directory / "known_hosts"), "--lines", "--wait")
     with lines.open() as file:
         return subprocess.Popen(
             [sys.executable, "-m", "securechat.client", f"127.0.0.1:{door.getsockname()[1]}", *options],

@@ -44,7 +44,7 @@ def _daemon(cell: Cell, directory: str, options: Sequence[str]) -> Iterator[Daem
         *("--shaping", shaping.value, "--tick", str(cell.tick), "--robot", cell.contrast.robot),
         *("--max-sessions", MANY, "--max-sessions-per-source", MANY),
         *("--handshake-burst", MANY, "--handshake-rate", MANY, "--max-handshakes-per-source", MANY),
-        *("--message-burst", MANY, "--message-rate", MANY),
+        *("--message-burst", MANY, "--message-rate", MANY, "--call-burst", MANY, "--call-rate", MANY),
         *options,
     )
     _pin(daemon.process.pid, CORES[0])
@@ -86,6 +86,8 @@ def servers(cell: Cell, load: int, options: Sequence[Sequence[str]]) -> Iterator
             port = stack.enter_context(_running("sidechannel.model", str(cell.tick)))
             for option in (f"url=http://127.0.0.1:{port}", "model=m", "max-concurrent=10000"):
                 robot_options += ("-R", option)
+            if cell.contrast.stream is not None:
+                robot_options += ("--api", "-R", "models=*")
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         daemons = [
             stack.enter_context(_daemon(cell, str(directory / str(number)), [*robot_options, *ours]))

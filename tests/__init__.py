@@ -16,6 +16,7 @@ TEST_LIMIT: Final = float(os.environ.get("TEST_LIMIT", "360"))
 LAST_RESORT: Final = 30.0  # seconds more, after which code that runs no signal handlers is ended, too
 EXAMPLES: Final = int(os.environ.get("EXAMPLES", "500"))  # random inputs for each property
 
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # no configuration of the user who runs the tests
 os.environ["LANGUAGE"] = "en"  # the language of the texts that tests expect
 
 # `python -W error` does not reach trial's worker processes, and PYTHONWARNINGS would also reach pip.

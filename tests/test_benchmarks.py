@@ -15,13 +15,15 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.__main__ import chosen, measure_all
-from benchmarks.listeners import Measured
+from benchmarks.calls import first_word, model
+from benchmarks.leaks import State
+from benchmarks.listeners import HttpListener, Measured, chat_request
 from benchmarks.model import BEHIND, Stream
 from benchmarks.process import Server, cpu_time, memory
 from benchmarks.row import Contenders, Figures, Results, Row, measure
 from benchmarks.rows.handshakes import COUNT, WARM
 from benchmarks.rows.streams import lateness, quantile
-from benchmarks.stamps import age, belongs, stamp
+from benchmarks.stamps import SIZE, age, belongs, stamp
 from benchmarks.table import CLOSE, OPEN, table, write_into
 from securechat.server.log_limit import BURST
 
@@ -194,6 +196,50 @@ class StreamTests(SynchronousTestCase):
         stream.speak()
         self.assertLess(len(stream.unsent), BEHIND)
 
+    def test_end(self) -> None:
+        """A reply with a maximum length ends after it, and the next one on the connection begins anew."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            listener = HttpListener(server.getsockname()[1])
+            self.addCleanup(listener.socket.close)
+            stream = Stream(server.accept()[0])
+        self.addCleanup(stream.socket.close)
+        for _reply in range(2):
+            listener.ask("12", max_tokens=3)
+            self.assertTrue(stream.read())
+            self.assertFalse(stream.has_ended)
+            for _token in range(4):
+                stream.speak()
+            self.assertTrue(stream.has_ended)
+            text = ""
+            while not listener.is_complete:
+                text += listener.open(listener.socket.recv(65536))
+            tokens = [text[start : start + SIZE] for start in range(0, len(text), SIZE)]
+            self.assertEqual([belongs(token, 12, place) for place, token in enumerate(tokens)], [True] * 3)
+
+    def test_request(self) -> None:
+        """The model's server in this process sees when a request is complete, and when it is abandoned."""
+        with model() as models:
+            tool = HttpListener(models.port)
+            data = chat_request("#1")
+            tool.socket.sendall(data[:-1])
+            before = time.time()
+            tool.socket.sendall(data[-1:])
+            request = models.next()
+            self.assertIn(b'"#1"', request.body)
+            self.assertLess(abs(request.moment - before), 1)
+            request.say()
+            self.assertLess(abs(first_word(tool) - request.written), 1)
+            tool.socket.close()
+            self.assertGreaterEqual(request.wait_for_close(), request.written)
+            request.socket.close()
+
+    def test_refusal(self) -> None:
+        """A response with another status than 200 is an error."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            listener = HttpListener(server.getsockname()[1])
+            self.addCleanup(listener.socket.close)
+        self.assertRaises(ConnectionError, listener.open, b"HTTP/1.1 503 x\r\n")
+
     def test_closedReader(self) -> None:
         """A client that leaves ends its stream."""
         self.near.close()
@@ -250,3 +296,27 @@ class ProcessTests(SynchronousTestCase):
         with mmap.mmap(-1, 32 << 20) as held:
             held.write(b"x" * len(held))
             self.assertGreater(Server(os.getpid(), 0).memory() - before, 30 << 10)
+
+    def test_descriptors(self) -> None:
+        """A socket is a descriptor, too."""
+        before = State.of(Server(os.getpid(), 0))
+        with socket.socket(), open(os.devnull):
+            after = State.of(Server(os.getpid(), 0))
+        self.assertEqual((after.descriptors, after.sockets), (before.descriptors + 2, before.sockets + 1))
+
+
+class LeakTests(SynchronousTestCase):
+    """What counts as left behind."""
+
+    before = State(40_000, 30, 20)
+
+    def test_leaks(self) -> None:
+        """Five percent of memory, or one descriptor or session."""
+        for after, has_leaked in (
+            (State(41_900, 30, 20), False),
+            (State(30_000, 28, 18), False),
+            (State(42_000, 30, 20), True),
+            (State(40_000, 31, 20), True),
+            (State(40_000, 30, 21), True),
+        ):
+            self.assertIs(after.has_leaked(self.before), has_leaked, after)

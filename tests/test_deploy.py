@@ -11,6 +11,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.client.api.serve import LEAVE_TIME, STOP_TIME
+from securechat.client.exit_codes import ExitCode
+from securechat.client.options import parse
 from securechat.errors import Category
 from securechat.server.log_format import line_of
 from securechat.tap import Options
@@ -81,7 +84,7 @@ class Fail2banTests(ServerTestCase):
 
 
 class CommandTests(SynchronousTestCase):
-    """The command lines that start the daemon."""
+    """The command lines that start the daemon and the client."""
 
     def parse(self, command: list[str]) -> Options:
         options = Options()
@@ -100,6 +103,19 @@ class CommandTests(SynchronousTestCase):
         stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
         assert stop is not None
         self.assertGreater(int(stop[1]), settings.drain + 15)
+
+    def test_userUnit(self) -> None:
+        """So do those of the client's unit; it is not started again if that would not help, and has time to stop."""
+        text = (DEPLOY / "systemd/securechat-serve.service").read_text()
+        start = re.search("^ExecStart=(.*)$", text, re.MULTILINE)
+        assert start is not None
+        settings = parse(shlex.split(start[1])[1:])
+        self.assertEqual(str(settings.serve), "127.0.0.1:11435")
+        codes = (ExitCode.USAGE, ExitCode.NOT_TRUSTED, ExitCode.NO_API)
+        self.assertIn("\nRestartPreventExitStatus={} {} {}\n".format(*map(int, codes)), text)
+        stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+        assert stop is not None
+        self.assertGreater(int(stop[1]), STOP_TIME + LEAVE_TIME)
 
     def test_container(self) -> None:
         """So do those in the container file."""

@@ -1,24 +1,32 @@
 """No secret and no word of a conversation shows: not in the log, at any level, nor in an exception or a repr."""
 
 import gc
+import json
 from base64 import b64encode
-from itertools import count
+from itertools import count, product
+from pathlib import Path
+from socket import create_connection, socket
 from typing import Any, cast
 from unittest import TestLoader, TestResult
 
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.calls.requests import ApiCall
+from securechat.client.api.exchange import Exchange
 from securechat.conversation import Conversation
 from securechat.errors import Fault, RobotError
 from securechat.wire.items import ServerEvent
 from securechat.wire.shaping import Shaping
 from tests.client import test_protocol as test_client_protocol
+from tests.client.api import test_serve
 from tests.harness import pair
+from tests.harness.local_api import JSON_HEADERS, request_bytes
 from tests.harness.robot import ApiPuppet, PuppetRobot
 from tests.harness.secret_search import Notebook
+from tests.harness.ssh import make_key
 from tests.server import test_api
 from tests.server import test_protocol as test_server
 from tests.wire import test_connection
@@ -154,6 +162,83 @@ class CallTests(test_api.ApiTestCase):
         self.assertTrue(any(isinstance(thing, ApiCall) for thing in gc.get_objects()))
         notebook.prompts.update(said)
         self.assertGreater(len(said), 80)
+        self.assertEqual(notebook.found(shortest=1), [])
+
+
+class ServeTests(test_serve.ServeTestCase):
+    """A client that serves its API, with requests in progress when everything is searched."""
+
+    key = "sc-zk0123456789"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.key_file.write_text(self.key)
+        self.tools: list[socket] = []
+
+    def connect_and_send(self, data: bytes, *, is_answered: bool) -> None:
+        """What a tool does; the connection stays open until the end of the test."""
+        tool = create_connection((self.address.host, self.address.port), test_serve.LIMIT)
+        self.addCleanup(tool.close)
+        self.tools.append(tool)
+        tool.sendall(data)
+        if is_answered:
+            self.assertTrue(tool.recv(65_536).startswith(b"HTTP/1.1 "))
+
+    async def test_nothingShows(self) -> None:
+        """Neither keys nor any word of a request or a response show while it runs, is refused, fails or breaks."""
+        notebook = Notebook()
+        notebook.open(self.patch)
+        words = map("zs{:03}".format, count())
+        said = [self.key, "sc-zkwrong"]
+
+        def new_word() -> str:
+            said.append(next(words))
+            return said[-1]
+
+        await self.start(identity=make_key(Path(self.mktemp())))
+        for path, how in product(
+            ("/v1/chat/completions", "/api/chat"),
+            ("running", "answered", "not valid", "failed", "broken", "cancelled", "wrong key", "no JSON", "bad head"),
+        ):
+            message = {"role": "user", "content": new_word()}
+            body = json.dumps({"model": new_word(), "messages": [message], "stream": True, new_word(): 1}).encode()
+            data = request_bytes(
+                f"POST {path}?{new_word()} HTTP/1.1" + " x" * (how == "bad head"),
+                f"{JSON_HEADERS}Content-Length: {len(body)}\r\nX-{new_word()}: {new_word()}\r\n",
+                b"[" * len(body) if how == "no JSON" else body,
+                key="sc-zkwrong" if how == "wrong key" else self.key,
+            )
+            is_answered = how in ("wrong key", "bad head") or (how == "no JSON" and path == "/api/chat")
+            await deferToThread(self.connect_and_send, data, is_answered=is_answered)
+            if is_answered:
+                continue
+            call = await self.server.next_call()
+            call.send(test_api.STREAM, test_api.event(new_word()))
+            match how:
+                case "answered":
+                    call.send(test_api.event(new_word()), test_api.DONE, last=True)
+                case "not valid" | "no JSON":
+                    call.send(ServerEvent("", f"{{{new_word()}".encode()), last=True)
+                case "failed":
+                    call.session.connection.fault(call.id, Fault.BUSY)
+                    call.session.flush()
+                case "broken":
+                    call.session.transport.abortConnection()
+                case "cancelled":
+                    self.tools.pop().close()
+                    while not call.session.cancelled:
+                        await self.wait()
+                    call.session.connection.fault(call.id, Fault.CANCELLED)
+                    call.session.flush()
+        for _turn in range(10):
+            await self.wait()
+        notebook.close()
+        self.assertTrue(any(isinstance(thing, Exchange) for thing in gc.get_objects()))
+        self.assertIn(self.key, self.output.getvalue())  # for the user to copy; and nowhere else
+        notebook.said.add(self.errors.getvalue())
+        notebook.prompts.update(said)
+        self.assertGreater(len(said), 90)
+        self.assertGreater(len(notebook.secrets), 10)
         self.assertEqual(notebook.found(shortest=1), [])
 
 

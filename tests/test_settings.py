@@ -7,6 +7,7 @@ from contextlib import redirect_stderr
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
+from unittest.mock import patch
 
 from babel.messages.extract import extract_from_dir
 from msgspec import Meta, ValidationError, convert, field
@@ -18,13 +19,13 @@ from securechat.client.options import parse
 from securechat.client.settings import ClientSettings
 from securechat.errors import ConfigurationError
 from securechat.robots.registry import BUILT_IN
-from securechat.server.settings import ServerSettings
+from securechat.server.settings import CommandLineSettings, ServerSettings
 from securechat.settings import UNBOUNDED, Settings, default_path, options_of
 from securechat.tap import Options
 
 PROJECT = Path(__file__).parents[1]
 XDG = ("XDG_DATA_HOME", "XDG_STATE_HOME")
-ALL = (ServerSettings, ClientSettings, *(maker.settings for maker in BUILT_IN.values()))
+ALL = (CommandLineSettings, ServerSettings, ClientSettings, *(maker.settings for maker in BUILT_IN.values()))
 
 Number = Annotated[int, Meta(ge=1, le=10)]
 
@@ -135,6 +136,54 @@ class OptionTests(SynchronousTestCase):
         ):
             error = self.assertRaises(ConfigurationError, OPTIONS[name].read, text)
             self.assertEqual(str(error), words)
+
+    def test_fileValues(self) -> None:
+        """A value of a configuration file becomes one of the option's type; paths are relative to the file."""
+        values: list[tuple[str, object, Any]] = [
+            ("whole", 10, 10),
+            ("fraction", 1, 1.0),
+            ("maybe", 3, 3),
+            ("text", "", ""),
+            ("path", "a/b", Path("/etc/a/b")),
+            ("path", "/a/b", Path("/a/b")),
+            ("path", "$CREDENTIALS_DIRECTORY/key", Path("/run/c/key")),
+            ("colour", "blue", Colour.BLUE),
+            ("yes_no", True, True),
+            ("chosen", "a", b"A"),
+            ("parsed", "abc", "cba"),
+            ("listed", ["c", "d"], ("c", "d")),
+            ("listed", [], ()),
+        ]
+        with patch.dict(os.environ, CREDENTIALS_DIRECTORY="/run/c"):
+            for name, given, value in values:
+                read = OPTIONS[name].read_value(given, Path("/etc"))
+                self.assertEqual((name, type(read), read), (name, type(value), value))
+
+    def test_wrongFileValues(self) -> None:
+        """A value of another type, or out of bounds, is refused."""
+        whole = "expected a whole number from 1 to 10"
+        wrong: dict[tuple[str, str], list[object]] = {
+            ("whole", whole): [0, 11, "4", 1.5, True, [4], {}, float("nan"), 10**30],
+            ("fraction", "expected a number from 0.25 to 2"): [3, "1", False, float("nan")],
+            ("text", "expected a string"): [1, []],
+            ("path", "expected a string"): [1, []],
+            ("parsed", "expected a string"): [1, []],
+            ("short", "expected a string"): [1, []],
+            ("short", "expected at most 3 characters"): ["abcd"],
+            ("colour", "expected red or blue"): ["RED", 1, []],
+            ("yes_no", "expected true or false"): ["yes", 1, []],
+            ("chosen", "expected a"): ["A"],
+            ("parsed", "expected some text"): [""],
+            ("listed", "expected a list, [VALUE, …]"): ["c"],
+            ("listed", "expected a string"): [[1]],
+            ("path", "the variable CREDENTIALS_DIRECTORY is not set"): ["$CREDENTIALS_DIRECTORY/key"],
+        }
+        for (name, words), values in wrong.items():
+            for value in values:
+                with patch.dict(os.environ):
+                    os.environ.pop("CREDENTIALS_DIRECTORY", None)
+                    error = self.assertRaises(ValueError, OPTIONS[name].read_value, value, Path("/etc"))
+                self.assertEqual(str(error), words, (name, value))
 
     def test_form(self) -> None:
         """The line names the option as it was written."""

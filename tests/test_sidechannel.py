@@ -1,19 +1,25 @@
 """The measurement of the side channel: its parts. Its result is up to `make sidechannel`."""
 
+import json
 import random
 import socket
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.errors import Fault
+from securechat.wire.events import CallReceived, FaultReceived, NewReceived, ReplyReceived, ResultReceived
+from securechat.wire.items import Head, Piece
 from securechat.wire.shaping import UNIT
 from sidechannel.__main__ import comparable, passes
 from sidechannel.cells import CELLS, CONTRASTS, CONTROLS, SIZES, Cell, Sender, chosen
 from sidechannel.classify import Verdict
 from sidechannel.features import NAMES, features, lateness
 from sidechannel.model import END, KINDS, reply
-from sidechannel.observe import TOGETHER, messages
+from sidechannel.observe import TOGETHER, Question, ask, is_end, messages
 from sidechannel.pipe import Tap
 from sidechannel.traces import RECORD, Sample, receive, timestamp
+from tests.harness.pair import ABOUT, PQ, Pair
 
 TICK = 0.1  # seconds
 
@@ -88,6 +94,37 @@ class ModelTests(SynchronousTestCase):
             for topic in CONTRASTS["topics"].classes
         )
         self.assertGreater(illness, 1.1 * weather)
+
+
+class QuestionTests(SynchronousTestCase):
+    """What an observed client sends, and when it has its answer."""
+
+    def test_message(self) -> None:
+        """A message begins a new conversation."""
+        pair = Pair(PQ).open()
+        ask(pair.client, Question("weather", ["weather 1"]), None)
+        new, said = pair.server.receive_data(pair.client.data_to_send())
+        self.assertIsInstance(new, NewReceived)
+        self.assertEqual(getattr(said, "text", None), "weather 1")
+
+    def test_request(self) -> None:
+        """An API request asks for a stream, or for the reply in one piece."""
+        for stream in (True, False):
+            pair = Pair(PQ, about=replace(ABOUT, api=True)).open()
+            ask(pair.client, Question("weather", ["weather 1"]), stream)
+            [call] = pair.server.receive_data(pair.client.data_to_send())
+            assert isinstance(call, CallReceived)
+            body = json.loads(call.body)
+            self.assertEqual((body["stream"], body["messages"][-1]["content"]), (stream, "weather 1"))
+
+    def test_end(self) -> None:
+        """A reply or result ends with its last part; errors end the measurement."""
+        self.assertFalse(is_end(ReplyReceived(1, "a", False)))
+        self.assertTrue(is_end(ReplyReceived(1, "a", True)))
+        self.assertFalse(is_end(ResultReceived(1, [Head(200, "a/b"), Piece(b"a")], False)))
+        self.assertTrue(is_end(ResultReceived(1, [], True)))
+        self.assertRaises(ConnectionError, is_end, FaultReceived(1, Fault.BUSY))
+        self.assertRaises(ConnectionError, is_end, ResultReceived(1, [Head(404, "a/b")], False))
 
 
 class TraceTests(SynchronousTestCase):

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
 
+from msgspec.structs import replace
 from twisted.application.service import MultiService
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat import __version__
@@ -17,7 +19,7 @@ from securechat.errors import Category, RemoteProtocolError
 from securechat.robots import registry
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.service import StartError
-from securechat.server.settings import ROOT_STATE_DIR, ServerSettings
+from securechat.server.settings import ROOT_STATE_DIR, CommandLineSettings, ServerSettings
 from securechat.settings import options_of
 from securechat.ssh import keys
 from securechat.tap import Options, makeService
@@ -58,7 +60,7 @@ class PrintingTests(SynchronousTestCase):
         """The help has every option with its help text, and those of twistd for plugins."""
         text = " ".join(self.printed("--help").split())
         self.assertIn("Put a chat robot on the network", text)
-        for option in options_of(ServerSettings):
+        for option in (*options_of(CommandLineSettings), *options_of(ServerSettings)):
             shown = option.description if option.is_flag else option.help
             self.assertRegex(text, rf"--{option.name}[= ] ?{re.escape(shown)}")
         for name in ("robot", "robot-option", "help-robots", "version", "help"):
@@ -75,6 +77,85 @@ class PrintingTests(SynchronousTestCase):
         with patch.dict(os.environ):
             os.environ.pop("COLUMNS", None)
             self.assertEqual(Options().getUsage(), Options().getUsage(80))
+
+
+class ConfigTests(SynchronousTestCase):
+    """A configuration file, and the check of it."""
+
+    def write(self, text: str) -> str:
+        self.path = Path(self.mktemp()).absolute()
+        self.path.write_text(text)
+        return str(self.path)
+
+    def parse(self, text: str, *arguments: str) -> Options:
+        options = Options()
+        options.parseOptions(["--config", self.write(text), *arguments])
+        return options
+
+    def check(self, *arguments: str) -> tuple[object, str, str]:
+        """Exit status of --check-config, and what it prints to standard output and error."""
+        output, errors = StringIO(), StringIO()
+        self.patch(sys, "stdout", output)
+        self.patch(sys, "stderr", errors)
+        with self.assertRaises(SystemExit) as exited:
+            Options().parseOptions([*arguments, "--check-config"])
+        return exited.exception.code, output.getvalue(), errors.getvalue()
+
+    def test_precedence(self) -> None:
+        """An option on the command line takes precedence over the file, and the file over the default."""
+        options = self.parse("tick = 0.05\nwidth = 2\napi = true", "--width", "3")
+        self.assertEqual(options.settings, replace(ServerSettings(), tick=0.05, width=3, api=True))
+        self.assertEqual(options.robots, [("eliza", [])])
+
+    def test_robots(self) -> None:
+        """The robots of the file answer in its order, unless the command line has robots."""
+        text = "[robot.turing]\n[robot.echo]"
+        self.assertEqual([name for name, _table in self.parse(text).robots], ["turing", "echo"])
+        self.assertEqual(self.parse(text, "--robot", "eliza").robots, [("eliza", [])])
+        self.assertEqual(self.parse(text, "-R", "a=b").robots, [("eliza", ["a=b"])])
+
+    def test_contradiction(self) -> None:
+        """A setting that another one forbids is located, if it is in the file."""
+        error = self.assertRaises(UsageError, self.parse, "\nmax-message = 5000\nmax-buffered = 9999")
+        problem = "expected at most an eighth of --max-buffered, 1249"
+        self.assertEqual(str(error), f"{self.path}:2: max-message: {problem}")
+        error = self.assertRaises(UsageError, self.parse, "max-buffered = 9999", "--max-message", "5000")
+        self.assertEqual(str(error), f"--max-message: {problem}")
+
+    def test_checked(self) -> None:
+        """The check prints OK if the daemon could start; it creates no host key."""
+        state = Path(self.mktemp()).absolute()
+        text = f'state-dir = "{state}"\nlisten = ["tcp:1"]\nanyone = true\n[robot.echo]\n'
+        self.assertEqual(self.check("--config", self.write(text)), (0, "OK\n", ""))
+        self.assertFalse(state.exists())
+
+    def test_mistakes(self) -> None:
+        """Otherwise it prints the problem, with file, line and key if it is in the file, and exits with 2."""
+        state = f'state-dir = "{Path(self.mktemp()).absolute()}"\n'
+        for text, words in (
+            ("tick = 5", "{path}:2: tick: expected a number from 0.01 to 0.25"),
+            ("[robot.marvin]", "{path}:2: robot.marvin: unknown robot marvin; expected one of echo, "),
+            ("[robot.echo]\nx = 1", "{path}:3: robot.echo.x: unknown key"),
+            ("[robot.turing]\nkey-file = '/nonexistent'", "{path}:2: robot.turing: /nonexistent: No such file"),
+            ("authorized-keys = '/nonexistent'", "/nonexistent: No such file"),
+            ("host-key = '/dev/null'", "/dev/null: not a regular file"),
+            ("listen = ['nonsense:1']", "--listen nonsense:1: "),
+            ("listen = ['tcp:1']", "--listen tcp:1: open to everyone who can reach it; use "),
+        ):
+            status, output, errors = self.check("--config", self.write(state + text))
+            self.assertEqual((status, output), (2, ""))
+            self.assertTrue(errors.startswith(words.format(path=self.path)), errors)
+            self.assertEqual(errors.count("\n"), 1)
+
+    def test_missing(self) -> None:
+        """A file that does not exist is named."""
+        self.assertEqual(self.check("--config", "/nonexistent"), (2, "", "/nonexistent: No such file or directory\n"))
+
+    def test_options(self) -> None:
+        """Options without a file can be checked as well; a wrong one is an error as always."""
+        state = self.mktemp()
+        self.assertEqual(self.check("--state-dir", state)[0], 0)
+        self.assertEqual(self.check("--state-dir", state, "--robot", "marvin")[0], 2)
 
 
 class StateDirectoryTests(SynchronousTestCase):

@@ -11,12 +11,15 @@ from typing import Final
 
 from securechat.client.settings import ClientSettings
 from securechat.robots.registry import BUILT_IN
-from securechat.server.settings import ServerSettings
+from securechat.server.settings import CommandLineSettings, ServerSettings
 from securechat.settings import Option, Settings, options_of
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 TABLE: Final = re.compile(r"(?<=<!-- options: )(\w+)( -->\n).*?(?=<!-- end of options -->)", re.DOTALL)
-PROGRAMS: Final[dict[str, type[Settings]]] = {"daemon": ServerSettings, "client": ClientSettings}
+PROGRAMS: Final[dict[str, tuple[type[Settings], ...]]] = {
+    "daemon": (CommandLineSettings, ServerSettings),
+    "client": (ClientSettings,),
+}
 
 
 def robot_row(option: Option) -> tuple[str, str, str]:
@@ -27,7 +30,7 @@ def program_row(option: Option) -> tuple[str, str, str]:
     if option.extra.positional:
         return f"`{option.extra.metavar}`", option.meaning, option.default
     name = f"`--{option.name}`"
-    if option.extra.letter:
+    if option.extra.letter is not None:
         name = f"`-{option.extra.letter}`, {name}"
     return (name, option.description, "") if option.is_flag else (name, option.meaning, option.default)
 
@@ -36,7 +39,7 @@ def table(match: re.Match[str]) -> str:
     """The text of a match of TABLE, with the current table."""
     name = match[1]
     if name in PROGRAMS:
-        rows = [program_row(option) for option in options_of(PROGRAMS[name])]
+        rows = [program_row(option) for settings in PROGRAMS[name] for option in options_of(settings)]
     else:
         rows = [robot_row(option) for option in options_of(BUILT_IN[name].settings)]
     lines = (f"| {spelling} | {meaning[0].upper()}{meaning[1:]} | {default} |\n" for spelling, meaning, default in rows)

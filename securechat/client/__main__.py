@@ -19,6 +19,7 @@ from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
+from securechat.client.background import Background
 from securechat.client.exit_codes import ExitCode
 from securechat.client.options import parse
 from securechat.client.output import Output
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
 
     # prompt_toolkit needs asyncio's event loop.
-    loop = asyncio.new_event_loop()
+    background = Background()
+    loop = background.loop
     asyncio.set_event_loop(loop)
     reactor = AsyncioSelectorReactor(loop)
     installReactor(reactor)
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 loop.add_signal_handler(number, interrupted, number)
         output.start(monotonic)
         nonlocal done
-        done = Deferred.fromCoroutine(run(monotonic, options, os.environ, output))
+        done = Deferred.fromCoroutine(run(monotonic, options, os.environ, output, background))
         done.addCallbacks(ended, failed).addBoth(lambda _result: drained(monotonic))
         done.addBoth(lambda _result: reactor.stop())
 
@@ -105,6 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reactor.callWhenRunning(start)
     reactor.run(installSignalHandlers=False)
     output.stop()
+    if background.is_entered:
+        reactor.getThreadPool().stop()
+        background.go_on(done)
     return exit_code
 
 

@@ -13,7 +13,7 @@ from securechat.client.prompts import can_ask, confirm_host_key
 from securechat.client.protocol import ChatClient, ChatUser, PermissionDeniedError, Signer, connect
 from securechat.client.reactor import IClientReactor
 from securechat.client.settings import ClientSettings
-from securechat.client.stderr import note
+from securechat.client.stderr import drop, note
 from securechat.errors import AuthenticationError, Category
 from securechat.i18n import _
 
@@ -24,8 +24,8 @@ class Connector:
     """Connects to one server. ConfigurationError if known_hosts cannot be read."""
 
     def __init__(self, reactor: IClientReactor, options: ClientSettings, output: Output) -> None:
-        self.tell = note  # is told messages about each connection
-        self.step: Callable[[str], None] | None = None  # is told its steps, instead of `tell`
+        self.tell = drop if options.quiet else note  # is told messages about each connection
+        self.step: Callable[[str], None] = note if options.verbose else drop  # is told its steps
         self._reactor = reactor
         self._destination = options.destination
         self._suite = options.suite
@@ -36,15 +36,12 @@ class Connector:
             pinned=options.host_key,
             accept_new=options.accept_new,
             tell=lambda text: self.tell(text),
-            step=self._note_step,
+            step=lambda text: self.step(text),
         )
-
-    def _note_step(self, text: str) -> None:
-        (self.step or self.tell)(text)
 
     async def connect(self, signer: Signer | None, user: ChatUser) -> ChatClient:
         """Connect, and send the Hello; NotConnectedError."""
-        self._note_step(_("connecting to {name}").format(name=self._destination.local_name))
+        self.step(_("connecting to {name}").format(name=self._destination.local_name))
         try:
             return await connect(
                 self._reactor,

@@ -1,8 +1,10 @@
 """The exit codes of the program."""
 
 from enum import IntEnum
+from typing import Final
 
 from securechat.errors import AuthenticationError, ConfigurationError, SecureChatError
+from securechat.i18n import N_
 
 
 class ExitCode(IntEnum):
@@ -15,6 +17,17 @@ class ExitCode(IntEnum):
     FAULT = 5
     NO_API = 6
     INTERRUPTED = 130
+
+
+EXIT_STATUSES: Final = (
+    (ExitCode.ANSWERED, N_("all messages were answered, or --serve was ended by a signal")),
+    (ExitCode.USAGE, N_("usage or configuration error")),
+    (ExitCode.NOT_CONNECTED, N_("connection failed")),
+    (ExitCode.NOT_TRUSTED, N_("authentication failed")),
+    (ExitCode.FAULT, N_("a reply failed or is incomplete")),
+    (ExitCode.NO_API, N_("the server offers no API")),
+    (ExitCode.INTERRUPTED, N_("interrupted")),
+)
 
 
 class NotConnectedError(SecureChatError):

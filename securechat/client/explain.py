@@ -7,8 +7,9 @@ from typing import Final
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, NoRouteError, TimeoutError
 
 from securechat.client.destination import Destination
-from securechat.errors import Fault
+from securechat.errors import Fault, SecureChatError
 from securechat.i18n import N_, _
+from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
 
 _FAULTS: Final = {
@@ -36,6 +37,12 @@ _REASONS: Final = {
     Reason.REMOVED: N_("the server's operator closed the session; contact them before you reconnect"),
 }
 
+_LOSSES: Final = {  # of a session that is continued in another one
+    Reason.LEAVING: N_("the server closed the session; reconnecting"),
+    Reason.STOPPING: N_("the server is shutting down; reconnecting"),
+    Reason.IDLE: N_("the session was closed after a period of inactivity; your next message reconnects"),
+}
+
 
 def of_fault(fault: Fault, *, has_begun: bool) -> str:
     """Why a reply failed; `has_begun` if part of it has been shown."""
@@ -47,6 +54,13 @@ def of_fault(fault: Fault, *, has_begun: bool) -> str:
 def of_goodbye(reason: Reason) -> str:
     """Why the server ended the session."""
     return _(_REASONS[reason])
+
+
+def of_loss(reason: SecureChatError | GoodbyeReceived | None) -> str:
+    """Why a session ended that is continued in another one; empty if this is nothing to tell."""
+    if isinstance(reason, GoodbyeReceived):
+        return _(_LOSSES[reason.reason]) if reason.reason in _LOSSES else ""
+    return _("{problem}; reconnecting").format(problem=reason) if reason is not None else ""
 
 
 def of_failed_connection(error: Exception, destination: Destination) -> str:

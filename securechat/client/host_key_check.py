@@ -6,7 +6,7 @@ from pathlib import Path
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.i18n import N_, _
 from securechat.ssh import keys
-from securechat.ssh.known_hosts import KnownHosts, Standing
+from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach
 
 
 class UnknownHostError(AuthenticationError):
@@ -46,9 +46,19 @@ class HostKeyCheck:
         self._accept_new = accept_new
         self._tell = tell
         self._step = step or tell
-        self._known_hosts = KnownHosts.load(path)
+        self._known_hosts = self._load()
         self._accepted = b""  # a key that could not be added
         self.verdict = ""  # of the last key that was accepted; marked for translation
+
+    def _load(self) -> KnownHosts:
+        """The known hosts; none if a new key is to be accepted, and the directory of the file cannot be searched."""
+        try:
+            return KnownHosts.load(self._path)
+        except ConfigurationError as error:
+            if not (self._accept_new and is_out_of_reach(self._path)):
+                raise
+            self._tell(_("the known hosts cannot be read: {problem}").format(problem=error))
+            return KnownHosts(self._path, [])
 
     def check(self, blob: bytes) -> None:
         """Return if the key is accepted; UnknownHostError if the user has to decide, else AuthenticationError."""
@@ -78,6 +88,14 @@ class HostKeyCheck:
             self.verdict = N_("new")
             if blob == self._accepted:
                 return
+            if self._accepted:
+                raise self._refused(
+                    _(
+                        "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! Someone could be eavesdropping on you. "
+                        "The ED25519 key sent by {name} is {fingerprint}, and not the one that was accepted before"
+                    ),
+                    blob,
+                )
             if not self._accept_new:
                 raise UnknownHostError(self._name, blob)
             self.accept(blob)
@@ -90,9 +108,16 @@ class HostKeyCheck:
             )
 
     def accept(self, blob: bytes) -> None:
-        """Accept the key from now on, and add it to known_hosts. If that cannot be written, say so, as ssh does."""
+        """Accept the key from now on, and add it to known_hosts. If that cannot be written, say so, as ssh does.
+
+        AuthenticationError if known_hosts has got another key of this host in the meantime.
+        """
         self._accepted = blob
         try:
+            self._known_hosts = KnownHosts.load(self._path)
+            if self._known_hosts.check(self._name, blob).standing is not Standing.UNKNOWN:
+                self.check(blob)
+                return
             self._known_hosts.add(self._name, blob)
             self._known_hosts = KnownHosts.load(self._path)
         except ConfigurationError as error:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from securechat import __version__, i18n
-from securechat.client.exit_codes import ExitCode
+from securechat.client.config import Config, load
+from securechat.client.exit_codes import EXIT_STATUSES, ExitCode
 from securechat.client.settings import ClientSettings, check_together
 from securechat.client.stderr import complain
 from securechat.errors import ConfigurationError
@@ -16,6 +17,12 @@ from securechat.settings import Option, options_of
 from securechat.wrap import wrap
 
 PROGRAM: Final = "securechat"
+DESCRIPTION: Final = N_("Talk to a chat robot over an encrypted channel that hides the size and timing of replies.")
+USE: Final = N_(
+    "Without -m and --serve, securechat prompts for messages if it runs in a terminal, and otherwise sends standard "
+    "input as one message. With -m, a file or a pipe on standard input is sent below the message; in a loop that reads "
+    "standard input itself, use < /dev/null."
+)
 
 # The texts of argparse itself, which looks them up with gettext's functions in the domain that `parse` sets.
 ARGPARSE_TEXTS: Final = (
@@ -52,12 +59,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
-        description=_("Talk to a chat robot over an encrypted channel that hides the size and timing of replies."),
-        epilog=_(
-            "Without -m and --serve, securechat prompts for messages if it runs in a terminal, and otherwise sends "
-            "each line of standard input. Exit status: 0 all messages were answered, or --serve was ended by a signal, "
-            "2 usage or configuration error, 3 connection failed, 4 authentication failed, 5 a reply failed or is "
-            "incomplete, 6 the server offers no API, 130 interrupted."
+        description=_(DESCRIPTION),
+        epilog=_("{use} Exit status: {statuses}.").format(
+            use=_(USE), statuses=_(", ").join(f"{int(code)} {_(text)}" for code, text in EXIT_STATUSES)
         ),
         formatter_class=_HelpFormatter,
         argument_default=argparse.SUPPRESS,  # what is not given is left to ClientSettings
@@ -84,8 +88,16 @@ def _add(parser: argparse.ArgumentParser, option: Option) -> None:
         form["action"] = "store_true"
     elif option.is_repeatable:
         form["action"] = "append"
-    names = [f"-{option.extra.letter}"] if option.extra.letter else []
+    if option.is_flag and not option.extra.command_line_only:
+        # Overrides the configuration file
+        opposite = f"--{_opposite(option.name)}"
+        parser.add_argument(opposite, dest=option.attribute, action="store_false", help=argparse.SUPPRESS)
+    names = [f"-{option.extra.letter}"] if option.extra.letter is not None else []
     parser.add_argument(*names, f"--{option.name}", dest=option.attribute, **form)
+
+
+def _opposite(flag: str) -> str:
+    return flag.removeprefix("no-") if flag.startswith("no-") else f"no-{flag}"
 
 
 def _read(option: Option, given: Any) -> Any:
@@ -99,6 +111,15 @@ def _read(option: Option, given: Any) -> Any:
     return tuple(values) if option.is_repeatable else values[0]
 
 
+def _configured(path: Path | None) -> Config:
+    """The configuration file; SystemExit, after a line with the reason, if it is wrong."""
+    try:
+        return load(path)
+    except ConfigurationError as error:
+        complain(str(error))
+        raise SystemExit(ExitCode.USAGE) from None
+
+
 def parse(arguments: Sequence[str]) -> ClientSettings:
     """The settings that a command line gives; SystemExit, after a line with the reason, if it is wrong."""
     gettext.bindtextdomain(PROGRAM, str(Path(i18n.__file__).parent / "locale"))
@@ -109,9 +130,10 @@ def parse(arguments: Sequence[str]) -> ClientSettings:
         values = {
             option.attribute: _read(option, given[option.attribute])
             for option in options_of(ClientSettings)
-            if option.attribute in given
+            if option.attribute in given and not option.extra.positional
         }
-        settings = ClientSettings(**values)
+        configured = _configured(values.get("config"))
+        settings = ClientSettings(**{**configured.settings(given.get("destination")), **values})
         check_together(settings, given)
         return settings
     except ConfigurationError as error:

@@ -80,6 +80,7 @@ class Output:
         self.failed: Callable[[OSError], object] = lambda error: None  # called if standard output cannot be written
         self.is_lent = False  # while another program, such as an editor, has the terminal
         self._reactor: IReactorFromThreads | None = None
+        self._thread: threading.Thread | None = None
         self._queue: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()  # None is the end
         self._lock = threading.Lock()
         self._size = 0  # bytes that have not been written, as far as the reactor knows
@@ -103,13 +104,15 @@ class Output:
     def start(self, reactor: IReactorFromThreads) -> None:
         """Write in a thread from now on. It is a daemon thread: a blocked write does not keep the program running."""
         self._reactor = reactor
-        threading.Thread(target=self._run, args=(reactor,), daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(reactor,), daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and write at once again, unless something still waits: that, and what follows, is lost."""
-        if not self._size:
-            self._reactor = None
         self._queue.put(None)
+        if not self._size and self._thread is not None:
+            self._thread.join()
+            self._reactor = None
 
     def hold(self, hold: Callable[[bool], object]) -> None:
         """Call `hold` with True when so much waits to be written that nothing should be added, then with False."""

@@ -1,7 +1,7 @@
 """The client's Protocol: connects a `ClientConnection` to a transport and to a `ChatUser`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -18,6 +18,7 @@ from securechat.client.destination import Destination
 from securechat.client.explain import of_denial
 from securechat.client.quiet import Quiet
 from securechat.client.reactor import IClientReactor
+from securechat.conversation import Turn
 from securechat.errors import AuthenticationError, Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.i18n import _
 from securechat.ssh import keys
@@ -117,12 +118,13 @@ class ChatClient(protocol.Protocol):
         """Whether messages can be sent: the server admitted the client, and neither side has sent GOODBYE."""
         return self._connection.state is State.OPEN and not self._connection.goodbye_sent
 
-    def say(self, text: str) -> int:
+    def say(self, text: str, recall: Sequence[Turn] | None = None) -> int:
         """Send a message at once; its id. ValueError if it is too long, LocalProtocolError before `admitted`.
 
-        A message that the user did not type at this moment has to wait for `room`.
+        `recall` replaces the conversation before it, as in `ClientConnection.say`, with the same errors. A message that
+        the user did not type at this moment has to wait for `room`.
         """
-        message_id = self._connection.say(text)
+        message_id = self._connection.say(text, recall)
         self._quiet.message_sent()
         self._flush()
         return message_id

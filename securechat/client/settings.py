@@ -60,9 +60,10 @@ def _origin(text: str) -> str:
 _SERVE_OPTIONS: Final = frozenset(
     {
         *("serve_sessions", "serve_key_file", "serve_open", "serve_origins", "serve_any_address"),
-        *("print_env", "quiet"),
+        "print_env",
     }
 )
+_BATCH_OPTIONS: Final = frozenset({"messages", "stdin", "lines", "json", "wait"})
 
 
 class ClientSettings(Settings, frozen=True):
@@ -71,7 +72,7 @@ class ClientSettings(Settings, frozen=True):
     destination: Annotated[
         Destination,
         Meta(
-            description=N_("the server"),
+            description=N_("the server, or its name in the configuration file"),
             extra={
                 "parse": _destination,
                 "default": f"{DEFAULT_HOST}:{DEFAULT_PORT}",
@@ -80,6 +81,19 @@ class ClientSettings(Settings, frozen=True):
             },
         ),
     ] = Destination(DEFAULT_HOST, DEFAULT_PORT)
+
+    config: Annotated[
+        Path | None,
+        Meta(
+            description=N_("configuration file, with these options and names of servers, in TOML"),
+            extra={
+                "command_line_only": True,
+                "letter": "F",
+                "metavar": N_("FILE"),
+                "default": N_("~/.config/securechat/client.toml, if it exists"),
+            },
+        ),
+    ] = None
 
     identity: Annotated[
         Path | None,
@@ -123,9 +137,43 @@ class ClientSettings(Settings, frozen=True):
         tuple[str, ...],
         Meta(
             description=N_("send this message, print the reply and exit; can be repeated"),
-            extra={"parse": _message, "letter": "m", "metavar": N_("TEXT"), "private": True},
+            extra={"command_line_only": True, "parse": _message, "letter": "m", "metavar": N_("TEXT"), "private": True},
         ),
     ] = field(default=(), name="message")
+
+    stdin: Annotated[
+        bool,
+        Meta(
+            description=N_("send all of standard input as one message, below the first -m; the default for a pipe"),
+            extra={"command_line_only": True, "letter": ""},
+        ),
+    ] = False
+
+    lines: Annotated[
+        bool,
+        Meta(
+            description=N_("send each line of standard input as a message"),
+            extra={"command_line_only": True},
+        ),
+    ] = False
+
+    json: Annotated[
+        bool,
+        Meta(
+            description=N_("print a JSON object for each message, on one line, when its reply has ended"),
+            extra={"command_line_only": True},
+        ),
+    ] = False
+
+    wait: Annotated[
+        bool,
+        Meta(
+            description=N_(
+                "after the last reply, wait in the foreground until the connection can be closed without revealing the "
+                "reply's length, and not in the background"
+            )
+        ),
+    ] = False
 
     serve: Annotated[
         ServeAddress | None,
@@ -134,7 +182,7 @@ class ClientSettings(Settings, frozen=True):
                 "serve an OpenAI-compatible HTTP API on this port of this machine, or on unix:PATH, and pass its "
                 "requests to the server"
             ),
-            extra={"parse": _serve_address, "metavar": "[ADDRESS:]PORT"},
+            extra={"command_line_only": True, "parse": _serve_address, "metavar": "[ADDRESS:]PORT"},
         ),
     ] = None
 
@@ -181,27 +229,63 @@ class ClientSettings(Settings, frozen=True):
     ] = False
 
     print_env: Annotated[
-        bool, Meta(description=N_("print the API's URL and key as shell commands, for eval, and exit"))
+        bool,
+        Meta(
+            description=N_("print the API's URL and key as shell commands, for eval, and exit"),
+            extra={"command_line_only": True},
+        ),
     ] = False
 
     quiet: Annotated[
-        bool, Meta(description=N_("with --serve, log no requests and show no status"), extra={"letter": "q"})
+        bool,
+        Meta(
+            description=N_("print only errors; with --serve, log no requests and show no status"), extra={"letter": "q"}
+        ),
     ] = False
 
     verbose: Annotated[bool, Meta(description=N_("print debugging messages"), extra={"letter": "v"})] = False
 
     no_history: Annotated[bool, Meta(description=N_("neither read nor keep the history of what you type"))] = False
 
+    save_conversations: Annotated[
+        bool, Meta(description=N_("save each conversation held at a terminal, for --continue and --resume"))
+    ] = False
+
+    continue_latest: Annotated[
+        bool,
+        Meta(
+            description=N_("continue the conversation saved last, on this server or another"),
+            extra={"command_line_only": True},
+        ),
+    ] = field(default=False, name="continue")
+
+    resume: Annotated[
+        str | None,
+        Meta(
+            description=N_("continue the conversation saved under this name or in this file"),
+            extra={"command_line_only": True, "metavar": N_("NAME|FILE")},
+        ),
+    ] = None
+
 
 def check_together(settings: ClientSettings, given: Collection[str]) -> None:
     """ConfigurationError if options that were given, by their attributes, do not go together."""
+    for name, value in (("message", settings.messages), ("stdin", settings.stdin)):
+        if settings.lines and value:
+            raise ConfigurationError(_("--lines and --{option} exclude each other").format(option=name))
+    resumption = [name for name in ("continue_latest", "resume") if name in given]
+    if len(resumption) > 1:
+        raise ConfigurationError(_("--continue and --resume exclude each other"))
+    if resumption and (settings.messages or settings.serve is not None):
+        raise ConfigurationError(_("--continue and --resume require a terminal"))
     if settings.serve is None:
         for option in options_of(ClientSettings):
             if option.attribute in given and option.attribute in _SERVE_OPTIONS:
                 raise ConfigurationError(_("--{option} requires --serve").format(option=option.name))
         return
-    if settings.messages:
-        raise ConfigurationError(_("--serve and --message exclude each other"))
+    for option in options_of(ClientSettings):
+        if option.attribute in given and option.attribute in _BATCH_OPTIONS:
+            raise ConfigurationError(_("--serve and --{option} exclude each other").format(option=option.name))
     if settings.serve_open and settings.serve_key_file is not None:
         raise ConfigurationError(_("--serve-open and --serve-key-file exclude each other"))
     if settings.serve_open and settings.serve_any_address:

@@ -14,6 +14,10 @@ def note(text: str) -> None:
             print(sanitize_line(text), file=sys.stderr, flush=True)
 
 
+def drop(text: str) -> None:
+    """Write nothing: in place of `note` for what the user does not want to see."""
+
+
 def complain(text: str) -> None:
     """Write an error message."""
     note(_("securechat: {problem}").format(problem=text))

@@ -32,6 +32,11 @@ class CircuitBreaker:
         self._failures = 0  # in a row
         self._testing = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the robot is not asked, except to test it."""
+        return self._failure is not None
+
     def enter(self) -> None:
         """A request is about to be sent. CircuitOpenError if the circuit is open or another request is testing."""
         if self._failure is None:

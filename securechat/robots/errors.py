@@ -13,6 +13,18 @@ def robot_error(error: Exception) -> RobotError:
     return RobotError(Fault.INTERNAL, f"{type(error).__name__} at {_place(error)}")
 
 
+def forget_frames(error: BaseException) -> None:
+    """Let go of the frames through which an error and those behind it were raised, once it has been dealt with.
+
+    They contain what was asked, and some of them the error itself. So all of it would stay until garbage is collected.
+    """
+    current: BaseException | None = error
+    while current is not None:
+        following = current.__context__
+        current.__traceback__ = current.__context__ = None
+        current = following
+
+
 def _place(error: Exception) -> str:
     """File and line."""
     trace = error.__traceback__

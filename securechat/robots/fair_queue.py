@@ -15,9 +15,20 @@ class FairQueue:
     """
 
     def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._free = limit
         self._waiting: OrderedDict[str, deque[Deferred[None]]] = OrderedDict()  # no deque is empty
         self._is_admitting = False
+
+    @property
+    def active(self) -> int:
+        """The number of requests that hold a slot."""
+        return self.limit - self._free
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for one."""
+        return sum(map(len, self._waiting.values()))
 
     @asynccontextmanager
     async def slot(self, key: str) -> AsyncIterator[None]:

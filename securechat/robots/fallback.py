@@ -12,6 +12,7 @@ from securechat.conversation import Conversation, Notice
 from securechat.errors import Fault
 from securechat.i18n import N_, _
 from securechat.robots.circuit_breaker import CircuitOpenError
+from securechat.robots.counters import counters_of
 from securechat.robots.errors import robot_error
 from securechat.robots.interface import IRobot
 
@@ -35,6 +36,7 @@ class FallbackRobot:
     def __init__(self, robots: Sequence[IRobot]) -> None:
         self.name: str = robots[0].name
         self._robots = robots
+        self.counters = [counters for robot in robots for counters in counters_of(robot)]
 
     async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         reasons: list[str] = []

@@ -9,7 +9,9 @@ from zope.interface import implementer
 
 from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
-from securechat.robots.circuit_breaker import CircuitBreaker
+from securechat.errors import Fault
+from securechat.robots.circuit_breaker import CircuitBreaker, CircuitOpenError
+from securechat.robots.counters import CIRCUIT_OPEN, RobotCounters, outcome_of
 from securechat.robots.errors import robot_error
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.interface import IApiRobot, IRobot
@@ -27,26 +29,41 @@ class GuardedRobot:
         self._robot = robot
         self._queue = queue
         self._breaker = breaker
+        self._counters = RobotCounters(robot.name, queue, breaker)
+        self.counters = [self._counters]
 
     def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
         return self._ask(conversation.queue_key or conversation.user_id, lambda: self._robot.reply(conversation))
 
     async def _ask(self, key: str, ask: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+        counters = self._counters
         async with self._queue.slot(key):
-            self._breaker.enter()
+            try:
+                self._breaker.enter()
+            except CircuitOpenError:
+                counters.outcomes[CIRCUIT_OPEN] += 1
+                raise
+            start, has_begun = counters.clock(), False
             try:
                 async with aclosing(ask()) as parts:
                     async for part in parts:
                         self._breaker.succeeded()
+                        if not has_begun:
+                            has_begun = True
+                            counters.first.add(counters.clock() - start)
                         yield part
             except (CancelledError, GeneratorExit):
                 self._breaker.abandoned()
+                counters.outcomes[outcome_of(Fault.CANCELLED)] += 1
                 raise
             except Exception as error:
                 failure = robot_error(error)
                 self._breaker.failed(failure)
+                counters.outcomes[outcome_of(failure.fault)] += 1
                 raise failure from None
             self._breaker.succeeded()
+            counters.outcomes[outcome_of(None)] += 1
+            counters.whole.add(counters.clock() - start)
 
     def close(self) -> Deferred[None]:
         return self._robot.close()

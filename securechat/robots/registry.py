@@ -12,6 +12,7 @@ from twisted.plugin import getPlugins
 from twisted.python.reflect import namedAny
 from zope.interface.verify import verifyObject
 
+from securechat.config_file import ConfigFile, ConfigFileError, Table
 from securechat.errors import ConfigurationError
 from securechat.files import read_secret
 from securechat.i18n import _
@@ -24,6 +25,7 @@ from securechat.settings import Settings, options_of
 
 log = Logger()
 
+TYPE: Final = "type"  # the key, in the table of a robot, with the name of the robot if the table has another name
 KEY_VARIABLE: Final = "SECURECHAT_ROBOT_KEY"
 OWN_KEY_VARIABLE: Final = "SECURECHAT_{name}_KEY"
 
@@ -74,7 +76,21 @@ def _is_usable(maker: IRobotMaker) -> bool:
     return True
 
 
-def make_robots(reactor: object, chosen: Sequence[tuple[str, Sequence[str]]], environ: Mapping[str, str]) -> IRobot:
+def robots_in(file: ConfigFile) -> list[tuple[str, Sequence[str] | Table]]:
+    """The robots of the tables ``[robot.NAME]``, as for `make_robots`, in their order; ConfigurationError."""
+    return [(_type_of(table), table) for table in file.tables("robot")]
+
+
+def _type_of(table: Table) -> str:
+    name = table.values.get(TYPE, table.names[-1])
+    if not isinstance(name, str):
+        raise table.error(_("expected a string"), TYPE)
+    return name
+
+
+def make_robots(
+    reactor: object, chosen: Sequence[tuple[str, Sequence[str] | Table]], environ: Mapping[str, str]
+) -> IRobot:
     """The chosen robots, each a name with its options, as one: each answers if the one before it fails."""
     alone = len(chosen) == 1
     robots = [make_robot(reactor, name, options, environ, alone=alone) for name, options in chosen]
@@ -82,26 +98,19 @@ def make_robots(reactor: object, chosen: Sequence[tuple[str, Sequence[str]]], en
 
 
 def make_robot(
-    reactor: object, name: str, options: Sequence[str], environ: Mapping[str, str], *, alone: bool = True
+    reactor: object, name: str, options: Sequence[str] | Table, environ: Mapping[str, str], *, alone: bool = True
 ) -> IRobot:
-    """The robot `name` with its options, each ``option=value``; ConfigurationError if anything is wrong.
+    """The robot `name` with its options, each ``option=value`` or all in a table; ConfigurationError if one is wrong.
 
     Its key comes from the file in the option ``key-file`` or from the environment, because everyone on the machine can
     read command lines. Unless a robot is `alone`, it is only given the key in the variable with its name.
     """
-    maker = BUILT_IN.get(name)
-    if maker is None:  # plugins are imported only for a robot that is not built in
-        known = makers()
-        maker = known.get(name)
-        if maker is None:
-            raise ConfigurationError(
-                _("unknown robot {name}; expected one of {names}").format(name=name, names=_(", ").join(sorted(known)))
-            )
+    maker = _find_maker(name, options)
     try:
         settings = _read_settings(maker, options)
         robot = maker.makeRobot(reactor, settings, _find_key(settings, name, environ, alone=alone))
-    except ConfigurationError:
-        raise
+    except ConfigurationError as error:
+        raise _located(error, options) from None
     except Exception as error:  # a plugin can raise anything; the text may contain the key
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigurationError(
@@ -113,6 +122,23 @@ def make_robot(
         raise ConfigurationError(_("cannot create robot {robot}: not an IRobot").format(robot=name))
     at_once: int | None = getattr(settings, "max_concurrent", None)
     return guard(robot, FairQueue(at_once), CircuitBreaker(time.monotonic)) if at_once is not None else robot
+
+
+def _find_maker(name: str, options: Sequence[str] | Table) -> IRobotMaker:
+    maker = BUILT_IN.get(name)
+    if maker is None:  # plugins are imported only for a robot that is not built in
+        known = makers()
+        maker = known.get(name)
+        if maker is None:
+            text = _("unknown robot {name}; expected one of {names}")
+            error = ConfigurationError(text.format(name=name, names=_(", ").join(sorted(known))))
+            raise _located(error, options)
+    return maker
+
+
+def _located(error: ConfigurationError, options: Sequence[str] | Table) -> ConfigurationError:
+    """The error with the place of the robot's table, if it has one."""
+    return options.error(error) if isinstance(options, Table) and not isinstance(error, ConfigFileError) else error
 
 
 def _find_key(settings: Settings, name: str, environ: Mapping[str, str], *, alone: bool) -> str | None:
@@ -133,7 +159,9 @@ def _key_from(environ: Mapping[str, str], name: str, alone: bool) -> str | None:
     return None
 
 
-def _read_settings(maker: IRobotMaker, texts: Sequence[str]) -> Settings:
+def _read_settings(maker: IRobotMaker, texts: Sequence[str] | Table) -> Settings:
+    if isinstance(texts, Table):
+        return cast(Settings, maker.settings(**texts.read(maker.settings, TYPE)))
     options = {option.name: option for option in options_of(maker.settings)}
     names = _(", ").join(options) or _("none")
     given: dict[str, Any] = {}

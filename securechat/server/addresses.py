@@ -25,6 +25,11 @@ def source_at(address: IAddress) -> Holder:
     return source_of(address.host) if isinstance(address, (IPv4Address, IPv6Address)) else Holder("local")
 
 
+def host_of(address: IAddress) -> str:
+    """The Internet address without its port; empty if it is not one."""
+    return address.host if isinstance(address, (IPv4Address, IPv6Address)) else ""
+
+
 def names_at(address: IAddress) -> Collection[str]:
     """The names of the address that a client reached; none if it is not one of the Internet."""
     if isinstance(address, (IPv4Address, IPv6Address)):

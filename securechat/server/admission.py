@@ -71,6 +71,12 @@ class Buckets:
         self._rate = rate
         self._buckets: dict[str, TokenBucket] = {}  # the least recently used comes first
 
+    def configure(self, burst: float, rate: float) -> None:
+        """Change the numbers. If they differ, all buckets are full again."""
+        if (burst, rate) != (self._burst, self._rate):
+            self._burst, self._rate = burst, rate
+            self._buckets.clear()
+
     def take(self, holder: Holder, now: float) -> bool:
         """Take a token; False if the holder or its site has none. `now` is in seconds."""
         bucket = self._bucket(holder.name, 1, now)
@@ -154,14 +160,21 @@ class Admission:
 
     def __init__(self, settings: ServerSettings, *, has_users: bool = False) -> None:
         """`has_users`: whether there are authorized users, for whom some sessions are kept."""
-        self._settings = settings
-        self._has_users = has_users
         self._handshakes: dict[Place, None] = {}  # the oldest comes first
         self._handshake_counts = _Tally()
         self._handshake_rates = Buckets(settings.handshake_burst, settings.handshake_rate)
         self.sessions = _Tally()
         self.messages = Buckets(settings.message_burst, settings.message_rate)
         self.calls = Buckets(settings.call_burst, settings.call_rate)
+        self.configure(settings, has_users=has_users)
+
+    def configure(self, settings: ServerSettings, *, has_users: bool) -> None:
+        """Apply these limits from now on."""
+        self._settings = settings
+        self._has_users = has_users
+        self._handshake_rates.configure(settings.handshake_burst, settings.handshake_rate)
+        self.messages.configure(settings.message_burst, settings.message_rate)
+        self.calls.configure(settings.call_burst, settings.call_rate)
 
     def enter(self, source: Holder, now: float, evict: Callable[[], None]) -> Place | None:
         """Admit a connection, whose handshake begins; None if a limit is reached.

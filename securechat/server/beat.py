@@ -11,6 +11,8 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from securechat.distribution import Distribution
+
 log = Logger()
 
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
@@ -20,6 +22,7 @@ SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get thei
 TURN: Final = 5  # … of so many milliseconds, if several of them wait
 COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
 ENOUGH: Final = 0.95  # … which suffices for this part of them: others are delayed by chance, or by other programs
+LATENESS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0)  # milliseconds
 _ROUNDING: Final = 0.001  # milliseconds: a timer may be early, and times are rounded, by less
 
 Step = Callable[[], None]
@@ -80,12 +83,14 @@ class Beat:
         "_sealing",
         "_turn_ends",
         "_writing",
+        "lateness",
         "lead",
     )
 
     def __init__(self, clock: IReactorTime, tick: int) -> None:
         """`tick` is in milliseconds. The lead is at most half of it."""
         self.lead = LEAD  # milliseconds
+        self.lateness = Distribution(LATENESS)  # of the steps that write, in milliseconds
         self._clock = clock
         self._hold: Callable[[float], None] | None = getattr(clock, "hold_until", None)  # MonotonicClock's
         self._early = EARLY if self._hold is not None else 0.0
@@ -164,7 +169,9 @@ class Beat:
         end = now + SLICE
         while now < end:
             if self._writing.first - self._early <= now:
+                late = now - self._writing.first
                 _try(self._writing.take())
+                self.lateness.add(max(late, 0.0))
             elif self._sealing.first - self.lead <= now:
                 moment = self._sealing.first
                 _try(self._sealing.take())

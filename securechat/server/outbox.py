@@ -4,6 +4,7 @@ A reply is in the outbox from the arrival of its message until its last record i
 that nothing more will come.
 """
 
+from collections import Counter
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ class Outbox:
 
     __slots__ = (
         "_connection",
+        "_counts",
         "_is_paused",
         "_max_reply",
         "_max_response",
@@ -35,9 +37,19 @@ class Outbox:
         "_want_messages",
     )
 
-    def __init__(self, connection: ServerConnection, max_reply: int, max_response: int) -> None:
-        """The maximums are the numbers of bytes in the longest reply, and in the longest response to an API request."""
+    def __init__(
+        self,
+        connection: ServerConnection,
+        max_reply: int,
+        max_response: int,
+        counts: Counter[tuple[bool, Fault | None]],
+    ) -> None:
+        """The maximums are the numbers of bytes in the longest reply, and in the longest response to an API request.
+
+        `counts` counts the replies that were sent to their end, as in `Counters`.
+        """
         self._connection = connection
+        self._counts = counts
         self._max_reply = max_reply
         self._max_response = max_response
         self._replies: list[Reply[Any]] = []
@@ -87,6 +99,16 @@ class Outbox:
                 reply.has_ended, reply.fault = True, Fault.CANCELLED
                 return None if reply.is_refusal else reply
         return None
+
+    @property
+    def waiting(self) -> int:
+        """The number of messages that have not been answered to the end."""
+        return len(self._replies)
+
+    @property
+    def size(self) -> int:
+        """The number of bytes of replies that wait to be sent."""
+        return self._size
 
     @property
     def is_empty(self) -> bool:
@@ -146,7 +168,7 @@ class Outbox:
             self._connection.pad()
         elif reply.fault is not None and not waiting:
             self._connection.fault(reply.message_id, reply.fault)
-            del self._replies[0]
+            self._remove(reply)
             self._refusals -= reply.is_refusal
         else:
             chunk = reply.take(MAX_CHUNK)
@@ -155,5 +177,10 @@ class Outbox:
             send = self._connection.result if reply.is_result else self._connection.reply
             send(reply.message_id, chunk, last)
             if last:
-                del self._replies[0]
+                self._remove(reply)
         return True
+
+    def _remove(self, reply: Reply[Any]) -> None:
+        """The first reply was sent to its end."""
+        del self._replies[0]
+        self._counts[reply.is_result, reply.fault] += 1

@@ -8,9 +8,9 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -21,13 +21,16 @@ from securechat import __version__
 from securechat.calls.requests import Access
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.robots.adapter import as_api_robot
-from securechat.robots.interface import IRobot
+from securechat.robots.counters import counters_of
+from securechat.robots.interface import IApiRobot, IRobot
 from securechat.server import connection_log
 from securechat.server.accounts import Accounts
-from securechat.server.addresses import names_at, source_at
+from securechat.server.addresses import host_of, names_at, place_of, source_at
 from securechat.server.admission import Admission, Place
 from securechat.server.beat import Beat
 from securechat.server.connection_log import ConnectionLog
+from securechat.server.counters import Counters, UserCounters
+from securechat.server.current_robot import CurrentRobot
 from securechat.server.deadlines import Deadlines
 from securechat.server.history import History
 from securechat.server.message_log import CallLog, MessageLog
@@ -38,6 +41,8 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.session import Session, User
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
+from securechat.ssh import keys
+from securechat.ssh.authorized_keys import Entry
 from securechat.transport import IChatTransport, Writer, peer_has_closed, tune
 from securechat.wire.connection import GOODBYE_TIMEOUT, MAX_AGE, State
 from securechat.wire.events import (
@@ -54,7 +59,7 @@ from securechat.wire.events import (
     RecallReceived,
 )
 from securechat.wire.handshake import ServerHandshake, ServerIdentity
-from securechat.wire.messages import About, Reason
+from securechat.wire.messages import About, ClientAuth, Reason
 from securechat.wire.server_connection import ServerConnection
 from securechat.wire.shaping import SHAPINGS, Shaping, Train
 
@@ -67,6 +72,21 @@ LOOK_INTERVAL: Final = 5.0  # seconds after which the server notices that a clie
 SEND_BUFFER: Final = 64 * 1024  # bytes in the kernel (Linux doubles it), before Twisted's: a dozen seconds of ticks
 
 
+class SessionState(NamedTuple):
+    """A session, as operators see it."""
+
+    session: int
+    user: str  # empty if anonymous
+    key: str  # a fingerprint; empty if anonymous
+    authorized: bool  # whether the key is that of an authorized user
+    peer: str
+    suite: str
+    age: int  # seconds
+    idle: int  # seconds
+    messages: int  # received, including API requests
+    waiting: int  # of them, those without a whole reply
+
+
 @implementer(IPushProducer)
 class ChatServer(Protocol):
     """One client's socket: its handshake, its session, and the end."""
@@ -75,12 +95,16 @@ class ChatServer(Protocol):
     _timeout: IDelayedCall  # of the present part of the session
     _deadlines: Deadlines  # from admission on, as well as
     _session: Session
+    _counted: UserCounters
+    _admitted_at: float  # in seconds of the factory's clock, as is
+    _active_at: float  # when the last message came, or when a reply was found in progress after it
     place: Place  # from `buildProtocol` on
 
     def __init__(self, factory: "ChatServerFactory", number: int) -> None:
         self.factory: ChatServerFactory = factory
         self.number = number
         self.authorized_key = b""  # of an authorized user, once admitted
+        self.user = ""  # once admitted; empty if anonymous
         self._settings = factory.settings
         self._clock = factory.clock
         self._is_admitted = False
@@ -92,6 +116,8 @@ class ChatServer(Protocol):
         self._messages = MessageLog(number)
         self._calls = CallLog(number)
         self._reason: Reason | None = None  # of the first GOODBYE
+        self._lookup: Deferred[Any] | None = None  # of the client's key, by a command
+        self._found: Entry | None = None  # by it
         self._stall: IDelayedCall | None = None
         self._reading: IDelayedCall | None = None  # while the client is not read: to look after it, or to read it again
 
@@ -103,7 +129,9 @@ class ChatServer(Protocol):
         names = self._settings.names or names_at(transport.getHost())
         self._connection = ServerConnection(ServerHandshake(self.factory.identity, names), self.factory.monotonic)
         self._log = ConnectionLog(self.number, transport, self._connection, self.factory.monotonic())
-        self._outbox = Outbox(self._connection, self._settings.reply_limit, self._settings.response_limit)
+        self._outbox = Outbox(
+            self._connection, self._settings.reply_limit, self._settings.response_limit, self.factory.counters.replies
+        )
         self._pace: Pace = Unshaped(self._connection, self._outbox, self._writer.write)
         self._timeout = self._clock.callLater(self._settings.hello_timeout, self._timedOut)
         self.factory.beat.catch_up()
@@ -131,6 +159,7 @@ class ChatServer(Protocol):
                 self._messageReceived(event)
                 self._hold_if_full()
             case MessageRefused():
+                self._counted.messages += 1
                 self._note_activity()
                 self.place.take_message(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY)
@@ -139,6 +168,7 @@ class ChatServer(Protocol):
                 self._callReceived(event)
                 self._hold_if_full()
             case CallRefused():
+                self._counted.calls += 1
                 self._note_activity()
                 self.place.take_call(self.factory.monotonic())
                 self._session.refuse(event.id, Fault.BUSY)
@@ -158,6 +188,7 @@ class ChatServer(Protocol):
 
     def _messageReceived(self, message: MessageReceived) -> None:
         now = self.factory.monotonic()
+        self._counted.messages += 1
         self._messages.add(len(message.text), now)
         self._note_activity()
         if self._settings.log_text:
@@ -166,6 +197,7 @@ class ChatServer(Protocol):
 
     def _callReceived(self, call: CallReceived) -> None:
         now = self.factory.monotonic()
+        self._counted.calls += 1
         self._calls.add(len(call.body), now)
         self._note_activity()
         self._session.call(call, self.factory.access, refuse=not self.place.take_call(now))
@@ -193,16 +225,42 @@ class ChatServer(Protocol):
         else:
             self._reading = self._clock.callLater(LOOK_INTERVAL, self._look_for_peer)
 
+    @property
+    def _host(self) -> str:
+        """The client's address. Behind ``haproxy:``, it comes with its first data."""
+        return host_of(self.transport.getPeer())
+
     def _clientProved(self, event: ClientProved) -> None:
-        factory, settings = self.factory, self._settings
-        if factory.users.is_listed(event.user_key):
-            self.authorized_key = event.user_key
+        """Admit the client, or ask the command for authorized keys about its key, and do not read in the meantime."""
+        users, key = self.factory.users, event.user_key
+        if key and users.command is not None and not users.is_listed(key, self._host):
+            self.transport.pauseProducing()
+            self._lookup = users.command.look_up(key)
+            self._lookup.addCallback(self._lookedUp, key)
+            self._lookup.addErrback(lambda failure: failure.trap(CancelledError))  # by the end of the connection
+        else:
+            self._admit(key)
+
+    def _lookedUp(self, found: Entry | None, key: bytes) -> None:
+        self._found = found
+        self.transport.resumeProducing()
+        self._admit(key)
+
+    def _admit(self, key: bytes) -> None:
+        factory = self.factory
+        self._settings = settings = factory.settings  # since the connection was made, they may have been reloaded
+        if factory.users.is_listed(key, self._host, self._found):
+            self.authorized_key = key
+        elif factory.users.client_auth is ClientAuth.REQUIRED:
+            # The handshake knows neither the address nor the command, and the keys may have been reloaded since.
+            self._abort(Category.USER_KEY)
+            return
         if not self.place.admit(self.authorized_key):
             self._abort(Category.LIMIT)
             return
-        user = factory.users.name_of(event.user_key) if event.user_key else ""
+        user = self.user = self._found.user if self._found is not None else factory.users.name_of(key) if key else ""
         lane = "" if self.authorized_key else self.place.source.lane
-        pseudonym = factory.pseudonyms.of(event.user_key, lane)
+        pseudonym = factory.pseudonyms.of(key, lane)
         self._connection.admit(factory.about(user), factory.message_memory.quota(self.place.holder))
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         if settings.shaping is not Shaping.OFF:
@@ -213,10 +271,14 @@ class ChatServer(Protocol):
         history = History(settings.history_turns, settings.history_bytes, self._connection.forget)
         accounts = factory.accounts
         account = accounts.of_user(user) if self.authorized_key else accounts.of_source(self.place.source)
-        self._session = Session(factory.robot, User(pseudonym, account), history, self._outbox, self._pace, self._clock)
+        whose = User(pseudonym, account)
+        self._session = Session(factory.current_robot, whose, history, self._outbox, self._pace, self._clock)
+        self._counted = factory.counters.of_user(user if self.authorized_key else "")
+        self._session.usage = self._counted.usage
         self._deadlines = Deadlines(self._connection, self._clock, self._abort)
         self._is_admitted = True
-        self._too_old_at = self._clock.seconds() + MAX_AGE
+        factory.counters.handshakes[self._connection.suite_name, True] += 1
+        self._admitted_at = self._clock.seconds()
         self._note_activity()
         self._look_at_age()
         self._log.admitted(user, factory.monotonic())
@@ -241,19 +303,21 @@ class ChatServer(Protocol):
     # The end
 
     def _note_activity(self) -> None:
-        self._idle_at = self._clock.seconds() + (self._settings.idle_timeout or math.inf)
+        self._active_at = self._clock.seconds()
 
     def _look_at_age(self) -> None:
         """End a session that is too old or idle, or look again when it may be. A message does not move the timer."""
         now = self._clock.seconds()
         if not self._outbox.is_empty:
             self._note_activity()
-        if now >= self._too_old_at:
+        too_old_at = self._admitted_at + MAX_AGE
+        idle_at = self._active_at + (self._settings.idle_timeout or math.inf)
+        if now >= too_old_at:
             self.leave(Reason.TOO_OLD)
-        elif now >= self._idle_at:
+        elif now >= idle_at:
             self.leave(Reason.IDLE)
         else:
-            self._restart_timeout(min(self._too_old_at, self._idle_at) - now)
+            self._restart_timeout(min(too_old_at, idle_at) - now)
 
     def drain(self) -> None:
         """The server stops: let replies in progress end, and then the session."""
@@ -272,6 +336,13 @@ class ChatServer(Protocol):
     def _leaveSoon(self, _drained: None) -> None:
         """In a turn of the reactor of its own: the task that has sent the last record would cancel itself."""
         self._clock.callLater(0, self.leave, Reason.STOPPING)
+
+    def leave_if_unauthorized(self) -> None:
+        """End a session whose user would not be admitted any more. A handshake fails by itself."""
+        users = self.factory.users
+        is_bound = self.authorized_key or users.client_auth is ClientAuth.REQUIRED
+        if self._is_admitted and is_bound and not users.is_listed(self.authorized_key, self._host, self._found):
+            self.leave(Reason.KEY_WITHDRAWN)
 
     def leave(self, reason: Reason) -> None:
         """Send GOODBYE and close when the client has answered; a client that is not admitted is disconnected."""
@@ -302,6 +373,34 @@ class ChatServer(Protocol):
         self.transport.loseConnection()
         self._restart_timeout(self._goodbye_timeout)
 
+    @property
+    def is_admitted(self) -> bool:
+        """Whether the handshake is complete."""
+        return self._is_admitted
+
+    @property
+    def state(self) -> SessionState:
+        """What is known of the session, once it is admitted."""
+        now = self._clock.seconds()
+        connection = self._connection
+        return SessionState(
+            session=self.number,
+            user=self.user,
+            key=keys.fingerprint(connection.user_key) if connection.user_key else "",
+            authorized=bool(self.authorized_key),
+            peer=place_of(self.transport.getPeer()),
+            suite=connection.suite_name,
+            age=int(now - self._admitted_at),
+            idle=int(now - self._active_at),
+            messages=connection.next_say_id - 1,
+            waiting=self._outbox.waiting,
+        )
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """The numbers of messages without a whole reply, and of bytes of replies that wait to be sent."""
+        return self._outbox.waiting, self._outbox.size
+
     def evict(self) -> None:
         """The handshake has to make room for another."""
         self._abort(Category.LIMIT)
@@ -311,6 +410,7 @@ class ChatServer(Protocol):
         self._connection.close()
         self._stop_session()
         self.transport.abortConnection()
+        self.factory.counters.aborts[category] += 1
         self._log.aborted(category, self.factory.monotonic())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -322,16 +422,21 @@ class ChatServer(Protocol):
             cut = False
         except RemoteProtocolError:
             cut = True
+            self.factory.counters.aborts[Category.CUT] += 1
         if not aborted:
             self._log.ended(self._reason, self.factory.monotonic(), cut=cut)
         self._stop_session()
         for call in (self._timeout, self._stall, self._reading):
             if call is not None and call.active():
                 call.cancel()
+        if not self._is_admitted:
+            self.factory.counters.handshakes[self._connection.suite_name, False] += 1
         self.place.release()
         self.factory.sessionEnded(self)
 
     def _stop_session(self) -> None:
+        if self._lookup is not None:
+            self._lookup.cancel()
         if self._is_admitted:
             self._deadlines.stop()
             self._session.stop()
@@ -388,7 +493,9 @@ class ChatServerFactory(Factory):
         self.settings = settings
         self.identity = identity
         self.users = users
-        self.robot = as_api_robot(robot, settings.reply_limit)
+        self.current_robot = CurrentRobot(as_api_robot(robot, settings.reply_limit))
+        self.robot_counters = counters_of(robot)
+        self.counters = Counters(by_user=settings.metrics_users)
         self.access = Access(settings.api, self.robot.models)
         self.pseudonyms = Pseudonyms(identity.host_key)
         self.clock = clock
@@ -410,6 +517,7 @@ class ChatServerFactory(Factory):
         if self._all_left is None:
             place = self.admission.enter(source_at(addr), self.monotonic(), session.evict)
         if place is None:
+            self.counters.refused += 1
             connection_log.refused(session.number, addr, Category.LIMIT)
             return None
         session.place = place
@@ -428,6 +536,27 @@ class ChatServerFactory(Factory):
             user, self.robot.name, SOFTWARE, settings.message_limit, settings.api, shaping, self.tick, settings.width
         )
 
+    @property
+    def robot(self) -> IApiRobot:
+        """The robot for new replies."""
+        return self.current_robot.robot
+
+    def configure(self, settings: ServerSettings, users: Users, robot: IRobot) -> None:
+        """Use these from now on. Open sessions keep their own limits, and ask the new robot from the next message on.
+
+        `settings` must have the same values as before where `Extra.at_start` is true.
+        """
+        self.settings = settings
+        self.users = users
+        self.identity = ServerIdentity(
+            self.identity.host_key, settings.allowed_suites, users.client_auth, users.is_authorized
+        )
+        self.current_robot.replace(as_api_robot(robot, settings.reply_limit))
+        self.robot_counters = counters_of(robot)
+        self.access = Access(settings.api, self.robot.models)
+        self.admission.configure(settings, has_users=users.has_list)
+        self.accounts.default = settings
+
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
         if self._all_left is not None and not self.sessions:
@@ -436,8 +565,7 @@ class ChatServerFactory(Factory):
     def drop_unauthorized(self) -> None:
         """Send GOODBYE to users whose key is no longer authorized."""
         for session in list(self.sessions):
-            if session.authorized_key and not self.users.is_listed(session.authorized_key):
-                session.leave(Reason.KEY_WITHDRAWN)
+            session.leave_if_unauthorized()
 
     @property
     def is_stopping(self) -> bool:

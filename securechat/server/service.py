@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from ipaddress import ip_network
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from twisted.application import strports
 from twisted.application.service import IServiceCollection, MultiService
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import ILogObserver, Logger
@@ -17,25 +18,36 @@ from twisted.python.components import Componentized
 from twisted.python.usage import UsageError
 
 from securechat.errors import ConfigurationError
-from securechat.i18n import _
+from securechat.i18n import in_english
+from securechat.robots.interface import IRobot
 from securechat.server.bookkeeping import Bookkeeping
 from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
+from securechat.server.keys_command import IProgramReactor
 from securechat.server.ledger.interface import Ledger
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.protocol import ChatServerFactory
 from securechat.server.sd_notify import ServiceManager
+from securechat.server.settings import ServerSettings
 from securechat.server.signals import call_on_signal
-from securechat.server.startup import CheckedEndpoint, PublicEndpoint, describe, raise_file_limit, warn_of_root
-from securechat.server.users import AuthorizedUsers
+from securechat.server.startup import (
+    CheckedEndpoint,
+    PrivateEndpoint,
+    PublicEndpoint,
+    check_public,
+    make_listener,
+    raise_file_limit,
+    warn_of_root,
+)
+from securechat.server.users import Users
 from securechat.ssh import keys
 
 log = Logger()
 
 
-class IServerReactor(IReactorCore, ILogReactor):
+class IServerReactor(IReactorCore, IProgramReactor, ILogReactor):
     """The reactor's interfaces that the daemon uses."""
 
     def close() -> None:
@@ -57,6 +69,14 @@ def _refusal(problem: str) -> StartError:
     return StartError(text)
 
 
+class Configuration(NamedTuple):
+    """What a reload replaces."""
+
+    settings: ServerSettings
+    users: Users
+    robot: IRobot
+
+
 class ChatService(MultiService):
     """Runs a ChatServerFactory on its endpoints, and closes its robot at the end."""
 
@@ -66,15 +86,19 @@ class ChatService(MultiService):
         endpoints: Sequence[str],
         reactor: IServerReactor,
         log_file: LogFile | None = None,
+        configure: Callable[[], Configuration] | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid.
 
-        Without a ledger, the usage of users is forgotten when the daemon ends.
+        `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used. Without a
+        ledger, the usage of users is forgotten when the daemon ends.
         """
         super().__init__()
         self.log_file = log_file  # None if an observer of Twisted's writes the log
         self._factory = factory
+        self._configure = configure
+        self._problem = ""  # of the configuration file, when it was read last
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
         self.bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock) if ledger is not None else None
@@ -82,17 +106,42 @@ class ChatService(MultiService):
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
             reached = ProxiedFactory(factory, proxies) if endpoint.startswith(PREFIX) else factory
-            try:
-                service = strports.service(endpoint.removeprefix(PREFIX), reached, reactor)
-            except Exception as error:  # whatever the parser of this kind of endpoint raises
-                problem = describe(error)
-                if isinstance(error, LookupError) and endpoint.removeprefix(PREFIX).startswith("systemd:"):
-                    problem = _("systemd passed no such socket; start the daemon by its socket unit")
-                raise UsageError(_("--listen {endpoint}: {error}").format(endpoint=endpoint, error=problem)) from None
+            service = make_listener(endpoint, reached, reactor)
+            check_public(endpoint, factory.settings)
             service.endpoint = CheckedEndpoint(service.endpoint, endpoint)
             if not factory.users.has_list:
                 service.endpoint = PublicEndpoint(service.endpoint)
             service.setServiceParent(self)
+        # For operators. They are stopped last, so that they can watch the sessions end.
+        self.operators = MultiService()
+        settings = factory.settings
+        if settings.metrics is not None:
+            self._add_metrics(settings.metrics, is_public=settings.metrics_public)
+        if settings.control is not None:
+            self._add_control(settings.control)
+
+    def _add_metrics(self, endpoint: str, *, is_public: bool) -> None:
+        # Not loaded without the option: twisted.web and prometheus_client take a while.
+        from securechat.server.metrics import registry_of
+        from securechat.server.metrics_site import MetricsSite, Pages
+
+        factory = self._factory
+        pages = Pages(registry_of(factory, lambda: bool(self._problem)), lambda: not factory.is_stopping, factory.clock)
+        service = make_listener(endpoint, MetricsSite(pages, factory.clock), self._reactor, "--metrics")
+        if not is_public:
+            service.endpoint = PrivateEndpoint(service.endpoint)
+        service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--metrics {endpoint}")
+        service.setServiceParent(self.operators)
+
+    def _add_control(self, path: Path) -> None:
+        from securechat.server.control import ControlFactory
+        from securechat.server.control_commands import Controls
+
+        endpoint = f"unix:{quoteStringArgument(str(path))}:mode=600"
+        control = ControlFactory(Controls(self._factory, self.reload), self._factory.clock)
+        service = make_listener(endpoint, control, self._reactor, "--control")
+        service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--control {path}")
+        service.setServiceParent(self.operators)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         """Become part of twistd's application, which takes its log from there."""
@@ -103,6 +152,7 @@ class ChatService(MultiService):
     def privilegedStartService(self) -> None:
         try:
             super().privilegedStartService()
+            self.operators.privilegedStartService()
         except ConfigurationError as error:
             raise _refusal(str(error)) from None
 
@@ -110,17 +160,16 @@ class ChatService(MultiService):
         forbid_dumps()  # again: a change of the user may have allowed them
         warn_of_root()
         raise_file_limit(self._factory.settings)
-        users = self._factory.users
-        if isinstance(users, AuthorizedUsers):
-            try:
-                users.load()  # with --uid, it was read by another user before
-            except ConfigurationError as error:
-                raise _refusal(str(error)) from None
+        try:
+            self._factory.users.load()  # with --uid, it was read by another user before
+        except ConfigurationError as error:
+            raise _refusal(str(error)) from None
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
         super().startService()
         if self.bookkeeping is not None:
             self.bookkeeping.start()
+        self.operators.startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
         if self.log_file is not None:
@@ -139,6 +188,7 @@ class ChatService(MultiService):
         self._manager.stopping(self._factory.settings.drain)
         yield super().stopService()
         yield self._factory.stop()
+        yield self.operators.stopService()
         yield self._factory.robot.close()
         if self.bookkeeping is not None:
             yield self.bookkeeping.stop()
@@ -156,12 +206,32 @@ class ChatService(MultiService):
             log.info("received {signal} again, closing all connections", signal=name)
             self._factory.abort()
 
-    def reload(self) -> None:
-        """Reload the authorized keys, and end the sessions of users whose key was removed."""
-        users = self._factory.users
+    @property
+    def problem(self) -> str:
+        """Why the configuration file or a file of keys cannot be used at present; empty if all can."""
+        return self._problem or self._factory.users.problem
+
+    def reload(self) -> str | None:
+        """Read the configuration and the keys again; the problem, if there is one: then the previous ones stay.
+
+        Only the sessions of users end who are not authorized any more.
+        """
         self._manager.reloading()
-        if isinstance(users, AuthorizedUsers):
-            users.reload()
-            # Even if the file is unchanged: a handshake may already have read it.
-            self._factory.drop_unauthorized()
+        if self._configure is not None:
+            self._reload_configuration(self._configure)
+        self._factory.users.reload()
+        # Even if the file is unchanged: a handshake may already have read it.
+        self._factory.drop_unauthorized()
         self._manager.ready()
+        return self.problem or None
+
+    def _reload_configuration(self, configure: Callable[[], Configuration]) -> None:
+        try:
+            with in_english():
+                self._factory.configure(*configure())
+        except (ConfigurationError, UsageError) as error:
+            self._problem = str(error)
+            log.error("{error}; keeping the previous configuration", error=self._problem)
+        else:
+            self._problem = ""
+            log.info("reloaded the configuration")

@@ -13,9 +13,9 @@ from securechat.calls.requests import Access, ApiCall, Refusal, examine
 from securechat.conversation import Conversation, Notice, Speaker, Turn, Usage
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
-from securechat.robots.errors import robot_error
-from securechat.robots.interface import IApiRobot
+from securechat.robots.errors import forget_frames, robot_error
 from securechat.server.accounts import UserAccount
+from securechat.server.current_robot import CurrentRobot
 from securechat.server.estimates import ResponseEstimate, of_reply
 from securechat.server.history import History
 from securechat.server.outbox import Outbox
@@ -74,11 +74,12 @@ class Session:
         "_starts_afresh",
         "_task",
         "_user",
+        "usage",
     )
 
     def __init__(
         self,
-        robot: IApiRobot,
+        robot: CurrentRobot,
         user: User,
         history: History,
         outbox: Outbox,
@@ -91,6 +92,7 @@ class Session:
         self._outbox = outbox
         self._pace = pace
         self._clock = clock
+        self.usage = Usage()  # of the robot, for these messages; may be replaced by one that others share
         self._inbox: list[_Question | _Request] = []
         self._starts_afresh = False
         self._is_answering = False
@@ -232,8 +234,13 @@ class Session:
             fault = failure.fault
             if not isinstance(failure, CircuitOpenError):
                 log.warn(
-                    "robot {robot}: {fault}: {detail}", robot=self._robot.name, fault=fault.name, detail=str(failure)
+                    "robot {robot}: {fault}: {detail}",
+                    robot=self._robot.robot.name,
+                    fault=fault.name,
+                    detail=str(failure),
                 )
+            forget_frames(failure)
+            forget_frames(error)
         self._current = None
         reply.end(fault)
         self._pace.flush()
@@ -250,15 +257,17 @@ class Session:
         usage = Usage()
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, usage)
         try:
-            async with aclosing(self._robot.reply(conversation)) as chunks:
-                async for chunk in chunks:
-                    self._add(reply, chunk.encode(errors="replace"))
-                    if not isinstance(chunk, Notice):
-                        parts.append(chunk)
-                    self._pace.flush()
-                    if self._outbox.is_full:
-                        await self._outbox.room()
+            with self._robot.in_use as robot:
+                async with aclosing(robot.reply(conversation)) as chunks:
+                    async for chunk in chunks:
+                        self._add(reply, chunk.encode(errors="replace"))
+                        if not isinstance(chunk, Notice):
+                            parts.append(chunk)
+                        self._pace.flush()
+                        if self._outbox.is_full:
+                            await self._outbox.room()
         finally:
+            self.usage.add(usage.prompt, usage.completion)
             self._user.account.end(usage, lambda: of_reply(conversation, parts))
         # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
         if any(parts) and not reply.has_ended:
@@ -280,14 +289,16 @@ class Session:
         usage, estimate = Usage(), ResponseEstimate(request.route.path, len(call.body))
         api_call = ApiCall(request, user_id, queue_key, self._pace.upstream, usage)
         try:
-            async with aclosing(self._robot.call(api_call)) as items:
-                async for item in items:
-                    estimate.add(item)
-                    self._add(result, item)
-                    self._pace.flush()
-                    if self._outbox.is_full:
-                        await self._outbox.room()
+            with self._robot.in_use as robot:
+                async with aclosing(robot.call(api_call)) as items:
+                    async for item in items:
+                        estimate.add(item)
+                        self._add(result, item)
+                        self._pace.flush()
+                        if self._outbox.is_full:
+                            await self._outbox.room()
         finally:
+            self.usage.add(usage.prompt, usage.completion)
             if is_counted:
                 self._user.account.end(usage, lambda: estimate.tokens)
         result.check_complete()

@@ -11,11 +11,11 @@ from msgspec import Meta, field
 
 from securechat.i18n import N_, _
 from securechat.server.limits import UserLimits
-from securechat.settings import UNBOUNDED, default_path
+from securechat.settings import UNBOUNDED, Settings, default_path
 from securechat.wire.host_names import bracketed, canonical_host
 from securechat.wire.messages import MaxMessage, Width
 from securechat.wire.shaping import MAX_TICK, MIN_TICK, Shaping
-from securechat.wire.suites import SUITES
+from securechat.wire.suites import SUITES, Suite
 
 MAX_DRAIN: Final = 3600
 ROOT_STATE_DIR: Final = Path("/var/lib/securechat")
@@ -58,19 +58,32 @@ def _network(text: str) -> str:
         raise ValueError(_("expected an IP address, or a network such as 10.0.0.0/8")) from None
 
 
+class CommandLineSettings(Settings, frozen=True):
+    """What can be set on the command line only."""
+
+    config: Annotated[
+        Path | None,
+        Meta(description=N_("Configuration file, in TOML; options on the command line take precedence")),
+    ] = None
+
+    check_config: Annotated[
+        bool, Meta(description=N_("Check the options and the files that they name, and exit with 0 or 2"))
+    ] = False
+
+
 class ServerSettings(UserLimits, frozen=True):
     """What an operator can set, with the limits of users who have no limits of their own."""
 
     listen: Annotated[
         tuple[str, ...],
-        Meta(description=N_("Twisted endpoint to listen on; can be repeated")),
+        Meta(description=N_("Twisted endpoint to listen on; can be repeated"), extra={"at_start": True}),
     ] = ("tcp:8080:interface=127.0.0.1",)
 
     proxy_from: Annotated[
         tuple[str, ...],
         Meta(
             description=N_("Comma-separated list of the addresses or networks of proxies, for endpoints with haproxy:"),
-            extra={"parse": _network, "commas": True, "default": N_("this machine")},
+            extra={"parse": _network, "commas": True, "default": N_("this machine"), "at_start": True},
         ),
     ] = ("127.0.0.0/8", "::1/128")
 
@@ -89,7 +102,10 @@ class ServerSettings(UserLimits, frozen=True):
         Path,
         Meta(
             description=N_("Directory for the host key and the usage of users"),
-            extra={"default": N_("/var/lib/securechat for root, otherwise ~/.local/state/securechat")},
+            extra={
+                "default": N_("/var/lib/securechat for root, otherwise ~/.local/state/securechat"),
+                "at_start": True,
+            },
         ),
     ] = field(default_factory=_default_state_dir)
 
@@ -97,7 +113,7 @@ class ServerSettings(UserLimits, frozen=True):
         Path | None,
         Meta(
             description=N_("Private host key, in OpenSSH's format; created if it does not exist"),
-            extra={"default": N_("a file in the state directory")},
+            extra={"default": N_("a file in the state directory"), "at_start": True},
         ),
     ] = None
 
@@ -108,6 +124,24 @@ class ServerSettings(UserLimits, frozen=True):
             extra={"default": N_("admit everyone")},
         ),
     ] = None
+
+    authorized_keys_command: Annotated[
+        str | None,
+        Meta(
+            description=N_("Program, as an absolute path with arguments, that prints the authorized keys for a key"),
+            extra={"default": N_("none")},
+        ),
+    ] = None
+
+    revoked_keys: Annotated[
+        Path | None,
+        Meta(description=N_("Admit no user whose key is in this file, as a public key or its SHA256 fingerprint")),
+    ] = None
+
+    anyone: Annotated[
+        bool,
+        Meta(description=N_("Without authorized keys, listen on addresses that other machines can reach")),
+    ] = False
 
     suites: Annotated[
         tuple[bytes, ...],
@@ -129,7 +163,12 @@ class ServerSettings(UserLimits, frozen=True):
 
     tick: Annotated[
         float,
-        Meta(ge=MIN_TICK, le=MAX_TICK, description=N_("Time between records"), extra={"unit": N_("seconds")}),
+        Meta(
+            ge=MIN_TICK,
+            le=MAX_TICK,
+            description=N_("Time between records"),
+            extra={"unit": N_("seconds"), "at_start": True},
+        ),
     ] = 0.1
 
     width: Annotated[Width, Meta(description=N_("Records per tick"))] = 1
@@ -148,7 +187,7 @@ class ServerSettings(UserLimits, frozen=True):
             description=N_(
                 "Maximum size of all messages that have not been answered; one user or source may hold an eighth"
             ),
-            extra={"unit": N_("bytes")},
+            extra={"unit": N_("bytes"), "at_start": True},
         ),
     ] = 256 * 1024 * 1024
 
@@ -269,16 +308,58 @@ class ServerSettings(UserLimits, frozen=True):
     ] = 60.0
 
     usage_days: Annotated[
-        Count, Meta(description=N_("Number of days for which the usage of users is kept, of those with any"))
+        Count,
+        Meta(
+            description=N_("Number of days for which the usage of users is kept, of those with any"),
+            extra={"at_start": True},
+        ),
     ] = 400
 
-    allow_root: Annotated[bool, Meta(description=N_("Run as root if twistd's --uid is not used"))] = False
+    allow_root: Annotated[
+        bool, Meta(description=N_("Run as root if twistd's --uid is not used"), extra={"at_start": True})
+    ] = False
 
     log_format: Annotated[
-        LogFormat, Meta(description=N_("Format of the log: text (lines), json (one object per line)"))
+        LogFormat,
+        Meta(description=N_("Format of the log: text (lines), json (one object per line)"), extra={"at_start": True}),
     ] = LogFormat.TEXT
 
+    metrics: Annotated[
+        str | None,
+        Meta(
+            description=N_("Twisted endpoint on which Prometheus reads metrics over HTTP"),
+            extra={"default": N_("none"), "at_start": True},
+        ),
+    ] = None
+
+    metrics_users: Annotated[
+        bool, Meta(description=N_("Count by authorized user in the metrics, too"), extra={"at_start": True})
+    ] = False
+
+    metrics_public: Annotated[
+        bool,
+        Meta(description=N_("Allow addresses of --metrics that other machines can reach"), extra={"at_start": True}),
+    ] = False
+
+    control: Annotated[
+        Path | None,
+        Meta(
+            description=N_("UNIX socket for securechat-ctl"),
+            extra={"default": N_("none"), "at_start": True},
+        ),
+    ] = None
+
     log_text: Annotated[bool, Meta(description=N_("Log the text of messages, at debug level"))] = False
+
+    @property
+    def has_users(self) -> bool:
+        """Whether only authorized users are admitted."""
+        return self.authorized_keys is not None or self.authorized_keys_command is not None
+
+    @property
+    def allowed_suites(self) -> dict[bytes, Suite]:
+        """The cipher suites by name."""
+        return {name: SUITES[name] for name in self.suites}
 
     @property
     def message_limit(self) -> int:

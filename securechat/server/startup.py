@@ -8,17 +8,22 @@ import socket
 from ipaddress import ip_address
 from typing import Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.application import strports
+from twisted.application.internet import StreamServerEndpointService
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorCore, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
 from zope.interface import implementer
 
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.server.addresses import place_of
+from securechat.server.haproxy import PREFIX
+from securechat.server.message_memory import SHARES
 from securechat.server.settings import ServerSettings
 from securechat.server.stale_files import remove_stale_socket_of
 
@@ -69,6 +74,44 @@ def is_local(endpoint: str) -> bool:
         return False
 
 
+def check_public(endpoint: str, settings: ServerSettings) -> None:
+    """UsageError if everyone on the network would be admitted without ``--anyone``."""
+    if not settings.has_users and not settings.anyone and not is_local(endpoint):
+        raise UsageError(
+            _(
+                "--listen {endpoint}: open to everyone who can reach it; use --authorized-keys FILE, "
+                "or --anyone to admit everyone"
+            ).format(endpoint=endpoint)
+        )
+
+
+def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
+    """The attribute of a setting that others forbid, and the problem."""
+    if not settings.names and any(map(is_unix, settings.listen)):
+        return "listen", _("a UNIX socket has no host name: use --name [HOST]:PORT")
+    if settings.revoked_keys is not None and not settings.has_users:
+        return "revoked_keys", _("has no effect without authorized keys: anyone can make another key")
+    share = settings.max_buffered // SHARES
+    if settings.message_limit > share:
+        return "max_message", _("expected at most an eighth of --max-buffered, {share}").format(share=share)
+    return None
+
+
+def make_listener(
+    text: str, factory: IProtocolFactory, reactor: IReactorCore, option: str = "--listen"
+) -> StreamServerEndpointService:
+    """The service of an endpoint of an option; UsageError if the text is invalid."""
+    try:
+        return strports.service(text.removeprefix(PREFIX), factory, reactor)
+    except Exception as error:  # whatever the parser of this kind of endpoint raises
+        problem = describe(error)
+        if isinstance(error, LookupError) and text.removeprefix(PREFIX).startswith("systemd:"):
+            problem = _("systemd passed no such socket; start the daemon by its socket unit")
+        raise UsageError(
+            _("{option} {endpoint}: {error}").format(option=option, endpoint=text, error=problem)
+        ) from None
+
+
 def describe(error: BaseException) -> str:
     """Why an endpoint is invalid or does not listen, without Python's error numbers."""
     if isinstance(error, CannotListenError):
@@ -85,12 +128,13 @@ def describe(error: BaseException) -> str:
 
 @implementer(IStreamServerEndpoint)
 class CheckedEndpoint:
-    """An endpoint of ``--listen``; listening fails with a ConfigurationError that names it."""
+    """An endpoint of an option; listening fails with a ConfigurationError that names it."""
 
-    def __init__(self, endpoint: IStreamServerEndpoint, text: str) -> None:
-        """`text` is what the operator wrote."""
+    def __init__(self, endpoint: IStreamServerEndpoint, text: str, option: str = "") -> None:
+        """`text` is the endpoint as a string, `option` what the operator wrote, by default ``--listen`` with it."""
         self._endpoint = endpoint
         self._text = text
+        self._option = option or f"--listen {text}"
 
     def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
         remove_stale_socket_of(self._text)
@@ -99,7 +143,28 @@ class CheckedEndpoint:
     def _fail(self, failure: Failure) -> IListeningPort:
         assert failure.value is not None
         problem = describe(failure.value)
-        raise ConfigurationError(_("--listen {endpoint}: {error}").format(endpoint=self._text, error=problem)) from None
+        raise ConfigurationError(_("{option}: {problem}").format(option=self._option, problem=problem)) from None
+
+
+@implementer(IStreamServerEndpoint)
+class PrivateEndpoint:
+    """An endpoint for this machine; listening fails with a ValueError if other machines can reach its address."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, protocolFactory: IProtocolFactory) -> "Deferred[IListeningPort]":
+        return self._endpoint.listen(protocolFactory).addCallback(self._check)
+
+    @staticmethod
+    def _check(port: IListeningPort) -> IListeningPort:
+        address = port.getHost()
+        if isinstance(address, UNIXAddress) or (
+            isinstance(address, IPv4Address | IPv6Address) and is_loopback(address.host)
+        ):
+            return port
+        port.stopListening()
+        raise ValueError(_("other machines can reach it; add :interface=127.0.0.1, or use --metrics-public"))
 
 
 def is_loopback(host: str) -> bool:

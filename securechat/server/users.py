@@ -1,22 +1,20 @@
 """Authorized users, and the names by which the server knows them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import Protocol
 
-from twisted.logger import Logger
-
-from securechat.errors import ConfigurationError
-from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
-from securechat.i18n import in_english
+from securechat.server.keys_command import KeysCommand
+from securechat.server.watched_file import WatchedFile
 from securechat.ssh import keys
-from securechat.ssh.authorized_keys import AuthorizedKeys
+from securechat.ssh.authorized_keys import AuthorizedKeys, Entry
+from securechat.ssh.revoked_keys import RevokedKeys
 from securechat.wire.messages import MAX_ABOUT, ClientAuth
 
-log = Logger()
-
-REMINDER_INTERVAL: Final = 60.0  # seconds between two log lines about a file that remains unusable
+_parse_authorized = partial(AuthorizedKeys.parse, max_name=MAX_ABOUT)
 
 
 class Users(Protocol):
@@ -24,14 +22,35 @@ class Users(Protocol):
 
     client_auth: ClientAuth
     has_list: bool  # whether there are authorized users, rather than keys that anyone can make
+    command: KeysCommand | None  # which looks up the keys that are not listed
+
+    @property
+    def problem(self) -> str:
+        """Why a file cannot be used at present; empty if all can."""
+
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        """The names of the users that are listed, by their keys."""
 
     def is_authorized(self, blob: bytes) -> bool:
-        """Whether a client with this key is admitted."""
+        """Whether the handshake of a client with this key succeeds.
 
-    def is_listed(self, blob: bytes) -> bool:
-        """Whether the key, which may be empty, is that of an authorized user, by what was read last."""
+        The files are read. Its address, and what the command prints for a key that is not in a file, count later.
+        """
+
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        """Whether a client with this key, which may be empty, is an authorized user, by what was read last.
+
+        `host` is its address, empty at a UNIX socket, and `found` what the command has printed for the key.
+        """
 
     def name_of(self, blob: bytes) -> str: ...
+
+    def load(self) -> None:
+        """Read the files; ConfigurationError if one is unusable."""
+
+    def reload(self) -> None:
+        """Read the files because the operator asked for it, and log the result."""
 
 
 class Anyone:
@@ -39,87 +58,144 @@ class Anyone:
 
     client_auth = ClientAuth.OPTIONAL
     has_list = False
+    command: KeysCommand | None = None
+    problem = ""
+    names: Mapping[bytes, str] = MappingProxyType({})
 
     def is_authorized(self, blob: bytes) -> bool:
         return True
 
-    def is_listed(self, blob: bytes) -> bool:
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         return False
 
     def name_of(self, blob: bytes) -> str:
         return keys.fingerprint(blob)
 
+    def load(self) -> None:
+        """There is no file."""
+
+    reload = load
+
 
 class AuthorizedUsers:
     """Only users are admitted whose key is in a file in the format of OpenSSH's authorized_keys.
 
-    The file is read at each handshake, as sshd does. Its time and size are not relied upon, because a file can be
-    replaced by another with the same ones, or become readable without a change of either. While the file is unusable,
-    the keys of its last usable version stay in force, and the log says so repeatedly.
+    While the file is unusable, the keys of its last usable version stay in force.
     """
 
     client_auth = ClientAuth.REQUIRED
     has_list = True
+    command: KeysCommand | None = None
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
+    ) -> None:
         """ConfigurationError if the file is unusable."""
-        self._path = path
-        self._clock = clock
-        self._data: bytes | None = None  # as read last
-        self._problem = ""  # with `_data`
-        self._keys = AuthorizedKeys({})
-        self._has_problem = False  # that was logged
-        self._remind_at = 0.0  # when to log it again
-        self.load()
+        self._wall_clock = wall_clock
+        self._file = WatchedFile(path, _parse_authorized, "keeping the previous keys", clock)
+
+    @property
+    def problem(self) -> str:
+        return self._file.problem
 
     def is_authorized(self, blob: bytes) -> bool:
-        try:
-            if self._load_in_english() or self._has_problem:
-                self._log_reload()
-        except ConfigurationError as error:
-            if not self._has_problem or self._clock() >= self._remind_at:
-                self._log_problem(error)
-        return self.is_listed(blob)
+        self._file.look()
+        return self._file.content.entry_of(blob) is not None
 
-    def is_listed(self, blob: bytes) -> bool:
-        return self._keys.user_of(blob) is not None
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        return self._file.content.allow(blob, host, self._wall_clock())
 
     def name_of(self, blob: bytes) -> str:
-        return self._keys.user_of(blob) or keys.fingerprint(blob)
+        return self._file.content.user_of(blob) or keys.fingerprint(blob)
+
+    def load(self) -> None:
+        self._file.load()
+
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return self._file.content.names
 
     def reload(self) -> None:
-        """Read the file because the operator asked for it, and log the result."""
-        try:
-            self._load_in_english()
-        except ConfigurationError as error:
-            self._log_problem(error)
-        else:
-            self._log_reload()
+        self._file.reload()
 
-    def load(self) -> bool:
-        """Read the file; whether it has changed. ConfigurationError if it is unusable: the keys remain the same."""
-        data = read_bytes(self._path, OTHERS_WRITE, max_size=MAX_LIST_SIZE)
-        if data == self._data:
-            if self._problem:
-                raise ConfigurationError(self._problem)
-            return False
-        self._data, self._problem = data, ""
-        try:
-            self._keys = AuthorizedKeys.parse(data, self._path, max_name=MAX_ABOUT)
-        except ConfigurationError as error:
-            self._problem = str(error)
-            raise
+
+class CommandUsers:
+    """Users whose key is in a file, if there is one, or is printed by a command."""
+
+    client_auth = ClientAuth.REQUIRED
+    has_list = True
+
+    def __init__(
+        self, command: KeysCommand, file: AuthorizedUsers | None, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self.command: KeysCommand | None = command
+        self._file = file
+        self._wall_clock = wall_clock
+
+    @property
+    def problem(self) -> str:
+        return self._file.problem if self._file is not None else ""
+
+    def is_authorized(self, blob: bytes) -> bool:
+        if self._file is not None:
+            self._file.is_authorized(blob)
         return True
 
-    def _load_in_english(self) -> bool:
-        with in_english():
-            return self.load()
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        if found is not None and found.options.allow(host, self._wall_clock()):
+            return True
+        return self._file is not None and self._file.is_listed(blob, host)
 
-    def _log_reload(self) -> None:
-        self._has_problem = False
-        log.info("reloaded {path}", path=str(self._path))
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return self._file.names if self._file is not None else {}
 
-    def _log_problem(self, error: ConfigurationError) -> None:
-        self._has_problem = True
-        self._remind_at = self._clock() + REMINDER_INTERVAL
-        log.error("{error}; keeping the previous keys", error=str(error))
+    def name_of(self, blob: bytes) -> str:
+        return self._file.name_of(blob) if self._file is not None else keys.fingerprint(blob)
+
+    def load(self) -> None:
+        if self._file is not None:
+            self._file.load()
+
+    def reload(self) -> None:
+        if self._file is not None:
+            self._file.reload()
+
+
+class UnlessRevoked:
+    """The users of another object, except for those whose key is in a file of revoked keys.
+
+    While the file is unusable, no key is admitted, as with sshd; open sessions continue.
+    """
+
+    def __init__(self, users: Users, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """ConfigurationError if the file is unusable."""
+        self.client_auth = users.client_auth
+        self.has_list = users.has_list
+        self.command = users.command
+        self.name_of = users.name_of
+        self._users = users
+        self._file = WatchedFile(path, RevokedKeys.parse, "admitting nobody", clock)
+
+    @property
+    def problem(self) -> str:
+        return self._file.problem or self._users.problem
+
+    @property
+    def names(self) -> Mapping[bytes, str]:
+        return {blob: name for blob, name in self._users.names.items() if blob not in self._file.content}
+
+    def is_authorized(self, blob: bytes) -> bool:
+        self._file.look()
+        return not self._file.problem and blob not in self._file.content and self._users.is_authorized(blob)
+
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+        return blob not in self._file.content and self._users.is_listed(blob, host, found)
+
+    def load(self) -> None:
+        self._file.load()
+        self._users.load()
+
+    def reload(self) -> None:
+        self._file.reload()
+        self._users.reload()

@@ -1,23 +1,30 @@
 """The public keys of authorized users, in the format of OpenSSH's authorized_keys (see sshd(8)).
 
-A line is ``ssh-ed25519 AAAA… comment``, and the comment is the user name. Key options are not supported: a line with
-options is an error, because the restrictions that it asks for would not be enforced.
+A line is ``ssh-ed25519 AAAA… comment``, and the comment is the user name; key options may come before it.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from securechat.errors import ConfigurationError
 from securechat.files import lines_of
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.key_options import NO_OPTIONS, KeyOptions, parse_options, split_options
+
+
+class Entry(NamedTuple):
+    """A line without its key."""
+
+    user: str
+    options: KeyOptions
 
 
 class AuthorizedKeys:
-    """The keys in a file, with their user names."""
+    """The keys in a file, with their user names and options."""
 
-    def __init__(self, users: dict[bytes, str]) -> None:
-        self._users: Final = users
+    def __init__(self, entries: dict[bytes, Entry]) -> None:
+        self._entries: Final = entries
 
     @classmethod
     def parse(cls, data: bytes, path: Path, *, max_name: int) -> "AuthorizedKeys":
@@ -25,30 +32,47 @@ class AuthorizedKeys:
 
         A user name has at most `max_name` bytes of UTF-8.
         """
-        users: dict[bytes, str] = {}
+        entries: dict[bytes, Entry] = {}
         for number, line in lines_of(data, path):
             if not line or line.startswith("#"):
                 continue
             try:
-                blob, user = parse_line(line, max_name)
-                if blob in users:
+                blob, entry = parse_line(line, max_name)
+                if blob in entries:
                     raise ValueError(_("duplicate key"))
             except ValueError as error:
                 raise ConfigurationError(
                     _("{path}:{line}: {problem}").format(path=path, line=number, problem=error)
                 ) from None
-            users[blob] = user
-        return cls(users)
+            entries[blob] = entry
+        return cls(entries)
+
+    @property
+    def names(self) -> dict[bytes, str]:
+        """The names of the users, by their keys."""
+        return {blob: entry.user for blob, entry in self._entries.items()}
+
+    def entry_of(self, blob: bytes) -> Entry | None:
+        """The rest of a key's line; None if the key is not in the file."""
+        return self._entries.get(blob)
 
     def user_of(self, blob: bytes) -> str | None:
-        """The name of a key's user; None if the key is not authorized."""
-        return self._users.get(blob)
+        """The name of a key's user; None if the key is not in the file."""
+        entry = self._entries.get(blob)
+        return None if entry is None else entry.user
+
+    def allow(self, blob: bytes, host: str, now: float) -> bool:
+        """Whether a client with this key and address is authorized. `now` is in seconds since the epoch."""
+        entry = self._entries.get(blob)
+        return entry is not None and entry.options.allow(host, now)
 
 
-def parse_line(line: str, max_name: int) -> tuple[bytes, str]:
-    """The key of a line and the name of its user, by default the key's fingerprint; ValueError."""
+def parse_line(line: str, max_name: int) -> tuple[bytes, Entry]:
+    """The key of a line, and the rest; the name of its user is by default the key's fingerprint. ValueError."""
+    options = NO_OPTIONS
     if keys.KEY_TYPE.decode() in line.split() and not line.startswith(keys.KEY_TYPE.decode()):
-        raise ValueError(_("key options are not supported; remove them"))
+        text, line = split_options(line)
+        options = parse_options(text)
     try:
         blob, user = keys.parse_public_line(line)
     except ValueError:
@@ -59,4 +83,4 @@ def parse_line(line: str, max_name: int) -> tuple[bytes, str]:
     if not user.isprintable():
         odd = next(character for character in user if not character.isprintable())
         raise ValueError(_("the user name (the comment) contains {code}").format(code=keys.code_point(odd)))
-    return blob, user or keys.fingerprint(blob)
+    return blob, Entry(user or keys.fingerprint(blob), options)

@@ -140,7 +140,7 @@ class KnownHosts:
         return verdict
 
     def add(self, name: str, blob: bytes) -> None:
-        """Append an entry for a host to the file; ConfigurationError if it cannot be written."""
+        """Append an entry for a host to the file, unless it has it; ConfigurationError if it cannot be written."""
         append_line(self._path, f"{_normal(name)} {keys.public_line(blob)}")
 
 
@@ -150,6 +150,15 @@ def _is_missing(path: Path) -> bool:
         path.stat()
     except OSError as error:
         return isinstance(error, FileNotFoundError)
+    return False
+
+
+def is_out_of_reach(path: Path) -> bool:
+    """Whether the file's directory cannot be searched, as another user's home directory, or is none."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError | NotADirectoryError)
     return False
 
 

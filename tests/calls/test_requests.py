@@ -1,6 +1,7 @@
 """Paths, bodies, and the decision about a request."""
 
 import json
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.calls.bodies import Body, InvalidBodyError
+from securechat.calls.bodies import MAX_KEYS, Body, InvalidBodyError
 from securechat.calls.paths import Route, find_route
 from securechat.calls.requests import Access, Refusal, Request, examine
 from securechat.errors import Fault
@@ -82,6 +83,24 @@ class BodyTests(SynchronousTestCase):
         for text in ('{"a":1,"a":1}', '{"a":1,"A":2}', '{"a":1,"\\u0061":2}', '{"ß":1,"SS":2}', '{"k":1,"\u212a":2}'):
             self.assertInvalid(text.encode(), "twice")
         self.assertEqual(Body(b'{"a":{"b":1,"b":2}}').written("a"), '{"b":1,"b":2}')
+
+    def test_keys(self) -> None:
+        """A body has a maximum number of keys, so that it does not take long to read."""
+        members = [f'"{number}":1' for number in range(MAX_KEYS)]
+        self.assertEqual(len(Body(f"{{{','.join(members)}}}".encode()).keys), MAX_KEYS)
+        self.assertInvalid(f'{{{",".join(members)},"x":1}}'.encode(), "1000")
+
+    def test_memory(self) -> None:
+        """A body takes little more memory than its text, whatever it contains."""
+        data = b'{"a":[' + b"[]," * 100_000 + b"[]]}"
+        tracemalloc.start()
+        try:
+            body = Body(data)
+            taken, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertEqual(body.keys, {"a"})
+        self.assertTrue(taken < 2 * len(data), taken)
 
     def test_model(self) -> None:
         """The model is a string at the top, and nothing else."""

@@ -1,16 +1,21 @@
 """The frontend without a terminal."""
 
 import io
+import json
 from contextlib import redirect_stderr
 from typing import cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.exit_codes import ExitCode
-from securechat.client.frontends.batch import Batch, FixedMessages
+from securechat.client.frontends.batch import Batch
+from securechat.client.frontends.formats import JsonFormat, TextFormat
+from securechat.client.frontends.source import FixedMessages
 from securechat.client.protocol import ChatClient
-from securechat.client.sanitize import sanitize
+from securechat.client.sanitize import sanitize, sanitize_line
+from securechat.client.stderr import note
 from securechat.errors import Category, Fault, RemoteProtocolError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason
@@ -24,12 +29,16 @@ class Client:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.cancelled: list[int] = []
         self.rooms: list[Deferred[int]] = []
         self.left: Deferred[None] | None = None
 
     def say(self, text: str) -> int:
         self.said.append(text)
         return len(self.said)
+
+    def cancel(self, message_id: int) -> None:
+        self.cancelled.append(message_id)
 
     def room(self) -> Deferred[int]:
         self.rooms.append(Deferred())
@@ -59,12 +68,15 @@ class FullDisk(io.StringIO):
 
 
 class BatchTestCase(SynchronousTestCase):
-    def start(self, source: FixedMessages | Lines, output: io.StringIO | None = None) -> Batch:
+    def start(
+        self, source: FixedMessages | Lines, output: io.StringIO | None = None, form: JsonFormat | None = None
+    ) -> Batch:
         self.errors = io.StringIO()
         self.output = output or io.StringIO()
         self.client = Client()
+        self.leaving: list[Batch] = []
         self.enterContext(redirect_stderr(self.errors))
-        batch = Batch(source, self.output)
+        batch = Batch(source, form or TextFormat(), self.output, step=note, leaving=self.leaving.append)
         batch.admitted(cast(ChatClient, self.client), ABOUT)
         return batch
 
@@ -86,7 +98,7 @@ class BatchTests(BatchTestCase):
         self.assertIsNone(self.client.left)
         batch.replyReceived(4, "4!", True)
         self.assertIsNotNone(self.client.left)
-        self.assertIn("to hide the length of the reply", self.errors.getvalue())
+        self.assertEqual(self.leaving, [batch])
         batch.disconnected(None)
         self.assertIsNone(self.successResultOf(batch.ended))
         self.assertEqual((self.output.getvalue(), batch.exit), ("1!\n2!\n3!\n4!\n", ExitCode.ANSWERED))
@@ -197,7 +209,7 @@ class ReplyTests(BatchTestCase):
     def test_controlCharacters(self) -> None:
         """Control characters of the robot reach neither standard output nor standard error."""
         self.assertEqual(self.answer("a\x1b[2J\x9b", "\u202eb\r\n\tc"), "a\ufffd[2J\ufffd\ufffdb\n\tc\n")
-        batch = Batch(FixedMessages(()), self.output)
+        batch = Batch(FixedMessages(()), TextFormat(), self.output, step=note, leaving=self.leaving.append)
         about = Admitted("", "robot\x1b[2J\nx", "soft\x9b", 4096, False, Shaping.OFF, 100, 1)
         batch.admitted(cast(ChatClient, self.client), about)
         [line] = [line for line in self.errors.getvalue().split("\n") if "robot" in line]
@@ -299,3 +311,83 @@ class ReplyTests(BatchTestCase):
     def test_nothingToRestore(self) -> None:
         """There is no terminal to restore."""
         self.successResultOf(self.start(FixedMessages(())).restore_terminal())
+
+
+class JsonTests(BatchTestCase):
+    """Replies as JSON."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+
+    def begin(self, count: int = 2) -> Batch:
+        batch = self.start(FixedMessages(("x",) * count), form=JsonFormat(self.clock.seconds))
+        self.client.rooms.pop().callback(5)
+        return batch
+
+    def written(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.output.getvalue().splitlines()]
+
+    def test_object(self) -> None:
+        """When a reply has ended, its text is written with the robot, the user and the time that it took."""
+        batch = self.begin()
+        self.clock.advance(1.5)
+        batch.replyReceived(1, "你\n", False)
+        self.assertEqual(self.output.getvalue(), "")
+        batch.replyReceived(1, "好", True)
+        self.assertIn("你\\n好", self.output.getvalue())
+        self.clock.advance(1)
+        batch.replyReceived(2, "", True)
+        same = {"robot": "puppet", "user": None, "cut": False, "fault": None}
+        self.assertEqual(
+            self.written(),
+            [{"id": 1, "text": "你\n好", "seconds": 1.5, **same}, {"id": 2, "text": "", "seconds": 2.5, **same}],
+        )
+
+    def test_user(self) -> None:
+        """The user is the one whom the server knows."""
+        form = JsonFormat(self.clock.seconds)
+        form.admitted(Admitted("alice", "puppet", "test", 4096, False, Shaping.REPLY, 100, 1))
+        form.sent(1)
+        self.assertEqual(json.loads(form.end(1))["user"], "alice")
+
+    def test_controlCharacters(self) -> None:
+        """Control characters are escaped, and the text remains the robot's."""
+        text = "\x1b[2J\x9b\u202e\u2028\r\t\N{GRINNING FACE}"
+        self.begin().replyReceived(1, text, True)
+        line = self.output.getvalue()
+        self.assertEqual(sanitize_line(line[:-1]) + "\n", line)
+        self.assertEqual(json.loads(line)["text"], text)
+
+    def test_fault(self) -> None:
+        """A fault is named, and the text that has come is kept."""
+        batch = self.begin()
+        batch.replyReceived(1, "half", False)
+        batch.faultReceived(1, Fault.TIMED_OUT)
+        batch.replyReceived(2, "two", True)
+        self.assertEqual(
+            [(each["text"], each["cut"], each["fault"]) for each in self.written()],
+            [("half", True, "timed-out"), ("two", False, None)],
+        )
+
+    def test_disconnected(self) -> None:
+        """Each message that was not answered has an object if the connection is lost."""
+        batch = self.begin()
+        batch.replyReceived(1, "half", False)
+        batch.disconnected(RemoteProtocolError(Category.TIMEOUT, "x"))
+        self.assertEqual(
+            [(each["id"], each["text"], each["cut"], each["fault"]) for each in self.written()],
+            [(1, "half", True, "disconnected"), (2, "", True, "disconnected")],
+        )
+
+    def test_limit(self) -> None:
+        """A reply that is too long to be kept is cancelled once, and what follows is dropped."""
+        batch = self.begin()
+        self.patch(JsonFormat, "limit", 10)
+        for text in ("x" * 10, "y", "z"):
+            batch.replyReceived(1, text, False)
+        self.assertEqual(self.client.cancelled, [1])
+        batch.faultReceived(1, Fault.CANCELLED)
+        batch.replyReceived(2, "two", True)
+        self.assertEqual(
+            [(each["text"], each["fault"]) for each in self.written()], [("x" * 10, "cancelled"), ("two", None)]
+        )

@@ -56,6 +56,52 @@ class HostKeyCheckTests(SynchronousTestCase):
             assert isinstance(error, UnknownHostError)
             self.assertEqual(error.blob, HOST_KEY.blob)
 
+    def test_twoClients(self) -> None:
+        """Of two clients whose users accept the same new key, one adds it; the other finds it."""
+        clients = self.make(), self.make()
+        for client in clients:
+            self.assertRaises(UnknownHostError, client.check, HOST_KEY.blob)
+        for client in clients:
+            client.accept(HOST_KEY.blob)
+            client.check(HOST_KEY.blob)
+        self.assertEqual(self.path.read_text(), LINE)
+        self.assertIn("permanently added", self.told[0])
+        self.assertNotIn("permanently added", "".join(self.told[1:]))
+
+    def test_otherKeyMeanwhile(self) -> None:
+        """A key that the user accepts is rejected if another client has added another one while the user was asked."""
+        for content, words in ((OTHER_LINE, "HAS CHANGED"), (REVOKED, "REVOKED")):
+            check = self.make()
+            self.assertRaises(UnknownHostError, check.check, HOST_KEY.blob)
+            self.path.write_text(content)
+            self.assertIn(words, str(self.assertRaises(AuthenticationError, check.accept, HOST_KEY.blob)))
+            self.assertRaises(AuthenticationError, check.check, HOST_KEY.blob)
+            self.assertEqual(self.path.read_text(), content)
+            self.path.unlink()
+
+    def test_outOfReach(self) -> None:
+        """In another user's home directory, --accept-new accepts a key with a warning; without it, this is an error."""
+
+        def stat(path: Path) -> None:
+            raise PermissionError(13, "")
+
+        (self.path / "x").mkdir(parents=True)  # it cannot be read
+        self.patch(Path, "stat", stat)
+        self.assertRaises(ConfigurationError, self.make)
+        check = self.make(accept_new=True)
+        check.check(HOST_KEY.blob)
+        check.check(HOST_KEY.blob)
+        self.assertEqual(len(self.told), 2)
+        self.assertIn("the known hosts cannot be read", self.told[0])
+        self.assertIn("failed to add the host", self.told[1])
+
+    def test_noDirectory(self) -> None:
+        """So it is if the home directory is none, such as /dev/null."""
+        self.path = Path("/dev/null/known_hosts")
+        self.assertRaises(ConfigurationError, self.make)
+        self.make(accept_new=True).check(HOST_KEY.blob)
+        self.assertIn("failed to add the host", self.told[1])
+
     def test_acceptNew(self) -> None:
         """With --accept-new an unknown key is written to known_hosts, once, and the user is told."""
         check = self.make(accept_new=True)
@@ -144,14 +190,15 @@ class UnwritableTests(SynchronousTestCase):
         check.accept(HOST_KEY.blob)
         check.check(HOST_KEY.blob)
         self.assertToldOnce()
-        self.assertRaises(UnknownHostError, check.check, USER_KEY.blob)
+        self.assertIn("HAS CHANGED", str(self.assertRaises(AuthenticationError, check.check, USER_KEY.blob)))
 
     def test_acceptNew(self) -> None:
-        """With --accept-new, the session goes on as well, and the user is told once."""
+        """With --accept-new, the session goes on as well, and the user is told once; another key is not new then."""
         check = self.make(accept_new=True)
         check.check(HOST_KEY.blob)
         check.check(HOST_KEY.blob)
         self.assertToldOnce()
+        self.assertIn("HAS CHANGED", str(self.assertRaises(AuthenticationError, check.check, USER_KEY.blob)))
 
     def test_changedMeanwhile(self) -> None:
         """Accepting a key does not accept one that known_hosts says has changed."""

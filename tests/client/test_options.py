@@ -19,12 +19,17 @@ ADDRESS = ServeAddress("127.0.0.1", 80)
 FINGERPRINT = "SHA256:" + "a" * 43
 DEFAULTS = {
     "destination": Destination("localhost", 8080),
+    "config": None,
     "identity": None,
     "agent": False,
     "host_key": None,
     "accept_new": False,
     "suite": MLKEM768X25519.name,
     "messages": (),
+    "stdin": False,
+    "lines": False,
+    "json": False,
+    "wait": False,
     "serve": None,
     "serve_sessions": 4,
     "serve_key_file": None,
@@ -35,6 +40,9 @@ DEFAULTS = {
     "quiet": False,
     "verbose": False,
     "no_history": False,
+    "save_conversations": False,
+    "continue_latest": False,
+    "resume": None,
 }
 
 SERVE = ("--serve", "80")
@@ -43,6 +51,7 @@ ORIGIN = "as browsers send it, such as http://localhost:3000"
 # For each setting, options that change it, and to what.
 OPTIONS: dict[str, tuple[list[str], Any]] = {
     "destination": (["[::1]:80"], Destination("::1", 80)),
+    "config": (["-F", "/dev/null"], Path("/dev/null")),
     "identity": (["-i", "/a"], Path("/a")),
     "agent": (["--agent"], True),
     "known_hosts": (["--known-hosts", "/b"], Path("/b")),
@@ -50,6 +59,10 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     "accept_new": (["--accept-new"], True),
     "suite": (["--suite", "rsa2048-fernet"], RSA2048Fernet.name),
     "messages": (["-m", "one", "--message", "two"], ("one", "two")),
+    "stdin": (["-"], True),
+    "lines": (["--lines"], True),
+    "json": (["--json"], True),
+    "wait": (["--wait"], True),
     "serve": (["--serve", "80"], ADDRESS),
     "serve_sessions": (["--serve", "80", "--serve-sessions", "16"], 16),
     "serve_key_file": (["--serve", "80", "--serve-key-file", "/c"], Path("/c")),
@@ -60,9 +73,12 @@ OPTIONS: dict[str, tuple[list[str], Any]] = {
     ),
     "serve_any_address": (["--serve", "80", "--serve-any-address"], True),
     "print_env": (["--serve", "80", "--print-env"], True),
-    "quiet": (["--serve", "80", "-q"], True),
+    "quiet": (["-q"], True),
     "verbose": (["-v"], True),
     "no_history": (["--no-history"], True),
+    "save_conversations": (["--save-conversations"], True),
+    "continue_latest": (["--continue"], True),
+    "resume": (["--resume", "work"], "work"),
 }
 
 
@@ -106,6 +122,15 @@ class CommandLineTests(SynchronousTestCase):
         """Options that do not go together are refused with the reason."""
         for words, *arguments in (
             ("--serve and --message exclude each other", *SERVE, "-m", "x"),
+            ("--continue and --resume exclude each other", "--continue", "--resume", "x"),
+            ("--continue and --resume require a terminal", "--continue", "-m", "x"),
+            ("--continue and --resume require a terminal", *SERVE, "--resume", "x"),
+            ("--serve and --stdin exclude each other", *SERVE, "-"),
+            ("--serve and --lines exclude each other", *SERVE, "--lines"),
+            ("--serve and --json exclude each other", *SERVE, "--json"),
+            ("--serve and --wait exclude each other", *SERVE, "--wait"),
+            ("--lines and --message exclude each other", "--lines", "-m", "x"),
+            ("--lines and --stdin exclude each other", "--lines", "--stdin"),
             ("--serve-open and --serve-key-file exclude each other", *SERVE, "--serve-open", "--serve-key-file", "x"),
             ("--serve-open and --serve-any-address exclude", *SERVE, "--serve-open", "--serve-any-address"),
             ("--serve 0.0.0.0:80: other machines could connect", "--serve", "0.0.0.0:80"),
@@ -117,7 +142,6 @@ class CommandLineTests(SynchronousTestCase):
             ("--serve-origin requires --serve", "--serve-origin", "http://a"),
             ("--serve-any-address requires --serve", "--serve-any-address"),
             ("--print-env requires --serve", "--print-env"),
-            ("--quiet requires --serve", "-q"),
         ):
             with contextlib.redirect_stderr(io.StringIO()) as errors:
                 stopped = self.assertRaises(SystemExit, parse, arguments)

@@ -1,6 +1,7 @@
 """A run of the client with a reactor in memory: options, host keys, exit codes, and what is left behind."""
 
 import io
+import json
 import os
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import platformdirs
 from msgspec.structs import replace
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -20,6 +22,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client import connecting
+from securechat.client.background import Background
 from securechat.client.destination import Destination
 from securechat.client.exit_codes import ExitCode
 from securechat.client.output import Output
@@ -78,7 +81,9 @@ class RunTestCase(SynchronousTestCase):
         self.reactor = ClientReactor()
         self.robot = PuppetRobot(echo=True)
         self.known_hosts = Path(self.mktemp())
-        self.settings = ClientSettings(destination=DESTINATION, known_hosts=self.known_hosts, messages=("hi",))
+        self.settings = ClientSettings(
+            destination=DESTINATION, known_hosts=self.known_hosts, messages=("hi",), verbose=True
+        )
         self.factories: list[ChatServerFactory] = []
         self.errors, self.output = io.StringIO(), io.StringIO()
         self.standard_output = SlowOutput()
@@ -169,6 +174,30 @@ class SessionTests(RunTestCase):
         self.assertEqual(self.known_hosts.read_text(), LINE)
         self.assertEqual(self.connections, 1)
 
+    def test_steps(self) -> None:
+        """The steps are displayed with -v only, and with -q nothing but errors."""
+        for options, words in (({}, "permanently added"), ({"quiet": True}, "")):
+            self.known_hosts.unlink(missing_ok=True)
+            self.errors.seek(0)
+            self.errors.truncate()
+            done = self.start(verbose=False, accept_new=True, **options)
+            self.accept().flush()
+            self.assertExits(done, 0, "hi\n")
+            self.assertEqual(
+                [line[: len(words)] for line in self.errors.getvalue().splitlines()], [words] if words else []
+            )
+            self.output.seek(0)
+            self.output.truncate()
+
+    def test_json(self) -> None:
+        """With --json, a line of JSON is printed for each message."""
+        self.know_the_host()
+        done = self.start(json=True)
+        self.accept().flush()
+        found = json.loads(self.output.getvalue())
+        self.assertEqual((found["id"], found["text"], found["robot"]), (1, "hi", "puppet"))
+        self.assertExits(done, 0, self.output.getvalue())
+
     def test_destination(self) -> None:
         """The client connects to the host and port that the user named, with a limit on the time this takes."""
         self.start(destination=Destination("chat.example.org", 99)).addErrback(lambda failure: None)
@@ -240,6 +269,33 @@ class SessionTests(RunTestCase):
         self.server_end.abortConnection()
         pump.flush()
         self.assertExits(done, 5, "hi\n", "closed unexpectedly")
+
+    def test_background(self) -> None:
+        """After all replies and the output, the rest is left to the background, unless the user wants to wait."""
+        self.know_the_host()
+        for wait, entered in ((False, [0]), (True, [])):
+            background = Background()
+            self.addCleanup(background.loop.close)
+            exit_codes: list[int] = []
+            self.patch(background, "enter", exit_codes.append)
+            settings = replace(self.settings, wait=wait)
+            written: Deferred[None] = Deferred()
+            self.standard_output.waiting = written
+            done = Deferred.fromCoroutine(
+                run(cast(Any, self.reactor), settings, ENVIRON, self.standard_output, background)
+            )
+            pump = self.accept(shaping=Shaping.REPLY)
+            for _tick in range(5):
+                pump.flush()
+                self.reactor.advance(0.1)
+            pump.flush()
+            self.assertEqual(exit_codes, [])
+            self.standard_output.waiting = None
+            written.callback(None)
+            self.assertEqual(exit_codes, entered)
+            self.assertEqual("leaving with the server's last record" in self.errors.getvalue(), wait)
+            done.addErrback(lambda failure: failure.trap(CancelledError))
+            done.cancel()
 
     def test_zone(self) -> None:
         """The zone of an address is used here, in messages and for known_hosts, and not told to the server."""
@@ -373,6 +429,42 @@ class FrontendTests(RunTestCase):
             self.use_streams(Screen(), Screen(), self.errors)
             self.start(**{"messages": (), **options}).addErrback(lambda _failure: None)
         self.assertEqual(opened, [(ENVIRON, True), (ENVIRON, False)])
+
+    def test_resumption(self) -> None:
+        """--continue and --resume go on with a saved conversation; without it, or a terminal, the exit code is 2."""
+        state = Path(self.mktemp())
+        self.patch(platformdirs, "user_state_path", lambda _name: state)
+        self.patch(choose, "open_screen", lambda *_arguments, **_options: ScreenInMemory())
+        self.know_the_host()
+        for options, words in (
+            ({"continue_latest": True}, f"{state}/conversations: no saved conversation"),
+            ({"resume": "work"}, "work.jsonl: No such file or directory"),
+            ({"resume": "/x/y.jsonl"}, "/x/y.jsonl: No such file or directory"),
+        ):
+            self.use_streams(Screen(), Screen(), self.errors)
+            self.assertExits(self.start(messages=(), **options), 2, "", words)
+            self.use_streams(io.StringIO(), self.output, self.errors)
+            self.assertExits(self.start(messages=(), **options), 2, "", "require a terminal")
+        (state / "conversations").mkdir(parents=True)
+        for options in ({"continue_latest": True}, {"resume": "work"}, {"resume": f"{state}/conversations/work.jsonl"}):
+            path = state / "conversations" / "work.jsonl"
+            path.write_text('{"user":"q","robot":"r"}\n')
+            self.use_streams(Screen(), Screen(), self.errors)
+            self.start(messages=(), **options).addErrback(lambda _failure: None)
+        self.assertEqual(self.connections, 3)
+
+    def test_noHome(self) -> None:
+        """Without a home directory there is a prompt, but no saved conversation."""
+
+        def find(_name: str) -> Path:
+            raise RuntimeError
+
+        self.patch(platformdirs, "user_state_path", find)
+        self.patch(choose, "open_screen", lambda *_arguments, **_options: ScreenInMemory())
+        self.use_streams(Screen(), Screen(), self.errors)
+        self.assertExits(self.start(messages=(), resume="x"), 2, "", "cannot determine the home directory; set HOME")
+        self.start(messages=()).addErrback(lambda _failure: None)
+        self.assertEqual(self.connections, 1)
 
     def test_pipe(self) -> None:
         """Otherwise each line of the input is a message."""

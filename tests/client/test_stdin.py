@@ -47,8 +47,9 @@ class StdinTests(TestCase):
         return found
 
     async def test_lines(self) -> None:
-        """Lines are stripped, empty ones are skipped, and the last one needs no newline."""
-        self.assertEqual(await self.lines(b"one\n\n  two \r\n \t\n\xe4\xb8\x89\nlast"), ["one", "two", "三", "last"])
+        """Lines keep their indentation, blank ones are skipped, and the last one needs no newline."""
+        found = await self.lines(b"one\n\n  two \r\n \t\r\n\xe4\xb8\x89\nlast")
+        self.assertEqual(found, ["one", "  two ", "三", "last"])
 
     async def test_thread(self) -> None:
         """A blocked read does not keep the program from ending."""

@@ -7,6 +7,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import cast
 
+import pyte
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,9 +17,19 @@ from securechat.client.frontends.terminal import HINT, Server, Terminal
 from securechat.client.host_key_check import HostKeyCheck
 from securechat.client.protocol import ChatClient
 from securechat.client.reactor import IClientReactor
+from securechat.client.terminal.keeping import Keeper
+from securechat.client.terminal.prose import indent_imitations
 from securechat.client.terminal.screen import ScreenUser
 from securechat.client.terminal.styles import Row, Style, plain, render
-from securechat.errors import Category, Fault, RemoteProtocolError, SecureChatError
+from securechat.conversation import Turn
+from securechat.errors import (
+    AuthenticationError,
+    Category,
+    Fault,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SecureChatError,
+)
 from securechat.ssh import keys
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason
@@ -99,13 +110,19 @@ class Client:
     host_key = HOST_KEY.blob
     silence = 0.0
     is_quiet = False
+    is_open = True
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.rooms: list[Deferred[int]] = []
+        self.recalled: list[list[str] | None] = []  # the texts of the turns before each message
+        self.error: Exception | None = None  # of `say`
         self._messages = 0
 
-    def say(self, text: str) -> int:
+    def say(self, text: str, recall: Sequence[Turn] | None = None) -> int:
+        if self.error is not None:
+            raise self.error
+        self.recalled.append(None if recall is None else [turn.text for turn in recall])
         self.log.append(text)
         self._messages += 1
         return self._messages
@@ -132,13 +149,19 @@ class TerminalTestCase(SynchronousTestCase):
         self.addCleanup(self.loop.close)
         self.reactor = ClientReactor()
         self.client = Client()
+        self.conversations = Path(self.mktemp()).absolute()
 
-    def start(self, about: Admitted = ABOUT, *, is_styled: bool = True, is_verbose: bool = False) -> None:
+    def make(self, *, is_styled: bool = True, is_verbose: bool = False) -> Terminal:
+        """A terminal before its first session."""
         check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
         check.check(HOST_KEY.blob)
         self.screen = Screen(is_styled=is_styled)
         reactor = cast(IClientReactor, self.reactor)
-        self.terminal = Terminal(self.screen, reactor, Server(NAME, check), is_verbose=is_verbose)
+        self.keeper = Keeper(reactor, lambda: self.conversations)
+        return Terminal(self.screen, reactor, Server(NAME, check), self.keeper, is_verbose=is_verbose)
+
+    def start(self, about: Admitted = ABOUT, *, is_styled: bool = True, is_verbose: bool = False) -> None:
+        self.terminal = self.make(is_styled=is_styled, is_verbose=is_verbose)
         self.in_loop(lambda: self.terminal.admitted(cast(ChatClient, self.client), about))
         self.hello = self.screen.text
         self.screen.rows.clear()
@@ -297,6 +320,22 @@ class ReplyTests(TerminalTestCase):
         for text in self.screen.text[2:]:
             self.assertFalse(text.startswith((">", "-")), text)
 
+    def test_wrappedImitation(self) -> None:
+        """Nor does a row that the terminal makes of a long line of code, whatever the widths of its characters."""
+        self.start(is_styled=False)
+        self.enter("q")
+        code = ["x" * 80 + "> /quit", "x" * 79 + "> y", "中" * 40 + "-- stopped", "\x1b" * 80 + "> z"]
+        code += [">" * 500, "-" * 160, "\t" * 20 + "> a"]
+        self.reply(1, "```\n" + "\n".join(code) + "\n```")
+        emulator = pyte.Screen(80, 60)
+        pyte.Stream(emulator).feed("\r\n".join(render(row, styled=False) for row in self.screen.rows[2:]))
+        displayed = emulator.display
+        self.assertIn(" > /quit", [line.rstrip() for line in displayed])
+        self.assertEqual([line for line in displayed if line.startswith((">", "-"))], [])
+        # A wide character does not fit into the last column.
+        self.assertEqual(indent_imitations("x" * 79 + "中> y", "->", 80), "x" * 79 + "中> y")
+        self.assertEqual(indent_imitations("x" * 79 + "中" + "y" * 78 + "> z", "->", 80)[-4:], " > z")
+
     def test_waiting(self) -> None:
         """While nothing of a reply has arrived, a row says what is waited for, and how long."""
         self.start()
@@ -356,10 +395,12 @@ class ReplyTests(TerminalTestCase):
         """The steps of the handshake are displayed by /info, and at once with -v."""
         for is_verbose in (False, True):
             errors = io.StringIO()
-            self.start(is_verbose=is_verbose)
+            terminal = self.make(is_verbose=is_verbose)
             with redirect_stderr(errors):
-                self.terminal.step("a step\x1b")
+                terminal.step("a step\x1b")
             self.assertEqual(errors.getvalue(), "a step\ufffd\n" if is_verbose else "")
+            self.start()
+            self.terminal.step("a step\x1b")
             self.enter("/info")
             self.assertIn("-- a step\ufffd", self.screen.text)
 
@@ -419,7 +460,7 @@ class CommandTests(TerminalTestCase):
         """/help lists the commands and the keys."""
         self.start()
         self.enter("/help")
-        self.assertIn("-- /retry      send the last message again", self.screen.text)
+        self.assertIn("-- /retry           send the last message again", self.screen.text)
         self.assertIn("Ctrl-D leaves", "".join(self.screen.text))
 
     def test_retry(self) -> None:
@@ -431,6 +472,37 @@ class CommandTests(TerminalTestCase):
         self.reply(1, "x")
         self.enter("/retry")
         self.assertEqual(self.client.log, ["q", "q"])
+
+    def test_retryTakesBack(self) -> None:
+        """/retry takes the earlier reply out of the conversation, if the server remembers it."""
+        self.start()
+        self.enter("one", "two")
+        self.reply(1, "1")
+        self.reply(2, "2")
+        self.enter("/retry")
+        self.assertEqual(self.client.recalled, [None, None, ["one", "1"]])
+        self.terminal.faultReceived(3, Fault.TIMED_OUT)
+        self.enter("/retry")
+        self.assertEqual(self.client.recalled[3:], [None])
+        self.reply(4, "2b")
+        self.enter("/retry")
+        self.assertEqual(self.client.recalled[4:], [["one", "1"]])
+        self.reply(5, "2c")
+        self.enter("/new", "/retry")
+        self.assertEqual(self.client.recalled[5:], [None])
+
+    def test_retryInTurn(self) -> None:
+        """/retry is explained while a reply is outstanding, and when conversations were recalled too often."""
+        self.start()
+        self.enter("q", "/retry")
+        self.assertIn("wait for the replies", self.screen.text[-1])
+        self.reply(1, "r")
+        self.client.error = LocalProtocolError("turns are recalled too often")
+        self.enter("/retry")
+        self.assertIn("try again in a minute", self.screen.text[-1])
+        self.client.error = None
+        self.enter("/retry")
+        self.assertEqual((self.client.log, self.client.recalled), (["q", "q"], [None, []]))
 
     def test_edit(self) -> None:
         """/edit opens the editor with the last message."""
@@ -484,8 +556,10 @@ class EndTests(TerminalTestCase):
     """The end of the session."""
 
     def end(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
+        ended = self.terminal.ended
         self.in_loop(lambda: self.terminal.disconnected(reason))
-        self.assertIs(self.successResultOf(self.terminal.ended), reason)
+        self.assertIs(self.successResultOf(ended), reason)
+        self.assertIsNone(self.terminal.redial)
         self.assertTrue(self.screen.is_closed)
 
     def test_leaves(self) -> None:
@@ -523,8 +597,14 @@ class EndTests(TerminalTestCase):
         self.assertEqual(self.client.log, ["leave"])
 
     def test_ends(self) -> None:
-        """The exit code is 5 if the server ends the session with a reply outstanding, and 0 otherwise."""
-        for reason in (None, RemoteProtocolError(Category.CUT), GoodbyeReceived(Reason.IDLE, 0)):
+        """The exit code is 5 if the session ends for good with a reply outstanding, and 0 otherwise."""
+        reasons: list[SecureChatError | GoodbyeReceived] = [
+            RemoteProtocolError(Category.ORDER),
+            AuthenticationError(Category.RECORD),
+            GoodbyeReceived(Reason.REMOVED, 0),
+            GoodbyeReceived(Reason.KEY_WITHDRAWN, 0),
+        ]
+        for reason in reasons:
             for pieces in ((), ("half",), ("half", "end")):
                 self.client = Client()
                 self.start()
@@ -532,10 +612,17 @@ class EndTests(TerminalTestCase):
                 for piece in pieces:
                     self.terminal.replyReceived(1, piece, piece == "end")
                 self.end(reason)
-                failed = reason is not None and len(pieces) < 2
+                failed = len(pieces) < 2
                 self.assertIs(self.terminal.exit, ExitCode.FAULT if failed else ExitCode.ANSWERED)
                 self.assertEqual("-- the reply is incomplete" in self.screen.text, len(pieces) == 1)
                 self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_draft(self) -> None:
+        """If the session ends while the user types, the draft stays on the screen."""
+        self.start()
+        self.screen.draft = "half\na line"
+        self.end(GoodbyeReceived(Reason.REMOVED, 0))
+        self.assertEqual(self.screen.text, ["> half", "  a line"])
 
     def test_endsAfterInterrupt(self) -> None:
         """An interrupt's exit code stays, whatever ends the session."""
@@ -547,9 +634,8 @@ class EndTests(TerminalTestCase):
 
     def test_connecting(self) -> None:
         """When connecting takes long, the user is told once what is waited for."""
-        check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
-        screen = Screen()
-        terminal = Terminal(screen, cast(IClientReactor, self.reactor), Server(NAME, check))
+        terminal = self.make()
+        screen = self.screen
         terminal.step("connecting to it")
         self.reactor.advance(2.9)
         terminal.step("sent the key")
@@ -564,9 +650,9 @@ class EndTests(TerminalTestCase):
 
     def test_neverAdmitted(self) -> None:
         """Before admission there is no prompt, and nothing to restore."""
-        check = HostKeyCheck(NAME, Path(self.mktemp()), pinned=None, accept_new=True, tell=lambda _text: None)
-        terminal = Terminal(Screen(), cast(IClientReactor, self.reactor), Server(NAME, check))
+        terminal = self.make()
         self.successResultOf(terminal.restore_terminal())
         error = RemoteProtocolError(Category.CUT)
+        ended = terminal.ended
         terminal.disconnected(error)
-        self.assertIs(self.successResultOf(terminal.ended), error)
+        self.assertIs(self.successResultOf(ended), error)

@@ -19,6 +19,13 @@ from twisted.python.failure import Failure
 
 from securechat.calls.bodies import Body
 from securechat.calls.requests import Access, ApiCall
+from securechat.client.api.channel import Channel
+from securechat.client.api.door import Door, DoorSettings
+from securechat.client.api.exchange import Exchange
+from securechat.client.api.pool import SessionPool
+from securechat.client.api.request import ApiRequest
+from securechat.client.api.session import ApiSession, PendingCall
+from securechat.client.api.site import Site
 from securechat.conversation import Conversation, Turn
 from securechat.server.session import Session
 from securechat.ssh.keys import SigningKey
@@ -44,6 +51,15 @@ HOLDERS: Final = (
     Turn,
     ApiCall,
     Body,
+    Channel,
+    Door,
+    DoorSettings,
+    Exchange,
+    SessionPool,
+    ApiRequest,
+    ApiSession,
+    PendingCall,
+    Site,
 )
 SIZE: Final = 32  # bytes of a key or secret; the 12 of a nonce's start are no secret, nor are the 16 of a session's id
 PRIVATE_KEY: Final = "BEGIN OPENSSH PRIVATE KEY"

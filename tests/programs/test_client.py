@@ -118,23 +118,34 @@ class BatchTests(ProgramTestCase):
     async def test_messages(self) -> None:
         """Each -m is answered in order; standard output has the replies only, standard error the steps."""
         daemon = await self.start()
-        status, output, errors = await self.run_client(*self.to(daemon), "-m", "one", "-m", "two\nlines\n", "-m", "三")
+        status, output, errors = await self.run_client(
+            *self.to(daemon), "-m", "one", "-m", "two\nlines\n", "-m", "三", "-v"
+        )
         self.assertEqual((status, output), (0, "one\ntwo\nlines\n三\n"))
         self.assertIn("sent the public key with its SHA-256", errors)
         self.assertIn(f"verified the server's host key {daemon.fingerprint}", errors)
 
     async def test_pipe(self) -> None:
-        """Each line of a pipe is a message; empty lines are skipped, and the last line needs no newline."""
+        """With --lines, each line is a message; blank lines are skipped, and the last line needs no newline."""
         daemon = await self.start("--robot", "echo", "--shaping", "off")
         lines = b"".join(b"line %d\n" % number for number in range(100))
-        status, output, _errors = await self.run_client(*self.to(daemon), stdin=b"\n" + lines + b"last")
-        self.assertEqual((status, output), (0, lines.decode() + "last\n"))
-        self.assertEqual((await self.run_client(*self.to(daemon)))[:2], (0, ""))
+        status, output, _errors = await self.run_client(*self.to(daemon), "--lines", stdin=b"\n" + lines + b"  last")
+        self.assertEqual((status, output), (0, lines.decode() + "  last\n"))
+
+    async def test_standardInput(self) -> None:
+        """Otherwise a pipe is one message, with its indentation, below the message of the command line."""
+        daemon = await self.start("--robot", "echo", "--shaping", "off")
+        text = "def f():\n\n    return 1"
+        for arguments, reply in (((), text), (("-",), text), (("-m", "a", "-m", "b"), f"a\n\n{text}\nb")):
+            status, output, _errors = await self.run_client(*self.to(daemon), *arguments, stdin=f"{text}\n\n".encode())
+            self.assertEqual((status, output), (0, f"{reply}\n"))
+        for arguments, reply in (((), ""), (("-",), ""), (("-m", "a", "-m", "b"), "a\nb\n")):
+            self.assertEqual((await self.run_client(*self.to(daemon), *arguments))[:2], (0, reply))
 
     async def test_bothSuites(self) -> None:
         """Suite RSA works as well as suite PQ."""
         daemon = await self.start()
-        status, output, errors = await self.run_client(*self.to(daemon), "--suite", "rsa2048-fernet", "-m", "hi")
+        status, output, errors = await self.run_client(*self.to(daemon), "--suite", "rsa2048-fernet", "-m", "hi", "-v")
         self.assertEqual((status, output), (0, "hi\n"))
         self.assertIn("generated a key pair (rsa2048-fernet)", errors)
 
@@ -142,7 +153,9 @@ class BatchTests(ProgramTestCase):
         """An invalid line is reported with its number, after the earlier lines were answered."""
         daemon = await self.start("--robot", "echo", "--max-message", "4096")
         for line, words in ((b"x" * 4097, "line 2: message exceeds 4096 bytes"), (b"\xff", "line 2: not valid UTF-8")):
-            status, output, errors = await self.run_client(*self.to(daemon), stdin=b"ok\n" + line + b"\nnever\n")
+            status, output, errors = await self.run_client(
+                *self.to(daemon), "--lines", stdin=b"ok\n" + line + b"\nnever\n"
+            )
             self.assertEqual((status, output), (2, "ok\n"))
             self.assertIn(words, errors)
 
@@ -193,7 +206,7 @@ class BatchTests(ProgramTestCase):
         """In a Chinese locale, messages are in Chinese."""
         daemon = await self.start()
         _status, _output, errors = await self.run_client(
-            *self.to(daemon), "-m", "hi", LANGUAGE="zh_CN", LC_ALL="C.UTF-8"
+            *self.to(daemon), "-m", "hi", "-v", LANGUAGE="zh_CN", LC_ALL="C.UTF-8"
         )
         self.assertIn("已发送公钥及其 SHA-256", errors)
 
@@ -313,7 +326,7 @@ class TrustTests(ProgramTestCase):
         team.write_text(path.with_suffix(".pub").read_text())
         daemon = await self.start("--robot", "echo", "--authorized-keys", str(team))
         there = [*self.to(daemon), "-m", "hi"]
-        status, output, errors = await self.run_client(*there, "-i", path)
+        status, output, errors = await self.run_client(*there, "-i", path, "-v")
         self.assertEqual((status, output), (0, "hi\n"))
         self.assertIn("proved possession of the user key", errors)
         stranger = make_key(Path(self.mktemp()).absolute())
@@ -389,12 +402,13 @@ class TerminalTests(ProgramTestCase):
         self.assertEqual(status, 130)
 
     async def test_serverStops(self) -> None:
-        """The reason why the session ended is displayed, and the terminal is restored."""
+        """The reason why the session ended is displayed; the user can leave while the client tries to reconnect."""
         daemon = await self.start()
         _screen, status = await self.run_on_terminal(
             self.to(daemon),
             ("/help for", "half a line"),
             ("half a line", daemon.process.terminate),
-            ("the server is shutting down", ""),
+            ("the server is shutting down; reconnecting", CTRL_C),  # clears the line
+            (READY, CTRL_D),
         )
         self.assertEqual(status, 0)

@@ -461,7 +461,9 @@ class LogTests(DaemonTestCase):
 
     async def test_haproxy(self) -> None:
         """Behind `haproxy:`, lines have the client's address."""
-        daemon = await self.run_daemon("--robot", "echo", "--listen", "haproxy:tcp:0:interface=127.0.0.1").started()
+        daemon = await self.run_daemon(
+            "--robot", "echo", "--listen", "haproxy:tcp:0:interface=127.0.0.1", "--anyone"
+        ).started()
         with socket.create_connection(("127.0.0.1", daemon.port)) as client:
             client.sendall(HEADER + b"GET / HTTP/1.1\r\n\r\n")
             await daemon.logged("client 1 from [192.0.2.7]:4444: aborted (framing)")
@@ -529,9 +531,9 @@ class RefusalTests(DaemonTestCase):
         unix = ("--name", "[chat.example.org]:8080", "--listen")
         for problem, *options in (
             ("unix:/nonexistent/chat: No such file or directory", *unix),
-            ("tcp:0:interface=192.0.2.1: Cannot assign requested address", "--listen"),
-            ("tcp:99999: bind(): port must be 0-65535.", "--listen"),
-            ("tcp6:0:interface=fe80\\:\\:1%nonexistent: Name or service not known", "--listen"),
+            ("tcp:0:interface=192.0.2.1: Cannot assign requested address", "--anyone", "--listen"),
+            ("tcp:99999: bind(): port must be 0-65535.", "--anyone", "--listen"),
+            ("tcp6:0:interface=fe80\\:\\:1%nonexistent: Name or service not known", "--anyone", "--listen"),
             ("ssl:0:privateKey=/nonexistent: No such file or directory", "--listen"),
             ("tcp6:0:interface=fe80::1%eth0: too many, too few or unknown parts", "--listen"),
         ):

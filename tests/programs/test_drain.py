@@ -116,7 +116,7 @@ class DrainTests(DaemonTestCase):
             def activated(*options: str) -> Daemon:
                 endpoint = ("--listen", "systemd:domain=INET:index=0")
                 number = str(ActivatedDaemon.descriptors[0])
-                daemon = ActivatedDaemon(self.mktemp(), *OPTIONS, *endpoint, *options, LISTENING=number)
+                daemon = ActivatedDaemon(self.mktemp(), *OPTIONS, *endpoint, "--anyone", *options, LISTENING=number)
                 self.addCleanup(daemon.stop)
                 return daemon
 

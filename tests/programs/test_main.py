@@ -23,7 +23,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from securechat.client.exit_codes import ExitCode
 
-async def run(reactor, options, environ, output):
+async def run(reactor, options, environ, output, background):
     Logger().info("in the log")
 {body}
 

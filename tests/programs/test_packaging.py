@@ -124,7 +124,7 @@ class DistributionTests(SynchronousTestCase):
     """The files that we hand out."""
 
     def test_wheelHoldsThePackageAndThePlugin(self) -> None:
-        """A wheel holds our modules and data, one plugin and nothing else of Twisted's."""
+        """A wheel holds our modules and data, the files in share/, one plugin and nothing else of Twisted's."""
         source = checkout() / "securechat"
         wanted = {
             path.relative_to(checkout()).as_posix()
@@ -133,13 +133,17 @@ class DistributionTests(SynchronousTestCase):
         }
         with zipfile.ZipFile(distributions()[1]) as wheel:
             packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        self.assertEqual(packed, wanted | {PLUGIN})
+        data = f"securechat-{securechat.__version__}.data/data/"
+        shared = {
+            data + path.relative_to(PROJECT).as_posix() for path in (PROJECT / "share").rglob("*") if path.is_file()
+        }
+        self.assertEqual(packed, wanted | shared | {PLUGIN})
 
     def test_sdistHoldsTheProject(self) -> None:
         """An sdist holds what it takes to test, lint and change the project, and nothing of Twisted's."""
         wanted = {"Makefile", "constraints.txt", "setup.py", "pyproject.toml", "LICENSE", PLUGIN}
         wanted.update(path.name for path in checkout().glob("*.md"))
-        for folder in ("benchmarks", "deploy", "docs", "fuzz", "securechat", "sidechannel", "tests", "tools"):
+        for folder in ("benchmarks", "deploy", "docs", "fuzz", "securechat", "share", "sidechannel", "tests", "tools"):
             files = [
                 path for path in (checkout() / folder).rglob("*") if path.is_file() and "left_over" not in path.name
             ]
@@ -188,7 +192,8 @@ class MetadataTests(SynchronousTestCase):
         entry_points = ConfigParser(delimiters=("=",))
         entry_points.read_string(self.read("entry_points.txt"))
         self.assertEqual(entry_points.sections(), ["console_scripts"])
-        self.assertEqual(dict(entry_points["console_scripts"]), {"securechat": "securechat.client.__main__:main"})
+        expected = {"securechat": "securechat.client.__main__:main", "securechat-ctl": "securechat.control:main"}
+        self.assertEqual(dict(entry_points["console_scripts"]), expected)
 
 
 class InstallationTests(SynchronousTestCase):
@@ -205,6 +210,10 @@ class InstallationTests(SynchronousTestCase):
         self.assertEqual(environment.securechat("--version"), version)
         self.assertIn("usage: securechat", environment.securechat("--help", LANGUAGE="en"))
         self.assertRegex(environment.securechat("--help", LANGUAGE="zh_CN"), "[\u4e00-\u9fff]")
+        home = environment.python.parents[1]
+        for path in (PROJECT / "share").rglob("*.*"):
+            if path.is_file():
+                self.assertEqual((home / path.relative_to(PROJECT)).read_bytes(), path.read_bytes())
         program = (
             "import securechat; from securechat.robots.registry import make_robot;"
             "from securechat.conversation import Conversation as C, Speaker, Turn;"

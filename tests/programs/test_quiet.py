@@ -40,7 +40,17 @@ class MomentTests(TestCase):
 
         def run() -> "subprocess.CompletedProcess[bytes]":
             return subprocess.run(
-                [sys.executable, "-m", "securechat.client", there, "--accept-new", "--known-hosts", known_hosts],
+                [
+                    sys.executable,
+                    "-m",
+                    "securechat.client",
+                    there,
+                    "--accept-new",
+                    "--known-hosts",
+                    known_hosts,
+                    "--lines",
+                    "--wait",
+                ],
                 input="\n".join(lines).encode(),
                 capture_output=True,
                 cwd="/",

@@ -44,18 +44,20 @@ SCRIPTS: dict[str, Callable[[], openai_peer.Script]] = {
 }
 
 
-class TerminalTests(ProgramTestCase):
-    """A user at a terminal."""
+class TerminalTestCase(ProgramTestCase):
+    """A daemon with a language model, and a user at a terminal."""
 
     async def start_peer(self) -> Daemon:
         """A daemon with a language model that follows the scripts."""
         for name, script in SCRIPTS.items():
             openai_peer.SCRIPTS[name] = script
             self.addCleanup(openai_peer.SCRIPTS.pop, name)
-        port = reactor.listenTCP(0, OpenAIPeer(reactor), interface="127.0.0.1")
+        self.peer = OpenAIPeer(reactor)
+        port = reactor.listenTCP(0, self.peer, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         url = f"url=http://127.0.0.1:{port.getHost().port}"
-        return await self.start("--robot", "openai", "-R", url, "-R", "model=peer-model")
+        self.options = ("--robot", "openai", "-R", url, "-R", "model=peer-model")
+        return await self.start(*self.options)
 
     def use(
         self,
@@ -84,6 +86,10 @@ class TerminalTests(ProgramTestCase):
                 terminal.kill()
 
         return deferToThread(run)
+
+
+class TerminalTests(TerminalTestCase):
+    """A user at a terminal."""
 
     async def test_reply(self) -> None:
         """A reply in Markdown is displayed as when it comes in one piece, and blank lines stay."""

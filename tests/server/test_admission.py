@@ -96,6 +96,29 @@ class AdmissionTestCase(SynchronousTestCase):
         return place
 
 
+class ConfigureTests(SynchronousTestCase):
+    """Limits that change while sessions are open."""
+
+    def test_configure(self) -> None:
+        """New limits apply at once, and places that are taken still count."""
+        source = Holder("192.0.2.1")
+        admission = Admission(ServerSettings(max_sessions_per_source=1, message_burst=1, message_rate=0.1))
+        place = admission.enter(source, 0, lambda: None)
+        assert place is not None
+        self.assertTrue(place.admit(b"") and place.take_message(0))
+        self.assertFalse(place.take_message(0))
+        self.assertIsNone(admission.enter(source, 0, lambda: None))
+        admission.configure(ServerSettings(max_sessions_per_source=2, message_burst=2), has_users=False)
+        self.assertTrue(place.take_message(0) and place.take_message(0))
+        self.assertFalse(place.take_message(0))
+        admission.configure(ServerSettings(max_sessions_per_source=2, message_burst=2), has_users=False)
+        self.assertFalse(place.take_message(0))
+        other = admission.enter(source, 0, lambda: None)
+        assert other is not None
+        self.assertTrue(other.admit(b""))
+        self.assertIsNone(admission.enter(source, 0, lambda: None))
+
+
 class HandshakeTests(AdmissionTestCase):
     """Unfinished handshakes."""
 

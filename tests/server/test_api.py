@@ -1,8 +1,10 @@
 """Sessions with ``--api``: requests in, results out."""
 
+import gc
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, cast
+from weakref import ref
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ from zope.interface import implementer
 from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.errors import Fault, RobotError
-from securechat.robots.circuit_breaker import CircuitOpenError
+from securechat.robots.circuit_breaker import CircuitBreaker, CircuitOpenError
+from securechat.robots.fair_queue import FairQueue
+from securechat.robots.guard import guard
 from securechat.robots.interface import IApiRobot
 from securechat.server.outbox import HIGH_WATER
 from securechat.server.protocol import ChatServerFactory
@@ -390,7 +394,7 @@ class CancelTests(ApiTestCase):
                     session.client.goodbye(Reason.LEAVING, 0)
                     session.pump()
                 case "stop":
-                    self.factory.stop()
+                    session.server.leave(Reason.STOPPING)
             self.assertEqual(self.robot.cancelled, 1, end)
             self.clock.advance(1)
             self.assertEqual(len(self.robot.calls), 1, end)
@@ -423,6 +427,32 @@ class CancelTests(ApiTestCase):
         self.assertEqual(closed, [])
         session.lose()
         self.assertEqual(closed, ["call"])
+
+
+class Bug(Exception):  # noqa: N818 - of a robot
+    """Unlike built-in exceptions, it can be referred to weakly."""
+
+
+class MemoryTests(ApiTestCase):
+    """What stays of a request."""
+
+    def test_errorsAreNotKept(self) -> None:
+        """An error takes no memory after it was reported, although garbage is collected much later."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        makers: list[Callable[[], Exception]] = [lambda: RobotError(Fault.BUSY, "test"), Bug]
+        for make in makers:
+            for robot in (self.robot, guard(self.robot, FairQueue(1), CircuitBreaker(self.clock.seconds))):
+                self.factory = self.make_factory(robot=robot)
+                session = Session(self.factory).open()
+                self.call(session)
+                error = make()
+                kept = ref(error)
+                self.robot.fail(error)
+                del error
+                session.pump()
+                self.assertEqual([type(event) for event in session.events][-1], FaultReceived)
+                self.assertIsNone(kept())
 
 
 class BoundTests(ApiTestCase):

@@ -3,16 +3,21 @@
 import select
 import socket
 from collections.abc import Callable
-from typing import Final
+from pathlib import Path
+from typing import Final, cast
 
+from msgspec.structs import replace
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import ISystemHandle
 from twisted.trial.unittest import SkipTest
 from zope.interface import implementer
 
 from securechat.errors import Fault
 from securechat.robots.circuit_breaker import CircuitOpenError
+from securechat.robots.interface import IRobot
 from securechat.server.protocol import LOOK_INTERVAL
 from securechat.server.replies import TextReply
+from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.connection import GOODBYE_TIMEOUT
 from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
@@ -256,6 +261,47 @@ class ManySessionsTests(ServerTestCase):
             session.pump()
         self.assertEqual([session.events for session in removed], [[GoodbyeReceived(Reason.KEY_WITHDRAWN, 0)]] * 5)
         self.assertEqual([session.events for session in others], [[]] * 3)
+
+    def test_expired(self) -> None:
+        """At a reload, sessions end whose key has expired, or may not be used from their address."""
+        path = Path(self.mktemp())
+        path.write_text(f'from="192.0.2.7",expiry-time="20300101Z" {keys.public_line(USER_KEY.blob, "alice")}\n')
+        path.chmod(0o600)
+        now = [0.0]
+        users = AuthorizedUsers(path, self.clock.seconds, lambda: now[0])
+        self.factory = self.make_factory(client_auth=users.client_auth, users=users)
+        far = Session(self.factory, user_key=USER_KEY, wire=Wire(IPv4Address("TCP", "192.0.2.8", 5)))
+        far.pump()
+        self.assertTrue(far.wire.aborted)
+        session = Session(self.factory, user_key=USER_KEY).open()
+        self.factory.drop_unauthorized()
+        session.pump()
+        self.assertEqual(session.events, [])
+        now[0] = 2e9
+        self.factory.drop_unauthorized()
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.KEY_WITHDRAWN, 0)])
+
+    def test_reloadDuringHandshake(self) -> None:
+        """What is reloaded during a handshake applies to its session: limits, and who is admitted."""
+        session = Session(self.factory)
+        settings = replace(self.factory.settings, idle_timeout=5.0)
+        self.factory.configure(settings, Anyone(), cast(IRobot, self.robot))
+        session.open()
+        self.clock.advance(4.0)
+        session.pump()
+        self.assertEqual(session.events, [])
+        self.clock.advance(1.1)
+        session.pump()
+        self.assertEqual(session.events, [GoodbyeReceived(Reason.IDLE, 0)])
+        path = Path(self.mktemp())
+        path.write_text("")
+        path.chmod(0o600)
+        handshake = Session(self.factory)
+        self.factory.configure(settings, AuthorizedUsers(path), cast(IRobot, self.robot))
+        handshake.pump()
+        self.assertTrue(handshake.wire.aborted)
+        self.assertLogged(r"client 2 from .*: aborted \(user-key\)")
 
     def test_stopped(self) -> None:
         """A server that stops says GOODBYE to every session, and is done when the last one has gone."""

@@ -39,7 +39,7 @@ CONSTANTS: dict[str, dict[str, object]] = {
     "server.accounts": {"MAX_SOURCES": 4096},
     "server.bookkeeping": {"INTERVAL": 3, "STOP_TIMEOUT": 5},
     "server.quotas": {"MINUTE": MINUTE},
-    "server.users": {"REMINDER_INTERVAL": MINUTE},
+    "server.watched_file": {"REMINDER_INTERVAL": MINUTE},
     "server.log_limit": {
         "BURST": 16 * KIB,
         "RATE": 512,

@@ -1,5 +1,7 @@
 """Replies on their way out, one record at a time."""
 
+from collections import Counter
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,7 +20,8 @@ class OutboxTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.pair = Pair().open()
-        self.outbox = Outbox(self.pair.server, MAX_REPLY, MAX_REPLY)
+        self.counts: Counter[tuple[bool, Fault | None]] = Counter()
+        self.outbox = Outbox(self.pair.server, MAX_REPLY, MAX_REPLY, self.counts)
         for text in ("a", "b"):
             self.pair.client.say(text)
         self.pair.pump()

@@ -23,6 +23,7 @@ from securechat.server.protocol import ChatServer, ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone, Users
 from securechat.ssh import keys
+from securechat.ssh.authorized_keys import Entry
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import State
 from securechat.wire.events import Admitted, Event, FaultReceived, GoodbyeReceived, ReplyReceived, ServerProved
@@ -113,7 +114,7 @@ class Listed(Anyone):
     def __init__(self, *authorized: keys.SigningKey) -> None:
         self.authorized = {key.blob for key in authorized or (USER_KEY,)}
 
-    def is_listed(self, blob: bytes) -> bool:
+    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
         return blob in self.authorized
 
 

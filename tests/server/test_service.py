@@ -7,8 +7,10 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 from io import StringIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, cast
 
 from twisted.application.service import MultiService
@@ -26,8 +28,9 @@ from securechat.client.protocol import Signer
 from securechat.clock import TimerfdAlarm
 from securechat.errors import SecureChatError
 from securechat.robots import registry
+from securechat.robots.echo import ECHO
 from securechat.server.protocol import ChatServerFactory
-from securechat.server.service import StartError
+from securechat.server.service import ChatService, StartError
 from securechat.settings import Settings
 from securechat.ssh import keys
 from securechat.tap import Options, makeService
@@ -44,6 +47,21 @@ reactor: Any = installed
 def alarms() -> list[object]:
     """The timers that the reactor reads."""
     return [reader for reader in reactor.getReaders() if isinstance(reader, TimerfdAlarm)]
+
+
+async def exchange(path: Path, request: bytes) -> bytes:
+    """The answer to a request on a UNIX socket, up to its end."""
+
+    def ask() -> bytes:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(path))
+            connection.sendall(request)
+            with connection.makefile("rb") as answer:
+                return answer.read()
+
+    whole: bytes = await deferToThread(ask)
+    return whole
 
 
 class ServiceTests(TestCase):
@@ -69,10 +87,10 @@ class ServiceTests(TestCase):
 
     def make(self, *arguments: str) -> None:
         """A daemon on two ports."""
-        options = Options()
+        self.options = options = Options()
         listen = ("--listen", "tcp:0:interface=127.0.0.1")
         options.parseOptions(["--state-dir", self.mktemp(), *listen, *listen, "--robot", "puppet", *arguments])
-        self.service = cast(MultiService, makeService(options))
+        self.service = cast(ChatService, makeService(options))
         self.factory = cast(ChatServerFactory, cast(Any, self.service.services[0]).factory)
 
     async def start(self) -> list[int]:
@@ -137,7 +155,7 @@ class ServiceTests(TestCase):
 
     async def test_proxy(self) -> None:
         """Behind `haproxy:` a connection that is refused is closed, and nothing fails."""
-        self.make("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--max-handshakes-per-source", "1")
+        self.make("--listen", "haproxy:tcp:0:interface=127.0.0.1", "--anyone", "--max-handshakes-per-source", "1")
         port = (await self.start())[-1]
         header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4444 8080\r\n\0"
         with socket.create_connection(("127.0.0.1", port)) as first:
@@ -204,6 +222,24 @@ class ServiceTests(TestCase):
             Logger().info("working")
         self.assertEqual(len(seen), 1000)
 
+    async def test_operators(self) -> None:
+        """While the daemon stops, its operator can see that it is not ready, and which sessions are left."""
+        directory = Path(tempfile.mkdtemp())  # the paths of sockets have to be short
+        self.addCleanup(rmtree, directory)
+        metrics, control = directory / "metrics", directory / "control"
+        self.make("--metrics", f"unix:{metrics}", "--control", str(control))
+        [port, *_others] = await self.start()
+        talk = await Talk().start(port)
+        self.assertIn(b"200 OK", await exchange(metrics, b"GET /readyz HTTP/1.0\r\n\r\n"))
+        talk.client.transport.pauseProducing()  # it does not see the server's GOODBYE
+        stopping = self.service.stopService()
+        self.assertIn(b"503 Service Unavailable", await exchange(metrics, b"GET /readyz HTTP/1.0\r\n\r\n"))
+        self.assertIn(b'"session":1', await exchange(control, b'{"command":"sessions"}\n'))
+        talk.client.transport.resumeProducing()
+        await stopping
+        await talk.end
+        self.assertEqual(list(directory.glob("*")), [])
+
     async def test_sessionsEnd(self) -> None:
         """Each session is told that the server stops; when all are gone the robot is closed, and the service done."""
         ports = await self.start()
@@ -246,6 +282,91 @@ class ServiceTests(TestCase):
         while self.factory.sessions:
             await deferLater(reactor, 0.005)
         await self.service.stopService()
+
+    async def start_with(self, config: str) -> int:
+        """Start a daemon with a configuration file; its port."""
+        self.config = Path(self.mktemp()).absolute()
+        self.config.write_text(config)
+        self.make("--config", str(self.config), "--shaping", "off")
+        return (await self.start())[0]
+
+    async def stop(self) -> None:
+        while self.factory.sessions:
+            await deferLater(reactor, 0.005)
+        await self.service.stopService()
+
+    async def test_reloadConfig(self) -> None:
+        """SIGHUP applies the file: to new sessions, and with its robots to those that are open."""
+        self.patch(registry, "BUILT_IN", {**registry.BUILT_IN, "echo": ECHO})
+        port = await self.start_with("max-sessions-per-source = 1\n")
+        talk = await Talk().start(port)
+        await self.assertFailure(Deferred.fromCoroutine(Talk().start(port)), SecureChatError)
+        self.config.write_text("max-sessions-per-source = 2\nwidth = 3\n[robot.echo]\n")
+        self.options._given_robots = []  # instead of the puppet
+        lines = self.log_lines()
+        signal.raise_signal(signal.SIGHUP)
+        await deferLater(reactor, 0)
+        self.assertEqual(lines[-1], "info reloaded the configuration")
+        self.assertEqual(self.closed_with, [1])
+        other = await Talk().start(port)
+        assert talk.about is not None
+        assert other.about is not None
+        self.assertEqual((talk.about.robot, other.about.robot), ("puppet", "echo"))
+        self.assertEqual((talk.about.width, other.about.width), (1, 3))
+        for one in (talk, other):
+            self.assertEqual(await one.ask("still here"), "still here")
+            await one.leave()
+        await self.stop()
+
+    async def test_reloadUsers(self) -> None:
+        """Once the file has authorized keys, sessions of others end; those of users go on if they are listed again."""
+        port = await self.start_with("")
+        talk = await Talk().start(port)
+        path = Path(self.mktemp()).absolute()
+        path.write_text(keys.public_line(USER_KEY.blob, "alice"))
+        path.chmod(0o600)
+        self.config.write_text(f'authorized-keys = "{path}"')
+        self.assertIsNone(self.service.reload())
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.KEY_WITHDRAWN, 0))
+        user = await Talk().start(port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+        self.assertIsNone(self.service.reload())
+        self.assertEqual(await user.ask("still here"), "still here")
+        await user.leave()
+        await self.stop()
+
+    async def test_badReload(self) -> None:
+        """A file with a mistake changes nothing; the problem is logged, returned, and remembered until it is mended."""
+        await self.start_with("max-sessions = 5\n")
+        before = (self.factory.settings, self.factory.users, self.factory.robot, self.factory.identity)
+        lines = self.log_lines()
+        for text, words in (
+            ("max-sessions = 6\ntick = 5", ":2: tick: expected a number from 0.01 to 0.25"),
+            ("max-sessions = 6\nauthorized-keys = '/nonexistent'", "/nonexistent: No such file or directory"),
+            ("max-sessions = 6\nmax-message = 40000000", ":2: max-message: expected at most an eighth of"),
+        ):
+            self.config.write_text(text)
+            problem = self.service.reload()
+            assert problem is not None
+            self.assertIn(words, problem)
+            self.assertEqual(self.service.problem, problem)
+            self.assertEqual(lines[-1], f"error {problem}; keeping the previous configuration")
+            after = (self.factory.settings, self.factory.users, self.factory.robot, self.factory.identity)
+            self.assertEqual(after, before)
+        self.assertEqual(self.closed_with, [])
+        self.config.write_text("max-sessions = 6")
+        self.assertIsNone(self.service.reload())
+        self.assertEqual((self.service.problem, self.factory.settings.max_sessions), ("", 6))
+        await self.stop()
+
+    async def test_atStart(self) -> None:
+        """What cannot be changed while the daemon runs is named, and the rest applies."""
+        await self.start_with("tick = 0.1")
+        self.config.write_text("tick = 0.2\nmax-sessions = 7")
+        lines = self.log_lines()
+        self.assertIsNone(self.service.reload())
+        self.assertEqual((self.factory.settings.tick, self.factory.settings.max_sessions), (0.1, 7))
+        self.assertEqual(lines[0], "warn tick takes effect when the daemon is started again")
+        await self.stop()
 
     async def test_handlers(self) -> None:
         """SIGINT is handled unless the shell said to ignore it, and SIGHUP always is."""

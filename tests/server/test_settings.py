@@ -30,6 +30,9 @@ DEFAULTS = {
     "names": (),
     "host_key": None,
     "authorized_keys": None,
+    "authorized_keys_command": None,
+    "revoked_keys": None,
+    "anyone": False,
     "suites": (MLKEM768X25519.name, RSA2048Fernet.name),
     "shaping": Shaping.REPLY,
     "tick": 0.1,
@@ -58,6 +61,10 @@ DEFAULTS = {
     "usage_days": 400,
     "allow_root": False,
     "log_format": LogFormat.TEXT,
+    "metrics": None,
+    "metrics_users": False,
+    "metrics_public": False,
+    "control": None,
     "log_text": False,
     "messages_per_minute": 0,
     "messages_per_day": 0,
@@ -75,6 +82,9 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "state_dir": ("--state-dir=/a", Path("/a")),
     "host_key": ("--host-key=/b", Path("/b")),
     "authorized_keys": ("--authorized-keys=/c", Path("/c")),
+    "authorized_keys_command": ("--authorized-keys-command=/e %k", "/e %k"),
+    "revoked_keys": ("--revoked-keys=/d", Path("/d")),
+    "anyone": ("--anyone", True),
     "suites": ("--suites=rsa2048-fernet", (RSA2048Fernet.name,)),
     "shaping": ("--shaping=off", Shaping.OFF),
     "tick": ("--tick=0.25", 0.25),
@@ -103,6 +113,10 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "usage_days": ("--usage-days=13", 13),
     "allow_root": ("--allow-root", True),
     "log_format": ("--log-format=json", LogFormat.JSON),
+    "metrics": ("--metrics=unix:metrics", "unix:metrics"),
+    "metrics_users": ("--metrics-users", True),
+    "metrics_public": ("--metrics-public", True),
+    "control": ("--control=/run/control", Path("/run/control")),
     "log_text": ("--log-text", True),
     "messages_per_minute": ("--messages-per-minute=14", 14),
     "messages_per_day": ("--messages-per-day=15", 15),
@@ -134,8 +148,9 @@ class CommandLineTests(SynchronousTestCase):
         """Each option changes its own setting, and no other."""
         self.assertEqual({option.attribute for option in options_of(ServerSettings)}, OPTIONS.keys())
         for name, (argument, value) in OPTIONS.items():
-            settings = parse(argument).settings
-            self.assertEqual(settings, replace(ServerSettings(), **{name: value}), argument)
+            needed = {"authorized_keys": Path("/k")} if name == "revoked_keys" else {}
+            settings = parse(*(f"--authorized-keys={path}" for path in needed.values()), argument).settings
+            self.assertEqual(settings, replace(ServerSettings(), **needed, **{name: value}), argument)
             self.assertIs(type(getattr(settings, name)), type(value), argument)
 
     def test_limits(self) -> None:
@@ -181,9 +196,13 @@ class CommandLineTests(SynchronousTestCase):
                 (f"--name {name}: expected [HOST]:PORT, for example [chat.example.org]:8080", "--name", name)
                 for name in ("chat.example.org", "[a]:0", "[a]:65536", "[a b]:80", "[a]:", "a:80", "")
             ),
-            ("a UNIX socket has no host name: use --name [HOST]:PORT", "--listen", "unix:/tmp/socket"),
+            ("--listen: a UNIX socket has no host name: use --name [HOST]:PORT", "--listen", "unix:/tmp/socket"),
             (
-                "--max-message 4097: expected at most an eighth of --max-buffered, 4096",
+                "--revoked-keys: has no effect without authorized keys: anyone can make another key",
+                *("--revoked-keys", "/x"),
+            ),
+            (
+                "--max-message: expected at most an eighth of --max-buffered, 4096",
                 *("--max-message", "4097", "--max-buffered", "32775"),
             ),
         ):
@@ -230,7 +249,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_rest(self) -> None:
         """Suites that were not named are not allowed; each endpoint has its service; robots are made."""
-        factory = self.make("--suites=rsa2048-fernet", "--listen=tcp:1", "--listen=tcp:2", "--robot=echo")
+        factory = self.make("--suites=rsa2048-fernet", "--listen=tcp:1", "--listen=tcp:2", "--robot=echo", "--anyone")
         self.assertEqual(list(factory.identity.suites), [RSA2048Fernet.name])
         self.assertEqual((factory.robot.name, len(self.service.services)), ("echo", 2))
 
@@ -242,6 +261,11 @@ class ServiceTests(SynchronousTestCase):
                 (f"--listen systemd:domain=INET:{which}: systemd passed no such socket", "--listen", endpoint)
                 for which in ("index=0", "name=chat")
                 for endpoint in (f"systemd:domain=INET:{which}",)
+            ),
+            (
+                "securechat: --listen tcp:8080: open to everyone who can reach it; use --authorized-keys FILE, "
+                "or --anyone to admit everyone",
+                *("--listen", "tcp:8080"),
             ),
             ("securechat: /nonexistent", "--authorized-keys", "/nonexistent"),
             ("securechat: unknown robot marvin; expected one of echo, ", "--robot", "marvin"),

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import ConfigurationError
 from securechat.files import MAX_LIST_SIZE
-from securechat.server.users import Anyone, AuthorizedUsers
+from securechat.server.users import Anyone, AuthorizedUsers, UnlessRevoked
 from securechat.ssh import keys
 from securechat.wire.messages import ClientAuth
 from tests.harness.pair import USER_KEY
@@ -33,6 +33,60 @@ class AnyoneTests(SynchronousTestCase):
         self.assertTrue(users.is_authorized(USER_KEY.blob))
         self.assertEqual(users.name_of(USER_KEY.blob), keys.fingerprint(USER_KEY.blob))
         self.assertFalse(users.has_list or users.is_listed(USER_KEY.blob))
+
+
+class UnlessRevokedTests(SynchronousTestCase):
+    """Authorized users, some of whose keys are revoked."""
+
+    def setUp(self) -> None:
+        self.paths = [Path(self.mktemp()) for _ in range(2)]
+        self.write(0, BOTH)
+        self.write(1, "# nobody")
+        self.users = UnlessRevoked(AuthorizedUsers(self.paths[0]), self.paths[1])
+
+    def write(self, number: int, text: str) -> None:
+        self.paths[number].write_text(text)
+        self.paths[number].chmod(0o600)
+
+    def test_revoked(self) -> None:
+        """A revoked key is refused from the next handshake on, although it is authorized."""
+        self.assertTrue(self.users.is_authorized(USER_KEY.blob) and self.users.is_authorized(REMOVED.blob))
+        self.assertFalse(self.users.is_authorized(STRANGER.blob))
+        self.write(1, keys.fingerprint(REMOVED.blob))
+        self.assertTrue(self.users.is_authorized(USER_KEY.blob) and self.users.is_listed(USER_KEY.blob))
+        self.assertFalse(self.users.is_authorized(REMOVED.blob) or self.users.is_listed(REMOVED.blob))
+        self.assertFalse(self.users.is_listed(b""))
+        self.assertEqual(self.users.name_of(USER_KEY.blob), "alice")
+        self.assertTrue(self.users.has_list)
+        self.assertIs(self.users.client_auth, ClientAuth.REQUIRED)
+
+    def test_reload(self) -> None:
+        """A reload reads both files."""
+        self.write(0, ALICE)
+        self.write(1, keys.fingerprint(USER_KEY.blob))
+        self.users.reload()
+        self.assertFalse(self.users.is_listed(USER_KEY.blob) or self.users.is_listed(REMOVED.blob))
+
+    def test_unusable(self) -> None:
+        """While the list is unusable, no key is admitted; open sessions continue, and the problem is known."""
+        self.paths[1].unlink()
+        self.assertFalse(self.users.is_authorized(USER_KEY.blob))
+        self.assertTrue(self.users.is_listed(USER_KEY.blob))
+        self.assertIn("No such file", self.users.problem)
+        self.assertRaises(ConfigurationError, self.users.load)
+        self.write(1, "")
+        self.assertTrue(self.users.is_authorized(USER_KEY.blob))
+        self.assertEqual(self.users.problem, "")
+        self.write(0, "nonsense")
+        self.assertTrue(self.users.is_authorized(USER_KEY.blob))
+        self.assertIn(":1: not a valid ssh-ed25519 public key", self.users.problem)
+        self.assertRaises(ConfigurationError, self.users.load)
+
+    def test_badStart(self) -> None:
+        """A list that is wrong from the start is refused, with its line."""
+        self.write(1, "nonsense")
+        error = self.assertRaises(ConfigurationError, UnlessRevoked, AuthorizedUsers(self.paths[0]), self.paths[1])
+        self.assertIn(f"{self.paths[1]}:1: ", str(error))
 
 
 class AuthorizedUsersTests(SynchronousTestCase):
@@ -78,6 +132,18 @@ class AuthorizedUsersTests(SynchronousTestCase):
         self.assertFalse(self.users.is_listed(STRANGER.blob) or self.users.is_listed(b""))
         self.assertEqual(self.users.name_of(USER_KEY.blob), "alice")
         self.assertEqual(self.users.name_of(STRANGER.blob), keys.fingerprint(STRANGER.blob))
+
+    def test_options(self) -> None:
+        """A key is refused at an address that its options do not allow, and after it has expired."""
+        self.write(f'from="192.0.2.0/24",expiry-time="20300101Z" {ALICE}')
+        now = [1_800_000_000.0]
+        users = AuthorizedUsers(self.path, self.clock.seconds, lambda: now[0])
+        for host, allowed in (("192.0.2.7", True), ("192.0.3.7", False), ("", False)):
+            self.assertTrue(users.is_authorized(USER_KEY.blob))
+            self.assertIs(users.is_listed(USER_KEY.blob, host), allowed)
+        now[0] = 1_900_000_000.0
+        self.assertFalse(users.is_listed(USER_KEY.blob, "192.0.2.7"))
+        self.assertEqual(users.name_of(USER_KEY.blob), "alice")
 
     def test_changes(self) -> None:
         """A key that is removed or added is refused or admitted from the next handshake on."""

@@ -63,11 +63,35 @@ class AuthorizedKeysTests(SynchronousTestCase):
         blob, _comment = keys.parse_public_line(line)
         self.assertEqual(self.load(line).user_of(blob), "bob@laptop")
 
+    def test_options(self) -> None:
+        """A key with options is authorized at addresses and at times that they allow; without options always."""
+        line = keys.public_line(OTHER.blob, "bob, with a comment")
+        found = self.load(f'{LINE}\nfrom="192.0.2.0/24",expiry-time="20300101Z" {line}\n')
+        self.assertEqual(found.user_of(OTHER.blob), "bob, with a comment")
+        for host, now, allowed in (
+            ("192.0.2.1", 0, True),
+            ("192.0.3.1", 0, False),
+            ("", 0, False),
+            ("192.0.2.1", 2e9, False),
+        ):
+            self.assertEqual(found.allow(OTHER.blob, host, now), allowed)
+            self.assertTrue(found.allow(USER_KEY.blob, host, now))
+        stranger = keys.SigningKey.generate().blob
+        self.assertFalse(found.allow(stranger, "192.0.2.1", 0))
+        self.assertIsNone(found.entry_of(stranger))
+        entry = found.entry_of(OTHER.blob)
+        assert entry is not None
+        self.assertEqual(entry.user, "bob, with a comment")
+
     def test_badLines(self) -> None:
         """An invalid line is an error with its line number."""
         encoded = b64encode(OTHER.blob).decode()
         for words, bad in (
-            ("options", f'from="10.0.0.0/8" ssh-ed25519 {encoded} x'),
+            ("key option cert-authority: not supported", f"cert-authority ssh-ed25519 {encoded} x"),
+            ("key option no-pty: not supported", f'from="::1",no-pty ssh-ed25519 {encoded} x'),
+            ("key option from: expected addresses", f'from="*.example.org" ssh-ed25519 {encoded} x'),
+            ("not valid key options", f'from="10.0.0.0/8 ssh-ed25519 {encoded} x'),
+            ("not a valid ssh-ed25519 public key", f'from="10.0.0.0/8" x ssh-ed25519 {encoded}'),
             ("", f"ssh-rsa {encoded} x"),
             ("", "ssh-ed25519 nonsense x"),
             ("", "nonsense"),
@@ -106,7 +130,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
     def test_anyLine(self, line: str) -> None:
         """Any line is a key with a printable user name, or a ValueError."""
         try:
-            blob, user = parse_line(line, MAX_ABOUT)
+            blob, (user, _options) = parse_line(line, MAX_ABOUT)
         except ValueError:
             return
         keys.check_blob(blob)

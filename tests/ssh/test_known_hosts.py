@@ -12,7 +12,7 @@ from securechat.errors import ConfigurationError
 from securechat.files import MAX_LIST_SIZE
 from securechat.ssh import keys
 from securechat.ssh.encoding import string
-from securechat.ssh.known_hosts import KnownHosts, Standing, parse_line
+from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach, parse_line
 from tests.harness.pair import HOST_KEY
 from tests.harness.ssh import ssh_keygen
 from tests.test_files import with_file_size_limit
@@ -291,3 +291,15 @@ class KnownHostsTests(SynchronousTestCase):
             KnownHosts.load(self.path).check(NAME, HOST_KEY.blob)
         except ConfigurationError as error:
             self.assertNotIn("\n", str(error))
+
+
+class ReachTests(SynchronousTestCase):
+    """Whether the directory of a file can be searched."""
+
+    def test_reach(self) -> None:
+        """A file that exists or could be made is within reach; one below a file is not."""
+        path = Path(self.mktemp())
+        self.assertFalse(is_out_of_reach(path))
+        path.touch()
+        self.assertFalse(is_out_of_reach(path))
+        self.assertTrue(is_out_of_reach(path / "known_hosts"))

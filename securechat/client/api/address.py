@@ -47,7 +47,10 @@ def _with_port(host: str, port: int) -> str:
 def parse_address(text: str) -> ServeAddress:
     """ValueError if the text is no address."""
     if text.startswith(_PREFIX):
-        path = Path(text.removeprefix(_PREFIX)).expanduser().absolute()
+        try:
+            path = Path(text.removeprefix(_PREFIX)).expanduser().absolute()
+        except RuntimeError:  # of expanduser
+            raise ValueError("no such user") from None
         if text == _PREFIX or len(os.fsencode(path)) > MAX_SOCKET_PATH:
             raise ValueError("the path is empty or too long")
         return ServeAddress(path=path)

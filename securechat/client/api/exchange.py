@@ -86,7 +86,7 @@ class Exchange:
         if self._state is _State.WAITING:
             self._fail(error_of_fault(Fault.BROKEN_ANSWER, has_begun=False))
         else:
-            self._finish("")
+            self._finish("" if self._status < 400 else "error")
 
     def failed(self, fault: Fault) -> None:
         """The response is an error, or ends with one."""

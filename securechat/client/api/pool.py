@@ -4,7 +4,6 @@ A request never waits for another one while a session is free or can be opened. 
 """
 
 import math
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -16,9 +15,9 @@ from twisted.python.failure import Failure
 
 from securechat.client.api.calls import Receiver, Unavailable
 from securechat.client.api.session import ApiSession, PendingCall
-from securechat.client.exit_codes import NoApiError
+from securechat.client.backoff import LASTING_ERRORS, LASTING_REASONS, Backoff, jitter
 from securechat.client.explain import of_goodbye
-from securechat.errors import AuthenticationError, ConfigurationError, SecureChatError
+from securechat.errors import SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
@@ -31,21 +30,11 @@ MAX_QUEUED: Final = 64  # requests that wait for a session
 MAX_QUEUED_SIZE: Final = 64 * 1024 * 1024  # bytes of their bodies
 QUEUE_RETRY: Final = 5  # seconds after which a client may try again when the queue was full
 
-FIRST_DELAY: Final = 1.0  # seconds before the server is dialled again; doubles with each failure
-MAX_DELAY: Final = 60.0  # seconds
 ATTEMPT: Final = 2  # seconds after which a tool may try again while the server is being dialled
 
 RETIREMENT: Final = 23 * 60 * 60.0  # seconds after which a session gets no more requests; it may last 24 hours
 
-# Errors that the next attempt will probably meet again.
-_LASTING: Final = (AuthenticationError, ConfigurationError, NoApiError)
-_LASTING_REASONS: Final = (Reason.KEY_WITHDRAWN, Reason.REMOVED)
 _ORDINARY_REASONS: Final = (Reason.LEAVING, Reason.IDLE, Reason.TOO_OLD)
-
-
-def jitter() -> float:
-    """A random part of a delay, so that the clients of a server that was restarted do not all come at once."""
-    return random.uniform(0.5, 1)  # noqa: S311 - not a secret
 
 
 class SessionPool:
@@ -64,13 +53,12 @@ class SessionPool:
         self._size = size
         self._clock = clock
         self._report = report
-        self._jitter = jitter
+        self._backoff = Backoff(jitter)
         self._sessions: dict[ApiSession, float] = {}  # and when they were opened
         self._free: list[ApiSession] = []  # the last one is used first
         self._latest: ApiSession | None = None  # the one whose request ended last
         self._queue: deque[PendingCall] = deque()
         self._attempts: set[Deferred[ApiSession]] = set()  # to open a session
-        self._failures = 0  # since one was opened
         self._retry: IDelayedCall | None = None  # until then, none is opened
         self._problem: str | None = None  # why there is no connection
         self._moment: Deferred[None] | None = None  # while the queue waits for it
@@ -182,7 +170,7 @@ class SessionPool:
         if isinstance(result, Failure):
             self._not_opened(result)
             return
-        self._failures = 0
+        self._backoff.reset()
         self._stop_retrying()
         if self._problem is not None:
             self._problem = None
@@ -196,15 +184,13 @@ class SessionPool:
         if not isinstance(error, SecureChatError):
             log.failure("unexpected error in opening a session", failure)
         problem = str(error) if isinstance(error, SecureChatError) else type(error).__name__
-        self._try_later(is_lasting=isinstance(error, _LASTING))
+        self._try_later(is_lasting=isinstance(error, LASTING_ERRORS))
         if not self._sessions and not self._attempts:
             self._lose(problem)
 
     def _try_later(self, *, is_lasting: bool) -> None:
         if self._retry is None:
-            delay = MAX_DELAY if is_lasting else min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 10))
-            self._failures += 1
-            self._retry = self._clock.callLater(delay * self._jitter(), self._try_again)
+            self._retry = self._clock.callLater(self._backoff.next(is_lasting=is_lasting), self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None
@@ -252,7 +238,7 @@ class SessionPool:
             goodbye = reason.reason if isinstance(reason, GoodbyeReceived) else None
             is_ordinary = reason is None or goodbye in _ORDINARY_REASONS
             if not is_ordinary and not self._sessions and not self._attempts and not self._is_stopping:
-                self._try_later(is_lasting=goodbye in _LASTING_REASONS)
+                self._try_later(is_lasting=goodbye in LASTING_REASONS)
                 self._lose(of_goodbye(goodbye) if goodbye is not None else str(reason))
         self._dispatch()
         self._check_idle()

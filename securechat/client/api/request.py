@@ -38,6 +38,8 @@ class ApiRequest(Request):
     transport: IChatTransport
     admitted: Admitted
 
+    __repr__ = object.__repr__  # that of the base class shows the query
+
     def admit(self, admitted: Admitted, max_body: int, respond: "Callable[[ApiRequest], None]") -> None:
         """The request was accepted. `respond` is called with it when its body is complete."""
         self.admitted = admitted

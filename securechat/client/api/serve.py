@@ -25,6 +25,7 @@ from securechat.client.output import Output
 from securechat.client.protocol import Signer
 from securechat.client.reactor import IClientReactor
 from securechat.client.settings import ClientSettings
+from securechat.client.stderr import drop
 from securechat.errors import ConfigurationError
 from securechat.files import make_private_directory
 from securechat.i18n import _
@@ -90,12 +91,12 @@ class _Line:
         """A session, if the server accepts this key; only of this first one the steps are told."""
         self._signer = signer
         session = await self.open_session(pool)
-        self._connector.tell = _drop
+        self._connector.tell = self._connector.step = drop
         return session
 
     async def open_session(self, pool: SessionPool) -> ApiSession:
         """A session; SecureChatError. The user is asked nothing."""
-        session = ApiSession(pool, lambda text: self._connector.tell(text))
+        session = ApiSession(pool, lambda text: self._connector.step(text))
         client = await self._connector.connect(self._signer, session)
         try:
             return await session.opened
@@ -109,10 +110,6 @@ class _Line:
             self._report.note(_("connected to the server again"))
         else:
             self._report.complain(_("no connection to the server: {problem}").format(problem=problem))
-
-
-def _drop(text: str) -> None:
-    """Tell nobody."""
 
 
 def _listen(reactor: IClientReactor, address: ServeAddress, factory: Site) -> IListeningPort:

@@ -35,6 +35,7 @@ class PendingCall:
         self.body: Final = body
         self.carrier = carrier
         self.is_paused = False
+        self.crossed_goodbye = False  # of a session before, so that it was sent again
         self._receiver: Receiver | None = receiver
 
     @property
@@ -92,6 +93,7 @@ class ApiSession:
         self._was_admitted = False
         self._call: PendingCall | None = None
         self._id = 0  # of the call, once it is sent
+        self._is_answered = False  # part of the result has arrived
         self._room: Deferred[None] | None = None  # while the call waits for its moment
 
     @property
@@ -101,7 +103,7 @@ class ApiSession:
 
     def start(self, call: PendingCall, *, at_once: bool) -> None:
         """Send a request when its moment comes (protocol, section 10), or because it has come. It must not be busy."""
-        self._call, self._id = call, 0
+        self._call, self._id, self._is_answered = call, 0, False
         call.carrier = self
         if at_once:
             self._send(call)
@@ -161,6 +163,7 @@ class ApiSession:
     def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
         call = self._call
         assert call is not None
+        self._is_answered = True
         if items and call.receiver is not None:
             call.receiver.itemsReceived(items)
         if last:
@@ -191,12 +194,21 @@ class ApiSession:
                 self.opened.errback(reason if isinstance(reason, SecureChatError) else lost)
             return
         call, self._call = self._call, None
-        # The server ends an idle session only when it has received nothing, so the request crossed its GOODBYE.
-        is_idle = isinstance(reason, GoodbyeReceived) and reason.reason is Reason.IDLE
-        if call is not None and call.receiver is not None and (not self._id or is_idle):
+        if call is not None and call.receiver is not None and (not self._id or self._crossed_goodbye(call, reason)):
             self._keeper.sessionEnded(self, reason, call)
             return
         self._keeper.sessionEnded(self, reason, None)
         receiver = call.end() if call is not None else None
         if receiver is not None:
             receiver.broken()
+
+    def _crossed_goodbye(self, call: PendingCall, reason: SecureChatError | GoodbyeReceived | None) -> bool:
+        """Whether the call crossed the GOODBYE of an idle session, so that the server has not received it.
+
+        This is believed once: a server that always says so would be sent the call for ever.
+        """
+        is_idle = isinstance(reason, GoodbyeReceived) and reason.reason is Reason.IDLE
+        if not is_idle or self._is_answered or call.crossed_goodbye:
+            return False
+        call.crossed_goodbye = True
+        return True

@@ -1,38 +1,21 @@
 """The frontend without a terminal: messages from the command line or a pipe, replies to standard output."""
 
-from typing import Protocol, TextIO
+from collections.abc import Callable
+from typing import TextIO
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from securechat.client.exit_codes import ExitCode
 from securechat.client.explain import of_fault
+from securechat.client.frontends.formats import Format
+from securechat.client.frontends.source import Source
 from securechat.client.protocol import ChatClient
 from securechat.client.sanitize import sanitize
-from securechat.client.stderr import complain, note
+from securechat.client.stderr import complain
 from securechat.errors import ConfigurationError, Fault, SecureChatError
 from securechat.i18n import _
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent
-
-
-class Source(Protocol):
-    """A source of messages."""
-
-    def next(self, limit: int) -> "Deferred[str | None]":
-        """The next message; None at the end. ConfigurationError if it has more than `limit` bytes of UTF-8."""
-
-
-class FixedMessages:
-    """The messages on the command line."""
-
-    def __init__(self, messages: tuple[str, ...]) -> None:
-        self._messages = iter(messages)
-
-    def next(self, limit: int) -> "Deferred[str | None]":
-        text = next(self._messages, None)
-        if text is not None and len(text.encode()) > limit:
-            return fail(ConfigurationError(_("message exceeds {size} bytes").format(size=limit)))
-        return succeed(text)
 
 
 class Batch:
@@ -40,51 +23,71 @@ class Batch:
 
     _client: ChatClient  # from `admitted` on
     _max_message: int  # bytes, as well
+    redial = None  # a batch that was cut ends: its caller knows better whether to send the messages again
 
-    def __init__(self, source: Source, output: TextIO) -> None:
+    def __init__(
+        self,
+        source: Source,
+        form: Format,
+        output: TextIO,
+        *,
+        step: Callable[[str], None],
+        leaving: Callable[["Batch"], object],
+    ) -> None:
+        """`step` is told the steps of the handshake.
+
+        `leaving` is called when only the end of the train remains to be waited for; `exit` is final then.
+        """
+        self.step = step
         self.exit = ExitCode.ANSWERED
         self.ended: Deferred[SecureChatError | GoodbyeReceived | None] = Deferred()
         self._source = source
         self._output = output
-        self._open = 0
-        self._reply = ""  # the last character written of the incomplete reply
+        self._leaving = leaving
+        self._form = form
+        self._open: list[int] = []  # ids of the messages without a complete reply
+        self._size = 0  # characters received of the incomplete reply
         self._progress: Deferred[None] | None = None
         self._talking: Deferred[object] = succeed(None)
         self._can_write = True
 
     # ChatUser
 
-    def step(self, text: str) -> None:
-        note(text)
-
     def admitted(self, client: ChatClient, about: Admitted) -> None:
         self._client = client
         self._max_message = about.max_message
-        note(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
+        self._form.admitted(about)
+        self.step(_("connected to {robot} ({software})").format(robot=about.robot, software=about.software))
         self._talking = Deferred.fromCoroutine(self._talk()).addErrback(lambda failure: failure.trap(CancelledError))
 
     def replyReceived(self, message_id: int, text: str, last: bool) -> None:
-        self._write(sanitize(text))
+        limit = self._form.limit
+        if limit is not None and self._size + len(text) > limit:
+            if self._size <= limit:
+                self._client.cancel(message_id)
+            self._size = limit + 1
+        else:
+            self._size += len(text)
+            self._write(self._form.piece(message_id, text))
         if last:
-            if not self._reply.endswith("\n"):
-                self._write("\n")
-            self._done()
+            self._write(self._form.end(message_id))
+            self._done(message_id)
 
     def resultReceived(self, message_id: int, items: list[Head | Piece | ServerEvent], last: bool) -> None:
         """There is none, because this sends no API requests."""
 
     def faultReceived(self, message_id: int, fault: Fault) -> None:
-        has_begun = bool(self._reply)
-        self._break_off()
+        self._write(self._form.cut(message_id, fault))
         if self._can_write:
-            complain(of_fault(fault, has_begun=has_begun))
+            complain(of_fault(fault, has_begun=self._size > 0))
         self.exit = ExitCode.FAULT
-        self._done()
+        self._done(message_id)
 
     def disconnected(self, reason: SecureChatError | GoodbyeReceived | None) -> None:
         self._talking.cancel()
-        if self._reply and self._can_write:
-            self._break_off()
+        for message_id in self._open:
+            self._write(self._form.cut(message_id, None))
+        if self._size and self._can_write:
             complain(_("the reply is incomplete"))
         if isinstance(reason, GoodbyeReceived) or (self._open and self.exit is ExitCode.ANSWERED):
             self.exit = ExitCode.FAULT
@@ -103,8 +106,9 @@ class Batch:
             upcoming = self._source.next(self._max_message)
             while (text := await upcoming) is not None:
                 room = room or await self._client.room()
-                self._client.say(text)
-                self._open += 1
+                message_id = self._client.say(text)
+                self._form.sent(message_id)
+                self._open.append(message_id)
                 upcoming = self._source.next(self._max_message)
                 room = room - 1 if upcoming.called else 0  # only messages that are ready now are sent together
         except ConfigurationError as error:
@@ -112,35 +116,27 @@ class Batch:
             self.exit = ExitCode.USAGE
         while self._open:
             await self._reply_done()
-        if not self._client.leaveQuietly().called:
-            note(_("all replies received; leaving with the server's last record, to hide the length of the reply"))
+        self._leave()
 
     def _reply_done(self) -> "Deferred[None]":
         self._progress = Deferred()
         return self._progress
 
-    def _done(self) -> None:
-        self._reply = ""
-        self._open -= 1
+    def _done(self, message_id: int) -> None:
+        self._size = 0
+        self._open.remove(message_id)
         progress, self._progress = self._progress, None
         if progress is not None:
             progress.callback(None)
 
-    def _break_off(self) -> None:
-        """End the line of an incomplete reply."""
-        if self._reply and not self._reply.endswith("\n"):
-            self._write("\n")
-        self._reply = ""
-
     def _write(self, text: str) -> None:
-        if not self._can_write:
+        if not self._can_write or not text:
             return
         try:
-            self._output.write(text)
+            self._output.write(sanitize(text))
             self._output.flush()
         except OSError as error:
             self.outputFailed(error)
-        self._reply = (self._reply + text)[-1:]
 
     def outputFailed(self, error: OSError) -> None:
         """Standard output cannot be written: its reader has gone, or the disk is full. Leave."""
@@ -149,4 +145,8 @@ class Batch:
         self._can_write = False
         self.exit = ExitCode.FAULT
         self._talking.cancel()
-        self._client.leaveQuietly()
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._client.leaveQuietly().called:
+            self._leaving(self)

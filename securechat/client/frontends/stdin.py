@@ -18,6 +18,17 @@ AHEAD: Final = 8  # lines that are read ahead
 READ_SIZE: Final = 64 * 1024  # bytes
 
 
+def read_some(descriptor: int, size: int) -> bytes:
+    """Block until some bytes can be read, and read them; b"" at the end. ConfigurationError."""
+    while True:
+        try:
+            return os.read(descriptor, size)
+        except BlockingIOError:
+            wait_for(descriptor, select.POLLIN)
+        except OSError as error:
+            raise ConfigurationError(_("standard input: {problem}").format(problem=error.strerror)) from None
+
+
 class StdinLines:
     """Reads lines from a file descriptor: a regular file, a pipe or a terminal.
 
@@ -37,7 +48,7 @@ class StdinLines:
             self._thread.start()
 
     def next(self, limit: int) -> "Deferred[str | None]":
-        """The next line that is not empty; None at the end.
+        """The next line that is not blank, with its indentation; None at the end.
 
         ConfigurationError if it is not valid UTF-8, or has more than `limit` bytes.
         """
@@ -75,13 +86,9 @@ class StdinLines:
         number = 1  # of the incomplete line
         while True:
             try:
-                data = os.read(self._descriptor, READ_SIZE)
-            except BlockingIOError:
-                wait_for(self._descriptor, select.POLLIN)
-                continue
-            except OSError as error:
-                problem = _("standard input: {problem}").format(problem=error.strerror)
-                self._reactor.callFromThread(self._put, ConfigurationError(problem))
+                data = read_some(self._descriptor, READ_SIZE)
+            except ConfigurationError as error:
+                self._reactor.callFromThread(self._put, error)
                 return
             first, *lines = data.split(b"\n")
             pieces.append(first)
@@ -103,12 +110,12 @@ class StdinLines:
     def _take(self, number: int, line: bytes) -> bool:
         """Pass a line to the reactor; False if it is not valid UTF-8, which ends the reading."""
         try:
-            text = line.strip().decode()
+            text = line.removesuffix(b"\r").decode()
         except UnicodeDecodeError:
             error = ConfigurationError(_("line {line}: not valid UTF-8").format(line=number))
             self._reactor.callFromThread(self._put, error)
             return False
-        if text:
+        if text.strip():
             self._room.acquire()
             self._reactor.callFromThread(self._put, (number, text))
         return True

@@ -38,7 +38,9 @@ COMMANDS: Final = {
     "copy": Kind(
         N_("copy the last reply, or the nth before it, to the clipboard"), "[N]", "[1-9][0-9]{0,3}", ("yank",)
     ),
-    "save": Kind(N_("save the conversation in a new file"), N_("FILE"), ".+", ("write", "export")),
+    "save": Kind(
+        N_("save the conversation under a name, or export it to a new file"), N_("NAME|FILE"), ".+", ("write", "export")
+    ),
     "edit": Kind(N_("edit the last message in $EDITOR"), aliases=("editor", "e")),
     "info": Kind(N_("describe the connection"), aliases=("status", "about")),
     "quit": Kind(N_("leave"), aliases=("exit", "bye", "q")),

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -187,6 +188,9 @@ class Editor:
             )
 
         bind("enter", do=self._submit)
+        asks = Condition(lambda: not self._buffer.text and self._user is not None and self._user.asks)
+        for letter in "yn":
+            bind(letter, do=partial(self._answer, letter), when=asks)
         bind("escape", "enter", do=lambda: self._buffer.insert_text("\n"))
         bind("c-j", do=self._newline)
         bind("c-c", do=self._interrupt)
@@ -211,6 +215,10 @@ class Editor:
         if self._user is not None and self._user.submitted(self._buffer.text):
             self._buffer.append_to_history()
             self._buffer.reset()
+
+    def _answer(self, letter: str) -> None:
+        if self._user is not None:
+            self._user.submitted(letter)
 
     def _interrupt(self) -> None:
         if self._user is not None:

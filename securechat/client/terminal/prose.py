@@ -6,6 +6,7 @@ from typing import Final
 
 from securechat.client.terminal.styles import Row, Span, Style, join, plain, width
 
+TAB: Final = 8  # columns from one tab stop of a terminal to the next
 MAX_WORD: Final = 2000  # characters, after which a word is broken
 
 _PIECES: Final = re.compile("[ \t]+|[!-~\u00a0-\u10ff]+|[^ \t!-~\u00a0-\u10ff]")  # spaces; narrow letters; any other
@@ -91,3 +92,24 @@ def wrap(first: Row, spans: Iterable[Span], columns: int) -> list[Row]:
     """Text in rows, after the prefix of the first one, with which the others are aligned."""
     prose = Prose(first, [(Style.PLAIN, " " * width(plain(first)))])
     return [*prose.feed(spans, columns), prose.end()]
+
+
+def indent_imitations(text: str, letters: str, columns: int) -> str:
+    """One line without styles, indented by a space wherever a row of the terminal would begin with one of `letters`.
+
+    The terminal breaks the line after `columns`.
+    """
+    shown: list[str] = []
+    used = 0  # columns of the row
+    for letter in text:
+        size = width(letter)
+        if letter == "\t":
+            size = max(0, min(TAB - used % TAB, columns - 1 - used))  # a tab does not leave the row
+        elif used + size > columns:
+            used = 0
+        if used == 0 and letter in letters:
+            shown.append(" ")
+            used = 1
+        shown.append(letter)
+        used += size
+    return "".join(shown)

@@ -20,6 +20,10 @@ class ScreenUser(Protocol):
     def input_ended(self) -> None:
         """The user has typed Ctrl-D, or the terminal has gone. Nothing more is entered."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether the live row asks a question; ``y`` or ``n`` alone is submitted at once then."""
+
     def live(self) -> Row:
         """The row above the prompt; empty if there is none."""
 

@@ -22,7 +22,7 @@ class Body(Protocol):
     def __init__(self) -> None:
         self._received: list[bytes] = []  # at most one read of the transport, and what arrived with the head
         self._is_over = False
-        self._error: RobotError | None = None  # if it was truncated
+        self._is_truncated = False
         self._reader: Deferred[bytes] | None = None
         self._is_polled = False  # the connection is read only when `poll` is called
         self._is_in_poll = False  # until the end of a poll, all that it brings is collected
@@ -40,8 +40,8 @@ class Body(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._is_over = True
-        if not reason.check(ResponseDone, PotentialDataLoss):  # the latter if its end is that of the connection
-            self._error = RobotError(Fault.BROKEN_ANSWER, "the response was truncated")
+        # PotentialDataLoss if the end of the body is that of the connection.
+        self._is_truncated = not reason.check(ResponseDone, PotentialDataLoss)
         self._serve()
 
     def read(self) -> "Deferred[bytes]":
@@ -77,8 +77,9 @@ class Body(Protocol):
         if reader is None or not (self._received or self._is_over):
             return
         self._reader = None
-        if not self._received and self._error is not None:
-            reader.errback(self._error)
+        if not self._received and self._is_truncated:
+            # An error that is kept here would refer to the frames it passed through, and they to this.
+            reader.errback(RobotError(Fault.BROKEN_ANSWER, "the response was truncated"))
             return
         data = b"".join(self._received)
         self._received.clear()

@@ -131,7 +131,9 @@ class _RequestBody:
         self._data = data
 
     def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        consumer.write(self._data)
+        # Twisted's objects for a request refer to each other and to this one. They stay until garbage is collected.
+        data, self._data = self._data, b""
+        consumer.write(data)
         return succeed(None)
 
     def pauseProducing(self) -> None:

@@ -53,8 +53,13 @@ def read_headers(path: Path) -> list[str]:
     return found
 
 
+def is_secret(text: str) -> bool:
+    """Whether a header looks like a secret, by its name."""
+    return _SECRET.search(text.partition(":")[0]) is not None
+
+
 def warn_of_secrets(texts: Sequence[str]) -> None:
     """Log a warning about headers on the command line that look like secrets."""
     for name in headers_of(texts):
-        if _SECRET.search(name):
+        if is_secret(name):
             log.warn("other users can read the header {name} on the command line: use -R header-file=FILE", name=name)

@@ -7,7 +7,7 @@ from typing import Final
 from securechat.errors import RobotError
 
 MIN_SECRET: Final = 4  # characters; anything shorter is none, and removing it would garble the text
-MIN_VALUE: Final = 8  # characters of a header's value in JSON: anything shorter may be a number or the word true
+MIN_VALUE: Final = 8  # characters of one in JSON: anything shorter may be a number, or a word such as true or ollama
 
 _MASK: Final = "…"
 
@@ -20,7 +20,7 @@ class Mask:
         self._texts = _longest_first(text for text in (key or "", *values) if len(text) >= MIN_SECRET)
         # A value is masked as a whole, and so is each of its words: "Bearer" and a key, a cookie and the next one.
         words = [word for value in values for word in (value, *value.split()) if len(word) >= MIN_VALUE]
-        secrets = [text for text in (key or "",) if len(text) >= MIN_SECRET] + words
+        secrets = [text for text in (key or "",) if len(text) >= MIN_VALUE] + words
         self._data = [text.encode() for text in _longest_first(form for text in secrets for form in _forms(text))]
 
     def error(self, error: RobotError) -> RobotError:

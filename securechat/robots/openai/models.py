@@ -65,6 +65,7 @@ def only(data: bytes, allowed: Set[str]) -> bytes:
     RobotError (broken answer) if it is invalid.
     """
     try:
+        data.decode()  # what stays as it was written is not looked at otherwise
         whole: Any = msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
         if isinstance(whole, list):
             return msgspec.json.encode(_allowed(whole, allowed))

@@ -174,9 +174,14 @@ class PassThrough:
         return event if data is event.data else ServerEvent(event.name, data)
 
     def _failure(self, response: Response, failure: ErrorResponse) -> list[Item]:
-        """An error response. RobotError if it is not about the request, or if it is no response of the API."""
+        """An error response. RobotError if it is not about the request, or if it is no response of the API.
+
+        A page with a status below 500 is about the request, such as one for a path that the server does not have: as a
+        failure, three of them would open the circuit for all users.
+        """
         error, status = failure.error, response.code
-        if status < 400 or error.is_about_key or (failure.is_page and error.fault is not Fault.BUSY):
+        is_failure = failure.is_page and status >= 500 and error.fault is not Fault.BUSY
+        if status < 400 or error.is_about_key or is_failure:
             raise error
         seconds = retry_after.to_pass_on(response.headers)
         head = Head(status, _content_type(response), seconds)

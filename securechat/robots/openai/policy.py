@@ -20,6 +20,7 @@ _NEEDED_LIMIT: Final = {"chat/completions": _OLD_LIMIT, "completions": _OLD_LIMI
 _NUMBER: Final = re.compile("[1-9][0-9]{0,8}")
 # Servers written in Go understand these in any case, so that a check of one spelling would not be enough.
 _CHECKED: Final = frozenset({"model", "models", "fallbacks", "messages", "instructions", *_USER, *_LIMITS})
+_NAME: Final = re.compile("[a-z_]{1,64}")
 _MAX_LEARNED: Final = 1000  # names of models
 
 
@@ -74,7 +75,9 @@ class Policy:
             names_models = folded == "models" or folded.endswith("fallbacks")
             if self._restricts_models and names_models and _is_given(body, key):
                 text = _("this server restricts models, and does not accept the field {field}")
-                raise PolicyError(key, text.format(field=folded))
+                # A key may be long, or contain half of a surrogate pair, which cannot be encoded.
+                field = folded if _NAME.fullmatch(folded) else "fallbacks"
+                raise PolicyError(field, text.format(field=field))
 
 
 def _is_given(body: Body, key: str) -> bool:

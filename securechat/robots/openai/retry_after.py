@@ -12,7 +12,8 @@ from twisted.web.http_headers import Headers
 MAX_RETRY_AFTER: Final = 3600.0  # seconds; longer times are estimates that need not be believed
 
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(milli|ms\b|s|m|h|d)[a-z]*"  # of a duration such as 6m0s or 20 seconds
+# Of a duration such as 6m0s or 20 seconds. It never backtracks: a series that is invalid could take hours otherwise.
+_PART: Final = r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?>(milli|ms\b|s|m|h|d))[a-z]*+"
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}")
 _DURATION: Final = re.compile(rf"(?:{_PART}[ ,]{{0,2}})+")
 _IN_TEXT: Final = re.compile(

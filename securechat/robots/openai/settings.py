@@ -7,7 +7,7 @@ from msgspec import Meta
 from twisted.python.url import URL
 
 from securechat.i18n import N_, _
-from securechat.robots.openai.headers import parse_header
+from securechat.robots.openai.headers import is_secret, parse_header
 from securechat.robots.settings import MaxConcurrent, Seconds, parse_url
 from securechat.settings import Settings
 
@@ -69,7 +69,7 @@ class OpenAISettings(Settings, frozen=True):
         tuple[str, ...],
         Meta(
             description=N_("additional header of requests, NAME:VALUE; can be repeated"),
-            extra={"parse": parse_header, "private": True},
+            extra={"parse": parse_header, "private": True, "is_secret": is_secret},
         ),
     ] = ()
 

@@ -47,6 +47,7 @@ class AddressTests(SynchronousTestCase):
         for text in (
             *("", "x", "0", "65536", "-1", "+1", "1 ", "\u0661", "1" * 5000, "80:", "example.org:80", "127.1:80"),
             *("::1:80", "[::1]", "[127.0.0.1]:80", "[fe80::1%eth0", "unix:", "unix:/" + "x" * 107, "tcp:80"),
+            "unix:~nobody-has-this-name/api",
         ):
             with self.assertRaises(ValueError, msg=text):
                 parse_address(text)

@@ -73,7 +73,7 @@ class ResponseTests(ToolTestCase):
         self.assertEqual(set(response.headers), expected)
         self.assertEqual(response.headers["content-type"], "application/json; charset=utf-8")
         self.assertEqual(self.tool.log.records[0].request, "POST /v1/chat/completions")
-        self.assertEqual(self.logged(), (400, ""))
+        self.assertEqual(self.logged(), (400, "error"))
 
     def test_retryAfter(self) -> None:
         """Retry-After is the server's."""

@@ -442,6 +442,22 @@ class EndTests(PoolTestCase):
         again = self.admit()
         self.assertEqual((again.calls, diary.events), ([("completions", b"1")], []))
 
+    def test_answeredAndIdle(self) -> None:
+        """A request whose response has begun is not sent again, whatever the GOODBYE says."""
+        client = self.begin()
+        _call, diary = self.start(b"1")
+        client.session.resultReceived(1, [HEAD], False)
+        client.say_goodbye(Reason.IDLE)
+        self.assertEqual((diary.events, self.attempts), ([HEAD, "broken"], []))
+
+    def test_alwaysIdle(self) -> None:
+        """A request is sent again once, even if the server calls every session idle."""
+        client = self.begin()
+        _call, diary = self.start(b"1")
+        client.say_goodbye(Reason.IDLE)
+        self.admit().say_goodbye(Reason.IDLE)
+        self.assertEqual((diary.events, self.attempts), (["broken"], []))
+
     def test_keepsItsPlace(self) -> None:
         """A request that is sent again comes before those in the queue."""
         client = self.begin()

@@ -17,8 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from securechat.client import connecting
-from securechat.client.api import pool as pool_module
+from securechat.client import backoff, connecting
 from securechat.client.api import serve as serve_module
 from securechat.client.api.address import ServeAddress
 from securechat.client.destination import Destination
@@ -394,7 +393,7 @@ class LineTests(ServeTestCase):
 
     async def test_reconnects(self) -> None:
         """While there is no connection, requests are refused; one line says so, and one that there is one again."""
-        self.patch(pool_module, "FIRST_DELAY", 0.1)
+        self.patch(backoff, "FIRST_DELAY", 0.1)
         await self.start()
         steps = self.errors.getvalue()
         running = self.send()

@@ -37,7 +37,7 @@ class ParseTests(SynchronousTestCase):
             ("/new topic", "/new takes no argument"),
             ("/copy all", r"/copy takes \[N\]"),
             ("/copy 0", r"/copy takes \[N\]"),
-            ("/save", "usage: /save FILE"),
+            ("/save", "usage: /save NAME.FILE"),
         ):
             with self.assertRaisesRegex(UnknownCommandError, words):
                 parse(text)

@@ -32,6 +32,7 @@ class Keyboard:
         self.log: list[str] = []
         self.row: Row = []
         self.is_kept = False
+        self.asks = False
 
     def submitted(self, text: str) -> bool:
         self.log.append(text)
@@ -106,6 +107,19 @@ class EditorTests(EditorTestCase):
 
         self.use(scenario)
 
+    def test_asks(self) -> None:
+        """While there is a question, y and n answer it alone, but not within a draft."""
+
+        async def scenario() -> None:
+            await self.type("y\r", "y")
+            self.user.asks = True
+            await self.type("y", "y")
+            await self.type("n", "n")
+            await self.type("an\x7fy")
+            await self.until(lambda: self.editor.draft == "ay")
+
+        self.use(scenario)
+
     def test_callbacks(self) -> None:
         """Ctrl-C and Ctrl-D at an empty prompt are reported; what is not accepted stays."""
 
@@ -140,7 +154,10 @@ class EditorTests(EditorTestCase):
         """The arrow and Ctrl-R bring back what was entered before."""
 
         async def scenario() -> None:
-            await self.type("\x1b[A\x1b[A\r", "earlier one")
+            while self.editor.draft != "earlier one":  # the oldest; the history is loaded by a task of its own
+                self.keys.send_text("\x1b[A")
+                await asyncio.sleep(0.01)
+            await self.type("\r", "earlier one")
             await self.type(f"{CTRL_R}two\r", *[])
             await self.until(lambda: self.editor.draft == "earlier two")
             await self.type("\r", "earlier two")

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.terminal.clipboard import MAX_THROUGH_TERMINAL, copy_with_program, terminal_sequence
 from securechat.client.terminal.transcript import MAX_TEXT, Transcript
+from securechat.wire.messages import MAX_TURNS, encode_turns
 
 
 class TranscriptTests(SynchronousTestCase):
@@ -24,6 +25,21 @@ class TranscriptTests(SynchronousTestCase):
         self.assertEqual([transcript.reply(number) for number in (1, 2, 3)], ["r3", "r1", None])
         self.assertEqual(transcript.last_question(), "q3")
         self.assertEqual(transcript.as_markdown("eliza")[:32], "## You\n\nq1\n\n## eliza\n\nr1\n\n## You")
+
+    def test_turns(self) -> None:
+        """What is recalled are the latest exchanges of the conversation that were answered, within both limits."""
+        transcript = Transcript()
+        transcript.restore([("old", "0")])
+        transcript.start_afresh()
+        transcript.restore([("q1", "r1"), ("q2", "r2")])
+        transcript.extend(transcript.add("q3"), "half")
+        self.assertEqual([turn.text for turn in transcript.turns(1000)], ["q1", "r1", "q2", "r2"])
+        size = len(encode_turns(transcript.turns(1000)))
+        self.assertEqual([turn.text for turn in transcript.turns(size)], ["q2", "r2"])  # its size is an upper bound
+        transcript.restore([("q", "r")] * (MAX_TURNS // 2))
+        self.assertEqual(len(transcript.turns(10**6)), MAX_TURNS)
+        for limit in (0, 3, 20, 100):
+            self.assertLessEqual(len(encode_turns(transcript.turns(limit))), max(limit, 1))
 
     def test_limit(self) -> None:
         """The oldest exchanges are forgotten when the text is too long, and one that is too long alone is cut."""

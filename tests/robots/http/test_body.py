@@ -57,3 +57,9 @@ class BodyTests(SynchronousTestCase):
                         self.assertEqual(self.successResultOf(reading), b"")
                     else:
                         self.assertIs(self.failureResultOf(reading, RobotError).value.fault, Fault.BROKEN_ANSWER)
+
+    def test_errorsAreNotKept(self) -> None:
+        """An error is not kept: with it would stay all that the frames contain through which it was raised."""
+        self.body.connectionLost(Failure(ConnectionLost()))
+        first, second = (self.failureResultOf(self.body.read(), RobotError).value for _read in range(2))
+        self.assertIsNot(first, second)

@@ -1,5 +1,7 @@
 """The HTTP client and its connections."""
 
+import gc
+import sys
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -54,6 +56,18 @@ class PoolTests(HttpTestCase):
         first.close()
         self.assertIn(b"hello", await second.read_all(10_000))
         self.assertEqual(self.peer.connections, 1)
+
+    async def test_bodyIsNotKept(self) -> None:
+        """The body of a request takes no memory after the response, although garbage is collected much later."""
+        url = f"http://127.0.0.1:{self.listen(self.peer)}"
+        body = b'{"messages": [{"content": "hello"}], "stream": true}'
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = sys.getrefcount(body)
+        response = await self.http.post(f"{url}/v1/chat/completions", body, {"Content-Type": "application/json"})
+        self.assertIn(b"hello", await response.read_all(10_000))
+        del response
+        self.assertEqual(sys.getrefcount(body), before)
 
     async def test_cookies(self) -> None:
         """Cookies are not sent back, because the next request may be for another user."""

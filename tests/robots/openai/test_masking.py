@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.errors import Fault, RobotError
 from securechat.robots.openai.masking import Mask
 
-KEY = "sk/1234"
+KEY = "sk/12345"
 
 
 class MaskTests(SynchronousTestCase):
@@ -29,7 +29,7 @@ class MaskTests(SynchronousTestCase):
                 self.assertEqual(mask.data(f'{{"e": "{form}!"}}'.encode()), '{"e": "…!"}'.encode(), form)
 
     def test_noSecrets(self) -> None:
-        """Short values of headers are no secrets, so that JSON stays valid; neither is a missing key."""
-        data = b'{"a": true, "b": 1234, "c": "Bearer"}'
-        for mask in (Mask(None, ["true", "1234", "Bearer x"]), Mask("abc", []), Mask("", [])):
+        """Short values are no secrets, so that JSON stays valid and words stay whole; neither is a missing key."""
+        data = b'{"a": true, "b": 1234, "c": "Bearer ollama"}'
+        for mask in (Mask(None, ["true", "1234", "Bearer x"]), Mask("abc", []), Mask("ollama", []), Mask("", [])):
             self.assertIs(mask.data(data), data)

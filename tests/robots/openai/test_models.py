@@ -74,7 +74,8 @@ class ModelsTests(SynchronousTestCase):
         second = b'{"data":[],"n":1.0,"models":[{"name":"m"},{"model":"m"}]}'
         for data, expected in lists:
             self.assertEqual(only(data, {"m", "x"}), expected or second)
-        for data in (b"", b"7", b"{}", b'{"data":{}}', b'{"data":[],"models":7}', b"{", b"\xff", b"[" * 100_000):
+        wrong = (b"", b"7", b"{}", b'{"data":{}}', b'{"data":[],"models":7}', b"{", b"\xff", b"[" * 100_000)
+        for data in (*wrong, b'[{"id": "m\xff"}]', b'{"data": [], "x\xff": 1}'):
             self.assertRaises(RobotError, only, data, {"m"})
 
     def test_families(self) -> None:

@@ -330,14 +330,21 @@ class ResponseTests(ApiTestCase):
             self.assertIn("key was rejected", text)
 
     async def test_pages(self) -> None:
-        """A web page is a broken answer, unless it says that the server is busy."""
-        for status, kind in product((200, 404, 500, 502), ("text/html", JSON)):
+        """A web page is a broken answer, unless its status says that the server is busy."""
+        for status, kind in product((200, 500, 502), ("text/html", JSON)):
             self.start(lambda: whole(b"\n" + HTML, status, Content_Type=kind))  # noqa: B023
             self.assertEqual((await self.fault())[:2], ([], Fault.BROKEN_ANSWER))
         for status in (429, 503):
             self.start(lambda: whole(HTML, status, Content_Type="text/html", Retry_After="7"))  # noqa: B023
             top, body = await self.result()
             self.assertEqual((top, "error" in json.loads(body)), ((status, JSON, 7), True))
+
+    async def test_pagesAboutRequests(self) -> None:
+        """A page for a path that the server does not have keeps its status, and opens no circuit."""
+        for status, kind in product((403, 404, 405), ("text/html", JSON)):
+            self.start(lambda: whole(b"\n" + HTML, status, Content_Type=kind))  # noqa: B023
+            top, body = await self.result()
+            self.assertEqual((top, "error" in json.loads(body)), ((status, JSON, 0), True))
 
     async def test_redirect(self) -> None:
         """A redirect is a broken answer."""

@@ -78,6 +78,11 @@ class ModelTests(PolicyTestCase):
                 self.assertRefused(field, json.dumps({field: ["x"]}), **options)
                 self.assertEqual(self.sent(json.dumps({field: None}), **options), [{field: None}])
 
+    def test_restrictedNames(self) -> None:
+        """The error does not quote a field that is long or cannot be encoded."""
+        for field in ("x" * 65 + "fallbacks", "\ud800fallbacks"):
+            self.assertRefused("fallbacks", json.dumps({field: ["x"]}), models=frozenset({"m"}), model="m")
+
     def test_all(self) -> None:
         """If all models are allowed, so are further ones."""
         every: tuple[dict[str, Any], ...] = ({}, {"models": frozenset({"*"}), "model": "m"})

@@ -80,6 +80,12 @@ class RetryAfterTests(SynchronousTestCase):
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 7200))
         self.assertTrue(7190 < to_pass_on(Headers({"Retry-After": [date]})) <= 7200)
 
+    def test_backtracking(self) -> None:
+        """A long series of durations that is invalid is rejected at once."""
+        began = time.process_time()
+        self.assertEqual(to_pass_on(Headers({"Retry-After": ["1milli" * 24 + "!"]})), 0)
+        self.assertTrue(time.process_time() - began < 1)
+
     def test_texts(self) -> None:
         """The message of an error may contain the time."""
         for text, seconds in (

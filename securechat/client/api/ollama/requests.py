@@ -90,6 +90,7 @@ _Type = TypeVar("_Type", bound=_Request)
 def decode_request(body: bytes, kind: type[_Type]) -> _Type:
     """Decode a request; HttpError (400) if it is not valid. The error contains types and paths, but no content."""
     try:
+        body.decode()  # msgspec does not look at what it keeps as it was written
         return json.decode(body, type=kind)
     except ValidationError as error:
         raise HttpError(400, _("invalid request: {problem}").format(problem=error)) from None

@@ -139,6 +139,7 @@ class FieldTests(SynchronousTestCase):
             b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}',
             b'{"model": "m", "tools": ' + b"[" * 100_000,
             b'"secret \xff',
+            b'{"model": "m", "format": "secret \xff"}',
         ):
             with self.assertRaises(HttpError) as caught:
                 decode_request(body, ChatRequest)

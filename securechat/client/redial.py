@@ -1,0 +1,87 @@
+"""Dialling the server again after a session was lost."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from securechat.client.backoff import LASTING_ERRORS, MAX_DELAY, Backoff, jitter
+from securechat.errors import SecureChatError
+
+T = TypeVar("T")
+
+
+class Redial:
+    """Dials after a delay that grows with each failure, or at once when the user does not want to wait."""
+
+    def __init__(self, clock: IReactorTime, jitter: Callable[[], float] = jitter) -> None:
+        self.problem = ""  # why the last attempt failed
+        self.is_lazy = False  # whether the first attempt waits until the user needs a session
+        self._clock = clock
+        self._backoff = Backoff(jitter)
+        self._since = 0.0  # when there was a session last
+        self._timer: IDelayedCall | None = None
+        self._waiting: Deferred[None] | None = None
+        self._cancel: Callable[[], None] = lambda: None
+
+    @property
+    def seconds(self) -> float | None:
+        """The time until the next attempt; None during one, and while there is no need of one."""
+        return None if self._timer is None else self._timer.getTime() - self._clock.seconds()
+
+    @property
+    def is_dialling(self) -> bool:
+        return self._waiting is None
+
+    async def run(self, dial: Callable[[], Awaitable[T]]) -> T:
+        """The result of the first `dial` that raises no SecureChatError, or an error that would come again."""
+        running = Deferred.fromCoroutine(self._run(dial))
+        self._cancel = running.cancel
+        return await running
+
+    async def _run(self, dial: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            await self._delay()
+            try:
+                return await dial()
+            except LASTING_ERRORS:
+                raise
+            except SecureChatError as error:
+                self.problem = str(error)
+
+    def _delay(self) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred(lambda _waiting: self._stop())
+        self._waiting = waiting
+        if not self.is_lazy:
+            self._timer = self._clock.callLater(self._backoff.next(), self.now)
+        return waiting
+
+    def _stop(self) -> None:
+        self._waiting = None
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def now(self) -> None:
+        """Dial at once, unless that is being done."""
+        waiting = self._waiting
+        self.is_lazy = False
+        self._stop()
+        if waiting is not None:
+            waiting.callback(None)
+
+    def cancel(self) -> None:
+        """Dial no longer: `run` raises an error."""
+        self._cancel()
+
+    def succeeded(self) -> None:
+        """There is a session."""
+        self.problem = ""
+        self._since = self._clock.seconds()
+
+    def lost(self, *, is_lazy: bool) -> None:
+        """The session has ended. The delays begin anew if it was of some use."""
+        self.is_lazy = is_lazy
+        if self._clock.seconds() - self._since >= MAX_DELAY:
+            self._backoff.reset()

@@ -1,0 +1,140 @@
+"""The commands of the control socket.
+
+A command is a struct: its tag is the name, its fields are the arguments, and `run` yields the rows of the answer. To
+add one, write its class and add it to COMMANDS, here, and to COMMANDS in securechat/control.py.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NamedTuple
+
+from msgspec import Meta, Struct
+
+from securechat import __version__
+from securechat.errors import SecureChatError
+from securechat.server.protocol import ChatServer, ChatServerFactory
+from securechat.ssh import keys
+from securechat.wire.messages import Reason
+
+Row = Mapping[str, object]
+Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class CommandError(SecureChatError):
+    """A command cannot be carried out; the message says why, in English, as the log does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What commands act upon."""
+
+    factory: ChatServerFactory
+    reload: Callable[[], str | None]  # what SIGHUP does; why it failed, or None
+
+
+class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
+    """The base class of all commands."""
+
+    def run(self, controls: Controls) -> Iterator[Row]:
+        """Carry out the command; the rows of the answer. CommandError, also between rows."""
+        raise NotImplementedError
+
+
+def _admitted(controls: Controls) -> list[ChatServer]:
+    """The sessions of admitted clients, by number."""
+    sessions = [session for session in controls.factory.sessions if session.is_admitted]
+    return sorted(sessions, key=lambda session: session.number)
+
+
+class Sessions(Command, frozen=True, tag="sessions"):
+    """The sessions, a row each."""
+
+    def run(self, controls: Controls) -> Iterator[Row]:
+        for session in _admitted(controls):
+            if session in controls.factory.sessions:  # it may have ended while others were written
+                yield session.state._asdict()
+
+
+class Kick(Command, frozen=True, tag="kick"):
+    """End a session with GOODBYE; it is a row of the answer."""
+
+    session: Number
+
+    def run(self, controls: Controls) -> Iterator[Row]:
+        for session in _admitted(controls):
+            if session.number == self.session:
+                state = session.state
+                session.leave(Reason.REMOVED)
+                yield state._asdict()
+                return
+        raise CommandError(f"no session {self.session}")
+
+
+class _User(NamedTuple):
+    user: str
+    key: str  # a fingerprint
+    sessions: int
+
+
+class Users(Command, frozen=True, tag="users"):
+    """The authorized users with the number of their sessions, a row for each key.
+
+    Of those that are looked up by a program, only those with a session are known.
+    """
+
+    def run(self, controls: Controls) -> Iterator[Row]:
+        users = controls.factory.users
+        if not users.has_list:
+            raise CommandError("everyone is admitted: there is no list of users")
+        sessions = [session for session in _admitted(controls) if session.authorized_key]
+        numbers = Counter(session.authorized_key for session in sessions)
+        names = {**{session.authorized_key: session.user for session in sessions}, **users.names}
+        for key, name in names.items():
+            yield _User(name, keys.fingerprint(key), numbers[key])._asdict()
+
+
+class Reload(Command, frozen=True, tag="reload"):
+    """What SIGHUP does; an error if the previous state is kept."""
+
+    def run(self, controls: Controls) -> Iterator[Row]:
+        problem = controls.reload()
+        if problem:
+            raise CommandError(problem)
+        yield from ()
+
+
+class Stats(Command, frozen=True, tag="stats"):
+    """The totals since the daemon was started, in one row."""
+
+    def run(self, controls: Controls) -> Iterator[Row]:
+        factory = controls.factory
+        counters = factory.counters
+        users = counters.users.values()
+        waiting = [session.waiting for session in _admitted(controls)]
+        handshakes: Counter[bool] = Counter()
+        for (_suite, admitted), number in counters.handshakes.items():
+            handshakes[admitted] += number
+        yield {
+            "version": __version__,
+            "ready": not factory.is_stopping,
+            "sessions": factory.admission.sessions.total,
+            "sessions-limit": factory.settings.max_sessions,
+            "connections-refused": counters.refused,
+            "handshakes-admitted": handshakes[True],
+            "handshakes-failed": handshakes[False],
+            "aborts": counters.aborts.total(),
+            "messages": sum(user.messages for user in users),
+            "calls": sum(user.calls for user in users),
+            "replies": counters.replies.total(),
+            "replies-failed": sum(number for (_call, fault), number in counters.replies.items() if fault is not None),
+            "prompt-tokens": sum(user.usage.prompt for user in users),
+            "completion-tokens": sum(user.usage.completion for user in users),
+            "messages-waiting": sum(number for number, _size in waiting),
+            "messages-buffered": factory.message_memory.all.taken,
+            "replies-buffered": sum(size for _number, size in waiting),
+            "keys-stale": bool(factory.users.problem),
+        }
+
+
+COMMANDS: Final[Any] = Sessions | Kick | Users | Reload | Stats
