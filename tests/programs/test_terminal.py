@@ -100,6 +100,8 @@ class TerminalTests(TerminalTestCase):
         def scenario(terminal: Terminal) -> None:
             terminal.type("corpus\r")
             terminal.wait_for("The end\r\n")
+            while terminal.lines[-2:] != ["", ">"]:  # until the end of the reply has come
+                terminal.read_for(0.05)
             terminal.type("/quit\r")
             terminal.wait_for("> \x1b[0m\x1b[1m/quit")
             start = terminal.lines.index("> corpus")
