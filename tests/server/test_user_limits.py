@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import json
 from msgspec.structs import replace
 
+from securechat.conversation import Usage
 from securechat.errors import Fault, RobotError
 from securechat.server.ledger.interface import ANONYMOUS, Entry
 from securechat.wire.events import Event, FaultReceived, ReplyReceived, ResultReceived
@@ -86,6 +87,15 @@ class MessageTests(LimitTestCase):
         self.factory.accounts.limits = {"ann": replace(self.factory.settings, messages_per_day=2)}
         faults = [isinstance(self.say(session, "hello")[-1], FaultReceived) for _ in range(3)]
         self.assertEqual(faults, [False, False, True])
+
+    def test_reloaded(self) -> None:
+        """A limit that is reloaded applies to the next message of an open session."""
+        session = self.open(messages_per_day=1)
+        self.say(session, "hello")
+        self.assertEqual(self.say(session, "again")[-1], FaultReceived(2, Fault.BUSY))
+        self.factory.configure(replace(self.factory.settings, messages_per_day=2), self.factory.users, self.robot)
+        self.assertEqual(self.say(session, "hello")[0], ReplyReceived(3, "hello", True))
+        self.assertEqual(self.say(session, "again")[-1], FaultReceived(4, Fault.BUSY))
 
     def test_concurrentReplies(self) -> None:
         """A user with several sessions may be limited to one reply at a time; a cancelled one is over."""
@@ -201,6 +211,7 @@ class CallTests(LimitTestCase):
         counts = entry.counts
         self.assertEqual((counts.calls, counts.prompt_tokens, counts.completion_tokens), (1, 100, 50))
         self.assertEqual(counts.estimated_tokens, 0)
+        self.assertEqual(self.factory.counters.users[""].usage, Usage(100, 50))
 
     def test_estimated(self) -> None:
         """Without it, an event is a token, and so are four bytes of a body; an error is none."""
