@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
@@ -257,5 +258,9 @@ def _in_words(bounds: IntType | FloatType) -> str:
 
 
 def options_of(settings: type[Settings]) -> tuple[Option, ...]:
-    """The options of a class of settings, in the order of its fields; TypeError if a field has the wrong form."""
-    return tuple(map(Option, fields(settings)))
+    """The options of a class of settings, in the order of its fields, inherited ones last.
+
+    TypeError if a field has the wrong form.
+    """
+    own = get_annotations(settings)
+    return tuple(map(Option, sorted(fields(settings), key=lambda info: info.name not in own)))

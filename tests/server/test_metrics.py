@@ -1,5 +1,6 @@
 """The metrics, read from a server with clients in memory."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,6 +8,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from securechat.conversation import Conversation
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
@@ -128,9 +130,17 @@ class MetricsTests(MetricsTestCase):
 
     def test_tokens(self) -> None:
         """The tokens that robots report are added."""
+
+        class Reporting(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                conversation.usage.add(7, 3)
+                yield "hello"
+
+        self.robot = Reporting()
+        self.serve(self.make_factory())
         session = Session(self.factory).open()
         for _ in range(2):
-            session.server._session.usage.add(7, 3)  # as robots do
+            session.say("hello")
         metrics = self.metrics()
         self.assertEqual((metrics["tokens_total{kind=prompt}"], metrics["tokens_total{kind=completion}"]), (14, 6))
 
