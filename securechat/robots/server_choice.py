@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 MOST: Final = 1.5  # times the average number of requests: the most that a server is given by the order of users
 
 
-class Server(NamedTuple):
+class Candidate(NamedTuple):
     """A server at the moment of the choice."""
 
     name: str
@@ -20,7 +20,7 @@ class Server(NamedTuple):
     requests: int  # those that it answers, and those that wait for it
 
 
-def choose(user: str, servers: Sequence[Server], limit: int) -> Server:
+def choose(user: str, servers: Sequence[Candidate], limit: int) -> Candidate:
     """The server for a request of a user, one of those that are healthy, or of all if none is.
 
     It is the first in the user's order that answers fewer than `limit` requests and has no more than MOST times the

@@ -18,7 +18,7 @@ from securechat.robots.fair_queue import FairQueue
 from securechat.robots.guard import GuardedApiRobot
 from securechat.robots.interface import IApiRobot
 from securechat.robots.joint_breaker import JointBreaker
-from securechat.robots.server_choice import Server, choose
+from securechat.robots.server_choice import Candidate, choose
 from securechat.wire.items import Head, Item
 
 log = Logger()
@@ -43,8 +43,8 @@ class _Server:
         return self.breaker.refusal() is None
 
     @property
-    def state(self) -> Server:
-        return Server(self.robot.name, self.is_healthy, self.queue.active + self.queue.waiting)
+    def state(self) -> Candidate:
+        return Candidate(self.robot.name, self.is_healthy, self.queue.active + self.queue.waiting)
 
 
 @implementer(IApiRobot)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.robots.server_choice import MOST, Server, choose
+from securechat.robots.server_choice import MOST, Candidate, choose
 
 USERS = [f"{number:032x}" for number in range(2000)]
 
 users = st.text("0123456789abcdef", min_size=32, max_size=32)
 names = st.text("abc:1", min_size=1, max_size=4)
 servers = st.lists(
-    st.builds(Server, names, st.booleans(), st.integers(0, 20)),
+    st.builds(Candidate, names, st.booleans(), st.integers(0, 20)),
     min_size=1,
     max_size=6,
     unique_by=lambda server: server.name,
@@ -23,22 +23,22 @@ servers = st.lists(
 limits = st.integers(1, 20)
 
 
-def idle(*names: str) -> list[Server]:
-    return [Server(name, is_healthy=True, requests=0) for name in names]
+def idle(*names: str) -> list[Candidate]:
+    return [Candidate(name, is_healthy=True, requests=0) for name in names]
 
 
 class PropertyTests(SynchronousTestCase):
     """What holds for any servers."""
 
     @given(users, servers, limits)
-    def test_health(self, user: str, servers: list[Server], limit: int) -> None:
+    def test_health(self, user: str, servers: list[Candidate], limit: int) -> None:
         """A server that is down is chosen only if all of them are."""
         chosen = choose(user, servers, limit)
         self.assertIn(chosen, servers)
         self.assertEqual(chosen.is_healthy, any(server.is_healthy for server in servers))
 
     @given(users, servers, limits)
-    def test_load(self, user: str, servers: list[Server], limit: int) -> None:
+    def test_load(self, user: str, servers: list[Candidate], limit: int) -> None:
         """No request waits while a server has a free slot, or goes to a server that is much busier than others."""
         chosen = choose(user, servers, limit)
         healthy = [server.requests for server in servers if server.is_healthy == chosen.is_healthy]
@@ -48,7 +48,7 @@ class PropertyTests(SynchronousTestCase):
             self.assertLessEqual(chosen.requests + 1, math.ceil(MOST * (sum(healthy) + 1) / len(healthy)))
 
     @given(users, servers, limits, st.randoms())
-    def test_order(self, user: str, servers: list[Server], limit: int, random: Random) -> None:
+    def test_order(self, user: str, servers: list[Candidate], limit: int, random: Random) -> None:
         """It makes no difference in which order the servers are configured."""
         shuffled = servers.copy()
         random.shuffle(shuffled)
@@ -74,7 +74,7 @@ class ExampleTests(SynchronousTestCase):
         """A user's requests stay with one server until it has three quarters of all, or its limit."""
         user = next(user for user in USERS if choose(user, idle("a", "b"), 4).name == "a")
         stays = {
-            (a, b): choose(user, [Server("a", True, a), Server("b", True, b)], 4).name
+            (a, b): choose(user, [Candidate("a", True, a), Candidate("b", True, b)], 4).name
             for a, b in [(1, 0), (2, 0), (3, 0), (2, 1), (3, 1), (3, 3), (4, 3), (4, 4), (5, 4)]
         }
         passed_over = {loads for loads, name in stays.items() if name == "b"}

@@ -15,7 +15,7 @@ from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.counters import counters_of
 from securechat.robots.errors import UnansweredError
 from securechat.robots.interface import IApiRobot
-from securechat.robots.server_choice import Server, choose
+from securechat.robots.server_choice import Candidate, choose
 from securechat.robots.servers import as_one
 from securechat.wire.items import Head, Item, Piece
 from tests.harness.robot import ApiPuppet, Listener, ListenerTestCase
@@ -46,7 +46,7 @@ class ServersTestCase(ListenerTestCase):
             puppet.name = name
         robots = [cast(IApiRobot, puppet) for puppet in self.puppets.values()]
         self.robot = as_one("openai", robots, LIMIT, self.clock.seconds)
-        left = [Server(name, True, 0) for name in names]
+        left = [Candidate(name, True, 0) for name in names]
         self.order: list[ApiPuppet] = []
         while left:
             chosen = choose("ann", left, LIMIT)
@@ -100,7 +100,7 @@ class ReplyTests(ServersTestCase):
         self.assertAnswers(self.second)
         self.assertEqual((len(self.first.asked), len(self.second.asked)), (2, 2))
         self.logged.clear()
-        self.first.say("hello")
+        self.first.say("hel", "lo")
         self.assertEqual(self.logged, [f"robot openai: {self.first.name} answers again"])
         self.first.end()
         self.successResultOf(test.done)
@@ -199,6 +199,20 @@ class ReplyTests(ServersTestCase):
             if not listener.done.called:
                 self.abandon(listener)
         self.assertAnswers(self.second)
+
+    def test_failsWhileWaiting(self) -> None:
+        """A question that waits for a server which fails meanwhile goes to another one that may be asked."""
+        self.start("a:1", "b:1")
+        one = Listener(self.robot)
+        self.first.fail(DOWN)
+        two, waiting = Listener(self.robot, "bob"), Listener(self.robot, "cy")
+        self.assertEqual((len(self.first.asked), len(self.second.asked)), (1, LIMIT))
+        self.clock.advance(2)
+        self.second.fail(RobotError(Fault.TIMED_OUT, "x", retry_after=60))
+        self.assertEqual(self.fault_of(two), Fault.TIMED_OUT)
+        self.assertAnswers(self.first, waiting)
+        self.assertEqual(len([line for line in self.logged if "asking another" in line]), 1)
+        self.abandon(one)
 
 
 class CallTests(ServersTestCase):
