@@ -20,7 +20,7 @@ class CircuitOpenError(RobotError):
 
 
 class Breaker(Protocol):
-    """A circuit breaker, as those see it who send requests."""
+    """The interface of a circuit breaker."""
 
     @property
     def is_open(self) -> bool:
