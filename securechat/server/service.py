@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,7 +140,8 @@ class ChatService(MultiService):
         from securechat.server.control_commands import Controls
 
         endpoint = f"unix:{quoteStringArgument(str(path))}:mode=600"
-        control = ControlFactory(Controls(self._factory, self.reload), self._factory.clock)
+        controls = Controls(self._factory, self.reload, self.drain, self._bookkeeping.usage)
+        control = ControlFactory(controls, self._factory.clock)
         service = make_listener(endpoint, control, self._reactor, "--control")
         service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--control {path}")
         service.setServiceParent(self.operators)
@@ -205,6 +207,12 @@ class ChatService(MultiService):
         except ReactorNotRunning:
             log.info("received {signal} again, closing all connections", signal=name)
             self._factory.abort()
+
+    def drain(self) -> None:
+        """Stop the daemon as the first SIGTERM does; no effect if it is already stopping."""
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+            log.info("received the drain command, shutting down")
 
     def _warn_of_unknown_users(self) -> None:
         """Log which users have limits of their own but no key, because a name may be misspelt."""
