@@ -107,13 +107,12 @@ class Option:
     def read_value(self, value: object, directory: Path) -> Any:
         """The value that this one, of a configuration file, stands for; ValueError("expected …") if there is none.
 
-        Relative paths are relative to `directory`.
+        Relative paths are relative to `directory`. An option that can be repeated has a list, or one value.
         """
         if not self.is_repeatable:
             return self._convert(value, directory)
-        if not isinstance(value, list):
-            raise ValueError(_("expected a list, [VALUE, …]"))
-        return tuple(self._convert(item, directory) for item in value)
+        values = value if isinstance(value, list) else [value]
+        return tuple(self._convert(item, directory) for item in values)
 
     def _convert(self, value: object, directory: Path) -> object:
         if self.is_flag:

@@ -153,6 +153,7 @@ class OptionTests(SynchronousTestCase):
             ("parsed", "abc", "cba"),
             ("listed", ["c", "d"], ("c", "d")),
             ("listed", [], ()),
+            ("listed", "c", ("c",)),
         ]
         with patch.dict(os.environ, CREDENTIALS_DIRECTORY="/run/c"):
             for name, given, value in values:
@@ -174,8 +175,7 @@ class OptionTests(SynchronousTestCase):
             ("yes_no", "expected true or false"): ["yes", 1, []],
             ("chosen", "expected a"): ["A"],
             ("parsed", "expected some text"): [""],
-            ("listed", "expected a list, [VALUE, …]"): ["c"],
-            ("listed", "expected a string"): [[1]],
+            ("listed", "expected a string"): [1, [1], [["c"]]],
             ("path", "the variable CREDENTIALS_DIRECTORY is not set"): ["$CREDENTIALS_DIRECTORY/key"],
         }
         for (name, words), values in wrong.items():

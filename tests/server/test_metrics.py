@@ -14,13 +14,14 @@ from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
+from securechat.robots.servers import as_one
 from securechat.server import counters
 from securechat.server.factory import ChatServerFactory
 from securechat.server.metrics import registry_of
 from securechat.server.metrics_site import MAX_AGE, MAX_CONNECTIONS, MetricsSite, Pages
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import PQ, USER_KEY
-from tests.harness.robot import PuppetRobot
+from tests.harness.robot import ApiPuppet, PuppetRobot
 from tests.server.test_protocol import Listed, ServerTestCase, Session
 
 SUITE = PQ.name.decode()
@@ -201,6 +202,32 @@ class MetricsTests(MetricsTestCase):
         self.assertEqual(metrics["robot_first_part_seconds_bucket{le=5.0,robot=puppet}"], 1)
         self.assertEqual(metrics["robot_answer_seconds_sum{robot=puppet}"], 8)
         self.assertEqual(metrics["robot_answer_seconds_count{robot=puppet}"], 1)
+
+    def test_servers(self) -> None:
+        """A robot with several servers counts a request once; each server that was asked counts it, too."""
+        puppets: dict[str, Any] = {}
+        for name in ("a:1", "b:1"):
+            puppets[name] = ApiPuppet()
+            puppets[name].name = name
+        self.serve(self.make_factory(robot=as_one("openai", [*puppets.values()], 1, self.clock.seconds)))
+        session = Session(self.factory).open()
+        session.say("hello")
+        [first] = [name for name, puppet in puppets.items() if puppet.asked]
+        [second] = puppets.keys() - {first}
+        metrics = self.metrics()
+        self.assertEqual(metrics[f"robot_server_requests_active{{robot=openai,server={first}}}"], 1)
+        puppets[first].fail(RobotError(Fault.UNREACHABLE, "x"))
+        puppets[second].say("hi")
+        puppets[second].end()
+        metrics = self.metrics()
+        self.assertEqual(metrics["robot_requests_total{outcome=ok,robot=openai}"], 1)
+        self.assertEqual(metrics["robot_requests_limit{robot=openai}"], 2)
+        self.assertEqual(metrics["robot_circuit_open{robot=openai}"], 0)
+        for server, outcome, is_open in ((first, "unreachable", 1), (second, "ok", 0)):
+            labels = f"robot=openai,server={server}"
+            self.assertEqual(metrics[f"robot_server_requests_total{{outcome={outcome},{labels}}}"], 1)
+            self.assertEqual(metrics[f"robot_server_circuit_open{{{labels}}}"], is_open)
+            self.assertEqual(metrics[f"robot_server_first_part_seconds_count{{{labels}}}"], 1 - is_open)
 
     def test_ticks(self) -> None:
         """Each tick counts with its lateness, in seconds."""

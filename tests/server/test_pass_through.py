@@ -133,7 +133,7 @@ class PassThroughTestCase(TestCase):
         self.peer = ApiPeer(reactor, *scripts)
         port = reactor.listenTCP(0, self.peer, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        settings = {"url": base_url(at or f"http://127.0.0.1:{port.getHost().port}"), **options}
+        settings = {"url": (base_url(at or f"http://127.0.0.1:{port.getHost().port}"),), **options}
         robot = OpenAIRobot(reactor, OpenAISettings(**settings), KEY)
         self.addCleanup(robot.close)
         guarded = guard(cast(Any, robot), FairQueue(4), CircuitBreaker(time.monotonic))
