@@ -214,7 +214,7 @@ class ServiceTests(SynchronousTestCase):
         """Without a file of keys, a key is optional and any is accepted."""
         identity = self.make().identity
         self.assertIs(identity.client_auth, ClientAuth.OPTIONAL)
-        self.assertTrue(identity.is_authorized(USER_KEY.blob))
+        self.assertTrue(identity.is_authorized(USER_KEY.blob, None))
 
     def test_authorizedKeys(self) -> None:
         """With one, a key is required, and those of others are refused."""
@@ -222,8 +222,8 @@ class ServiceTests(SynchronousTestCase):
         path.write_text(keys.public_line(USER_KEY.blob, "alice") + "\n")
         identity = self.make("--authorized-keys", str(path)).identity
         self.assertIs(identity.client_auth, ClientAuth.REQUIRED)
-        self.assertTrue(identity.is_authorized(USER_KEY.blob))
-        self.assertFalse(identity.is_authorized(keys.SigningKey.generate().blob))
+        self.assertTrue(identity.is_authorized(USER_KEY.blob, None))
+        self.assertFalse(identity.is_authorized(keys.SigningKey.generate().blob, None))
 
     def test_umask(self) -> None:
         """Files that the daemon creates, its log among them, are its user's only."""

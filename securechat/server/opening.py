@@ -34,5 +34,5 @@ def open_session(
     """A session with an empty history. `lane` is the queue's lane of the client's source."""
     settings = server.settings
     history = History(settings.history_turns, settings.history_bytes, connection.forget)
-    pseudonym = server.pseudonyms.of(authorization.key, "" if authorization.authorized_key else lane)
+    pseudonym = server.pseudonyms.of(authorization.identity, "" if authorization.authorized_key else lane)
     return Session(server.current_robot, pseudonym, history, outbox, pace, server.clock)

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from securechat.conversation import Turn
 from securechat.errors import Fault
+from securechat.ssh.certificates import Certificate
 from securechat.wire.items import Item
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
@@ -32,9 +33,13 @@ class ServerProved(Event, frozen=True):
 
 
 class ClientProved(Event, frozen=True):
-    """To the server: the handshake is complete. `user_key` is empty if the client is anonymous."""
+    """To the server: the handshake is complete. `user_key` is empty if the client is anonymous.
+
+    `certificate` is the one for that key, if the client has shown one.
+    """
 
     user_key: bytes
+    certificate: Certificate | None = None
 
 
 class Admitted(Event, frozen=True):

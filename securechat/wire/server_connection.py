@@ -132,7 +132,7 @@ class ServerConnection(Connection):
             raise RemoteProtocolError(Category.ORDER)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)
         self.state = State.OPEN
-        return ClientProved(handshake.user_key)
+        return ClientProved(handshake.user_key, handshake.certificate)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
         if record_type in (_SAY, _CALL):

@@ -230,7 +230,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(factory.identity.host_key.blob, load_private_key(host_key).blob)
         self.assertIsInstance(factory.users, AuthorizedUsers)
         self.assertEqual(factory.users.name_of(USER_KEY.blob), "alice")
-        self.assertTrue(factory.identity.is_authorized(USER_KEY.blob))
+        self.assertTrue(factory.identity.is_authorized(USER_KEY.blob, None))
         self.assertNotIsInstance(cast(Any, self.service.services[0]).endpoint, PublicEndpoint)
 
     def test_rest(self) -> None:
