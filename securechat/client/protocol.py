@@ -239,7 +239,11 @@ class ChatClient(protocol.Protocol):
             self._prove(b"")
             return
         assert self._signer is not None
-        self._user.step(_("offering public key ED25519 {fingerprint}").format(fingerprint=self._signer.fingerprint))
+        if self._signer.is_certificate:
+            text = _("offering certificate ED25519-CERT {fingerprint}")
+        else:
+            text = _("offering public key ED25519 {fingerprint}")
+        self._user.step(text.format(fingerprint=self._signer.fingerprint))
         self._stop_timeout()  # an agent may ask its user; the server has a timeout
         self._signing = maybeDeferred(self._signer.sign, event.data).addCallbacks(self._prove, self._notSigned)
 
