@@ -4,6 +4,7 @@
 """
 
 import json
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -52,12 +53,15 @@ from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
+from securechat.ssh.certificates import CERTIFICATE_TYPE, Certificate, parse_certificate_line, split
+from securechat.ssh.encoding import string
 from securechat.ssh.key_options import parse_options, split_options
 from securechat.ssh.keys import SigningKey
 from securechat.ssh.known_hosts import parse_line as parse_known
 from securechat.ssh.private_keys import load_private_key
 from securechat.ssh.revoked_keys import parse_line as parse_revoked
 from securechat.wire import messages
+from securechat.wire.certificates import credential_of, read_credential
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
 from securechat.wire.host_names import canonical_host
@@ -66,10 +70,15 @@ from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye,
 from securechat.wire.records import Opener, RecordType, Sealer
 from securechat.wire.shaping import SHAPINGS
 from securechat.wire.suites import SUITES
+from tests.harness.certificates import CA, issue, raw, source_address
 from tests.harness.pair import ABOUT, PQ, Pair, identity
 from tests.harness.streams import events, read
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Certificate as TheirCertificate
+from tests.independent.certificates import check as check_certificate
+from tests.independent.certificates import extensions_of, read_certificate
 from tests.independent.items import ResultReader, join
+from tests.independent.sshsig import acceptable
 
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
@@ -306,6 +315,30 @@ def private_key(data: bytes) -> None:
         load_private_key(_KEY_FILE, lambda: b"secret")
 
 
+def certificate(data: bytes) -> None:
+    """A certificate after its type: it is sent and read as the same, and both implementations accept it, or neither."""
+    blob = string(CERTIFICATE_TYPE) + data
+    try:
+        parts = split(blob)
+    except ValueError:
+        return
+    resigned = parts._replace(ca=raw(CA))
+    for certificate in (parts, resigned._replace(signature=CA.sign(resigned.signed))):
+        key = keys.blob_of(certificate.key)
+        assert read_credential(credential_of(certificate.blob)) == (key, certificate.blob)
+        theirs = TheirCertificate(*certificate)
+        assert read_certificate(theirs.fields()) == theirs
+        try:
+            found = Certificate.parse(certificate.blob)
+        except ValueError:
+            with suppress(AbortError):
+                check_certificate(theirs)
+                assert not acceptable(key), "they accept it"
+        else:
+            assert check_certificate(theirs) == found.principals
+            found.allow("192.0.2.1", 0)
+
+
 def turing(data: bytes) -> None:
     """A response of the Turing robot's service."""
     with suppress(RobotError):
@@ -446,6 +479,8 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "server_config": server_config,
     "key_options": _text(lambda line: parse_options(split_options(line)[0]).allow("192.0.2.1", 0)),
     "revoked_keys": _text(parse_revoked),
+    "certificate": certificate,
+    "certificate_line": _text(parse_certificate_line),
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
@@ -532,7 +567,12 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "key_options": [b'from="!10.0.0.1,192.0.2.*,2001:db8::/32" x', b'expiry-time="203001011200Z",no-pty x'],
         "revoked_keys": [line, keys.fingerprint(key.blob).encode()],
-        "authorized_keys": [line, b'from="::1" ' + line],
+        "certificate": [
+            issue(key, b"alice", b"ops", options=source_address(b"10.0.0.0/8,::1"))[36:],
+            issue(key, b"alice", extensions=extensions_of(31))[36:],
+        ],
+        "certificate_line": [CERTIFICATE_TYPE + b" " + b64encode(issue(key, b"alice")) + b" comment"],
+        "authorized_keys": [line, b'from="::1" ' + line, b'cert-authority,principals="a,b" ' + line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
         "turing": [b'{"intent":{"code":10004},"results":[{"groupType":1,"resultType":"text","values":{"text":"hi"}}]}'],

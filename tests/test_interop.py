@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace as dataclass_replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from securechat.robots.echo import EchoRobot
 from securechat.robots.interface import IRobot
 from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
-from securechat.server.users import Anyone
+from securechat.server.users import Anyone, AuthorizedUsers
 from securechat.ssh import keys
 from securechat.ssh.keys import SigningKey
 from securechat.wire.events import Admitted, Event, GoodbyeReceived, ReplyReceived, ResultReceived
@@ -35,10 +36,12 @@ from securechat.wire.items import Head, Piece, ServerEvent
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from securechat.wire.suites import SUITES
+from tests.harness.certificates import CA, issue, raw, strings
 from tests.harness.daemon import Talk
 from tests.harness.pair import ABOUT, NAME, PQ, RSA, USER_KEY, Pair, rsa_key
 from tests.independent import faults as table
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Authority, extensions_of
 from tests.independent.client import Client, ClientSettings
 from tests.independent.conversation import Call
 from tests.independent.decoder import decode
@@ -71,8 +74,8 @@ QUICK = replace(PATIENT, hello_timeout=0.5, proof_timeout=0.5)
 
 
 CASES = {  # faults of each role in each suite
-    ("client", "mlkem768x25519-chacha20poly1305"): 354,
-    ("client", "rsa2048-fernet"): 360,
+    ("client", "mlkem768x25519-chacha20poly1305"): 401,
+    ("client", "rsa2048-fernet"): 407,
     ("server", "mlkem768x25519-chacha20poly1305"): 387,
     ("server", "rsa2048-fernet"): 390,
 }
@@ -119,7 +122,7 @@ class InteropTestCase(TestCase):
         only: bytes | None = None,
     ) -> tuple[ChatServerFactory, int, CountingRobot]:
         robot = CountingRobot()
-        identity = ServerIdentity(HOST_KEY, suites, client_auth, lambda blob: only is None or blob == only)
+        identity = ServerIdentity(HOST_KEY, suites, client_auth, lambda blob, certificate: only is None or blob == only)
         factory = ChatServerFactory(settings, identity, Anyone(), cast(IRobot, robot), reactor)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
@@ -453,6 +456,61 @@ class CallTests(SynchronousTestCase):
         events = [ServerEvent("", b"x" * 2000), ServerEvent("", b"x" * 1000 + b"y" + b"x" * 1000)]
         items = [item for result in results if isinstance(result, ResultReceived) for item in result.items]
         self.assertEqual(items, [Head(200, "text/event-stream"), *events])
+
+
+class CertificateTests(InteropTestCase):
+    """Users with certificates, in both roles."""
+
+    async def test_theirClient(self) -> None:
+        """Our server admits their client by a certificate, with default extensions, others and none."""
+        authority = Authority(cast(Any, CA)._key)
+        path = Path(self.mktemp())
+        path.write_text(f'cert-authority,principals="chat" {keys.public_line(CA.blob)}\n')
+        path.chmod(0o600)
+        users = AuthorizedUsers(path)
+        identity = ServerIdentity(HOST_KEY, SUITES, users.client_auth, users.is_authorized)
+        factory = ChatServerFactory(PATIENT, identity, users, cast(IRobot, EchoRobot()), reactor)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+
+        def talk(settings: ClientSettings) -> str:
+            with socket.create_connection(("127.0.0.1", port.getHost().port)) as sock:
+                client = Client(sock, settings)
+                client.handshake()
+                client.say("hello")
+                client.wait_for_reply()
+                client.leave()
+                return client.about.user
+
+        settings = ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, user_key=ENVIRONMENT.user_key)
+        for extensions in (b"", extensions_of(31), extensions_of(8), strings(b"x@example.org", b"data")):
+            shown = authority.issue(ENVIRONMENT.user_key, b"chat", extensions=extensions)
+            for suite in SUITES:
+                with_certificate = dataclass_replace(settings, suite=suite.decode(), certificate=shown)
+                self.assertEqual(await deferToThread(talk, with_certificate), "alice@laptop")
+        while factory.sessions:
+            await deferLater(reactor, 0.02)
+
+    def test_ourClient(self) -> None:
+        """Their server admits our client by a certificate, and refuses one of an authority that it does not know."""
+        settings = IndependentSettings(
+            ENVIRONMENT.host_key, frozenset({NAME}), authorities={raw(CA): {b"chat": "alice"}}
+        )
+        other = SigningKey.generate()
+        for ca, category in ((CA, None), (other, "user-key")):
+            near, far = socket.socketpair()
+            pair = Pair(PQ, user_key=ALICE, credential=issue(ALICE, b"chat", ca=ca))
+            server = Server(far, settings)
+            running = Running(far, server.handshake)
+            with near:
+                near.sendall(pair.client.data_to_send())
+                while data := near.recv(65536):
+                    pair.to_client(data)
+                    if up := pair.client.data_to_send():
+                        near.sendall(up)
+            self.assertEqual(running.end(), category)
+            names = [event.user for event in pair.client_events if isinstance(event, Admitted)]
+            self.assertEqual(names, [] if category else ["alice"])
 
 
 class FaultTests(InteropTestCase):

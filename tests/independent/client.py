@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Certificate
 from tests.independent.conversation import Content, Turn
 from tests.independent.messages import (
     CLIENT_KEY_REQUIRED,
@@ -44,6 +45,7 @@ class ClientSettings:
     known_host: bytes | None  # known_hosts[name]; None if it is not there
     suite: str = PQ
     user_key: Ed25519PrivateKey | None = None
+    certificate: Certificate | None = None  # for user_key
     revoked: frozenset[bytes] = field(default_factory=frozenset)
     key_pair: KeyPair | None = None  # injected for a deterministic Hello
 
@@ -112,7 +114,7 @@ class Client(Peer):
 
     def prove(self) -> None:
         key = self._key_to_prove(self.server_proof)
-        fields: tuple[Value, ...] = ("client", self.settings.name, sshsig.blob(key) if key else b"")
+        fields: tuple[Value, ...] = ("client", self.settings.name, self._credential(key))
         body = pack(self.bend("CB", fields))
         self.transcript.client_body(self.server_proof.mac, body)
         h5 = self.transcript.h[5]
@@ -181,6 +183,13 @@ class Client(Peer):
                 return fields[1]
             if kind == GOODBYE:
                 return None
+
+    def _credential(self, key: Ed25519PrivateKey | None) -> Value:
+        certificate = self.settings.certificate
+        if key and certificate:
+            self.trace.add(certificate=certificate.blob())
+            return certificate.fields()
+        return sshsig.blob(key) if key else b""
 
     def _key_to_prove(self, proof: ServerProof) -> Ed25519PrivateKey | None:
         """A server that accepts no user key is sent none."""

@@ -7,6 +7,7 @@ SB and CB are arrays in the array of PROOF; their slice of the payload is hashed
 from typing import NamedTuple
 
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Certificate, read_certificate
 from tests.independent.pack import Value, unpack, unpack_at
 from tests.independent.records import (
     ABOUT,
@@ -23,7 +24,7 @@ from tests.independent.records import (
     RESULT,
     SAY,
 )
-from tests.independent.schedule import sha256
+from tests.independent.schedule import lp, sha256
 from tests.independent.suites import SUITES, check_pub, check_sealed
 
 VERSION = 1
@@ -77,6 +78,7 @@ class ClientProof(NamedTuple):
     user_key: bytes
     signature: bytes
     mac: bytes
+    certificate: Certificate | None = None  # for user_key
 
 
 def read_hello(payload: bytes, allowed: tuple[str, ...] = SUITES) -> Hello:
@@ -118,7 +120,11 @@ def read_client_proof(payload: bytes) -> ClientProof:
     kind, name, user_key = _array(body, 3)
     if _str(kind) != "client":
         raise AbortError("malformed", "CB")
-    proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32))
+    certificate = None
+    if isinstance(user_key, tuple):
+        certificate = read_certificate(user_key)
+        user_key = lp(b"ssh-ed25519") + lp(certificate.key)
+    proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32), certificate)
     if len(proof.signature) != (64 if proof.user_key else 0):
         raise AbortError("malformed", "key without signature or signature without key")
     return proof

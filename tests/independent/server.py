@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.independent import sshsig
+from tests.independent import certificates, sshsig
 from tests.independent.abort import AbortError
 from tests.independent.conversation import Call
 from tests.independent.messages import (
@@ -36,6 +36,7 @@ class ServerSettings:
     host_key: Ed25519PrivateKey
     names: frozenset[str]
     authorized: Mapping[bytes, str] = field(default_factory=dict)  # key blob -> user name for ABOUT
+    authorities: Mapping[bytes, Mapping[bytes, str]] = field(default_factory=dict)  # ca -> principal -> user name
     client_auth: int = CLIENT_KEY_OPTIONAL
     suites: tuple[str, ...] = SUITES
     hello_timeout: float = 5.0
@@ -125,7 +126,6 @@ class Server(Peer):
         self.sending = self.half(self.session_keys.ts_server)
         self.receiving = self.half(self.session_keys.ts_client)
         self.deadline = None
-        self.user = self.settings.authorized.get(proof.user_key, "")
 
     def send_about(self) -> None:
         settings = self.settings
@@ -158,8 +158,17 @@ class Server(Peer):
                 return self.leave()
 
     def _check_user(self, proof: ClientProof) -> None:
-        """Section 7: the key is authorized, and client_auth is satisfied."""
-        if proof.user_key and proof.user_key not in self.settings.authorized:
+        """Section 7: the certificate or the key is authorized, and client_auth is satisfied."""
+        self.user = self.settings.authorized.get(proof.user_key, "")
+        if proof.certificate:
+            principals = certificates.check(proof.certificate)
+            accepted = self.settings.authorities.get(proof.certificate.ca, {})
+            matching = sorted(principals & accepted.keys())
+            if matching:
+                peer = self.sock.getpeername()
+                certificates.check_use(proof.certificate, peer[0] if peer else "", time.time())
+                self.user = accepted[matching[0]]
+        if proof.user_key and not self.user:
             raise AbortError("user-key", "not authorized")
         if self.settings.client_auth == CLIENT_KEY_REQUIRED and not proof.user_key:
             raise AbortError("user-key", "missing")

@@ -17,6 +17,7 @@ from securechat.wire.events import Admitted
 from securechat.wire.messages import Reason
 from securechat.wire.records import RecordType
 from securechat.wire.suites import Suite
+from tests.harness.certificates import issue
 from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair, frames, is_dead
 
 # Copies of a connection can share this cipher, which has no state, and which `copy` cannot copy.
@@ -110,8 +111,8 @@ class FlipTests(SynchronousTestCase):
         self.check(lambda: (same_client(first), welcome))
         self.assertFlipped(suite, "Welcome")
 
-    def check_proofs(self, suite: Suite) -> None:
-        pair = Pair(suite, user_key=USER_KEY)
+    def check_proofs(self, suite: Suite, credential: bytes = USER_KEY.blob) -> None:
+        pair = Pair(suite, user_key=USER_KEY, credential=credential)
         pair.to_server(pair.client.data_to_send())
         welcome, server_proof = frames(pair.server.data_to_send())
         pair.to_client(welcome)
@@ -195,6 +196,10 @@ class FlipTests(SynchronousTestCase):
     def test_welcomeRsa(self) -> None:
         """Every bit of a Welcome, suite RSA."""
         self.check_welcome(RSA)
+
+    def test_certificatePq(self) -> None:
+        """Every bit of both proofs, if the client has a certificate."""
+        self.check_proofs(PQ, issue(USER_KEY, b"alice"))
 
     def test_proofsPq(self) -> None:
         """Every bit of both proofs, suite PQ."""
