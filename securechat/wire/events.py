@@ -53,6 +53,18 @@ class Admitted(Event, frozen=True):
     shaping: Shaping
     tick: int  # milliseconds
     width: int  # records per tick
+    next_host_key: str = ""  # the hint at it, if the server has announced one
+
+
+class HostKeyAsked(Event, frozen=True):
+    """To the server: the client asks for the next host key. `ServerConnection.send_host_key` sends it."""
+
+
+class HostKeyReceived(Event, frozen=True):
+    """To the client: the server has proved that this is its next host key."""
+
+    present: bytes
+    successor: bytes
 
 
 class MessageReceived(Event, frozen=True):

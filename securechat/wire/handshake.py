@@ -21,6 +21,7 @@ from securechat.ssh import keys
 from securechat.ssh.certificates import Certificate, key_of
 from securechat.ssh.encoding import string
 from securechat.wire.certificates import credential_of, read_credential
+from securechat.wire.host_keys import HostKeys
 from securechat.wire.messages import (
     CLIENT_BODY,
     CLIENT_PROOF,
@@ -253,6 +254,7 @@ class ServerIdentity:
     suites: Mapping[bytes, Suite]
     client_auth: ClientAuth
     is_authorized: Callable[[bytes, Certificate | None], bool]  # called with the blob of a user key
+    next_host_key: keys.SigningKey | None = None  # which clients are told of
 
 
 class ServerHandshake:
@@ -329,6 +331,12 @@ class ServerHandshake:
             self.certificate = _check_certificate(certificate)
         self._authorize()
         return SessionKeys.derive(self._keys.master, extend(h6, proof.mac))
+
+    @property
+    def host_keys(self) -> HostKeys | None:
+        """The present host key and its successor, if there is one."""
+        successor = self._identity.next_host_key
+        return HostKeys(self._identity.host_key, successor) if successor is not None else None
 
     def _authorize(self) -> None:
         identity = self._identity

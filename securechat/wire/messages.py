@@ -160,6 +160,14 @@ class Cancel(_Message, frozen=True):
     id: MessageId
 
 
+class HostKeyMessage(_Message, frozen=True):
+    """The server's next host key, signed by the present one and by itself."""
+
+    host_key: bytes
+    present_signature: Signature
+    successor_signature: Signature
+
+
 class About(_Message, frozen=True):
     """`user` is empty if the client is anonymous. Each text has at most MAX_ABOUT bytes of UTF-8."""
 
@@ -191,6 +199,7 @@ GOODBYE = Decoder(Goodbye)
 FAULT_REPORT = Decoder(FaultReport)
 CANCEL = Decoder(Cancel)
 ABOUT = Decoder(About)
+HOST_KEY = Decoder(HostKeyMessage)
 
 
 def decode(decoder: Decoder[Message], data: bytes | bytearray) -> Message:

@@ -60,7 +60,7 @@ class VectorTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.vectors = [Vector(path) for path in FILES]
-        self.assertEqual(len(self.vectors), 6)
+        self.assertEqual(len(self.vectors), 7)
 
     def check_handshake_keys(self, vector: Vector, keys: HandshakeKeys) -> None:
         for name, found in (
