@@ -40,6 +40,7 @@ from securechat.wire.events import (
     Event,
     GoodbyeReceived,
     HelloReceived,
+    HostKeyAsked,
     MessageReceived,
     MessageRefused,
     NewReceived,
@@ -137,6 +138,8 @@ class ChatServer(protocol.Protocol):
                 self._session.start_afresh()
             case CancelReceived():
                 self._session.cancel(event.id)
+            case HostKeyAsked():
+                pass  # the outbox sends it first
             case HelloReceived():
                 self._timeout.restart(self._settings.proof_timeout)
             case ClientProved():

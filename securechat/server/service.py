@@ -175,6 +175,9 @@ class ChatService(MultiService):
             fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
             robot=self._factory.robot.name,
         )
+        successor = self._factory.identity.next_host_key
+        if successor is not None:
+            log.info("next host key {fingerprint}", fingerprint=keys.fingerprint(successor.blob))
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
