@@ -83,7 +83,7 @@ class Connector:
         """Connect, and send the Hello; NotConnectedError."""
         self.step(_("connecting to {name}").format(name=self._destination.local_name))
         try:
-            return await connect(
+            client = await connect(
                 self._reactor,
                 self._destination,
                 suite=self._suite,
@@ -91,6 +91,8 @@ class Connector:
                 signer=signer.renewed() if signer is not None else None,
                 user=user,
             )
+            client.successors = self.host_key_check
+            return client
         except (ConnectError, DNSLookupError, OSError) as error:
             raise NotConnectedError(of_failed_connection(error, self._destination)) from None
 
