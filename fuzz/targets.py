@@ -64,6 +64,8 @@ from securechat.wire import messages
 from securechat.wire.certificates import credential_of, read_credential
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
+from securechat.wire.host_keys import HostKeys, announce, hint_of
+from securechat.wire.host_keys import check as check_host_key
 from securechat.wire.host_names import canonical_host
 from securechat.wire.items import Delta, Head, ItemReader, Piece, ServerEvent
 from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye, Reason, RecallChunk, decode, encode
@@ -83,6 +85,7 @@ from tests.independent.sshsig import acceptable
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
 SECRET: Final = bytes(32)
+PRESENT: Final = SigningKey.generate()
 POLICY: Final = Policy(OpenAISettings(max_tokens=9, system="be brief", system_for_api=True))
 
 
@@ -147,7 +150,8 @@ def about(data: bytes) -> None:
 def about_of(event: Admitted) -> bytes:
     """The payload of the ABOUT that caused the event."""
     shape = (SHAPINGS.index(event.shaping), event.tick, event.width)
-    return encode(About(event.user, event.robot, event.software, event.max_message, event.api, *shape))
+    software = event.software + (f" next-host-key={event.next_host_key}" if event.next_host_key else "")
+    return encode(About(event.user, event.robot, software, event.max_message, event.api, *shape))
 
 
 def _pieces_of(data: bytes) -> Iterator[bytes]:
@@ -458,6 +462,13 @@ def server_config(data: bytes) -> None:
             table.read(OpenAISettings, "type")
 
 
+def host_key(data: bytes) -> None:
+    """The payload of a server's HOSTKEY."""
+    with suppress(RemoteProtocolError):
+        proof = decode(messages.HOST_KEY, data)
+        assert check_host_key(proof, SECRET, PRESENT.blob, hint_of(proof.host_key)) == proof.host_key
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -470,6 +481,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "writer": writer,
     "call": call,
     "recall": recall,
+    "host_key": host_key,
     "message": message,
     "public_key": public_key,
     "private_key": private_key,
@@ -526,11 +538,14 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "hello": [first],
         "welcome": [answer],
-        "about": [plain((RecordType.ABOUT, encode(ABOUT)))[2:]],
+        "about": [
+            plain((RecordType.ABOUT, encode(about)))[2:]
+            for about in (ABOUT, replace(ABOUT, software=announce("test", key.blob)))
+        ],
         "records": [
             plain((RecordType.SAY, say), (RecordType.CANCEL, encode(Cancel(1))), (RecordType.GOODBYE, goodbye)),
             plain((RecordType.NEW, b""), *[(RecordType.SAY, half)] * 4, (RecordType.SAY, say)),
-            plain((RecordType.REKEY, b""), (RecordType.PAD, b"")),
+            plain((RecordType.REKEY, b""), (RecordType.PAD, b""), (RecordType.HOSTKEY, b"")),
             plain(
                 (RecordType.CALL, encode(Chunk(1, True, request))),
                 (RecordType.RECALL, encode(RecallChunk(True, turns))),
@@ -551,6 +566,7 @@ def seeds() -> dict[str, list[bytes]]:
         "writer": [b"\0".join(size + event % b"a" for size in (b"\1", b"\1", b"~", b"\1"))],
         "call": [request, encode(messages.Call("models/m", b""))],
         "recall": [turns, b"\x90", messages.encode_turns([Turn(Speaker.USER, "")] * 20)],
+        "host_key": [encode(HostKeys(PRESENT, key).prove(SECRET))],
         "message": [bytes([number]) + say for number in range(len(DECODERS))],
         "public_key": [suite.generate_key().public_bytes for suite in SUITES.values()],
         "private_key": [key.private_bytes()],

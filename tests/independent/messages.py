@@ -15,6 +15,7 @@ from tests.independent.records import (
     CANCEL,
     FAULT,
     GOODBYE,
+    HOSTKEY,
     NEW,
     PAD,
     PROOF,
@@ -132,12 +133,14 @@ def read_client_proof(payload: bytes) -> ClientProof:
 
 def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     """The fields of a record's payload, empty for types without a payload (n = 0)."""
-    if kind not in range(13):
+    if kind not in range(14):
         raise AbortError("order", "unknown type")
     if kind in (PAD, REKEY, NEW):
         if payload:
             raise AbortError("malformed", "n is not 0")
         return ()
+    if kind == HOSTKEY:
+        return _host_key(unpack(payload)) if payload else ()
     if kind == PROOF:
         return _array(unpack(payload), 3)
     values = _array(unpack(payload), _ARITIES[kind])
@@ -154,6 +157,11 @@ def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     if (kind == GOODBYE and numbers[0] not in REASONS) or (kind == FAULT and numbers[1] not in CODES):
         raise AbortError("malformed", "unknown number")
     return numbers
+
+
+def _host_key(value: Value) -> tuple[Value, ...]:
+    host_key, sig_present, sig_next = _array(value, 3)
+    return _bin(host_key), _bin(sig_present, 64), _bin(sig_next, 64)
 
 
 def _about(values: tuple[Value, ...]) -> About:

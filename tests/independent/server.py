@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.independent import certificates, sshsig
 from tests.independent.abort import AbortError
 from tests.independent.conversation import Call
+from tests.independent.host_keys import announced, answer
 from tests.independent.messages import (
     CLIENT_KEY_OPTIONAL,
     CLIENT_KEY_REQUIRED,
@@ -24,7 +25,7 @@ from tests.independent.messages import (
 )
 from tests.independent.pack import Value, pack
 from tests.independent.peer import HANDSHAKE_FRAME, Hook, Peer, cut
-from tests.independent.records import ABOUT, FAULT, GOODBYE, REPLY, RESULT
+from tests.independent.records import ABOUT, FAULT, GOODBYE, HOSTKEY, REPLY, RESULT
 from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
 from tests.independent.suites import SUITES, seal
 
@@ -37,6 +38,7 @@ class ServerSettings:
     names: frozenset[str]
     authorized: Mapping[bytes, str] = field(default_factory=dict)  # key blob -> user name for ABOUT
     authorities: Mapping[bytes, Mapping[bytes, str]] = field(default_factory=dict)  # ca -> principal -> user name
+    next_host_key: Ed25519PrivateKey | None = None
     client_auth: int = CLIENT_KEY_OPTIONAL
     suites: tuple[str, ...] = SUITES
     hello_timeout: float = 5.0
@@ -130,7 +132,14 @@ class Server(Peer):
     def send_about(self) -> None:
         settings = self.settings
         shape = (settings.shaping, settings.tick, settings.width)
-        self.send(ABOUT, *About(self.user, "echo", "independent", settings.max_message, settings.api, *shape))
+        successor = settings.next_host_key
+        software = announced("independent", sshsig.blob(successor)) if successor else "independent"
+        self.send(ABOUT, *About(self.user, "echo", software, settings.max_message, settings.api, *shape))
+
+    def send_host_key(self) -> None:
+        assert self.settings.next_host_key
+        keys = self.settings.host_key, self.settings.next_host_key
+        self.send(HOSTKEY, *answer(self.session_keys.session_id, *keys))
 
     def reply(self, number: int, text: str) -> None:
         for last, chunk in cut(text.encode()):
@@ -147,6 +156,8 @@ class Server(Peer):
         """
         while True:
             kind, _, content = self.receive()
+            if kind == HOSTKEY:
+                self.send_host_key()
             if isinstance(content, str):
                 self.reply(self.conversation.said, robot(content))
             elif isinstance(content, Call):

@@ -98,6 +98,8 @@ def main() -> None:
     settings = replace(CLIENT_SETTINGS, certificate=CERTIFICATE)
     server_settings = replace(SERVER_SETTINGS, authorized={}, authorities={AUTHORITY.ca: {b"chat": "alice"}})
     write(VECTORS / f"{PQ}-certificate.json", settings, server_settings, talk, serve)
+    server_settings = replace(SERVER_SETTINGS, next_host_key=Ed25519PrivateKey.from_private_bytes(b"\x04" * 32))
+    write(VECTORS / f"{PQ}-hostkey.json", CLIENT_SETTINGS, server_settings, talk, serve)
     api = replace(SERVER_SETTINGS, api=True)
     write(VECTORS / f"{PQ}-calls.json", CLIENT_SETTINGS, api, talk_and_call, serve_calls)
 
