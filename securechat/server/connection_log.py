@@ -59,7 +59,7 @@ class ConnectionLog:
     def admitted(self, user: str, now: float, certificate: Certificate | None = None) -> None:
         """The handshake has succeeded. `user` is empty for an anonymous client.
 
-        `certificate` is what authorizes the user, if it is one. Others are not logged: anyone can make them.
+        `certificate` is what authorizes the user, if it is one.
         """
         self._user = user
         self._certificate = certificate
@@ -96,26 +96,28 @@ class ConnectionLog:
         why = fields["category"] or fields["reason"]
         write(text, event=event, why=why, name=self._user or ANONYMOUS, details=details, **fields)
 
+    def _described(self, certificate: Certificate) -> str:
+        """As sshd does it, but without the key ID if the certificate authorizes no user: anyone can make such a one."""
+        text = f"(serial {certificate.serial}) CA {keys.fingerprint(certificate.ca)}"
+        if certificate is not self._certificate:
+            return text
+        key_id = certificate.key_id.decode(errors="replace")
+        printable = "".join(char if char.isprintable() else "?" for char in key_id)
+        return f"ID {json.dumps(printable, ensure_ascii=False)} {text}"
+
     def _fields(self, now: float) -> dict[str, object]:
         connection = self._connection
         return {
             **_fields(self._number, self._transport.getPeer()),
             "user": self._user or None,
             "key": keys.fingerprint(connection.user_key) if connection.user_key else None,
-            "certificate": _described(self._certificate) if self._certificate else None,
+            "certificate": self._described(connection.certificate) if connection.certificate else None,
             "suite": connection.suite_name or None,
             "duration": round(now - self._started, 3),
             "messages": connection.next_say_id - 1,
             "records_received": connection.records_received,
             "records_sent": connection.records_sent,
         }
-
-
-def _described(certificate: Certificate) -> str:
-    """As sshd does it. The key ID is the authority's choice, and only what can be printed of it is logged."""
-    key_id = "".join(char if char.isprintable() else "?" for char in certificate.key_id.decode(errors="replace"))
-    quoted = json.dumps(key_id, ensure_ascii=False)
-    return f"ID {quoted} (serial {certificate.serial}) CA {keys.fingerprint(certificate.ca)}"
 
 
 def _details(fields: Mapping[str, object]) -> str:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
+from securechat.ssh.certificates import Certificate
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import (
     CallReceived,
@@ -83,6 +84,7 @@ class ServerConnection(Connection):
         "_recalled",
         "_recalls",
         "_session_id",
+        "certificate",
         "message_size",
         "messages_begun",
         "next_reply_id",
@@ -112,6 +114,7 @@ class ServerConnection(Connection):
         self.owes_host_key = False  # the client has asked for it
         self.suite_name = ""  # once the Hello has been accepted
         self.user_key = b""  # that the client has proved to own, even if it is not authorized
+        self.certificate: Certificate | None = None  # for that key
         self.next_reply_id = 1  # the id of the first message whose reply is not complete
 
     # In
@@ -135,7 +138,7 @@ class ServerConnection(Connection):
         try:
             keys = handshake.receive_client_proof(payload)
         finally:
-            self.user_key = handshake.user_key
+            self.user_key, self.certificate = handshake.user_key, handshake.certificate
         if self.has_partial_record:  # the client has to wait for ABOUT
             raise RemoteProtocolError(Category.ORDER)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)

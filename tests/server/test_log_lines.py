@@ -119,11 +119,16 @@ class LogTests(ServerTestCase):
         )
 
     def test_strangersCertificate(self) -> None:
-        """Nothing of a certificate that authorizes no user is logged: anyone can make one, with any key ID."""
+        """The key ID of a certificate that authorizes no user is not logged: anyone can make one, with any text."""
         self.factory.identity = identity(is_authorized=lambda blob, certificate: False)
         Session(self.factory, user_key=USER_KEY, credential=issue(USER_KEY, b"ops")).pump()
         key = keys.fingerprint(USER_KEY.blob)
-        self.assertLog(f"warn client 1 from [192.0.2.7]:5555: aborted (user-key), key {key}, suite {SUITE}")
+        certificate = f"certificate (serial 7) CA {keys.fingerprint(CA.blob)}"
+        details = f"key {key}, {certificate}, suite {SUITE}"
+        self.assertLog(f"warn client 1 from [192.0.2.7]:5555: aborted (user-key), {details}")
+        self.factory.identity = identity()
+        Session(self.factory, user_key=USER_KEY, credential=issue(USER_KEY, b"ops")).open()
+        self.assertLog(f"info client 2 from [192.0.2.7]:5555: admitted as {key}, {certificate}, suite {SUITE}")
 
     def test_nothingSent(self) -> None:
         """No record was sent if the server aborts before its answer to the Hello has left."""
