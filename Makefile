@@ -25,7 +25,7 @@ LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 90
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test quick lint format bench streaming leaks sidechannel secrets fuzz build messages option-tables share \
+.PHONY: chat test quick lint format bench streaming leaks load sidechannel secrets fuzz build messages option-tables share \
 	screenshots constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
@@ -61,6 +61,13 @@ streaming: $(VENV)/installed-dev
 # Whether API requests leave memory, descriptors or sessions behind, six minutes; CALLS=1000 sends fewer
 leaks: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.leaks $(if $(CALLS),--calls $(CALLS))
+
+# The daemon under load, five minutes: 10,000 sessions, newcomers beside 2,000 replies, floods, restarts;
+# LOADS='floods restarts' applies some of the loads
+load: $(VENV)/installed-dev
+	@for load in $(or $(LOADS),sessions newcomers floods turnover restarts); do \
+		echo "$$load:" && $(BIN)/python -m benchmarks.$$load || failed=1; \
+	done; exit $${failed:-0}
 
 # Whether an observer can tell replies apart, an hour; CELL=topics-20-100 or CELL='topics-*' measures some of the cells,
 # LOAD=1000 adds as many conversations beside those that are observed

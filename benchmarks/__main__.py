@@ -7,7 +7,6 @@ rows. Exits with status 1 if a row failed; the others are measured nevertheless.
 import argparse
 import os
 import platform
-import resource
 import sys
 import time
 import traceback
@@ -17,7 +16,7 @@ from pathlib import Path
 import twisted
 from OpenSSL import SSL
 
-from benchmarks.process import LOAD_CORE
+from benchmarks.process import prepare_load
 from benchmarks.row import Results, Row, measure
 from benchmarks.rows import ROWS
 from benchmarks.table import table, write_into
@@ -76,9 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().error("--write needs all rows in full length")
     rounds, scale = (1, QUICK) if options.quick else (options.rounds, 1.0)
     about = versions(rounds)
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    os.sched_setaffinity(0, {LOAD_CORE})
+    prepare_load()
     results, failed = measure_all(rows, rounds, scale)
     text = f"{table(results)}\n{about}\n"
     print(text, end="")

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from benchmarks.loads import SecureChatClient, connect
+from benchmarks.loads import connect, secure_client
 from benchmarks.servers import API_KEY
 from benchmarks.stamps import SIZE, age, belongs
-from securechat.wire.events import FaultReceived, ReplyReceived
-from securechat.wire.suites import DEFAULT_SUITE, SUITES
+from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
 from sidechannel.traces import receive, timestamp
 
 
@@ -34,8 +33,7 @@ class SecureListener:
     """A client of securechat."""
 
     def __init__(self, port: int) -> None:
-        suite = SUITES[DEFAULT_SUITE]
-        self._client = SecureChatClient(port, suite, suite.generate_key())
+        self._client = secure_client(port)
         self.socket = self._client.socket
 
     def ask(self, question: str) -> None:
@@ -48,6 +46,8 @@ class SecureListener:
                 raise ConnectionError(f"a reply ended in {event.fault.name}")
             if isinstance(event, ReplyReceived):
                 text += event.text
+            if isinstance(event, GoodbyeReceived):
+                self._client.say_goodbye()
         return text
 
 

@@ -4,7 +4,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,8 @@ from securechat.wire.client_connection import ClientConnection
 from securechat.wire.events import Admitted, Event, FaultReceived, ReplyReceived, ServerProved
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.host_names import bracketed
-from securechat.wire.suites import SUITES, EphemeralKey, Suite
+from securechat.wire.messages import Reason
+from securechat.wire.suites import DEFAULT_SUITE, SUITES, EphemeralKey, Suite
 
 READ_SIZE = 256 * 1024  # bytes
 TIMEOUT = 30  # seconds
@@ -37,12 +38,17 @@ class Client(Protocol):
         """Read available data; return the number of replies that are complete."""
 
 
-def connect(port: int) -> socket.socket:
-    """A blocking connection. It blocks for at most `TIMEOUT` in one call, with BlockingIOError then.
+def address_of(number: int) -> str:
+    """An address of this machine that no other number up to 62,500 has."""
+    return f"127.1.{number // 250}.{number % 250 + 1}"
+
+
+def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
+    """A blocking connection from an address. It blocks for at most `TIMEOUT` in one call, with BlockingIOError then.
 
     A timeout of Python's would make the socket non-blocking, which OpenSSL cannot use without a loop.
     """
-    connected = socket.create_connection(("127.0.0.1", port))
+    connected = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         connected.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", TIMEOUT, 0))
@@ -56,14 +62,25 @@ def _trust(blob: bytes) -> None:
 class SecureChatClient:
     """A securechat client on a blocking socket."""
 
-    def __init__(self, port: int, suite: Suite, key: EphemeralKey, user_key: SigningKey | None = None) -> None:
-        self.socket = connect(port)
+    def __init__(
+        self,
+        port: int,
+        suite: Suite,
+        key: EphemeralKey,
+        user_key: SigningKey | None = None,
+        source: str = "127.0.0.1",
+    ) -> None:
+        self.socket = connect(port, source)
         name = bracketed("127.0.0.1", port)
         handshake = ClientHandshake(suite, key, name, _trust, user_key.blob if user_key else b"")
         self.connection = ClientConnection(handshake, time.monotonic)
-        while not isinstance(event := self._next_event(), Admitted):
-            if isinstance(event, ServerProved):
-                self.connection.prove(user_key.sign(event.data) if user_key and event.data else b"")
+        try:
+            while not isinstance(event := self._next_event(), Admitted):
+                if isinstance(event, ServerProved):
+                    self.connection.prove(user_key.sign(event.data) if user_key and event.data else b"")
+        except BaseException:
+            self.socket.close()
+            raise
 
     def _next_event(self) -> Event:
         while True:
@@ -83,6 +100,20 @@ class SecureChatClient:
         for _ in range(count):
             self.connection.say(text)
         self.socket.sendall(self.connection.data_to_send())
+
+    def say_goodbye(self) -> None:
+        """Send GOODBYE, first or as an answer."""
+        self.connection.goodbye(Reason.LEAVING, self.connection.next_reply_id - 1)
+        self.socket.sendall(self.connection.data_to_send())
+
+    def leave(self) -> None:
+        """Send GOODBYE, and wait until the server has closed the connection."""
+        self.say_goodbye()
+        while data := self.socket.recv(READ_SIZE):
+            for _event in self.connection.receive_data(data):
+                pass
+        self.connection.receive_end()
+        self.socket.close()
 
     def receive(self) -> int:
         complete = 0
@@ -148,7 +179,7 @@ def handshakes(make: Callable[[], Client | TcpClient], count: int, at_once: int)
             done.result()
 
 
-def talk(clients: list[Client], rounds: int, text: str) -> None:
+def talk(clients: Sequence[Client], rounds: int, text: str) -> None:
     """Every client sends a message and waits for the reply, `rounds` times; all clients run concurrently."""
     poll = select.poll()
     by_fd = {}
@@ -179,3 +210,9 @@ def secure_clients(port: int, suite_name: bytes, user_key: SigningKey | None = N
         key = suite.generate_key()
         return lambda: SecureChatClient(port, suite, key, user_key)
     return lambda: SecureChatClient(port, suite, suite.generate_key(), user_key)
+
+
+def secure_client(port: int, source: str = "127.0.0.1") -> SecureChatClient:
+    """An anonymous client from an address."""
+    suite = SUITES[DEFAULT_SUITE]
+    return SecureChatClient(port, suite, suite.generate_key(), source=source)

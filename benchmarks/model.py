@@ -26,8 +26,9 @@ EVENT: Final = (
     '"id":"chatcmpl-6yMWJ2CTHoVLbpGsqkZOXl8tGWnVbMqy","model":"model","system_fingerprint":"b7161-eec1e33a9",'
     '"object":"chat.completion.chunk"}\n\n'
 )
-END: Final = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+FINISH: Final = EVENT.replace("null", '"stop"') % ""
 CHUNK: Final = f"{len(EVENT % 'abcde'):x}\r\n{EVENT}\r\n"
+END: Final = f"{len(FINISH):x}\r\n{FINISH}\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 
 @dataclass

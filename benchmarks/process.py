@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,14 @@ from typing import Final
 CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE: Final = CORES[0]
 LOAD_CORE: Final = CORES[-1]  # of this process and the model's server
+
+
+def prepare_load() -> int:
+    """Keep this process, which applies the load, on its core; raise its limit on open files, and return that."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def children(pid: int) -> list[int]:

@@ -84,16 +84,28 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def run(daemon: Daemon) -> Server:
+    """Wait until a daemon listens, and keep it on the servers' core."""
+    os.sched_setaffinity(daemon.process.pid, {SERVER_CORE})
+    return Server(daemon.process.pid, logged_port(daemon.process, daemon.log))
+
+
 @contextmanager
-def securechat(*options: str, tick: str = "0.1") -> Iterator[Server]:
-    """The daemon under ``twistd securechat``."""
+def limited_securechat(*options: str) -> Iterator[tuple[Server, Daemon]]:
+    """The daemon under ``twistd securechat`` with its own limits, as it is observed and as it was started."""
     with tempfile.TemporaryDirectory() as directory:
-        daemon = Daemon(directory, "--tick", tick, *NO_LIMITS, *options)
+        daemon = Daemon(directory, *options)
         try:
-            os.sched_setaffinity(daemon.process.pid, {SERVER_CORE})
-            yield Server(daemon.process.pid, logged_port(daemon.process, daemon.log))
+            yield run(daemon), daemon
         finally:
             end(daemon.process)
+
+
+@contextmanager
+def securechat(*options: str, tick: str = "0.1") -> Iterator[Server]:
+    """The daemon under ``twistd securechat`` without limits for one address."""
+    with limited_securechat("--tick", tick, *NO_LIMITS, *options) as (server, _daemon):
+        yield server
 
 
 @contextmanager

@@ -9,24 +9,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
+from ipaddress import ip_address
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks import restarts
 from benchmarks.__main__ import chosen, measure_all
 from benchmarks.calls import first_word, model
+from benchmarks.floods import recorded_hello
 from benchmarks.leaks import State
+from benchmarks.limits import Figure, report
 from benchmarks.listeners import HttpListener, Measured, chat_request
+from benchmarks.loads import address_of
 from benchmarks.model import BEHIND, Stream
 from benchmarks.process import Server, children, cpu_time, memory
+from benchmarks.restarts import TOKENS, connect_again, read_all, restart_pause
 from benchmarks.row import Contenders, Figures, Results, Row, measure
 from benchmarks.rows.handshakes import COUNT, WARM
 from benchmarks.rows.streams import lateness, quantile
+from benchmarks.servers import free_port
 from benchmarks.stamps import SIZE, age, belongs, stamp
 from benchmarks.table import CLOSE, OPEN, table, write_into
+from benchmarks.turnover import KINDS, pass_through
 from securechat.server.log_limit import BURST
+from securechat.wire.events import HelloReceived
+from tests.harness.pair import Pair
 
 
 class RowTests(SynchronousTestCase):
@@ -311,6 +321,57 @@ class ProcessTests(SynchronousTestCase):
         with socket.socket(), open(os.devnull):
             after = State.of(Server(os.getpid(), 0))
         self.assertEqual((after.descriptors, after.sockets), (before.descriptors + 2, before.sockets + 1))
+
+
+class LoadTests(SynchronousTestCase):
+    """The commands that put a daemon under load."""
+
+    def test_report(self) -> None:
+        """All figures are printed; those above their limits are named, and the command fails."""
+        good = [Figure("wait, ms", 12.34, 20), Figure("one core, %", 99), Figure("refused", 0, 0)]
+        for figures, verdict in ((good, "passed"), ([*good, Figure("log, MB", 1.5, 1)], "failed: log, MB")):
+            with redirect_stdout(StringIO()) as printed:
+                self.assertIs(report(figures), verdict == "passed")
+            lines = printed.getvalue().splitlines()
+            self.assertEqual(
+                lines[2:5], ["| wait, ms | 12.3 | 20.0 |", "| one core, % | 99.0 |  |", "| refused | 0.00 | 0.00 |"]
+            )
+            self.assertEqual(lines[-1], verdict)
+
+    def test_addresses(self) -> None:
+        """Every client has an address of its own, all of them of this machine."""
+        addresses = [ip_address(address_of(number)) for number in range(62_500)]
+        self.assertEqual(len(set(addresses)), len(addresses))
+        self.assertTrue(all(address.is_loopback and address.packed[3] not in (0, 255) for address in addresses))
+
+    def test_hello(self) -> None:
+        """A server answers the Hello of a flood."""
+        server = Pair.server_alone()
+        self.assertEqual(list(server.receive_data(recorded_hello())), [HelloReceived()])
+        self.assertTrue(server.data_to_send())
+
+    def test_failures(self) -> None:
+        """Sessions count as failed if nothing listens."""
+        self.assertEqual(pass_through(free_port(), 2 * len(KINDS)), 2 * len(KINDS))
+
+    def test_replies(self) -> None:
+        """A reply is whole if it has all of its tokens when the server closes the connection."""
+        ends = [socket.socketpair() for _client in range(3)]
+        clients = [Measured(number, FakeListener(near)) for number, (near, _far) in enumerate(ends)]
+        for number, ((near, far), missing) in enumerate(zip(ends, (0, 0, 1), strict=True)):
+            self.addCleanup(near.close)
+            far.sendall("".join(stamp(number, place) for place in range(TOKENS - missing)).encode())
+            far.close()
+        self.assertEqual(read_all(clients), 2)
+
+    def test_pause(self) -> None:
+        """The pause before a restart is that of the systemd unit."""
+        self.assertEqual(restart_pause(), 1.0)
+
+    def test_outage(self) -> None:
+        """A client that cannot connect for long gives up."""
+        self.patch(restarts, "LIMIT", 0.0)
+        self.assertRaises(ConnectionRefusedError, connect_again, free_port(), 0)
 
 
 class LeakTests(SynchronousTestCase):

@@ -5,15 +5,21 @@ from collections.abc import Callable
 from typing import Final
 
 from securechat.client.exit_codes import NoApiError
+from securechat.client.signer import NoSignatureError
 from securechat.errors import AuthenticationError, ConfigurationError
 from securechat.wire.messages import Reason
 
 FIRST_DELAY: Final = 1.0  # seconds before the first attempt; doubles with each failure
 MAX_DELAY: Final = 60.0  # seconds
 
-# Errors, and reasons of a server's GOODBYE, that the next attempt will probably meet again.
-LASTING_ERRORS: Final = (AuthenticationError, ConfigurationError, NoApiError)
+# Errors, except for NoSignatureError, and reasons of a server's GOODBYE that the next attempt will probably meet again.
+_LASTING_ERRORS: Final = (AuthenticationError, ConfigurationError, NoApiError)
 LASTING_REASONS: Final = (Reason.KEY_WITHDRAWN, Reason.REMOVED)
+
+
+def is_lasting(error: BaseException | None) -> bool:
+    """Whether the next attempt will probably meet an error again. An agent that has gone may come back."""
+    return isinstance(error, _LASTING_ERRORS) and not isinstance(error, NoSignatureError)
 
 
 def jitter() -> float:

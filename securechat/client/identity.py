@@ -8,8 +8,8 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from securechat.client.reactor import IClientReactor
-from securechat.client.signer import Signer
-from securechat.client.ssh_agent import agent_keys, agent_sign
+from securechat.client.signer import NoSignatureError, Signer
+from securechat.client.ssh_agent import NoAgentError, agent_keys, agent_sign
 from securechat.client.stderr import note
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.files import read_lines
@@ -111,6 +111,8 @@ def _agent_signer(
     async def sign(data: bytes) -> bytes:
         try:
             return await agent_sign(reactor, environ, signing or blob, data)
+        except NoAgentError as error:
+            raise NoSignatureError(Category.USER_KEY, str(error)) from None
         except ConfigurationError as error:  # for the user, signing is authentication, not configuration
             raise AuthenticationError(Category.USER_KEY, str(error)) from None
 

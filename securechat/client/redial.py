@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from securechat.client.backoff import LASTING_ERRORS, LASTING_REASONS, MAX_DELAY, Backoff, jitter
+from securechat.client.backoff import LASTING_REASONS, MAX_DELAY, Backoff, is_lasting, jitter
 from securechat.errors import Category, RemoteProtocolError, SecureChatError
 from securechat.wire.events import GoodbyeReceived
 
@@ -51,9 +51,9 @@ class Redial:
             await self._delay()
             try:
                 return await dial()
-            except LASTING_ERRORS:
-                raise
             except SecureChatError as error:
+                if is_lasting(error):
+                    raise
                 self.problem = str(error)
 
     def _delay(self) -> Deferred[None]:

@@ -5,8 +5,13 @@ from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
 
+from securechat.errors import AuthenticationError
 from securechat.ssh import keys
 from securechat.ssh.certificates import is_certificate, key_of
+
+
+class NoSignatureError(AuthenticationError):
+    """The key cannot sign at present, because its agent has gone; the message says so."""
 
 
 @dataclass(frozen=True, slots=True)

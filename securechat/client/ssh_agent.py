@@ -30,6 +30,10 @@ SIGN_REQUEST: Final = 13
 SIGN_RESPONSE: Final = 14
 
 
+class NoAgentError(ConfigurationError):
+    """There is no agent at its socket, or it has ended. It may be started again."""
+
+
 class _AgentProtocol(Protocol):
     """Sends one request; `reply` fires with the agent's reply, or fails with ConfigurationError."""
 
@@ -56,7 +60,7 @@ class _AgentProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.reply.called:
-            self.reply.errback(ConfigurationError(_("ssh-agent closed the connection without a reply")))
+            self.reply.errback(NoAgentError(_("ssh-agent closed the connection without a reply")))
 
 
 async def _request(reactor: IClientReactor, environ: Mapping[str, str], request: bytes, expected: int) -> Reader:
@@ -81,10 +85,8 @@ async def _request(reactor: IClientReactor, environ: Mapping[str, str], request:
     return Reader(reply[1:])
 
 
-def _unreachable(path: str, error: int) -> ConfigurationError:
-    return ConfigurationError(
-        _("cannot connect to ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error))
-    )
+def _unreachable(path: str, error: int) -> NoAgentError:
+    return NoAgentError(_("cannot connect to ssh-agent at {path}: {error}").format(path=path, error=os.strerror(error)))
 
 
 async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> list[bytes]:

@@ -75,6 +75,11 @@ class Deadlines:
             self._call.cancel()
             self._call = None
 
+    def close(self) -> None:
+        """The connection is closed. Drop what refers to it, so that it is freed without the garbage collector."""
+        self.stop()
+        del self._abort
+
     def _due(self) -> float | None:
         """When the first of what is incomplete now is late; None if nothing is incomplete."""
         connection = self._connection

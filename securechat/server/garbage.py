@@ -12,7 +12,7 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 LOOK_INTERVAL: Final = 5.0  # seconds
-FEW: Final = 10_000  # objects more than after the last collection: not worth one. A session leaves some 40
+FEW: Final = 10_000  # objects more than after the last collection: not worth one
 MANY: Final = 250_000  # objects, some 50 MB, with which a collection waits no longer
 
 

@@ -1,6 +1,5 @@
 """The history of a conversation: the latest turns that were answered completely, or that the client recalled."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ class History:
         self._max_turns = max_turns
         self._max_bytes = max_bytes
         self._forget = forget
-        self._parts: deque[_Part] = deque()
+        self._parts: list[_Part] = []  # a deque takes 760 bytes even if it is empty
         self._size = 0
 
     def add(self, asked: Turn, answer: str) -> None:
@@ -55,13 +54,15 @@ class History:
 
     def _drop(self, max_turns: int, max_bytes: int) -> None:
         """Drop the oldest turns until the others are within these limits."""
-        left, forgotten = len(self.turns), 0
-        while self._parts and (left > max_turns or self._size > max_bytes):
-            part = self._parts.popleft()
+        left, dropped, forgotten = len(self.turns), 0, 0
+        while dropped < len(self._parts) and (left > max_turns or self._size > max_bytes):
+            part = self._parts[dropped]
+            dropped += 1
             left -= part.turns
             self._size -= part.size
             if part.is_recalled:
                 forgotten += part.size
+        del self._parts[:dropped]
         del self.turns[: len(self.turns) - left]
         if forgotten:
             self._forget(forgotten)

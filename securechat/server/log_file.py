@@ -34,6 +34,7 @@ class LogFile:
 
     def __init__(self, path: Path | None, format_event: Callable[[LogEvent], str | None]) -> None:
         """`path` None is standard output. `open` comes before the first event."""
+        self.lines_lost = 0  # that could not be written, since the daemon was started
         self._path = path
         self._format = format_event
         self._file = STANDARD_OUTPUT
@@ -42,7 +43,7 @@ class LogFile:
         self._look_at = 0.0  # monotonic seconds
         self._is_within_line = False  # the last write was incomplete
         self._problem = ""  # the last that was reported
-        self._lost = 0  # lines, since the last one that was written
+        self._lost = 0  # of them, those since the last line that was written
 
     def open(self) -> None:
         """Open the file; ConfigurationError if that fails."""
@@ -83,16 +84,20 @@ class LogFile:
         try:
             written = os.write(self._file, line)
         except OSError as error:
-            self._lost += 1
+            self._lose_line()
             self._report(error)
             return
         self._size += written
         self._is_within_line = not line[:written].endswith(b"\n")
         if written < len(line):  # the next write will say why
-            self._lost += 1
+            self._lose_line()
         elif self._lost:
             lost, self._lost, self._problem = self._lost, 0, ""
             log.warn(LOST, count=lost)
+
+    def _lose_line(self) -> None:
+        self._lost += 1
+        self.lines_lost += 1
 
     def _report(self, error: OSError) -> bool:
         """Print a problem once, until lines can be written again; whether it was printed."""

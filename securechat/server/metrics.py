@@ -6,6 +6,7 @@ there are at most MAX_USERS.
 """
 
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
@@ -44,13 +45,18 @@ ROBOT_GAUGES: Final[Sequence[tuple[str, str, Callable[[RobotCounters], float]]]]
 Samples = Iterable[tuple[Sequence[str], float]]  # label values and the value
 
 
-def registry_of(factory: ChatServerFactory, is_stale: Callable[[], bool] = lambda: False) -> CollectorRegistry:
+def registry_of(
+    factory: ChatServerFactory,
+    is_stale: Callable[[], bool] = lambda: False,
+    lines_lost: Callable[[], int] = lambda: 0,
+) -> CollectorRegistry:
     """A registry with the metrics of a daemon and of its process.
 
-    `is_stale`: whether the configuration file cannot be used at present.
+    `is_stale`: whether the configuration file cannot be used at present. `lines_lost`: the number of lines of the log
+    that could not be written.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(DaemonCollector(factory, is_stale))
+    registry.register(DaemonCollector(factory, is_stale, lines_lost))
     ProcessCollector(registry=registry)
     return registry
 
@@ -58,9 +64,10 @@ def registry_of(factory: ChatServerFactory, is_stale: Callable[[], bool] = lambd
 class DaemonCollector(Collector):
     """Reads the counters of a daemon."""
 
-    def __init__(self, factory: ChatServerFactory, is_stale: Callable[[], bool]) -> None:
+    def __init__(self, factory: ChatServerFactory, is_stale: Callable[[], bool], lines_lost: Callable[[], int]) -> None:
         self._factory = factory
         self._is_stale = is_stale
+        self._lines_lost = lines_lost
 
     def collect(self) -> Iterator[Metric]:
         yield from self._server()
@@ -92,6 +99,13 @@ class DaemonCollector(Collector):
             "Whether the usage of users cannot be saved. It is kept in memory until it can.",
             bool(factory.accounts.problem),
         )
+        yield _counter(
+            "securechat_log_lines_lost",
+            "Lines of the log that could not be written, because the disk is full or has failed.",
+            (),
+            [((), self._lines_lost())],
+        )
+        yield _gauge("securechat_time_seconds", "The system clock, in seconds since 1970.", time.time())
         lateness = factory.beat.lateness
         yield _histogram(
             "securechat_tick_lateness_seconds",

@@ -286,7 +286,8 @@ class ChatServer(protocol.Protocol):
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         if self.is_admitted:
             self._accounting.stop()
-            self._reading.stop()
+            self._reading.close()
+            self._deadlines.close()
         aborted = self._connection.state is State.CLOSED
         try:
             self._connection.receive_end()
@@ -301,6 +302,7 @@ class ChatServer(protocol.Protocol):
         self._timeout.stop()
         if self._stall is not None and self._stall.active():
             self._stall.cancel()
+        self._stall = None  # if it was called, it refers to this object
         if not self.is_admitted:
             self._server.counters.handshakes[self._connection.suite_name, False] += 1
         self.place.release()

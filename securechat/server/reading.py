@@ -61,6 +61,12 @@ class Reading:
         if self._call is not None and self._call.active():
             self._call.cancel()
 
+    def close(self) -> None:
+        """The connection is closed. Drop what refers to it, so that it is freed without the garbage collector."""
+        self.stop()
+        self.is_held = False
+        del self._read, self._abort
+
     def _look_for_peer(self) -> None:
         if peer_has_closed(self._transport):
             self._abort(Category.CUT)

@@ -44,6 +44,7 @@ from securechat.server.startup import (
     warn_of_root,
 )
 from securechat.server.users import Users
+from securechat.server.wall_clock import WallClock
 from securechat.ssh import keys
 
 log = Logger()
@@ -104,6 +105,7 @@ class ChatService(MultiService):
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
         self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock)
+        self._wall_clock = WallClock(factory.clock)
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
@@ -128,12 +130,16 @@ class ChatService(MultiService):
         from securechat.server.metrics_site import MetricsSite, Pages
 
         factory = self._factory
-        pages = Pages(registry_of(factory, lambda: bool(self._problem)), lambda: not factory.is_stopping, factory.clock)
+        registry = registry_of(factory, lambda: bool(self._problem), self._lines_lost)
+        pages = Pages(registry, lambda: not factory.is_stopping, factory.clock)
         service = make_listener(endpoint, MetricsSite(pages, factory.clock), self._reactor, "--metrics")
         if not is_public:
             service.endpoint = PrivateEndpoint(service.endpoint)
         service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--metrics {endpoint}")
         service.setServiceParent(self.operators)
+
+    def _lines_lost(self) -> int:
+        return self.log_file.lines_lost if self.log_file is not None else 0
 
     def _add_control(self, path: Path) -> None:
         from securechat.server.control import ControlFactory
@@ -169,6 +175,7 @@ class ChatService(MultiService):
             raise _refusal(str(error)) from None
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
+        self._wall_clock.start()
         super().startService()
         self._bookkeeping.start()
         self.operators.startService()
@@ -198,6 +205,7 @@ class ChatService(MultiService):
         yield self._factory.robot.close()
         yield self._bookkeeping.stop()
         self._garbage.stop()
+        self._wall_clock.stop()
         self._manager.close()
         self._unlimit_log()
         self._reactor.close()

@@ -30,4 +30,4 @@ class Timeout:
         """The connection is closed. Drop what refers to it, so that it is freed without the garbage collector."""
         if self._call is not None and self._call.active():
             self._call.cancel()
-        del self._expired
+        del self._expired, self._call

@@ -1,6 +1,5 @@
 """The server's end of a session, without its socket (protocol, sections 3, 7 and 8)."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -105,7 +104,8 @@ class ServerConnection(Connection):
         self._expected: int | None = None  # type of an incomplete message or RECALL; SAY after a complete RECALL
         self._message = bytearray()  # the chunks of an incomplete message or RECALL, unless they exceed the quota
         self._is_dropped = False  # they do, or those of the RECALL before it
-        self._pending: deque[tuple[int, int]] = deque()  # type and counted bytes of messages whose reply has not ended
+        # Type and counted bytes of messages whose reply has not ended. A deque takes 760 bytes even if it is empty.
+        self._pending: list[tuple[int, int]] = []
         self._recalled = 0  # bytes of the recalled turns that are remembered
         self._recalls: TokenBucket | None = None  # created at the first RECALL
         self.message_size = 0  # bytes of an incomplete message or RECALL so far, kept or not; 0 if there is none
@@ -289,7 +289,7 @@ class ServerConnection(Connection):
 
     def _end_reply(self) -> None:
         self.next_reply_id += 1
-        _type, size = self._pending.popleft()
+        _type, size = self._pending.pop(0)
         self._quota.give_back(size)
 
     def _check_next_reply(self, message_id: int) -> None:

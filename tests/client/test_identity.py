@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from securechat.client.identity import MAX_OFFERED, agent_signers, file_signers, usable
 from securechat.client.reactor import IClientReactor
-from securechat.client.signer import Signer
+from securechat.client.signer import NoSignatureError, Signer
 from securechat.errors import ConfigurationError
 from securechat.ssh import keys
 from securechat.ssh.certificates import CERTIFICATE_TYPE
@@ -83,6 +84,19 @@ class IdentityTests(TestCase):
         self.assertEqual(
             self.errors.getvalue(),
             "the agent has 9 Ed25519 identities, offering 6; choose another with -i FILE.pub\n",
+        )
+
+    async def test_agentHasGone(self) -> None:
+        """A key whose agent has gone cannot sign, which is no reason to give it up."""
+        self.hold(self.keys[0])
+        [signer] = await agent_signers(REACTOR, self.environ, None)
+        self.environ["SSH_AUTH_SOCK"] = "/nonexistent"
+        signed = signer.sign(b"data")
+        assert isinstance(signed, Deferred)
+        with self.assertRaises(NoSignatureError) as caught:
+            await signed
+        self.assertEqual(
+            str(caught.exception), "cannot connect to ssh-agent at /nonexistent: No such file or directory"
         )
 
     async def test_chosen(self) -> None:

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.backoff import MAX_DELAY
 from securechat.client.exit_codes import NotConnectedError
 from securechat.client.redial import Redial
+from securechat.client.signer import NoSignatureError
 from securechat.errors import AuthenticationError, Category
 
 
@@ -75,6 +76,16 @@ class RedialTests(SynchronousTestCase):
         self.redial.now()
         self.attempts[-1].errback(AuthenticationError(Category.HOST_KEY))
         self.failureResultOf(done, AuthenticationError)
+
+    def test_agent(self) -> None:
+        """An agent that has gone may come back."""
+        done = self.start()
+        self.redial.now()
+        self.attempts[-1].errback(NoSignatureError(Category.USER_KEY, "cannot connect to ssh-agent"))
+        self.assertEqual(self.redial.problem, "cannot connect to ssh-agent")
+        self.redial.now()
+        self.attempts[-1].callback("session")
+        self.assertEqual(self.successResultOf(done), "session")
 
     def test_cancelled(self) -> None:
         """It can be cancelled in a delay and in an attempt."""

@@ -1,8 +1,5 @@
 """The ssh-agent client, with a real agent and with faulty ones."""
 
-import os
-import socket
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.error import TimeoutError as ConnectingTimedOut
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -25,6 +22,7 @@ from securechat.client.ssh_agent import agent_keys, agent_sign
 from securechat.errors import ConfigurationError
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
+from tests.harness.agent import Agent
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
 
@@ -61,18 +59,14 @@ class AgentTestCase(TestCase):
 class RealAgentTests(AgentTestCase):
     """OpenSSH's agent."""
 
-    async def setUp(self) -> None:  # type: ignore[override]
+    def setUp(self) -> None:
         super().setUp()
-        process = subprocess.Popen(["ssh-agent", "-D", "-a", self.path], stdout=subprocess.DEVNULL)
-        self.addCleanup(process.wait, 10)
-        self.addCleanup(process.terminate)
-        with socket.socket(socket.AF_UNIX) as probe:
-            while probe.connect_ex(self.path) != 0:  # the socket exists before the agent listens
-                await deferLater(cast(Any, reactor), 0.02)
+        self.agent = Agent(Path(self.path)).start()
+        self.addCleanup(self.agent.stop)
 
     def add(self, kind: str = "ed25519") -> Path:
         key = make_key(Path(self.mktemp()), kind=kind)
-        subprocess.run(["ssh-add", "-q", key], env={**os.environ, **self.environ}, check=True, timeout=60)
+        self.agent.add(key)
         return key
 
     async def test_keysAndSignature(self) -> None:

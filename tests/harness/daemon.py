@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +119,21 @@ class Daemon:
                 await deferToThread(self.process.wait, STOP_TIMEOUT)
             finally:
                 self.process.kill()
+
+
+async def get_page(path: Path, page: str) -> str:
+    """What a daemon answers to a request for a page on the UNIX socket of its metrics."""
+
+    def ask() -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(START_TIMEOUT)
+            connection.connect(str(path))
+            connection.sendall(f"GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            with connection.makefile("r") as response:
+                return response.read()
+
+    answer: str = await deferToThread(ask)
+    return answer
 
 
 class Talk:

@@ -3,9 +3,14 @@
 import signal
 import socket
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from securechat.client.signer import Signer
 from securechat.errors import SecureChatError
@@ -17,6 +22,9 @@ from tests.harness.pair import USER_KEY
 from tests.programs.test_daemon import DaemonTestCase
 
 LONG = "x" * 60_000  # whose echo takes three seconds
+SHORT = "x" * 20_000  # less than a second
+CLIENTS = 20
+RESTARTS = 3
 OPTIONS = ("--robot", "echo", "--tick", "0.02", *MANY)
 
 
@@ -45,6 +53,15 @@ class DrainTests(DaemonTestCase):
         while not all(talk.texts for talk in talks):
             await deferLater(reactor, 0.01)
         return talks, replies
+
+    def activate(self, listening: socket.socket, *options: str) -> Daemon:
+        """Start a daemon with a listening socket."""
+        number = listening.fileno()
+        self.patch(ActivatedDaemon, "descriptors", [number])
+        endpoint = ("--listen", "systemd:domain=INET:index=0", "--anyone")
+        daemon = ActivatedDaemon(self.mktemp(), *OPTIONS, *endpoint, *options, LISTENING=str(number))
+        self.addCleanup(daemon.stop)
+        return daemon
 
     async def test_repliesInProgress(self) -> None:
         """100 replies in progress are sent whole, while a successor on the same port already takes new clients."""
@@ -110,17 +127,8 @@ class DrainTests(DaemonTestCase):
     async def test_socketActivation(self) -> None:
         """With a socket of systemd's, no connection is refused while one daemon follows another."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.patch(ActivatedDaemon, "descriptors", [listening.fileno()])
             port = listening.getsockname()[1]
-
-            def activated(*options: str) -> Daemon:
-                endpoint = ("--listen", "systemd:domain=INET:index=0")
-                number = str(ActivatedDaemon.descriptors[0])
-                daemon = ActivatedDaemon(self.mktemp(), *OPTIONS, *endpoint, "--anyone", *options, LISTENING=number)
-                self.addCleanup(daemon.stop)
-                return daemon
-
-            first = await activated().started()
+            first = await self.activate(listening).started()
             talk = await Talk().start(port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
             reply = Deferred.fromCoroutine(talk.ask(LONG))
             while not talk.texts:
@@ -128,9 +136,68 @@ class DrainTests(DaemonTestCase):
             first.process.terminate()
             await first.logged("received SIGTERM, shutting down")
             early = Deferred.fromCoroutine(Talk().start(port))  # it waits in the socket's backlog
-            second = await activated("--host-key", str((first.state / "ssh_host_ed25519_key").absolute())).started()
+            key = str((first.state / "ssh_host_ed25519_key").absolute())
+            second = await self.activate(listening, "--host-key", key).started()
             self.assertEqual(await (await early).ask("hello"), "hello")
             self.assertEqual(await reply, LONG)
             self.assertEqual(await talk.end, GoodbyeReceived(Reason.STOPPING, 1))
             self.assertEqual(first.process.wait(STOP_TIMEOUT), 0)
             self.assertEqual(second.fingerprint, first.fingerprint)
+
+    async def test_rollingRestarts(self) -> None:
+        """Clients that reconnect get whole replies and lose no message, while systemd holds the port."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            await self.roll(listening.getsockname()[1], lambda *options: self.activate(listening, *options))
+
+    async def test_alternation(self) -> None:
+        """So do those of two daemons of which one takes the port while the other finishes."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
+        await self.roll(port, lambda *options: self.run_daemon(*OPTIONS, *listen, *options))
+
+    async def roll(self, port: int, start: Callable[..., Daemon]) -> None:
+        """Replace a daemon by the next one several times, while clients talk to it."""
+        is_over = Deferred[None]()
+        key = str(Path(self.mktemp()).absolute())
+        daemon = await start("--host-key", key).started()
+        clients = gatherResults([Deferred.fromCoroutine(self.converse(port, is_over)) for _client in range(CLIENTS)])
+        for _restart in range(RESTARTS):
+            await deferLater(reactor, 1.5)
+            daemon.process.terminate()
+            successor = await start("--host-key", key).started()
+            self.assertEqual(await deferToThread(daemon.process.wait, STOP_TIMEOUT), 0)
+            self.assertNotIn("Traceback", daemon.text())
+            daemon = successor
+        is_over.callback(None)
+        self.assertEqual(await clients, [RESTARTS + 1] * CLIENTS)
+
+    async def converse(self, port: int, is_over: "Deferred[None]") -> int:
+        """Ask one question after another, in another session whenever the server stops; the number of sessions."""
+        sessions = questions = 0
+        while True:
+            talk = await self.dial(port)
+            sessions += 1
+            while not talk.end.called:
+                if is_over.called:
+                    await talk.leave()
+                    return sessions
+                question = f"{questions} {SHORT}"
+                answer = Deferred.fromCoroutine(talk.ask(question))
+                either: list[Deferred[Any]] = [answer, talk.end]
+                await DeferredList(either, fireOnOneCallback=True)
+                if answer.called:
+                    self.assertEqual(await answer, question)
+                    questions += 1
+            goodbye = await talk.end
+            # What was begun is whole, and the client knows what was ignored, which it asks again.
+            self.assertEqual(goodbye, GoodbyeReceived(Reason.STOPPING, len(talk.finished)))
+            self.assertEqual(talk.texts.keys(), talk.finished.keys())
+
+    async def dial(self, port: int) -> Talk:
+        """A session as soon as there can be one."""
+        while True:
+            try:
+                return await Talk().start(port)
+            except (ConnectError, SecureChatError):
+                await deferLater(reactor, 0.05)

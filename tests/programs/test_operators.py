@@ -20,7 +20,7 @@ from securechat.errors import SecureChatError
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
-from tests.harness.daemon import ENVIRON, STOP_TIMEOUT, Talk, reactor
+from tests.harness.daemon import ENVIRON, STOP_TIMEOUT, Talk, get_page, reactor
 from tests.harness.pair import USER_KEY
 from tests.programs.test_daemon import DaemonTestCase
 
@@ -36,17 +36,7 @@ class OperatorTests(DaemonTestCase):
 
     async def get(self, path: str) -> str:
         """What the daemon answers to a request for a page."""
-
-        def ask() -> str:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(60)
-                connection.connect(str(self.metrics))
-                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-                with connection.makefile("r") as response:
-                    return response.read()
-
-        answer: str = await deferToThread(ask)
-        return answer
+        return await get_page(self.metrics, path)
 
     async def ctl(self, *arguments: str) -> tuple[int, str, str]:
         """Run securechat-ctl: its exit status and what it printed."""

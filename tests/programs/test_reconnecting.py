@@ -5,12 +5,15 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
+from tests.harness.agent import Agent
 from tests.harness.daemon import MANY, Daemon, reactor
+from tests.harness.ssh import make_key
 from tests.harness.terminal import Terminal
 from tests.programs.test_terminal import CTRL_C, CTRL_D, TIMEOUT, TerminalTestCase
 
@@ -99,6 +102,35 @@ class ReconnectingTests(TerminalTestCase):
             terminal.type(CTRL_D)
 
         self.assertEqual(await self.use(daemon, scenario), 0)
+
+    async def test_agentHasGone(self) -> None:
+        """Without its agent, the client says so and goes on when there is one again."""
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        key = make_key(Path(self.mktemp()).absolute())
+        agent = Agent(Path(directory.name) / "agent").start(key)
+        daemon = await self.start_peer()
+
+        def scenario(terminal: Terminal) -> None:
+            terminal.type("one\r")
+            terminal.wait_for("\r\none\r\n")
+            terminal.type("draft")
+            terminal.wait_until("> draft")
+            agent.stop()
+            self.kill(daemon)
+            terminal.wait_for(LOST)
+            self.restart(daemon)
+            terminal.wait_for("cannot connect to ssh-agent")
+            agent.start(key)
+            terminal.wait_for("-- reconnected")
+            agent.stop()
+            terminal.type("\x15two\r")
+            terminal.wait_for("\r\ntwo\r\n")
+            self.assertEqual(self.asked(), ["one", "one", "two"])
+            terminal.type(CTRL_D)
+
+        used = self.use(daemon, scenario, options=("--agent",), SSH_AUTH_SOCK=str(agent.path))
+        self.assertEqual(await used, 0)
 
     async def test_otherHostKey(self) -> None:
         """A server that comes back with another host key is refused, with OpenSSH's words, and gets nothing."""

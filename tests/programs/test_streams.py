@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +20,7 @@ from twisted.trial.unittest import SkipTest
 
 from securechat.ssh import keys
 from securechat.ssh.private_keys import load_private_key
+from tests.harness.agent import Agent
 from tests.harness.daemon import ENVIRON, Daemon, reactor
 from tests.harness.ssh import make_key
 from tests.harness.terminal import READY
@@ -484,27 +486,19 @@ class PromptTests(StreamTestCase):
 class SeveralKeysTests(StreamTestCase):
     """An agent with several keys."""
 
-    async def start_agent(self, *paths: Path) -> str:
+    def start_agent(self, *paths: Path) -> str:
         """Run ssh-agent with these keys; its socket."""
-        directory = Path("/tmp") / f"securechat-{os.getpid()}-{id(self)}"
-        directory.mkdir(mode=0o700)
-        self.addCleanup(directory.rmdir)
-        agent = str(directory / "agent")
-        process = subprocess.Popen(["ssh-agent", "-D", "-a", agent], stdout=subprocess.DEVNULL)
-        self.addCleanup(process.wait, 10)
-        self.addCleanup(process.terminate)
-        with socket.socket(socket.AF_UNIX) as probe:
-            while probe.connect_ex(agent) != 0:
-                await deferLater(reactor, 0.02)
-        for path in paths:
-            subprocess.run(["ssh-add", "-q", path], env={**ENVIRON, "SSH_AUTH_SOCK": agent}, check=True, timeout=60)
-        return agent
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        agent = Agent(Path(directory.name) / "agent").start(*paths)
+        self.addCleanup(agent.stop)
+        return str(agent.path)
 
     async def test_tried(self) -> None:
         """The keys are offered one after the other, and each is named; with a public key, only that one is."""
         paths = [make_key(Path(self.mktemp()).absolute()) for _key in range(3)]
         fingerprints = [keys.fingerprint(load_private_key(path).blob) for path in paths]
-        agent = await self.start_agent(*paths)
+        agent = self.start_agent(*paths)
         team = Path(self.mktemp()).absolute()
         team.write_text(paths[2].with_suffix(".pub").read_text())
         daemon = await self.start("--robot", "echo", "--authorized-keys", str(team))
@@ -523,7 +517,7 @@ class SeveralKeysTests(StreamTestCase):
         """If none is accepted, the error names all that were offered."""
         paths = [make_key(Path(self.mktemp()).absolute()) for _key in range(2)]
         fingerprints = [keys.fingerprint(load_private_key(path).blob) for path in paths]
-        agent = await self.start_agent(*paths)
+        agent = self.start_agent(*paths)
         team = Path(self.mktemp()).absolute()
         team.write_text("")
         daemon = await self.start("--robot", "echo", "--authorized-keys", str(team))

@@ -142,6 +142,7 @@ class LogFileTests(SynchronousTestCase):
         self.write("four", "five")
         self.assertFiles(log="four\nfive\n")
         self.assertLost(3)
+        self.assertEqual(self.log.lines_lost, 3)
 
     def test_incompleteLine(self) -> None:
         """A line that did not fit whole is lost, and the next one begins on a line of its own."""
@@ -152,6 +153,7 @@ class LogFileTests(SynchronousTestCase):
         self.write("second")
         self.assertFiles(log="fir\nsecond\n")
         self.assertLost(1)
+        self.assertEqual(self.log.lines_lost, 1)
 
     def test_noStandardError(self) -> None:
         """Nothing fails if standard error is closed or missing."""

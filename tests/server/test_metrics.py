@@ -1,5 +1,6 @@
 """The metrics, read from a server with clients in memory."""
 
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -259,6 +260,17 @@ class MetricsTests(MetricsTestCase):
         self.assertMetrics(ledger_stale=0)
         self.factory.accounts.problem = "disk full"
         self.assertMetrics(ledger_stale=1)
+
+    def test_log(self) -> None:
+        """Lines of the log that were lost count."""
+        pages = Pages(registry_of(self.factory, lines_lost=lambda: 3), lambda: True, self.clock)
+        self.site = MetricsSite(pages, self.clock)
+        self.assertMetrics(log_lines_lost_total=3)
+
+    def test_systemClock(self) -> None:
+        """The system clock can be compared with Prometheus' own."""
+        before = time.time()
+        self.assertTrue(before <= self.metrics()["time_seconds"] <= time.time())
 
 
 class HttpTests(MetricsTestCase):

@@ -11,6 +11,7 @@ from securechat.client.api.pool import MAX_QUEUED, RETIREMENT, SessionPool
 from securechat.client.api.session import ApiSession, Keeper, PendingCall
 from securechat.client.exit_codes import NoApiError, NotConnectedError
 from securechat.client.session_errors import PermissionDeniedError
+from securechat.client.signer import NoSignatureError
 from securechat.errors import Category, Fault, RemoteProtocolError, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.items import Head, Piece, ServerEvent
@@ -574,6 +575,15 @@ class LineTests(PoolTestCase):
             self.assertUnavailable(503, 60)
             self.clock.advance(60)
             self.admit().close(None)
+
+    def test_agent(self) -> None:
+        """An agent that has gone is asked again soon."""
+        self.begin().close(CUT)
+        self.clock.advance(1)
+        self.refuse(NoSignatureError(Category.USER_KEY, "cannot connect to ssh-agent"))
+        self.assertUnavailable(503, 2)
+        self.clock.advance(2)
+        self.admit().close(None)
 
     def test_removed(self) -> None:
         """A user who was removed is told so, and asks the server once a minute."""

@@ -1,0 +1,57 @@
+"""A watch on the system clock, which may be wrong or be set while the daemon runs.
+
+The daemon's own timers do not follow it. The expiry of keys and the times in the log do.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+log = Logger()
+
+EARLIEST: Final = 1_764_000_000.0  # seconds since 1970, before this was written: the clock of a machine without battery
+LOOK_INTERVAL: Final = 10.0  # seconds
+MIN_STEP: Final = 2.0  # seconds; time synchronization corrects less without setting the clock
+
+
+class WallClock:
+    """Logs that the system clock is wrong or was set."""
+
+    def __init__(self, clock: IReactorTime, wall_clock: Callable[[], float] = time.time) -> None:
+        """`clock` must be monotonic."""
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._offset = 0.0  # of the system clock
+        self._call: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Look at the clock from now on."""
+        now = self._wall_clock()
+        if now < EARLIEST:
+            log.warn(
+                "the system clock is wrong, it shows {date}: keys do not expire in time",
+                date=time.strftime("%Y-%m-%d", time.gmtime(now)),
+            )
+        self._offset = now - self._clock.seconds()
+        self._wait()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _wait(self) -> None:
+        self._call = self._clock.callLater(LOOK_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        self._wait()
+        before, self._offset = self._offset, self._wall_clock() - self._clock.seconds()
+        step = self._offset - before
+        if step >= MIN_STEP:
+            log.warn("the system clock was set forward by {seconds:.0f} s, or the machine was suspended", seconds=step)
+        elif step <= -MIN_STEP:
+            log.warn("the system clock was set back by {seconds:.0f} s", seconds=-step)
