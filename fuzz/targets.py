@@ -40,6 +40,7 @@ from securechat.robots.eliza.robot import load_script
 from securechat.robots.openai.policy import Policy, PolicyError
 from securechat.robots.openai.raw_events import RawEvents
 from securechat.robots.openai.settings import OpenAISettings
+from securechat.robots.openai.usage import UsageReader
 from securechat.robots.registry import robots_in
 from securechat.robots.turing.messages import parse_answer
 from securechat.server.admission import Holder
@@ -335,6 +336,18 @@ def _raw_events(*pieces: bytes) -> list[tuple[str, bytes]]:
     return [(event.name, event.data) for event in (*found, *stream.end())]
 
 
+def usage(data: bytes) -> None:
+    """The numbers of tokens in a response, which must not depend on the pieces."""
+
+    def read(*pieces: bytes) -> tuple[int, int]:
+        reader = UsageReader()
+        for piece in pieces:
+            reader.feed(piece)
+        return reader.prompt, reader.completion
+
+    assert read(*_pieces(data)) == read(data[1:])
+
+
 def policy(data: bytes) -> None:
     """The body of a request, of which only certain values may change."""
     with suppress(InvalidBodyError, PolicyError):
@@ -452,6 +465,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "turing": turing,
     "sse": sse,
     "raw_events": raw_events,
+    "usage": usage,
     "policy": policy,
     "completion": completion,
     "config": config,
@@ -544,6 +558,10 @@ def seeds() -> dict[str, list[bytes]]:
         "raw_events": [
             b"\0data: a\ndata: b\n\nevent: x\nid: 1\nretry: 2\n: c\ndata\n\n",
             b"\7\xef\xbb\xbfevent:a\rdata:b\r\rdata: [DONE]",
+        ],
+        "usage": [
+            b'\4data: {"usage":null}\n\ndata: {"usage" : {"prompt_tokens":9,"completion_tokens":4,"x":{"y":1}}}\n\n',
+            b'\11{"data":[0.1],"usage":{"input_tokens":7,"output_tokens":1}}',
         ],
         "policy": [
             b'{"model": "m", "user":"\\u00e9", "messages": [{}], "max_tokens" :10}',

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
@@ -106,13 +107,12 @@ class Option:
     def read_value(self, value: object, directory: Path) -> Any:
         """The value that this one, of a configuration file, stands for; ValueError("expected …") if there is none.
 
-        Relative paths are relative to `directory`.
+        Relative paths are relative to `directory`. An option that can be repeated has a list, or one value.
         """
         if not self.is_repeatable:
             return self._convert(value, directory)
-        if not isinstance(value, list):
-            raise ValueError(_("expected a list, [VALUE, …]"))
-        return tuple(self._convert(item, directory) for item in value)
+        values = value if isinstance(value, list) else [value]
+        return tuple(self._convert(item, directory) for item in values)
 
     def _convert(self, value: object, directory: Path) -> object:
         if self.is_flag:
@@ -257,5 +257,9 @@ def _in_words(bounds: IntType | FloatType) -> str:
 
 
 def options_of(settings: type[Settings]) -> tuple[Option, ...]:
-    """The options of a class of settings, in the order of its fields; TypeError if a field has the wrong form."""
-    return tuple(map(Option, fields(settings)))
+    """The options of a class of settings, in the order of its fields, inherited ones last.
+
+    TypeError if a field has the wrong form.
+    """
+    own = get_annotations(settings)
+    return tuple(map(Option, sorted(fields(settings), key=lambda info: info.name not in own)))

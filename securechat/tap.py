@@ -2,7 +2,7 @@
 
 import os
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -13,12 +13,15 @@ from securechat.i18n import _
 from securechat.robots.registry import make_robots
 from securechat.server.factory import ChatServerFactory
 from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
+from securechat.server.ledger.sqlite import SqliteLedger
 from securechat.server.options import Options
 from securechat.server.service import ChatService, Configuration, IServerReactor, StartError
 from securechat.server.startup import check_public
 from securechat.server.users import make_users
 from securechat.ssh.private_keys import load_or_create_host_key
 from securechat.wire.handshake import ServerIdentity
+
+LEDGER_NAME: Final = "usage.sqlite"
 
 __all__ = ["Options", "makeService"]  # which twistd looks up here
 
@@ -50,6 +53,7 @@ def makeService(options: Options) -> IService:
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         configure = partial(_configure, options, factory, reactor) if options["config"] is not None else None
-        return ChatService(factory, settings.listen, reactor, options.log_file, configure)
+        ledger = SqliteLedger(settings.state_dir / LEDGER_NAME, reactor, settings.usage_days)
+        return ChatService(factory, settings.listen, reactor, options.log_file, configure, ledger)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

@@ -300,7 +300,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_endedChild(self) -> None:
         """The memory of a child process that has ended, but wasn't waited for, counts nothing."""
-        with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        with subprocess.Popen(["true"]) as child:
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
             self.assertIn(child.pid, children(os.getpid()))
             self.assertGreater(Server(os.getpid(), 0).memory(), 0)

@@ -80,7 +80,7 @@ class MistakeTests(SynchronousTestCase):
             ("tick = 0.1\nspeed = 1", "2: speed: unknown key"),
             ("max_sessions = 1", "1: max_sessions: unknown key"),
             ('password = "hush"', f"1: password: unknown key; {secret}"),
-            ('listen = "tcp:1"', "1: listen: expected a list, [VALUE, …]"),
+            ("listen = 1", "1: listen: expected a string"),
             ('listen = [\n"tcp:1",\n1]', "1: listen: expected a string"),
             ("a.b.c = 1", "1: a: unknown key"),
             ("[user.alice]\nx = 1", "1: user: unknown key"),

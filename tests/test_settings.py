@@ -62,6 +62,12 @@ class Sample(Settings, frozen=True):
     listed: Annotated[tuple[str, ...], Meta(description="Listed")] = field(default=("a", "b"), name="item")
 
 
+class Derived(Sample, frozen=True):
+    """A class of settings with those of another."""
+
+    own: Annotated[int, Meta(ge=0, description="Own")] = 1
+
+
 OPTIONS = {option.attribute: option for option in options_of(Sample)}
 
 
@@ -71,6 +77,11 @@ class OptionTests(SynchronousTestCase):
     def test_names(self) -> None:
         """An option is written with hyphens, or has the name that its field was given."""
         self.assertEqual((OPTIONS["yes_no"].name, OPTIONS["listed"].name), ("yes-no", "item"))
+
+    def test_inherited(self) -> None:
+        """Inherited options come after a class's own ones, in their order."""
+        names = [option.name for option in options_of(Derived)]
+        self.assertEqual(names, ["own", *(option.name for option in options_of(Sample))])
 
     def test_kinds(self) -> None:
         """A command line needs to know which options are flags and which can be repeated."""
@@ -142,6 +153,7 @@ class OptionTests(SynchronousTestCase):
             ("parsed", "abc", "cba"),
             ("listed", ["c", "d"], ("c", "d")),
             ("listed", [], ()),
+            ("listed", "c", ("c",)),
         ]
         with patch.dict(os.environ, CREDENTIALS_DIRECTORY="/run/c"):
             for name, given, value in values:
@@ -163,8 +175,7 @@ class OptionTests(SynchronousTestCase):
             ("yes_no", "expected true or false"): ["yes", 1, []],
             ("chosen", "expected a"): ["A"],
             ("parsed", "expected some text"): [""],
-            ("listed", "expected a list, [VALUE, …]"): ["c"],
-            ("listed", "expected a string"): [[1]],
+            ("listed", "expected a string"): [1, [1], [["c"]]],
             ("path", "the variable CREDENTIALS_DIRECTORY is not set"): ["$CREDENTIALS_DIRECTORY/key"],
         }
         for (name, words), values in wrong.items():

@@ -6,6 +6,7 @@ from msgspec import json
 
 INVALID_REQUEST: Final = "invalid_request_error"
 SERVER_ERROR: Final = "server_error"
+RATE_LIMIT: Final = "rate_limit_error"
 
 
 def api_error(message: str, param: str | None = None, code: str | None = None, *, kind: str = INVALID_REQUEST) -> bytes:

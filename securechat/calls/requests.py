@@ -37,6 +37,7 @@ class Refusal(NamedTuple):
     fault: Fault | None
     status: int = 0
     error: bytes = b""
+    retry_after: int = 0  # seconds; 0 if that is not known
 
 
 class Access(NamedTuple):

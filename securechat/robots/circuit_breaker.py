@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from securechat.errors import Fault, RobotError
 
@@ -17,6 +17,26 @@ OPENS_IN_A_ROW: Final = frozenset({Fault.TIMED_OUT, Fault.BROKEN_ANSWER, Fault.I
 
 class CircuitOpenError(RobotError):
     """The robot was not asked, because it has just failed. That failure has been logged; this one need not be."""
+
+
+class Breaker(Protocol):
+    """The interface of a circuit breaker."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the robot is not asked, except to test it."""
+
+    def enter(self) -> None:
+        """A request is about to be sent. CircuitOpenError if the circuit is open or another request is testing."""
+
+    def succeeded(self) -> None:
+        """The robot answered."""
+
+    def failed(self, error: RobotError) -> None:
+        """A request failed, before the reply or within it."""
+
+    def abandoned(self) -> None:
+        """A request was cancelled, which tells nothing about the robot."""
 
 
 class CircuitBreaker:
@@ -37,14 +57,19 @@ class CircuitBreaker:
         """Whether the robot is not asked, except to test it."""
         return self._failure is not None
 
+    def refusal(self) -> CircuitOpenError | None:
+        """Why a request would not be sent now: the circuit is open, or another request is testing."""
+        if self._failure is None:
+            return None
+        left = max(0.0, self._open_until - self._clock())
+        return CircuitOpenError(self._failure.fault, str(self._failure), left) if left or self._testing else None
+
     def enter(self) -> None:
         """A request is about to be sent. CircuitOpenError if the circuit is open or another request is testing."""
-        if self._failure is None:
-            return
-        left = max(0.0, self._open_until - self._clock())
-        if left or self._testing:
-            raise CircuitOpenError(self._failure.fault, str(self._failure), left)
-        self._testing = True
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+        self._testing = self._failure is not None
 
     def succeeded(self) -> None:
         """The robot answered."""

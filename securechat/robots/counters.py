@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from securechat.distribution import Distribution
 from securechat.errors import Fault
-from securechat.robots.circuit_breaker import CircuitBreaker
+from securechat.robots.circuit_breaker import Breaker
 from securechat.robots.fair_queue import FairQueue
 
 SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -25,12 +25,18 @@ class RobotCounters:
     """The requests to one robot, by outcome, and how long they took; time in the queue does not count."""
 
     def __init__(
-        self, name: str, queue: FairQueue, breaker: CircuitBreaker, clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        queue: FairQueue,
+        breaker: Breaker,
+        servers: Sequence["RobotCounters"] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` returns monotonic seconds."""
+        """`servers` are the counters of each server, if there are several; `clock` returns monotonic seconds."""
         self.name = name
         self.queue = queue
         self.breaker = breaker
+        self.servers = servers
         self.clock = clock
         self.outcomes: Counter[str] = Counter()
         self.first = Distribution(SECONDS)  # until the first part of an answer

@@ -3,6 +3,10 @@
 from securechat.errors import Fault, RobotError
 
 
+class UnansweredError(RobotError):
+    """The robot's server closed the connection without a single byte of a response to the request."""
+
+
 def robot_error(error: Exception) -> RobotError:
     """`error` itself if it is a RobotError; otherwise an internal fault with its type and the place it was raised.
 

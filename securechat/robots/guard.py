@@ -10,8 +10,8 @@ from zope.interface import implementer
 from securechat.calls.requests import ApiCall
 from securechat.conversation import Conversation
 from securechat.errors import Fault
-from securechat.robots.circuit_breaker import CircuitBreaker, CircuitOpenError
-from securechat.robots.counters import CIRCUIT_OPEN, RobotCounters, outcome_of
+from securechat.robots.circuit_breaker import Breaker, CircuitOpenError
+from securechat.robots.counters import CIRCUIT_OPEN, RobotCounters, counters_of, outcome_of
 from securechat.robots.errors import robot_error
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.interface import IApiRobot, IRobot
@@ -24,12 +24,12 @@ T = TypeVar("T")
 class GuardedRobot:
     """Asks a robot when the queue has a free slot, unless the circuit is open."""
 
-    def __init__(self, robot: IRobot, queue: FairQueue, breaker: CircuitBreaker) -> None:
+    def __init__(self, robot: IRobot, queue: FairQueue, breaker: Breaker) -> None:
         self.name: str = robot.name
         self._robot = robot
         self._queue = queue
         self._breaker = breaker
-        self._counters = RobotCounters(robot.name, queue, breaker)
+        self._counters = RobotCounters(robot.name, queue, breaker, counters_of(robot))
         self.counters = [self._counters]
 
     def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
@@ -76,7 +76,7 @@ class GuardedApiRobot(GuardedRobot):
     Any response shows that the robot's server is up, also one with an error: many of those are about the request.
     """
 
-    def __init__(self, robot: IApiRobot, queue: FairQueue, breaker: CircuitBreaker) -> None:
+    def __init__(self, robot: IApiRobot, queue: FairQueue, breaker: Breaker) -> None:
         super().__init__(robot, queue, breaker)
         self._api_robot = robot
         self.models: frozenset[str] | None = robot.models
@@ -85,7 +85,7 @@ class GuardedApiRobot(GuardedRobot):
         return self._ask(call.queue_key or call.user_id, lambda: self._api_robot.call(call))
 
 
-def guard(robot: IRobot, queue: FairQueue, breaker: CircuitBreaker) -> GuardedRobot:
+def guard(robot: IRobot, queue: FairQueue, breaker: Breaker) -> GuardedRobot:
     """The robot behind these, with the interfaces that it has itself."""
     if IApiRobot.providedBy(robot):
         return GuardedApiRobot(robot, queue, breaker)

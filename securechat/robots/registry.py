@@ -19,7 +19,7 @@ from securechat.i18n import _
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
-from securechat.robots.guard import guard
+from securechat.robots.guard import GuardedRobot, guard
 from securechat.robots.interface import IRobot, IRobotMaker
 from securechat.settings import Settings, options_of
 
@@ -121,7 +121,9 @@ def make_robot(
     if not IRobot.providedBy(robot):
         raise ConfigurationError(_("cannot create robot {robot}: not an IRobot").format(robot=name))
     at_once: int | None = getattr(settings, "max_concurrent", None)
-    return guard(robot, FairQueue(at_once), CircuitBreaker(time.monotonic)) if at_once is not None else robot
+    if at_once is None or isinstance(robot, GuardedRobot):  # one with several servers is guarded already
+        return robot
+    return guard(robot, FairQueue(at_once), CircuitBreaker(time.monotonic))
 
 
 def _find_maker(name: str, options: Sequence[str] | Table) -> IRobotMaker:

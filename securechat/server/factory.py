@@ -16,6 +16,7 @@ from securechat.robots.adapter import as_api_robot
 from securechat.robots.counters import counters_of
 from securechat.robots.interface import IApiRobot, IRobot
 from securechat.server import connection_log
+from securechat.server.accounts import Accounts
 from securechat.server.addresses import source_at
 from securechat.server.admission import Admission
 from securechat.server.beat import Beat
@@ -61,6 +62,7 @@ class ChatServerFactory(Factory):
         self.tick = round(settings.tick * 1000)  # milliseconds
         self.beat = Beat(clock, self.tick)
         self.message_memory = MessageMemory(settings.max_buffered)
+        self.accounts = Accounts(settings, monotonic)
         self.admission = Admission(settings, has_users=users.has_list)
         self.sessions: set[ChatServer] = set()
         self._numbers = itertools.count(1)
@@ -112,6 +114,7 @@ class ChatServerFactory(Factory):
         self.robot_counters = counters_of(robot)
         self.access = Access(settings.api, self.robot.models)
         self.admission.configure(settings, has_users=users.has_list)
+        self.accounts.default = settings
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)

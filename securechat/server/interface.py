@@ -6,6 +6,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from securechat.calls.requests import Access
+from securechat.server.accounts import Accounts
 from securechat.server.beat import Beat
 from securechat.server.counters import Counters
 from securechat.server.current_robot import CurrentRobot
@@ -28,6 +29,7 @@ class Server(Protocol):
     pseudonyms: Pseudonyms
     message_memory: MessageMemory
     counters: Counters
+    accounts: Accounts
     clock: IReactorTime
     monotonic: Callable[[], float]  # seconds
     tick: int  # milliseconds

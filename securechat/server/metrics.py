@@ -1,11 +1,12 @@
 """The daemon's metrics, in the form of prometheus_client. They are read from the counters when they are asked for.
 
 Only ``--metrics`` loads this module. Names follow https://prometheus.io/docs/practices/naming/. Labels have values from
-fixed sets, except for `robot`, and for `user` with ``--metrics-users``, of which there are at most MAX_USERS.
+fixed sets, except for `robot` and `server`, which are configured, and for `user` with ``--metrics-users``, of which
+there are at most MAX_USERS.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -214,6 +215,43 @@ class DaemonCollector(Collector):
             "Time from a request until the end of a complete answer. A client that reads slowly delays it.",
             label,
             [((name,), robot.whole) for name, robot in robots.items()],
+        )
+        yield from self._robot_servers(robots)
+
+    @staticmethod
+    def _robot_servers(robots: Mapping[str, RobotCounters]) -> Iterator[Metric]:
+        """The servers of robots that have several."""
+        servers = {
+            (name, server): counters for name, robot in robots.items() for server, counters in _labelled(robot.servers)
+        }
+        label = ("robot", "server")
+        yield _counter(
+            "securechat_robot_server_requests",
+            "Messages and API requests that one of a robot's servers was to answer, by outcome.",
+            (*label, "outcome"),
+            (
+                ((*names, outcome), server.outcomes[outcome])
+                for names, server in servers.items()
+                for outcome in OUTCOMES
+            ),
+        )
+        yield _gauges(
+            "securechat_robot_server_requests_active",
+            "Requests that the server is answering.",
+            label,
+            [(names, server.queue.active) for names, server in servers.items()],
+        )
+        yield _gauges(
+            "securechat_robot_server_circuit_open",
+            "Whether the server is not asked for a while, because it failed.",
+            label,
+            [(names, server.breaker.is_open) for names, server in servers.items()],
+        )
+        yield _histogram(
+            "securechat_robot_server_first_part_seconds",
+            "Time from a request to the server until the first part of its answer.",
+            label,
+            [(names, server.first) for names, server in servers.items()],
         )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+from securechat.server.admission import Holder
 from securechat.server.authorization import Authorization
 from securechat.server.history import History
 from securechat.server.interface import Server
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace, Ticking
-from securechat.server.session import Session
+from securechat.server.session import Session, User
 from securechat.wire.server_connection import ServerConnection
 from securechat.wire.shaping import Shaping, Train
 
@@ -29,10 +30,15 @@ def open_session(
     outbox: Outbox,
     pace: Pace,
     authorization: Authorization,
-    lane: str,
+    source: Holder,
 ) -> Session:
-    """A session with an empty history. `lane` is the queue's lane of the client's source."""
+    """A session with an empty history. `source` is the client's."""
     settings = server.settings
     history = History(settings.history_turns, settings.history_bytes, connection.forget)
-    pseudonym = server.pseudonyms.of(authorization.key, "" if authorization.authorized_key else lane)
-    return Session(server.current_robot, pseudonym, history, outbox, pace, server.clock)
+    if authorization.authorized_key:
+        pseudonym = server.pseudonyms.of(authorization.key, "")
+        account = server.accounts.of_user(authorization.user)
+    else:
+        pseudonym = server.pseudonyms.of(authorization.key, source.lane)
+        account = server.accounts.of_source(source)
+    return Session(server.current_robot, User(pseudonym, account), history, outbox, pace, server.clock)

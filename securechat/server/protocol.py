@@ -187,7 +187,7 @@ class ChatServer(protocol.Protocol):
         self._writer.write(self._connection.data_to_send())  # at once, whatever the pace of what follows
         self._pace = shaped_pace(server, self._connection, self._outbox, self._writer.write) or self._pace
         self._session = open_session(
-            server, self._connection, self._outbox, self._pace, authorization, self.place.source.lane
+            server, self._connection, self._outbox, self._pace, authorization, self.place.source
         )
         counters = server.counters.of_user(authorization.user if authorization.authorized_key else "")
         self._session.usage = counters.usage

@@ -20,11 +20,13 @@ from twisted.python.usage import UsageError
 from securechat.errors import ConfigurationError
 from securechat.i18n import in_english
 from securechat.robots.interface import IRobot
+from securechat.server.bookkeeping import Bookkeeping
 from securechat.server.factory import ChatServerFactory
 from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
 from securechat.server.keys_command import IProgramReactor
+from securechat.server.ledger.interface import Ledger
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.sd_notify import ServiceManager
@@ -85,10 +87,12 @@ class ChatService(MultiService):
         reactor: IServerReactor,
         log_file: LogFile | None = None,
         configure: Callable[[], Configuration] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid.
 
-        `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used.
+        `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used. Without a
+        ledger, the usage of users is forgotten when the daemon ends.
         """
         super().__init__()
         self.log_file = log_file  # None if an observer of Twisted's writes the log
@@ -97,6 +101,7 @@ class ChatService(MultiService):
         self._problem = ""  # of the configuration file, when it was read last
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
+        self.bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock) if ledger is not None else None
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
@@ -162,6 +167,8 @@ class ChatService(MultiService):
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
         super().startService()
+        if self.bookkeeping is not None:
+            self.bookkeeping.start()
         self.operators.startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
@@ -183,6 +190,8 @@ class ChatService(MultiService):
         yield self._factory.stop()
         yield self.operators.stopService()
         yield self._factory.robot.close()
+        if self.bookkeeping is not None:
+            yield self.bookkeeping.stop()
         self._garbage.stop()
         self._manager.close()
         self._unlimit_log()

@@ -8,22 +8,33 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from securechat.calls.errors import RATE_LIMIT, api_error
 from securechat.calls.requests import Access, ApiCall, Refusal, examine
 from securechat.calls.responses import json_response
 from securechat.conversation import Conversation, Notice, Speaker, Turn, Usage
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import forget_frames, robot_error
+from securechat.server.accounts import UserAccount
 from securechat.server.current_robot import CurrentRobot
+from securechat.server.estimates import ResponseEstimate, of_reply
 from securechat.server.history import History
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace
 from securechat.server.pseudonyms import Pseudonym
+from securechat.server.quotas import Kind
 from securechat.server.replies import Part, Reply, Result, TextReply
 from securechat.wire.events import CallReceived, MessageReceived, RecallReceived
 from securechat.wire.messages import Reason
 
 log = Logger()
+
+
+class User(NamedTuple):
+    """Whose messages a session answers."""
+
+    pseudonym: Pseudonym
+    account: UserAccount
 
 
 class _Question(NamedTuple):
@@ -59,24 +70,24 @@ class Session:
         "_is_stopped",
         "_outbox",
         "_pace",
-        "_pseudonym",
         "_robot",
         "_starts_afresh",
         "_task",
+        "_user",
         "usage",
     )
 
     def __init__(
         self,
         robot: CurrentRobot,
-        pseudonym: Pseudonym,
+        user: User,
         history: History,
         outbox: Outbox,
         pace: Pace,
         clock: IReactorTime,
     ) -> None:
         self._robot = robot
-        self._pseudonym = pseudonym
+        self._user = user
         self._history = history
         self._outbox = outbox
         self._pace = pace
@@ -240,19 +251,29 @@ class Session:
         self._pace.flush()
 
     async def _ask_robot(self, text: str, reply: TextReply) -> None:
+        reached = self._user.account.begin(Kind.MESSAGE)
+        if reached is not None:
+            self._add(reply, f"[{reached}]\n".encode())
+            reply.end(Fault.BUSY)
+            return
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []
-        user_id, queue_key = self._pseudonym
-        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, self.usage)
-        with self._robot.in_use as robot:
-            async with aclosing(robot.reply(conversation)) as chunks:
-                async for chunk in chunks:
-                    self._add(reply, chunk.encode(errors="replace"))
-                    if not isinstance(chunk, Notice):
-                        parts.append(chunk)
-                    self._pace.flush()
-                    if self._outbox.is_full:
-                        await self._outbox.room()
+        user_id, queue_key = self._user.pseudonym
+        usage = Usage()
+        conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, usage)
+        try:
+            with self._robot.in_use as robot:
+                async with aclosing(robot.reply(conversation)) as chunks:
+                    async for chunk in chunks:
+                        self._add(reply, chunk.encode(errors="replace"))
+                        if not isinstance(chunk, Notice):
+                            parts.append(chunk)
+                        self._pace.flush()
+                        if self._outbox.is_full:
+                            await self._outbox.room()
+        finally:
+            self.usage.add(usage.prompt, usage.completion)
+            self._user.account.end(usage, lambda: of_reply(conversation, parts))
         # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
         if any(parts) and not reply.has_ended:
             self._history.add(asked, "".join(parts))
@@ -263,22 +284,35 @@ class Session:
         if isinstance(request, Refusal):
             self._refuse_call(request, result)
             return
-        user_id, queue_key = self._pseudonym
-        api_call = ApiCall(request, user_id, queue_key, self._pace.upstream, self.usage)
-        with self._robot.in_use as robot:
-            async with aclosing(robot.call(api_call)) as items:
-                async for item in items:
-                    self._add(result, item)
-                    self._pace.flush()
-                    if self._outbox.is_full:
-                        await self._outbox.room()
+        is_counted = request.body is not None  # rather than a request for the list of models
+        reached = self._user.account.begin(Kind.CALL) if is_counted else None
+        if reached is not None:
+            error = api_error(str(reached), code=reached.measure.value, kind=RATE_LIMIT)
+            self._refuse_call(Refusal(None, 429, error, reached.seconds), result)
+            return
+        user_id, queue_key = self._user.pseudonym
+        usage, estimate = Usage(), ResponseEstimate(request.route.path, len(call.body))
+        api_call = ApiCall(request, user_id, queue_key, self._pace.upstream, usage)
+        try:
+            with self._robot.in_use as robot:
+                async with aclosing(robot.call(api_call)) as items:
+                    async for item in items:
+                        estimate.add(item)
+                        self._add(result, item)
+                        self._pace.flush()
+                        if self._outbox.is_full:
+                            await self._outbox.room()
+        finally:
+            self.usage.add(usage.prompt, usage.completion)
+            if is_counted:
+                self._user.account.end(usage, lambda: estimate.tokens)
         result.check_complete()
 
     def _refuse_call(self, refusal: Refusal, result: Result) -> None:
         if refusal.fault is not None:
             result.end(refusal.fault)
             return
-        for item in json_response(refusal.status, refusal.error):
+        for item in json_response(refusal.status, refusal.error, refusal.retry_after):
             self._add(result, item)
 
     def _add(self, reply: Reply[Part], part: Part) -> None:

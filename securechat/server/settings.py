@@ -10,6 +10,7 @@ import platformdirs
 from msgspec import Meta, field
 
 from securechat.i18n import N_, _
+from securechat.server.limits import UserLimits
 from securechat.settings import UNBOUNDED, Settings, default_path
 from securechat.wire.host_names import bracketed, canonical_host
 from securechat.wire.messages import MaxMessage, Width
@@ -71,8 +72,8 @@ class CommandLineSettings(Settings, frozen=True):
     ] = False
 
 
-class ServerSettings(Settings, frozen=True):
-    """What an operator can set."""
+class ServerSettings(UserLimits, frozen=True):
+    """What an operator can set, with the limits of users who have no limits of their own."""
 
     listen: Annotated[
         tuple[str, ...],
@@ -101,7 +102,7 @@ class ServerSettings(Settings, frozen=True):
     state_dir: Annotated[
         Path,
         Meta(
-            description=N_("Directory for the host key"),
+            description=N_("Directory for the host key and the usage of users"),
             extra={
                 "default": N_("/var/lib/securechat for root, otherwise ~/.local/state/securechat"),
                 "at_start": True,
@@ -306,6 +307,14 @@ class ServerSettings(Settings, frozen=True):
             extra={"unit": N_("seconds")},
         ),
     ] = 60.0
+
+    usage_days: Annotated[
+        Count,
+        Meta(
+            description=N_("Number of days for which the usage of users is kept, of those with any"),
+            extra={"at_start": True},
+        ),
+    ] = 400
 
     allow_root: Annotated[
         bool, Meta(description=N_("Run as root if twistd's --uid is not used"), extra={"at_start": True})

@@ -109,7 +109,7 @@ class ConfigTests(SynchronousTestCase):
             ("serve-sessions = 17", "1: serve-sessions: expected a whole number from 1 to 16"),
             ("serve-sessions = '4'", "1: serve-sessions: expected a whole number from 1 to 16"),
             ("serve-sessions = true", "1: serve-sessions: expected a whole number from 1 to 16"),
-            ("serve-origin = 'http://a'", "1: serve-origin: expected a list, [VALUE, …]"),
+            ("serve-origin = 1", "1: serve-origin: expected a string"),
             (
                 "serve-origin = ['*']",
                 "1: serve-origin: expected an origin as browsers send it, such as http://localhost:3000",

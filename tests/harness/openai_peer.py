@@ -209,6 +209,7 @@ SCRIPTS: Final[dict[str, Callable[[], Script]]] = {
     "cut in event": lambda: stream(*says("Hel"), data(chunk("lo", "stop"))[:-4]),
     "reset": lambda: stream(*says("Hel"), 0.02, RESET, end=False),
     "reset at once": lambda: iter([RESET]),
+    "half a head": lambda: iter([b"HTTP/1.1 200 OK\r\nContent-", 0.02, RESET]),
     "no done": lambda: stream(*says("Hello"), data(chunk(finish="stop"))),
     "no blank line": lambda: stream(*says("Hel"), data(chunk("lo", "stop"))[:-1]),
     "no end": lambda: stream(*says("Hello"), data(chunk(finish="stop")), HANG),

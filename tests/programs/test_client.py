@@ -15,6 +15,7 @@ from twisted.web.server import Site
 
 from securechat.ssh import keys
 from tests.harness.daemon import ENVIRON, MANY, Daemon, reactor
+from tests.harness.model_process import ModelProcess
 from tests.harness.openai_peer import OpenAIPeer
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
@@ -209,6 +210,37 @@ class BatchTests(ProgramTestCase):
         status, output, errors = await self.run_client(*self.to(await self.start(*robot)), "-m", "anything")
         self.assertEqual((status, output), (5, ""))
         self.assertIn("securechat: the robot is unreachable; try again later\n", errors)
+
+    async def test_modelServers(self) -> None:
+        """If one of two model servers is killed the other answers; when it is back, it answers its users again."""
+        path = make_key(Path(self.mktemp()).absolute(), comment="alice")  # a user, so that all runs have one pseudonym
+        team = Path(self.mktemp()).absolute()
+        team.write_text(path.with_suffix(".pub").read_text())
+        servers = [ModelProcess(), ModelProcess()]
+        for server in servers:
+            self.addCleanup(server.kill)
+        urls = [option for server in servers for option in ("-R", f"url={server.url}")]
+        daemon = await self.start("--robot", "openai", *urls, "--authorized-keys", str(team))
+
+        async def assertAnswered() -> None:
+            done = await self.run_client(*self.to(daemon), "-i", path, "-m", "hello")
+            self.assertEqual(done[:2], (0, "hello \n"))
+
+        await assertAnswered()
+        down, other = servers
+        down.kill()
+        await assertAnswered()
+        if "asking another server" not in daemon.text():  # the user's server is the other one
+            down.start()
+            down, other = other, down
+            down.kill()
+            await assertAnswered()
+        self.assertIn(f"robot openai: {down.address}: UNREACHABLE: connection refused; asking another", daemon.text())
+        down.start()
+        while f"robot openai: {down.address} answers again" not in daemon.text():
+            await assertAnswered()
+        other.kill()
+        await assertAnswered()
 
     async def test_chinese(self) -> None:
         """In a Chinese locale, messages are in Chinese."""

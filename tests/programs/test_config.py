@@ -7,6 +7,7 @@ from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
 from tests.harness.daemon import Talk
+from tests.harness.model_process import ModelProcess
 from tests.harness.pair import USER_KEY
 from tests.programs.test_daemon import DaemonTestCase
 
@@ -46,6 +47,23 @@ class ConfigTests(DaemonTestCase):
         end = await talk.end
         assert isinstance(end, GoodbyeReceived)
         self.assertIs(end.reason, Reason.KEY_WITHDRAWN)
+
+    async def test_modelServers(self) -> None:
+        """A model server that is added to the file answers open sessions when the other one is killed."""
+        first, second = ModelProcess(), ModelProcess()
+        for server in (first, second):
+            self.addCleanup(server.kill)
+        config = Path(self.file(f'shaping = "off"\n[robot.openai]\nurl = "{first.url}"\n'))
+        daemon = await self.run_daemon("--config", str(config)).started()
+        talk = await Talk().start(daemon.port)
+        self.assertEqual(await talk.ask("hello"), "hello ")
+        config.write_text(f'shaping = "off"\n[robot.openai]\nurl = ["{first.url}", "{second.url}"]\n')
+        daemon.hang_up()
+        await daemon.logged("reloaded the configuration")
+        self.assertEqual(await talk.ask("hello"), "hello ")
+        first.kill()
+        self.assertEqual(await talk.ask("hello"), "hello ")
+        await talk.leave()
 
     async def test_command(self) -> None:
         """A key that the program of --authorized-keys-command prints is admitted."""

@@ -54,7 +54,7 @@ class SettingsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """They are Ollama's on this machine, and for the Turing robot the old service's, asked from Wuhan."""
         openai: dict[str, Any] = {
-            "url": "http://127.0.0.1:11434/v1",
+            "url": ("http://127.0.0.1:11434/v1",),
             "first_timeout": 300.0,
             "timeout": 30.0,
             "system_for_api": False,
@@ -80,7 +80,7 @@ class SettingsTests(SynchronousTestCase):
         headers.write_text("X-C: d")
         headers.chmod(0o600)
         openai: dict[str, Any] = {
-            "url=http://a": {"url": "http://a/v1"},
+            "url=http://a": {"url": ("http://a/v1",)},
             "model=m": {"model": "m"},
             "models=a, b/c:d": {"models": frozenset({"a", "b/c:d"})},
             f"key-file={key}": {"key_file": key},

@@ -7,10 +7,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from securechat.robots.circuit_breaker import CircuitBreaker
-from securechat.robots.fair_queue import FairQueue
-from securechat.robots.guard import GuardedRobot
-from tests.harness.robot import PuppetRobot
+from securechat.robots.servers import as_one
+from tests.harness.robot import ApiPuppet
 from tests.server.test_metrics import MetricsTestCase
 from tests.server.test_protocol import Session
 
@@ -28,8 +26,8 @@ class NameTests(MetricsTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        robot: Any = PuppetRobot()
-        robot = GuardedRobot(robot, FairQueue(1), CircuitBreaker(self.clock.seconds))
+        puppet: Any = ApiPuppet()
+        robot = as_one("openai", [puppet], 1, self.clock.seconds)
         self.serve(self.make_factory(robot=robot, metrics_users=True))
         Session(self.factory).open()
         _head, body = self.get(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -49,11 +47,13 @@ class NameTests(MetricsTestCase):
                     self.assertIn("_seconds_", sample.name)
 
     def test_cardinality(self) -> None:
-        """A robot has at most 60 series, a user four, and everything else together 200."""
+        """A robot has at most 60 series, each of several servers 40, a user four, and everything together 250."""
         samples = [sample for family in self.families for sample in family.samples]
-        self.assertLess(sum("robot" in sample.labels for sample in samples), 60)
+        servers = sum("server" in sample.labels for sample in samples)
+        self.assertLess(servers, 40)
+        self.assertLess(sum("robot" in sample.labels for sample in samples) - servers, 60)
         self.assertEqual(sum("user" in sample.labels for sample in samples), 4)
-        self.assertLess(len(samples), 200)
+        self.assertLess(len(samples), 250)
 
     def test_dashboard(self) -> None:
         """Each query of the dashboard names metrics and labels that exist, and each metric is shown."""

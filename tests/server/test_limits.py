@@ -37,6 +37,9 @@ CONSTANTS: dict[str, dict[str, object]] = {
         "MAX_BUCKETS": 4096,
         "USERS_SHARE": 10,
     },
+    "server.accounts": {"MAX_SOURCES": 4096},
+    "server.bookkeeping": {"INTERVAL": 3, "STOP_TIMEOUT": 5},
+    "server.quotas": {"MINUTE": MINUTE},
     "server.watched_file": {"REMINDER_INTERVAL": MINUTE},
     "server.log_limit": {
         "BURST": 16 * KIB,
@@ -70,10 +73,18 @@ SERVER_BOUNDS = {
             *("max-sessions-per-source", "max-handshakes", "max-handshakes-per-source", "handshake-burst"),
             "message-burst",
             "call-burst",
+            "usage-days",
         ),
         COUNT,
     ),
     **dict.fromkeys(("handshake-rate", "message-rate", "call-rate", "hello-timeout", "proof-timeout"), ABOVE_ZERO),
+    **dict.fromkeys(
+        (
+            *("messages-per-minute", "messages-per-day", "calls-per-minute", "calls-per-day", "tokens-per-day"),
+            "max-replies",
+        ),
+        ("-1", "0", MANY, TOO_MANY),
+    ),
     "idle-timeout": ("-0.001", "0", MANY, TOO_MANY),
     "drain": ("-0.001", "0", "3600", "3600.1"),
     "tick": ("0.0099", "0.01", "0.25", "0.2501"),

@@ -1,5 +1,6 @@
 """The metrics, read from a server with clients in memory."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -7,18 +8,20 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from securechat.conversation import Conversation
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitBreaker
 from securechat.robots.fair_queue import FairQueue
 from securechat.robots.fallback import FallbackRobot
 from securechat.robots.guard import GuardedRobot
+from securechat.robots.servers import as_one
 from securechat.server import counters
 from securechat.server.factory import ChatServerFactory
 from securechat.server.metrics import registry_of
 from securechat.server.metrics_site import MAX_AGE, MAX_CONNECTIONS, MetricsSite, Pages
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import PQ, USER_KEY
-from tests.harness.robot import PuppetRobot
+from tests.harness.robot import ApiPuppet, PuppetRobot
 from tests.server.test_protocol import Listed, ServerTestCase, Session
 
 SUITE = PQ.name.decode()
@@ -128,9 +131,17 @@ class MetricsTests(MetricsTestCase):
 
     def test_tokens(self) -> None:
         """The tokens that robots report are added."""
+
+        class Reporting(PuppetRobot):
+            async def reply(self, conversation: Conversation) -> AsyncGenerator[str, None]:
+                conversation.usage.add(7, 3)
+                yield "hello"
+
+        self.robot = Reporting()
+        self.serve(self.make_factory())
         session = Session(self.factory).open()
         for _ in range(2):
-            session.server._session.usage.add(7, 3)  # as robots do
+            session.say("hello")
         metrics = self.metrics()
         self.assertEqual((metrics["tokens_total{kind=prompt}"], metrics["tokens_total{kind=completion}"]), (14, 6))
 
@@ -191,6 +202,32 @@ class MetricsTests(MetricsTestCase):
         self.assertEqual(metrics["robot_first_part_seconds_bucket{le=5.0,robot=puppet}"], 1)
         self.assertEqual(metrics["robot_answer_seconds_sum{robot=puppet}"], 8)
         self.assertEqual(metrics["robot_answer_seconds_count{robot=puppet}"], 1)
+
+    def test_servers(self) -> None:
+        """A robot with several servers counts a request once; each server that was asked counts it, too."""
+        puppets: dict[str, Any] = {}
+        for name in ("a:1", "b:1"):
+            puppets[name] = ApiPuppet()
+            puppets[name].name = name
+        self.serve(self.make_factory(robot=as_one("openai", [*puppets.values()], 1, self.clock.seconds)))
+        session = Session(self.factory).open()
+        session.say("hello")
+        [first] = [name for name, puppet in puppets.items() if puppet.asked]
+        [second] = puppets.keys() - {first}
+        metrics = self.metrics()
+        self.assertEqual(metrics[f"robot_server_requests_active{{robot=openai,server={first}}}"], 1)
+        puppets[first].fail(RobotError(Fault.UNREACHABLE, "x"))
+        puppets[second].say("hi")
+        puppets[second].end()
+        metrics = self.metrics()
+        self.assertEqual(metrics["robot_requests_total{outcome=ok,robot=openai}"], 1)
+        self.assertEqual(metrics["robot_requests_limit{robot=openai}"], 2)
+        self.assertEqual(metrics["robot_circuit_open{robot=openai}"], 0)
+        for server, outcome, is_open in ((first, "unreachable", 1), (second, "ok", 0)):
+            labels = f"robot=openai,server={server}"
+            self.assertEqual(metrics[f"robot_server_requests_total{{outcome={outcome},{labels}}}"], 1)
+            self.assertEqual(metrics[f"robot_server_circuit_open{{{labels}}}"], is_open)
+            self.assertEqual(metrics[f"robot_server_first_part_seconds_count{{{labels}}}"], 1 - is_open)
 
     def test_ticks(self) -> None:
         """Each tick counts with its lateness, in seconds."""

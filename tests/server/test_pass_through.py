@@ -21,6 +21,7 @@ from securechat.robots.guard import guard
 from securechat.robots.openai.robot import OpenAIRobot
 from securechat.robots.openai.settings import OpenAISettings, base_url
 from securechat.server.factory import ChatServerFactory
+from securechat.server.quotas import Counts
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.wire.client_connection import ClientConnection
@@ -132,7 +133,7 @@ class PassThroughTestCase(TestCase):
         self.peer = ApiPeer(reactor, *scripts)
         port = reactor.listenTCP(0, self.peer, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        settings = {"url": base_url(at or f"http://127.0.0.1:{port.getHost().port}"), **options}
+        settings = {"url": (base_url(at or f"http://127.0.0.1:{port.getHost().port}"),), **options}
         robot = OpenAIRobot(reactor, OpenAISettings(**settings), KEY)
         self.addCleanup(robot.close)
         guarded = guard(cast(Any, robot), FairQueue(4), CircuitBreaker(time.monotonic))
@@ -214,6 +215,18 @@ class ResponseTests(PassThroughTestCase):
         self.assertEqual("".join(contents), "".join(words))
         self.assertEqual([json.loads(token) for token in tokens], [chunk(content) for content in contents])
         self.assertLessEqual(max(map(len, tokens)), MAX_JOINED)
+
+    async def test_usage(self) -> None:
+        """The tokens that the model's server reports count for the user, also if events before them were joined."""
+        usage = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
+        caller = await self.start(
+            lambda: stream(*says(*map(str, range(300))), data({"choices": [], "usage": usage}), DONE),
+            lambda: whole({"choices": [], "usage": usage}),
+        )
+        for body in (STREAMED, CHAT):
+            self.assertEqual((await self.result(caller, body=body))[0][0], 200)
+        [entry] = self.factory.accounts.take_changes()
+        self.assertEqual(entry.counts, Counts(calls=2, prompt_tokens=60, completion_tokens=24))
 
     async def test_notAllowed(self) -> None:
         """A request that is refused is not sent to the model's server."""

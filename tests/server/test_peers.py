@@ -316,7 +316,7 @@ class PeerTestCase(TestCase):
         self.addCleanup(model_port.stopListening)
         url = base_url(f"http://127.0.0.1:{model_port.getHost().port}")
         robot = OpenAIRobot(
-            clock_reactor, OpenAISettings(url=url, model="m", first_timeout=FIRST_TIMEOUT, timeout=20.0)
+            clock_reactor, OpenAISettings(url=(url,), model="m", first_timeout=FIRST_TIMEOUT, timeout=20.0)
         )
         guarded = GuardedRobot(cast(IRobot, robot), FairQueue(PLACES), CircuitBreaker(self.clock.seconds))
         settings = ServerSettings(

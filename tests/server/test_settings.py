@@ -58,6 +58,7 @@ DEFAULTS = {
     "hello_timeout": 5.0,
     "proof_timeout": 30.0,
     "drain": 60.0,
+    "usage_days": 400,
     "allow_root": False,
     "log_format": LogFormat.TEXT,
     "metrics": None,
@@ -65,6 +66,12 @@ DEFAULTS = {
     "metrics_public": False,
     "control": None,
     "log_text": False,
+    "messages_per_minute": 0,
+    "messages_per_day": 0,
+    "calls_per_minute": 0,
+    "calls_per_day": 0,
+    "tokens_per_day": 0,
+    "max_replies": 0,
 }
 
 # For each setting, an option that changes it, and to what.
@@ -103,6 +110,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "hello_timeout": ("--hello-timeout=9.5", 9.5),
     "proof_timeout": ("--proof-timeout=0.1", 0.1),
     "drain": ("--drain=0", 0.0),
+    "usage_days": ("--usage-days=13", 13),
     "allow_root": ("--allow-root", True),
     "log_format": ("--log-format=json", LogFormat.JSON),
     "metrics": ("--metrics=unix:metrics", "unix:metrics"),
@@ -110,6 +118,12 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "metrics_public": ("--metrics-public", True),
     "control": ("--control=/run/control", Path("/run/control")),
     "log_text": ("--log-text", True),
+    "messages_per_minute": ("--messages-per-minute=14", 14),
+    "messages_per_day": ("--messages-per-day=15", 15),
+    "calls_per_minute": ("--calls-per-minute=16", 16),
+    "calls_per_day": ("--calls-per-day=17", 17),
+    "tokens_per_day": ("--tokens-per-day=18", 18),
+    "max_replies": ("--max-replies=19", 19),
 }
 
 

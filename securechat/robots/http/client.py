@@ -28,6 +28,7 @@ from twisted.web.client import (
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
+    ResponseNeverReceived,
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
@@ -35,6 +36,7 @@ from zope.interface import implementer
 
 from securechat import __version__
 from securechat.errors import Fault, RobotError
+from securechat.robots.errors import UnansweredError
 from securechat.robots.http.connection import StaleConnectionError
 from securechat.robots.http.endpoint import EndpointFactory, RandomDelay
 from securechat.robots.http.pool import ConnectionPool
@@ -56,9 +58,10 @@ class HttpClient:
     and that the server closed without a single byte of a response.
     """
 
-    def __init__(self, reactor: IHttpReactor, *, random_delay: RandomDelay | None = None) -> None:
+    def __init__(self, reactor: IHttpReactor, *, retries: bool = True, random_delay: RandomDelay | None = None) -> None:
+        """`retries`: whether a refused connection is retried."""
         self._reactor = reactor
-        self._endpoints = EndpointFactory(reactor, random_delay or SystemRandom().uniform)
+        self._endpoints = EndpointFactory(reactor, random_delay or SystemRandom().uniform, retries=retries)
         self._pool = ConnectionPool(reactor, persistent=True)
         self._treq = self._client(self._pool)
         self._unpooled_treq = self._client(ConnectionPool(reactor, persistent=False))
@@ -118,7 +121,8 @@ async def _response(sending: "Deferred[Any]") -> IResponse:
                 raise kind from None
         # Only the types: the texts of these errors may contain data from the server.
         causes = ", ".join(qual(reason.type) for reason in error.reasons)
-        raise RobotError(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
+        kind_of_error = UnansweredError if isinstance(error, ResponseNeverReceived) else RobotError
+        raise kind_of_error(Fault.BROKEN_ANSWER, f"{type(error).__name__}: {causes}") from None
     return response
 
 

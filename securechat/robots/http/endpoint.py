@@ -39,11 +39,14 @@ class RetryingEndpoint:
         endpoint: IStreamClientEndpoint,
         random_delay: RandomDelay,
         open_connections: dict[Connection, int],
+        *,
+        retries: bool = True,
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
         self._random_delay = random_delay
         self._open_connections = open_connections
+        self._retries = retries
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":
         checkpoint = getattr(self._reactor, "checkpoint", _no_checkpoint)  # MonotonicReactor's
@@ -53,7 +56,7 @@ class RetryingEndpoint:
 
     async def _connect(self, factory: ConnectionFactory) -> IProtocol:
         try:
-            for delay in RETRY_DELAYS:
+            for delay in RETRY_DELAYS if self._retries else ():
                 try:
                     return await self._attempt(factory)
                 except ConnectionRefusedError:
@@ -136,9 +139,10 @@ def _kind(host: str) -> type[TCP4ClientEndpoint | TCP6ClientEndpoint | HostnameE
 class EndpointFactory:
     """Creates the endpoints of an HTTP agent."""
 
-    def __init__(self, reactor: IReactorTime, random_delay: RandomDelay) -> None:
+    def __init__(self, reactor: IReactorTime, random_delay: RandomDelay, *, retries: bool = True) -> None:
         self._reactor = reactor
         self._random_delay = random_delay
+        self._retries = retries
         self._tls_policy = BrowserLikePolicyForHTTPS()
         self._open_connections: dict[Connection, int] = {}
 
@@ -148,7 +152,9 @@ class EndpointFactory:
         endpoint: IStreamClientEndpoint = _kind(host)(self._reactor, host, uri.port, timeout=cast(float, None))
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls_policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return RetryingEndpoint(self._reactor, endpoint, self._random_delay, self._open_connections)
+        return RetryingEndpoint(
+            self._reactor, endpoint, self._random_delay, self._open_connections, retries=self._retries
+        )
 
     async def aborted(self) -> None:
         """Wait until all connections that were aborted are closed. Cancelling it has no effect."""

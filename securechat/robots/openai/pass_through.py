@@ -45,9 +45,10 @@ class PassThrough:
         headers: Mapping[str, str],
         mask: Mask,
     ) -> None:
+        [url] = settings.url
         self._reactor = reactor
         self._http = http
-        self._url = URL.fromText(settings.url)
+        self._url = URL.fromText(url)
         self._models = settings.allowed_models
         self._first_timeout = min(settings.first_timeout, MAX_FIRST_TIMEOUT)
         self._timeout = settings.timeout

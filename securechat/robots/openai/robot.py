@@ -3,7 +3,9 @@
 Replies are streamed. A reply that is cancelled closes its connection at once, so that the server stops generating.
 """
 
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Sequence
+from itertools import chain, count
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -32,9 +34,11 @@ from securechat.robots.openai.reply import Reply
 from securechat.robots.openai.requests import request
 from securechat.robots.openai.settings import OpenAISettings
 from securechat.robots.openai.usage import UsageReader
+from securechat.robots.servers import as_one
 from securechat.robots.settings import warn_if_exposed
 from securechat.wire.items import JSON_TYPE, Item
 
+NAME: Final = "openai"
 MAX_ATTEMPTS: Final = 3  # requests for one question; a further one follows only if the server has refused the last
 MAX_LOGGED_MODELS: Final = 10
 MAX_LOGGED_NAME: Final = 80  # characters of a model's name
@@ -44,13 +48,19 @@ MAX_LOGGED_NAME: Final = 80  # characters of a model's name
 class OpenAIRobot:
     """Sends conversations to a server. It keeps no state other than what it learns about the server's models."""
 
-    name = "openai"
+    def __init__(
+        self, reactor: IHttpReactor, settings: OpenAISettings, key: str | None = None, server: str | None = None
+    ) -> None:
+        """System prompt and headers are those in `settings.system` and `settings.header`; no file is read here.
 
-    def __init__(self, reactor: IHttpReactor, settings: OpenAISettings, key: str | None = None) -> None:
-        """System prompt and headers are those in `settings.system` and `settings.header`; no file is read here."""
-        url = URL.fromText(settings.url)
+        `settings.url` has one URL. `server` is the name of the server if it is one of several: then refused connections
+        are not retried, because another one can be asked.
+        """
+        [text] = settings.url
+        url = URL.fromText(text)
+        self.name = server or NAME
         self._reactor = reactor
-        self._http = HttpClient(reactor)
+        self._http = HttpClient(reactor, retries=server is None)
         self._chat_url = url.child("chat", "completions").to_text()
         self._models_url = url.child("models").to_text()
         headers = headers_of(settings.header)
@@ -178,7 +188,7 @@ class OpenAIRobot:
         return self._http.close()
 
 
-def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> OpenAIRobot:
+def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> IApiRobot:
     if settings.system_file is not None:
         if settings.system is not None:
             raise ConfigurationError(_("-R system and -R system-file are mutually exclusive"))
@@ -186,8 +196,29 @@ def _make(reactor: Any, settings: OpenAISettings, key: str | None) -> OpenAIRobo
     warn_of_secrets(settings.header)
     if settings.header_file is not None:
         settings = replace(settings, header=(*settings.header, *read_headers(settings.header_file)))
-    warn_if_exposed(settings.url)
-    return OpenAIRobot(reactor, settings, _checked_key(key))
+    for url in settings.url:
+        warn_if_exposed(url)
+    key = _checked_key(key)
+    if len(settings.url) == 1:
+        return OpenAIRobot(reactor, settings, key)
+    robots = [
+        OpenAIRobot(reactor, replace(settings, url=(url,)), key, name) for name, url in _names(settings.url).items()
+    ]
+    return as_one(NAME, robots, settings.max_concurrent, time.monotonic)
+
+
+def _names(urls: Sequence[str]) -> dict[str, str]:
+    """The URLs by the names of their servers, HOST:PORT, in logs and metrics: the rest may be a secret."""
+    if not urls or len(set(urls)) < len(urls):
+        raise ConfigurationError(_("url: expected one or more different URLs"))
+    names: dict[str, str] = {}
+    for text in urls:
+        url = URL.fromText(text)
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        name = f"{host}:{url.port}"
+        others = (f"{name}-{number}" for number in count(2))
+        names[next(unique for unique in chain([name], others) if unique not in names)] = text
+    return names
 
 
 def _checked_key(key: str | None) -> str | None:
@@ -199,7 +230,7 @@ def _checked_key(key: str | None) -> str | None:
 
 
 OPENAI: Final = RobotMaker(
-    "openai",
+    NAME,
     N_("a language model with an OpenAI-compatible API: Ollama, llama.cpp, vLLM, LM Studio or a hosted service"),
     OpenAISettings,
     _make,

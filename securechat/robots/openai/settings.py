@@ -40,9 +40,13 @@ def parse_models(text: str) -> frozenset[str]:
 class OpenAISettings(Settings, frozen=True):
     """What an operator can set for a language model."""
 
-    url: Annotated[str, Meta(description=N_("base URL of the API"), extra={"parse": base_url, "private": True})] = (
-        "http://127.0.0.1:11434/v1"  # Ollama's
-    )
+    url: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=N_("base URL of the API; can be repeated, for several servers with the same models"),
+            extra={"parse": base_url, "private": True},
+        ),
+    ] = ("http://127.0.0.1:11434/v1",)  # Ollama's
 
     model: Annotated[
         str | None,

@@ -40,13 +40,14 @@ class UsageReader:
             if found is None:
                 start = key + 1
                 continue
-            end = _end_of_object(data, found.end() - 1)
+            brace = found.end() - 1
+            end = _end_of_object(data, brace)
             if end is None:
-                if len(data) - found.start() <= MAX_USAGE:
+                if len(data) - brace < MAX_USAGE:
                     self._rest = data[found.start() :]
                     return
                 end = found.end()
-            self._take(data[found.end() - 1 : end])
+            self._take(data[brace:end])
             start = taken = end
         self._rest = data[max(taken, len(data) - _OVERLAP) :]
 

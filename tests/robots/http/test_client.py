@@ -7,7 +7,8 @@ from typing import Any
 from twisted.internet import reactor as installed
 from twisted.logger import globalLogPublisher
 
-from securechat.errors import Fault
+from securechat.errors import Fault, RobotError
+from securechat.robots.errors import UnansweredError
 from tests.harness.http import HANG_UP, HttpTestCase, until
 from tests.harness.openai_peer import SCRIPTS
 
@@ -30,6 +31,13 @@ class PoolTests(HttpTestCase):
         (await self.ask("hang between", url)).close()
         await self.ask_all("hello", url)
         self.assertEqual(self.peer.connections, 2)
+
+    async def test_unanswered(self) -> None:
+        """A request that the server may not have seen is told from one that it has begun to answer."""
+        for text, is_unanswered in (("reset at once", True), ("half a head", False), ("garbage", False)):
+            with self.assertRaises(RobotError) as caught:
+                await self.ask(text)
+            self.assertEqual(isinstance(caught.exception, UnansweredError), is_unanswered, text)
 
     async def test_ipv6(self) -> None:
         """URLs may contain IPv6 addresses."""

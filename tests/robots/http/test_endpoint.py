@@ -72,6 +72,13 @@ class ConnectingTests(SynchronousTestCase):
         self.assertIsInstance(self.successResultOf(done), Protocol)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_noRetries(self) -> None:
+        """A client that has another server to ask fails at once."""
+        endpoint = FakeEndpoint(ConnectionRefusedError())
+        retrying = RetryingEndpoint(Clock(), endpoint, max, {}, retries=False)
+        self.assertFault(retrying.connect(Factory.forProtocol(Protocol)), "refused")
+        self.assertEqual(endpoint.attempts, 1)
+
     def test_randomDelays(self) -> None:
         """Delays are random within their bounds, so that clients do not all retry at the same moment."""
         delays = {tuple(random.Random(seed).uniform(*bounds) for bounds in RETRY_DELAYS) for seed in range(9)}

@@ -71,7 +71,7 @@ class ApiTestCase(TestCase):
         port = reactor.listenTCP(0, self.peer, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}"
-        usual = {"url": base_url(self.url), "timeout": PATIENCE, "first_timeout": PATIENCE, "header": (HEADER,)}
+        usual = {"url": (base_url(self.url),), "timeout": PATIENCE, "first_timeout": PATIENCE, "header": (HEADER,)}
         self.robot = OpenAIRobot(reactor, OpenAISettings(**{**usual, **options}), key)
         self.addCleanup(self.robot.close)
         return self.robot
@@ -176,7 +176,7 @@ class RequestTests(ApiTestCase):
         """Each path has its address below the base URL, and keeps the query of that."""
         self.start(lambda: whole(b"{}"))
         for query, prefix in product(("", "?api-version=1"), ("/v1", "/a/b%20c")):
-            self.robot = OpenAIRobot(reactor, OpenAISettings(url=base_url(self.url + prefix + query)))
+            self.robot = OpenAIRobot(reactor, OpenAISettings(url=(base_url(self.url + prefix + query),)))
             self.addCleanup(self.robot.close)
             for path in ("chat/completions", "completions", "embeddings", "responses"):
                 await self.result(path)
@@ -367,7 +367,7 @@ class ResponseTests(ApiTestCase):
         """A server that is down, or that hangs up, is a fault."""
         self.start(lambda: iter([RESET]))
         self.assertEqual((await self.fault())[:2], ([], Fault.BROKEN_ANSWER))
-        self.robot = OpenAIRobot(reactor, OpenAISettings(url="http://127.0.0.1:1/v1"))
+        self.robot = OpenAIRobot(reactor, OpenAISettings(url=("http://127.0.0.1:1/v1",)))
         self.addCleanup(self.robot.close)
         self.assertEqual((await self.fault())[:2], ([], Fault.UNREACHABLE))
 

@@ -59,7 +59,8 @@ class OpenAITestCase(TestCase):
 
     def make(self, key: str | None = None, **options: Any) -> OpenAIRobot:
         usual = {"url": base_url(self.url), "model": "peer-model", "timeout": PATIENCE, "first_timeout": PATIENCE}
-        robot = OpenAIRobot(reactor, OpenAISettings(**{**usual, **options}), key)
+        settings: dict[str, Any] = {**usual, **options}
+        robot = OpenAIRobot(reactor, OpenAISettings(**{**settings, "url": (settings["url"],)}), key)
         self.addCleanup(robot.close)
         return robot
 

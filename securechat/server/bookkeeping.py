@@ -1,0 +1,117 @@
+"""Saving what users have used in a ledger, every few seconds.
+
+If the ledger fails, the log says so once, and users are answered all the same: their limits hold by what is known, and
+the changes are kept until they can be saved. Nothing is saved twice.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from securechat.server.accounts import Accounts
+from securechat.server.ledger.interface import Entry, Ledger, LedgerError
+from securechat.server.quotas import Counts
+
+log = Logger()
+
+INTERVAL: Final = 3.0  # seconds from one exchange to the next: a crash loses no more than what was used in them
+STOP_TIMEOUT: Final = 5.0  # seconds to save the last changes; a disk that hangs must not keep the daemon from ending
+
+
+class Bookkeeping:
+    """Exchanges the changes of all accounts for what the ledger knows."""
+
+    def __init__(self, accounts: Accounts, ledger: Ledger, clock: IReactorTime) -> None:
+        self.has_failed = False  # the last exchange
+        self._accounts = accounts
+        self._ledger = ledger
+        self._clock = clock
+        self._lock = DeferredLock()  # one exchange at a time
+        self._loop = LoopingCall(self._save_news)
+        self._loop.clock = clock
+
+    def start(self) -> None:
+        """Read what was used today, and save changes from now on."""
+        self._loop.start(INTERVAL, now=False)
+        Deferred.fromCoroutine(self._read())
+
+    def stop(self) -> Deferred[None]:
+        """Save the last changes; fires when the ledger is closed."""
+        if self._loop.running:
+            self._loop.stop()
+        stopped = Deferred.fromCoroutine(self._close())
+        stopped.addTimeout(STOP_TIMEOUT, self._clock)
+        return stopped.addErrback(self._stop_timed_out)
+
+    def _stop_timed_out(self, failure: Failure) -> None:
+        failure.trap(TimeoutError)
+        self._note("timed out")
+
+    def usage(self, since: date) -> Deferred[Sequence[Entry]]:
+        """What users have used, from a day on and up to now, by day and user. It fails with LedgerError."""
+        return Deferred.fromCoroutine(self._usage(since))
+
+    async def _usage(self, since: date) -> Sequence[Entry]:
+        await self._save()
+        return await self._ledger.usage(since)
+
+    async def _close(self) -> None:
+        await self._save()
+        await self._ledger.close()
+
+    async def _read(self) -> None:
+        day = self._accounts.day
+        try:
+            entries = await self._ledger.usage(day)
+        except CancelledError:
+            raise
+        except Exception as error:
+            self._note(_problem(error))
+        else:
+            self._accounts.read(day, {entry.user: entry.counts for entry in entries if entry.day == day})
+
+    async def _save_news(self) -> None:
+        if self._accounts.has_news:
+            await self._save()
+
+    async def _save(self) -> None:
+        """Save all changes, and read what is new of the users of this daemon."""
+        await self._lock.acquire()
+        try:
+            accounts = self._accounts
+            day, changes = accounts.day, accounts.take_changes()
+            users = {*accounts.unread, *(entry.user for entry in changes)}
+            try:
+                counted = await self._ledger.exchange(changes, day, users)
+            except CancelledError:
+                raise
+            except Exception as error:  # whatever it is, it must not stop the next attempt
+                accounts.give_back(changes)
+                self._note(_problem(error))
+            else:
+                accounts.read(day, {**dict.fromkeys(users, Counts()), **counted})
+                self._note("")
+        finally:
+            self._lock.release()
+
+    def _note(self, problem: str) -> None:
+        """Log when the ledger begins to fail, and when it works again."""
+        if bool(problem) is self.has_failed:
+            return
+        self.has_failed = bool(problem)
+        if problem:
+            log.error(
+                "usage cannot be saved: {problem}; users are not affected, limits use what is known", problem=problem
+            )
+        else:
+            log.info("usage is saved again")
+
+
+def _problem(error: Exception) -> str:
+    return str(error) if isinstance(error, LedgerError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,47 @@
+"""How many tokens an answer has used, about, for robots whose servers do not count them."""
+
+from collections.abc import Sequence
+
+from securechat.conversation import Conversation
+from securechat.robots.chat_completions import tokens_in
+from securechat.wire.items import Head, Piece, ServerEvent
+
+
+def of_reply(conversation: Conversation, parts: Sequence[str]) -> tuple[int, int]:
+    """The tokens read and written for a reply; none if there is no text."""
+    written = sum(len(part.encode(errors="replace")) for part in parts)
+    if not written:
+        return 0, 0
+    read = sum(len(turn.text.encode(errors="replace")) for turn in conversation.turns)
+    return tokens_in(read), tokens_in(written)
+
+
+class ResponseEstimate:
+    """The tokens of the response to an API request. An event counts as one: most servers send one for each."""
+
+    __slots__ = ("_has_failed", "_path", "_read", "_size", "_tokens")
+
+    def __init__(self, path: str, read: int) -> None:
+        """`read` is the number of bytes of the request."""
+        self._path = path
+        self._read = read
+        self._tokens = 0
+        self._size = 0  # bytes of a body
+        self._has_failed = False
+
+    def add(self, item: Head | Piece | ServerEvent) -> None:
+        """Take note of an item of the response."""
+        if isinstance(item, ServerEvent):
+            self._tokens += 1
+        elif isinstance(item, Piece):
+            self._size += len(item.data)
+        else:
+            self._has_failed = item.status >= 400
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """The tokens read and written; none if there is no response but an error."""
+        if self._has_failed or not (self._tokens or self._size):
+            return 0, 0
+        written = 0 if self._path == "embeddings" else self._tokens + tokens_in(self._size)
+        return tokens_in(self._read), written
