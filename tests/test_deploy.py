@@ -214,8 +214,8 @@ class KubernetesTests(SynchronousTestCase):
             name = volume["configMap"]["name"] if kind == "ConfigMap" else volume["secret"]["secretName"]
             self.assertEqual(name, found["metadata"]["name"])
             self.assertIn(path.name, found["data" if kind == "ConfigMap" else "stringData"])
-        self.assertIn(settings.state_dir, mounts)
-        self.assertIn("emptyDir", volumes[mounts[settings.control.parent]])
+        for path in (settings.state_dir, settings.control.parent):
+            self.assertIn("emptyDir", volumes[mounts[path]])
 
     def test_drain(self) -> None:
         """The grace period has room for the preStop hook, for replies in progress and for silent clients."""
@@ -235,7 +235,7 @@ class KubernetesTests(SynchronousTestCase):
         self.assertEqual({probe["port"] for probe in probes.values()}, {"metrics"})
 
     def test_privileges(self) -> None:
-        """The daemon is not root, cannot become it, and can write only to its memory volume."""
+        """The daemon is not root and cannot become it, and writes only to the directories of its state and its control socket."""
         self.assertTrue(self.pod["securityContext"]["runAsNonRoot"])
         self.assertFalse(self.pod["automountServiceAccountToken"])
         context = self.container["securityContext"]
@@ -243,7 +243,7 @@ class KubernetesTests(SynchronousTestCase):
         self.assertTrue(context["readOnlyRootFilesystem"])
         self.assertEqual(context["capabilities"], {"drop": ["ALL"]})
         writable = [mount["name"] for mount in self.container["volumeMounts"] if not mount.get("readOnly")]
-        self.assertEqual(writable, ["run"])
+        self.assertEqual(writable, ["state", "run"])
         [user] = re.findall(r"(?m)^USER (\d+):\d+$", (DEPLOY / "container/Containerfile").read_text())
         self.assertEqual(self.pod["securityContext"]["runAsUser"], int(user))
 
@@ -279,6 +279,7 @@ class ComposeTests(SynchronousTestCase):
             self.assertTrue(settings.has_users)
             self.assertGreater(int(service["stop_grace_period"].removesuffix("s")), settings.drain + STOP_MARGIN)
             self.assertTrue(service["read_only"])
+            self.assertIn(f"state:{settings.state_dir}", service["volumes"])
             self.assertEqual(service["cap_drop"], ["ALL"])
 
     def test_addresses(self) -> None:
