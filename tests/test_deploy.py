@@ -235,7 +235,7 @@ class KubernetesTests(SynchronousTestCase):
         self.assertEqual({probe["port"] for probe in probes.values()}, {"metrics"})
 
     def test_privileges(self) -> None:
-        """The daemon is not root and cannot become it, and writes only to the directories of its state and its control socket."""
+        """The daemon is not root, cannot become it, and writes only state and its control socket."""
         self.assertTrue(self.pod["securityContext"]["runAsNonRoot"])
         self.assertFalse(self.pod["automountServiceAccountToken"])
         context = self.container["securityContext"]
