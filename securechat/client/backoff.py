@@ -13,9 +13,7 @@ FIRST_DELAY: Final = 1.0  # seconds before the first attempt; doubles with each 
 IDLE_DELAY: Final = 4.0  # seconds before it if nobody waits for it: a server that was lost may have had 5,000 clients
 MAX_DELAY: Final = 60.0  # seconds
 
-MAX_DENIALS: Final = (
-    5  # in a row, until a denial is believed: a server that is too busy ends handshakes in the same way
-)
+MAX_DENIALS: Final = 5  # in a row until one is believed: a server that is too busy ends handshakes in the same way
 
 # Errors, and reasons of a server's GOODBYE, that the next attempt will probably meet again.
 LASTING_ERRORS: Final = (AuthenticationError, ConfigurationError, NoApiError)
@@ -37,8 +35,11 @@ class Backoff:
 
     def is_lasting(self, error: BaseException | None) -> bool:
         """Whether the next attempt would probably fail in the same way. Called once for each error."""
-        self._denials = self._denials + 1 if isinstance(error, PermissionDeniedError) else 0
-        return isinstance(error, LASTING_ERRORS) and self._denials not in range(1, MAX_DENIALS)
+        if isinstance(error, PermissionDeniedError):
+            self._denials += 1
+            return self._denials >= MAX_DENIALS
+        self._denials = 0
+        return isinstance(error, LASTING_ERRORS)
 
     def next(self, *, is_lasting: bool = False, is_idle: bool = False) -> float:
         """The seconds before the next attempt; the longest delay if the cause will probably last.
