@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
@@ -256,6 +256,7 @@ def _in_words(bounds: IntType | FloatType) -> str:
     return _(", ").join(text.format(number=_number(bound)) for text, bound in texts if bound is not None)
 
 
+@cache  # a configuration file may have many tables
 def options_of(settings: type[Settings]) -> tuple[Option, ...]:
     """The options of a class of settings, in the order of its fields, inherited ones last.
 
