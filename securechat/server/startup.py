@@ -31,11 +31,6 @@ log = Logger()
 
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 
-BACKLOG: Final = (
-    1024  # connections that wait to be accepted; when there is no room, a client tries again a second later
-)
-BACKLOGGED: Final = ("tcp", "tcp6", "unix")  # kinds of endpoints that have a backlog, of 50 by default
-
 SPARE_FILES: Final = 64  # open files besides those of clients: the log, listening sockets, connections of robots
 
 
@@ -102,18 +97,12 @@ def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
     return None
 
 
-def _with_backlog(endpoint: str) -> str:
-    """The endpoint with our backlog, unless it has its own or cannot have one."""
-    kind, colon, _rest = endpoint.partition(":")
-    return f"{endpoint}:backlog={BACKLOG}" if kind in BACKLOGGED and colon and ":backlog=" not in endpoint else endpoint
-
-
 def make_listener(
     text: str, factory: IProtocolFactory, reactor: IReactorCore, option: str = "--listen"
 ) -> StreamServerEndpointService:
     """The service of an endpoint of an option; UsageError if the text is invalid."""
     try:
-        return strports.service(_with_backlog(text.removeprefix(PREFIX)), factory, reactor)
+        return strports.service(text.removeprefix(PREFIX), factory, reactor)
     except Exception as error:  # each kind of endpoint has a parser of its own, which may raise anything
         problem = describe(error)
         if isinstance(error, LookupError) and text.removeprefix(PREFIX).startswith("systemd:"):

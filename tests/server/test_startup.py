@@ -11,22 +11,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from securechat.server.settings import ServerSettings
-from securechat.server.startup import (
-    BACKLOG,
-    PublicEndpoint,
-    describe,
-    is_local,
-    is_unix,
-    make_listener,
-    raise_file_limit,
-    warn_of_root,
-)
+from securechat.server.startup import PublicEndpoint, describe, is_local, is_unix, raise_file_limit, warn_of_root
 from securechat.tap import Options
 
 
@@ -72,16 +62,6 @@ class DescribeTests(SynchronousTestCase):
             self.assertFalse(is_unix(f"haproxy:{endpoint}"))
         for endpoint in ("tcp:8080", "systemd:domain=INET6:index=0", "tcp:8080:interface=UNIX", ""):
             self.assertFalse(is_unix(endpoint), endpoint)
-
-    def test_backlog(self) -> None:
-        """A thousand connections can wait to be accepted, unless the endpoint says otherwise."""
-        for endpoint, backlog in (
-            *(("tcp:0", BACKLOG), ("haproxy:tcp:0:interface=127.0.0.1", BACKLOG), (r"tcp6:0:interface=\:\:1", BACKLOG)),
-            *(("tcp:0:backlog=9", 9), ("tcp:backlog=9:port=0", 9)),
-        ):
-            reactor = MemoryReactorClock()
-            make_listener(endpoint, Factory(), reactor).privilegedStartService()
-            self.assertEqual(reactor.tcpServers[0][2], backlog, endpoint)
 
     def test_local(self) -> None:
         """Loopback addresses and UNIX sockets are for this machine only; everything unclear counts as public."""
