@@ -53,9 +53,14 @@ def remove_stale_socket_of(endpoint: str) -> None:
         remove_stale_socket(path)
 
 
+def parts_of(endpoint: str) -> list[str]:
+    """The parts of an endpoint string between its colons, at least one."""
+    return _PART.findall(endpoint) or [""]
+
+
 def _socket_path(endpoint: str) -> Path | None:
     """The path in a string such as ``unix:/run/chat`` or ``haproxy:unix:address=/run/chat``."""
-    kind, *parts = _PART.findall(endpoint.removeprefix("haproxy:")) or [""]
+    kind, *parts = parts_of(endpoint.removeprefix("haproxy:"))
     if kind != "unix":
         return None
     for part in parts:

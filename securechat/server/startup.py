@@ -25,11 +25,16 @@ from securechat.server.addresses import place_of
 from securechat.server.haproxy import PREFIX
 from securechat.server.message_memory import SHARES
 from securechat.server.settings import ServerSettings
-from securechat.server.stale_files import remove_stale_socket_of
+from securechat.server.stale_files import parts_of, remove_stale_socket_of
 
 log = Logger()
 
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
+
+# Connections that wait to be accepted. When more come at once, the kernel drops some, and their clients try again after
+# a second. Twisted's 50 are few: after a restart, all clients come back together.
+BACKLOG: Final = 1024
+_WITH_BACKLOG: Final = ("tcp", "tcp6", "unix")  # whose third part is the backlog
 
 SPARE_FILES: Final = 64  # open files besides those of clients: the log, listening sockets, connections of robots
 
@@ -102,7 +107,7 @@ def make_listener(
 ) -> StreamServerEndpointService:
     """The service of an endpoint of an option; UsageError if the text is invalid."""
     try:
-        return strports.service(text.removeprefix(PREFIX), factory, reactor)
+        return strports.service(_with_backlog(text.removeprefix(PREFIX)), factory, reactor)
     except Exception as error:  # each kind of endpoint has a parser of its own, which may raise anything
         problem = describe(error)
         if isinstance(error, LookupError) and text.removeprefix(PREFIX).startswith("systemd:"):
@@ -110,6 +115,15 @@ def make_listener(
         raise UsageError(
             _("{option} {endpoint}: {error}").format(option=option, endpoint=text, error=problem)
         ) from None
+
+
+def _with_backlog(text: str) -> str:
+    """The same endpoint with a backlog of BACKLOG, unless it names one."""
+    kind, *parts = parts_of(text)
+    positional = [part for part in parts if "=" not in part]
+    if kind not in _WITH_BACKLOG or len(positional) > 2 or any(part.startswith("backlog=") for part in parts):
+        return text
+    return f"{text}:backlog={BACKLOG}"
 
 
 def describe(error: BaseException) -> str:

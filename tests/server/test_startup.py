@@ -3,21 +3,35 @@
 import errno
 import os
 import resource
+import shutil
 import socket
+import tempfile
+from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet import reactor as installed
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from securechat.server.settings import ServerSettings
-from securechat.server.startup import PublicEndpoint, describe, is_local, is_unix, raise_file_limit, warn_of_root
+from securechat.server.startup import (
+    PublicEndpoint,
+    describe,
+    is_local,
+    is_unix,
+    make_listener,
+    raise_file_limit,
+    warn_of_root,
+)
 from securechat.tap import Options
+
+reactor: Any = installed
 
 
 @implementer(IStreamServerEndpoint)
@@ -113,6 +127,40 @@ class PublicEndpointTests(SynchronousTestCase):
             endpoint = FakeEndpoint(address)
             self.assertIs(self.successResultOf(PublicEndpoint(endpoint).listen(Factory())), endpoint)
             self.assertEqual(["is open to everyone who can reach it" in line for line in logged], [True] * is_public)
+
+
+class BacklogTests(TestCase):
+    """Connections that wait to be accepted."""
+
+    def connect(self, number: int, target: "str | tuple[str, int]") -> int:
+        """Connect up to so many clients while the server does nothing; how many could."""
+        for connected in range(number):
+            client = socket.socket(socket.AF_UNIX if isinstance(target, str) else socket.AF_INET)
+            self.addCleanup(client.close)
+            client.settimeout(0.5)
+            try:
+                client.connect(target)
+            except OSError:  # among them a timeout
+                return connected
+        return number
+
+    async def test_many(self) -> None:
+        """Hundreds of clients that connect at the same time need not try again after a second."""
+        path = str(Path(tempfile.mkdtemp()) / "socket")
+        self.addCleanup(shutil.rmtree, Path(path).parent)
+        for text in ("tcp:0:interface=127.0.0.1", "tcp:0:127.0.0.1", f"unix:{path}", f"haproxy:unix:{path}:mode=600"):
+            port = await make_listener(text, Factory(), reactor).endpoint.listen(Factory())
+            address = port.getHost()
+            target = path if "unix" in text else (address.host, address.port)
+            self.assertEqual(self.connect(200, target), 200, text)
+            await port.stopListening()
+
+    async def test_chosen(self) -> None:
+        """An operator may choose a number."""
+        for text in ("tcp:0:interface=127.0.0.1:backlog=5", "tcp:0:127.0.0.1:5"):
+            port = await make_listener(text, Factory(), reactor).endpoint.listen(Factory())
+            self.assertLess(self.connect(10, ("127.0.0.1", port.getHost().port)), 9, text)
+            await port.stopListening()
 
 
 class WarningTests(SynchronousTestCase):
