@@ -4,6 +4,7 @@
 """
 
 import json
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
@@ -57,28 +58,39 @@ from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import parse_line as parse_authorized
+from securechat.ssh.certificates import CERTIFICATE_TYPE, Certificate, parse_certificate_line, split
+from securechat.ssh.encoding import string
 from securechat.ssh.key_options import parse_options, split_options
 from securechat.ssh.keys import SigningKey
 from securechat.ssh.known_hosts import parse_line as parse_known
 from securechat.ssh.private_keys import load_private_key
 from securechat.ssh.revoked_keys import parse_line as parse_revoked
 from securechat.wire import messages
+from securechat.wire.certificates import credential_of, read_credential
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
+from securechat.wire.host_keys import HostKeys, announce, hint_of
+from securechat.wire.host_keys import check as check_host_key
 from securechat.wire.host_names import canonical_host
 from securechat.wire.items import Delta, Head, ItemReader, Piece, ServerEvent
 from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye, Reason, RecallChunk, decode, encode
 from securechat.wire.records import Opener, RecordType, Sealer
 from securechat.wire.shaping import SHAPINGS
 from securechat.wire.suites import SUITES
+from tests.harness.certificates import CA, issue, raw, source_address
 from tests.harness.pair import ABOUT, PQ, Pair, identity
 from tests.harness.streams import events, read
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Certificate as TheirCertificate
+from tests.independent.certificates import check as check_certificate
+from tests.independent.certificates import extensions_of, read_certificate
 from tests.independent.items import ResultReader, join
+from tests.independent.sshsig import acceptable
 
 DECODERS: Final = [value for value in vars(messages).values() if isinstance(value, Decoder)]
 ENGLISH, CHINESE = load_script("en", words=True), load_script("zh", words=False)
 SECRET: Final = bytes(32)
+PRESENT: Final = SigningKey.generate()
 POLICY: Final = Policy(OpenAISettings(max_tokens=9, system="be brief", system_for_api=True))
 
 
@@ -143,7 +155,8 @@ def about(data: bytes) -> None:
 def about_of(event: Admitted) -> bytes:
     """The payload of the ABOUT that caused the event."""
     shape = (SHAPINGS.index(event.shaping), event.tick, event.width)
-    return encode(About(event.user, event.robot, event.software, event.max_message, event.api, *shape))
+    software = event.software + (f" next-host-key={event.next_host_key}" if event.next_host_key else "")
+    return encode(About(event.user, event.robot, software, event.max_message, event.api, *shape))
 
 
 def _pieces_of(data: bytes) -> Iterator[bytes]:
@@ -311,6 +324,30 @@ def private_key(data: bytes) -> None:
         load_private_key(_KEY_FILE, lambda: b"secret")
 
 
+def certificate(data: bytes) -> None:
+    """A certificate after its type: it is sent and read as the same, and both implementations accept it, or neither."""
+    blob = string(CERTIFICATE_TYPE) + data
+    try:
+        parts = split(blob)
+    except ValueError:
+        return
+    resigned = parts._replace(ca=raw(CA))
+    for certificate in (parts, resigned._replace(signature=CA.sign(resigned.signed))):
+        key = keys.blob_of(certificate.key)
+        assert read_credential(credential_of(certificate.blob)) == (key, certificate.blob)
+        theirs = TheirCertificate(*certificate)
+        assert read_certificate(theirs.fields()) == theirs
+        try:
+            found = Certificate.parse(certificate.blob)
+        except ValueError:
+            with suppress(AbortError):
+                check_certificate(theirs)
+                assert not acceptable(key), "they accept it"
+        else:
+            assert check_certificate(theirs) == found.principals
+            found.allow("192.0.2.1", 0)
+
+
 def turing(data: bytes) -> None:
     """A response of the Turing robot's service."""
     with suppress(RobotError):
@@ -446,6 +483,13 @@ def server_config(data: bytes) -> None:
             table.read(OpenAISettings, "type")
 
 
+def host_key(data: bytes) -> None:
+    """The payload of a server's HOSTKEY."""
+    with suppress(RemoteProtocolError):
+        proof = decode(messages.HOST_KEY, data)
+        assert check_host_key(proof, SECRET, PRESENT.blob, hint_of(proof.host_key)) == proof.host_key
+
+
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "hello": hello,
     "welcome": welcome,
@@ -458,6 +502,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "writer": writer,
     "call": call,
     "recall": recall,
+    "host_key": host_key,
     "message": message,
     "public_key": public_key,
     "private_key": private_key,
@@ -467,6 +512,8 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "server_config": server_config,
     "key_options": _text(lambda line: parse_options(split_options(line)[0]).allow("192.0.2.1", 0)),
     "revoked_keys": _text(parse_revoked),
+    "certificate": certificate,
+    "certificate_line": _text(parse_certificate_line),
     "authorized_keys": _text(lambda line: parse_authorized(line, messages.MAX_ABOUT)),
     "host": _text(canonical_host),
     "destination": _text(parse_destination),
@@ -513,11 +560,14 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "hello": [first],
         "welcome": [answer],
-        "about": [plain((RecordType.ABOUT, encode(ABOUT)))[2:]],
+        "about": [
+            plain((RecordType.ABOUT, encode(about)))[2:]
+            for about in (ABOUT, replace(ABOUT, software=announce("test", key.blob)))
+        ],
         "records": [
             plain((RecordType.SAY, say), (RecordType.CANCEL, encode(Cancel(1))), (RecordType.GOODBYE, goodbye)),
             plain((RecordType.NEW, b""), *[(RecordType.SAY, half)] * 4, (RecordType.SAY, say)),
-            plain((RecordType.REKEY, b""), (RecordType.PAD, b"")),
+            plain((RecordType.REKEY, b""), (RecordType.PAD, b""), (RecordType.HOSTKEY, b"")),
             plain(
                 (RecordType.CALL, encode(Chunk(1, True, request))),
                 (RecordType.RECALL, encode(RecallChunk(True, turns))),
@@ -538,6 +588,7 @@ def seeds() -> dict[str, list[bytes]]:
         "writer": [b"\0".join(size + event % b"a" for size in (b"\1", b"\1", b"~", b"\1"))],
         "call": [request, encode(messages.Call("models/m", b""))],
         "recall": [turns, b"\x90", messages.encode_turns([Turn(Speaker.USER, "")] * 20)],
+        "host_key": [encode(HostKeys(PRESENT, key).prove(SECRET))],
         "message": [bytes([number]) + say for number in range(len(DECODERS))],
         "public_key": [suite.generate_key().public_bytes for suite in SUITES.values()],
         "private_key": [key.private_bytes()],
@@ -555,7 +606,12 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "key_options": [b'from="!10.0.0.1,192.0.2.*,2001:db8::/32" x', b'expiry-time="203001011200Z",no-pty x'],
         "revoked_keys": [line, keys.fingerprint(key.blob).encode()],
-        "authorized_keys": [line, b'from="::1" ' + line],
+        "certificate": [
+            issue(key, b"alice", b"ops", options=source_address(b"10.0.0.0/8,::1"))[36:],
+            issue(key, b"alice", extensions=extensions_of(31))[36:],
+        ],
+        "certificate_line": [CERTIFICATE_TYPE + b" " + b64encode(issue(key, b"alice")) + b" comment"],
+        "authorized_keys": [line, b'from="::1" ' + line, b'cert-authority,principals="a,b" ' + line],
         "host": [b"example.org", b"::1", "例子.中国".encode()],
         "destination": [b"localhost:8080", b"[::1]:1"],
         "turing": [b'{"intent":{"code":10004},"results":[{"groupType":1,"resultType":"text","values":{"text":"hi"}}]}'],

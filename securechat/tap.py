@@ -18,7 +18,7 @@ from securechat.server.options import Options
 from securechat.server.service import ChatService, Configuration, IServerReactor, StartError
 from securechat.server.startup import check_public
 from securechat.server.users import make_users
-from securechat.ssh.private_keys import load_or_create_host_key
+from securechat.ssh.private_keys import load_or_create_host_key, load_successor
 from securechat.wire.handshake import ServerIdentity
 
 LEDGER_NAME: Final = "usage.sqlite"
@@ -50,7 +50,8 @@ def makeService(options: Options) -> IService:
             options.log_file.open()
         host_key = load_or_create_host_key(settings.host_key_path)
         users = make_users(settings, reactor)
-        identity = ServerIdentity(host_key, settings.allowed_suites, users.client_auth, users.is_authorized)
+        successor = load_successor(settings.next_host_key, host_key) if settings.next_host_key is not None else None
+        identity = ServerIdentity(host_key, settings.allowed_suites, users.client_auth, users.is_authorized, successor)
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         factory.accounts.limits = options.user_limits

@@ -17,16 +17,19 @@ from securechat import __version__
 from securechat.clock import MonotonicReactor
 from securechat.errors import Category, RemoteProtocolError
 from securechat.robots import registry
-from securechat.server.factory import ChatServerFactory
+from securechat.server.factory import SOFTWARE, ChatServerFactory
 from securechat.server.service import StartError
 from securechat.server.settings import ROOT_STATE_DIR, CommandLineSettings, ServerSettings
 from securechat.settings import options_of
 from securechat.ssh import keys
+from securechat.ssh.private_keys import load_private_key
 from securechat.tap import Options, makeService
 from securechat.wire.handshake import ClientHandshake, ServerHandshake
+from securechat.wire.host_keys import hint_of, read_announcement
 from securechat.wire.messages import ClientAuth
 from securechat.wrap import columns
 from tests.harness.pair import NAME, PQ, USER_KEY, accept, ephemeral_key
+from tests.harness.ssh import make_key
 from tests.robots.test_fallback import FarSettings, PuppetMaker
 
 
@@ -243,7 +246,7 @@ class ServiceTests(SynchronousTestCase):
         """Without a file of keys, a key is optional and any is accepted."""
         identity = self.make().identity
         self.assertIs(identity.client_auth, ClientAuth.OPTIONAL)
-        self.assertTrue(identity.is_authorized(USER_KEY.blob))
+        self.assertTrue(identity.is_authorized(USER_KEY.blob, None))
 
     def test_authorizedKeys(self) -> None:
         """With one, a key is required, and those of others are refused."""
@@ -251,8 +254,25 @@ class ServiceTests(SynchronousTestCase):
         path.write_text(keys.public_line(USER_KEY.blob, "alice") + "\n")
         identity = self.make("--authorized-keys", str(path)).identity
         self.assertIs(identity.client_auth, ClientAuth.REQUIRED)
-        self.assertTrue(identity.is_authorized(USER_KEY.blob))
-        self.assertFalse(identity.is_authorized(keys.SigningKey.generate().blob))
+        self.assertTrue(identity.is_authorized(USER_KEY.blob, None))
+        self.assertFalse(identity.is_authorized(keys.SigningKey.generate().blob, None))
+
+    def test_nextHostKey(self) -> None:
+        """The next host key must exist, and be another than the present one; a reload keeps it."""
+        path = make_key(Path(self.mktemp()))
+        factory = self.make("--next-host-key", str(path))
+        assert factory.identity.next_host_key is not None
+        blob = load_private_key(path).blob
+        self.assertEqual(factory.identity.next_host_key.blob, blob)
+        self.assertEqual(read_announcement(factory.about("").software), (SOFTWARE, hint_of(blob)))
+        factory.configure(factory.settings, factory.users, cast(Any, factory.robot), {})
+        self.assertEqual(factory.identity.next_host_key.blob, blob)
+        self.assertEqual(self.make().about("").software, SOFTWARE)
+        for options, words in (
+            (("--host-key", str(path), "--next-host-key", str(path)), "this is the present host key"),
+            (("--next-host-key", "/nonexistent"), "No such file"),
+        ):
+            self.assertIn(words, str(self.assertRaises(StartError, self.make, *options)))
 
     def test_umask(self) -> None:
         """Files that the daemon creates, its log among them, are its user's only."""

@@ -83,14 +83,16 @@ class Connector:
         """Connect, and send the Hello; NotConnectedError."""
         self.step(_("connecting to {name}").format(name=self._destination.local_name))
         try:
-            return await connect(
+            client = await connect(
                 self._reactor,
                 self._destination,
                 suite=self._suite,
                 check_host_key=self.host_key_check.check,
-                signer=signer,
+                signer=signer.renewed() if signer is not None else None,
                 user=user,
             )
+            client.successors = self.host_key_check
+            return client
         except (ConnectError, DNSLookupError, OSError) as error:
             raise NotConnectedError(of_failed_connection(error, self._destination)) from None
 
@@ -100,14 +102,14 @@ class Connector:
         A handshake has one key and does not wait for the user, so this may take several connections. `talk` makes one;
         it raises PermissionDeniedError or UnknownHostError if another is to be tried, and any other SecureChatError.
         """
-        offered = []
+        offered: dict[str, None] = {}  # a certificate has the fingerprint of its key
         for signer in signers:
             try:
                 return await self._confirm_and_talk(signer, talk)
             except PermissionDeniedError as denial:
                 category = denial.category
-                offered += [signer.fingerprint] if signer is not None else []
-        raise PermissionDeniedError(category, of_denial(self._destination.local_name, offered))
+                offered |= {signer.fingerprint: None} if signer is not None else {}
+        raise PermissionDeniedError(category, of_denial(self._destination.local_name, list(offered)))
 
     async def _confirm_and_talk(self, signer: Signer | None, talk: Callable[[Signer | None], Awaitable[T]]) -> T:
         try:

@@ -1,12 +1,14 @@
 """Verification of the server's host key: with known_hosts, or with a fingerprint (protocol, section 7)."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.i18n import N_, _
 from securechat.ssh import keys
 from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach
+from securechat.wire.host_keys import hint_of
 
 
 class UnknownHostError(AuthenticationError):
@@ -63,6 +65,10 @@ class HostKeyCheck:
     def check(self, blob: bytes) -> None:
         """Return if the key is accepted; UnknownHostError if the user has to decide, else AuthenticationError."""
         verdict = self._known_hosts.check(self._name, blob)
+        if verdict.standing is Standing.CHANGED:
+            with suppress(ConfigurationError):  # another client may have learned the key in the meantime
+                self._known_hosts = KnownHosts.load(self._path)
+            verdict = self._known_hosts.check(self._name, blob)
         if verdict.standing is Standing.REVOKED:
             raise self._refused(
                 _("{path}:{line}: REVOKED HOST KEY: the ED25519 host key {fingerprint} of {name} is marked as revoked"),
@@ -126,6 +132,40 @@ class HostKeyCheck:
         self._tell(
             _("permanently added {name} (ED25519) to the list of known hosts: {path}").format(
                 path=self._path, name=self._name
+            )
+        )
+
+    def wants(self, hint: str) -> bool:
+        """Whether a host key with this hint, which the server has announced, is to be asked for.
+
+        That is so if the present one is a known host's, and this one is not known.
+        """
+        if self._pinned is not None:
+            return False
+        known = self._known_hosts.keys_of(self._name)
+        return bool(known) and not any(hint_of(blob) == hint for blob in known)
+
+    def learn(self, present: bytes, successor: bytes) -> None:
+        """Add the next host key, beside the present one, to known_hosts. If that cannot be done, say so.
+
+        Both may have been changed there in the meantime, by the user or by another client.
+        """
+        fingerprint = keys.fingerprint(successor)
+        try:
+            self._known_hosts = known_hosts = KnownHosts.load(self._path)
+            standings = [known_hosts.check(self._name, blob).standing for blob in (present, successor)]
+            if standings != [Standing.KNOWN, Standing.CHANGED]:  # for a second key, CHANGED means that it is new
+                return
+            known_hosts.add(self._name, successor, beside=present)
+            self._known_hosts = KnownHosts.load(self._path)
+        except ConfigurationError as error:
+            self._step(
+                _("failed to add the server's next host key to the known hosts: {problem}").format(problem=error)
+            )
+            return
+        self._step(
+            _("added the server's next host key {fingerprint} to the known hosts: {path}").format(
+                fingerprint=fingerprint, path=self._path
             )
         )
 

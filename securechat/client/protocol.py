@@ -25,6 +25,7 @@ from securechat.wire.events import (
     Event,
     FaultReceived,
     GoodbyeReceived,
+    HostKeyReceived,
     ReplyReceived,
     ResultReceived,
     ServerProved,
@@ -61,6 +62,16 @@ class ChatUser(Protocol):
         """The session has ended, because of an error, the server's GOODBYE, or (None) our own. The last callback."""
 
 
+class Successors(Protocol):
+    """Where the next host keys of servers are stored."""
+
+    def wants(self, hint: str) -> bool:
+        """Whether a host key with this hint is to be asked for."""
+
+    def learn(self, present: bytes, successor: bytes) -> None:
+        """The server has proved that `successor` will replace `present`."""
+
+
 @implementer(IPushProducer)
 class ChatClient(protocol.Protocol):
     """One session with a server."""
@@ -69,6 +80,7 @@ class ChatClient(protocol.Protocol):
     host_key: bytes  # the server's, from its proof on
     _about: Admitted  # from admission on
     _quiet: Quiet  # from admission on
+    successors: "Successors | None" = None  # to which the server's next host key is of interest
 
     def __init__(
         self,
@@ -225,7 +237,12 @@ class ChatClient(protocol.Protocol):
                 self._about = event
                 self._quiet = Quiet(event, self._connection, self._clock, self._connectionTimedOut)
                 self.was_admitted = True
+                if event.next_host_key and self.successors is not None and self.successors.wants(event.next_host_key):
+                    self._connection.ask_host_key()
                 self._user.admitted(self, event)
+            case HostKeyReceived():
+                if self.successors is not None:
+                    self.successors.learn(event.present, event.successor)
             case GoodbyeReceived():
                 self._goodbyeReceived(event)
 
@@ -239,7 +256,11 @@ class ChatClient(protocol.Protocol):
             self._prove(b"")
             return
         assert self._signer is not None
-        self._user.step(_("offering public key ED25519 {fingerprint}").format(fingerprint=self._signer.fingerprint))
+        if self._signer.is_certificate:
+            text = _("offering certificate ED25519-CERT {fingerprint}")
+        else:
+            text = _("offering public key ED25519 {fingerprint}")
+        self._user.step(text.format(fingerprint=self._signer.fingerprint))
         self._stop_timeout()  # an agent may ask its user; the server has a timeout
         self._signing = maybeDeferred(self._signer.sign, event.data).addCallbacks(self._prove, self._notSigned)
 

@@ -14,7 +14,7 @@ from securechat.client.frontends.batch import Batch
 from securechat.client.frontends.formats import JsonFormat, TextFormat
 from securechat.client.frontends.source import is_interactive, open_source
 from securechat.client.host_key_check import HostKeyCheck
-from securechat.client.identity import agent_signers, file_signers
+from securechat.client.identity import agent_signers, file_signers, usable
 from securechat.client.output import Output
 from securechat.client.prompts import ask_passphrase
 from securechat.client.protocol import ChatUser
@@ -90,10 +90,11 @@ async def _signers(
     reactor: IClientReactor, options: ClientSettings, environ: Mapping[str, str]
 ) -> list[Signer] | list[None]:
     """The keys to try; None for an anonymous client."""
+    name = options.destination.name
     if options.agent:
-        return await agent_signers(reactor, environ, options.identity)
+        return usable(await agent_signers(reactor, environ, options.identity), name)
     if options.identity is not None:
-        return await file_signers(reactor, environ, options.identity, ask_passphrase)
+        return usable(await file_signers(reactor, environ, options.identity, ask_passphrase), name)
     return [None]
 
 

@@ -1,20 +1,31 @@
-"""A user's key, as the handshake needs it."""
+"""A user's key or certificate, as the handshake needs it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
 
 from securechat.ssh import keys
+from securechat.ssh.certificates import is_certificate, key_of
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A user's key: the public key blob, and a function that signs data (64 bytes)."""
+    """A user's key: the blob of the public key or of a certificate, and a function that signs data (64 bytes)."""
 
     blob: bytes
     sign: Callable[[bytes], bytes | Deferred[bytes]]
+    read_again: Callable[[], list[bytes]] | None = None  # the certificate in its file, if there is one that can be used
+
+    def renewed(self) -> "Signer":
+        """The same with the certificate that is in the file now, for another connection: it may last for a day only."""
+        found = self.read_again() if self.read_again is not None else []
+        return replace(self, blob=found[0]) if found else self
 
     @property
     def fingerprint(self) -> str:
-        return keys.fingerprint(self.blob)
+        return keys.fingerprint(key_of(self.blob))
+
+    @property
+    def is_certificate(self) -> bool:
+        return is_certificate(self.blob)

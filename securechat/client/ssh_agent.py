@@ -16,6 +16,7 @@ from securechat.client.reactor import IClientReactor
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.certificates import is_certificate, key_of
 from securechat.ssh.encoding import Reader, string
 from securechat.transport import IChatTransport
 
@@ -87,13 +88,16 @@ def _unreachable(path: str, error: int) -> ConfigurationError:
 
 
 async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> list[bytes]:
-    """The blobs of the agent's Ed25519 keys; ConfigurationError."""
+    """The blobs of the agent's Ed25519 keys and of certificates for such keys; ConfigurationError."""
     reply = await _request(reactor, environ, bytes([REQUEST_IDENTITIES]), IDENTITIES_ANSWER)
     found = []
     try:
         for _index in range(reply.uint32()):
             blob, _comment = reply.string(), reply.string()
-            if blob.startswith(string(keys.KEY_TYPE)):
+            if is_certificate(blob):
+                if _is_usable(blob):
+                    found.append(blob)
+            elif blob.startswith(string(keys.KEY_TYPE)):
                 keys.check_blob(blob)
                 found.append(blob)
     except ValueError:
@@ -101,8 +105,17 @@ async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> lis
     return found
 
 
+def _is_usable(certificate: bytes) -> bool:
+    """Whether a server could accept it. The agent may have others, for instance with an RSA key of the authority."""
+    try:
+        keys.check_blob(key_of(certificate))
+    except ValueError:
+        return False
+    return True
+
+
 async def agent_sign(reactor: IClientReactor, environ: Mapping[str, str], blob: bytes, data: bytes) -> bytes:
-    """The signature of `data` with a key, 64 bytes, verified; ConfigurationError."""
+    """The signature of `data` with a key or the key of a certificate, 64 bytes, verified; ConfigurationError."""
     request = bytes([SIGN_REQUEST]) + string(blob) + string(data) + bytes(4)
     reply = await _request(reactor, environ, request, SIGN_RESPONSE)
     try:
@@ -110,6 +123,6 @@ async def agent_sign(reactor: IClientReactor, environ: Mapping[str, str], blob: 
         kind, signature = inner.string(), inner.string()
     except ValueError:
         raise ConfigurationError(_("invalid reply from ssh-agent")) from None
-    if kind != keys.KEY_TYPE or not keys.verify(blob, signature, data):
+    if kind != keys.KEY_TYPE or not keys.verify(key_of(blob), signature, data):
         raise ConfigurationError(_("incorrect signature from ssh-agent"))
     return signature

@@ -114,7 +114,7 @@ class Place:
     def admit(self, user: bytes) -> bool:
         """Exchange the place among the handshakes for one among the sessions; False if there is none.
 
-        `user` is the key of an authorized user, or empty.
+        `user` is the identity of an authorized user, or empty.
         """
         self._leave_handshakes()
         self._holder = self._admission.enter_sessions(self.source, user)

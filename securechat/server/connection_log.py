@@ -4,6 +4,7 @@ Each line identifies the client by itself, for tools such as fail2ban and for pe
 the fields of `log_format.FIELDS`, as far as they are known.
 """
 
+import json
 from collections.abc import Callable, Mapping
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -13,6 +14,7 @@ from twisted.logger import Logger
 from securechat.errors import Category
 from securechat.server.addresses import place_of
 from securechat.ssh import keys
+from securechat.ssh.certificates import Certificate
 from securechat.transport import IChatTransport
 from securechat.wire.messages import Reason
 from securechat.wire.server_connection import ServerConnection
@@ -43,7 +45,7 @@ def refused(number: int, address: IAddress, category: Category) -> None:
 class ConnectionLog:
     """What is logged of a connection that was accepted."""
 
-    __slots__ = ("_connection", "_number", "_started", "_transport", "_user")
+    __slots__ = ("_certificate", "_connection", "_number", "_started", "_transport", "_user")
 
     def __init__(self, number: int, transport: IChatTransport, connection: ServerConnection, now: float) -> None:
         """`now`, in monotonic seconds, is when the connection was made."""
@@ -52,10 +54,15 @@ class ConnectionLog:
         self._connection = connection
         self._started = now
         self._user: str | None = None  # once admitted; empty if anonymous
+        self._certificate: Certificate | None = None
 
-    def admitted(self, user: str, now: float) -> None:
-        """The handshake has succeeded. `user` is empty for an anonymous client."""
+    def admitted(self, user: str, now: float, certificate: Certificate | None = None) -> None:
+        """The handshake has succeeded. `user` is empty for an anonymous client.
+
+        `certificate` is what authorizes the user, if it is one.
+        """
         self._user = user
+        self._certificate = certificate
         fields = self._fields(now)
         log.info(
             "client {client} from {peer}: admitted as {name}{details}",
@@ -89,12 +96,22 @@ class ConnectionLog:
         why = fields["category"] or fields["reason"]
         write(text, event=event, why=why, name=self._user or ANONYMOUS, details=details, **fields)
 
+    def _described(self, certificate: Certificate) -> str:
+        """As sshd does it, but without the key ID if the certificate authorizes no user: anyone can make such a one."""
+        text = f"(serial {certificate.serial}) CA {keys.fingerprint(certificate.ca)}"
+        if certificate is not self._certificate:
+            return text
+        key_id = certificate.key_id.decode(errors="replace")
+        printable = "".join(char if char.isprintable() else "?" for char in key_id)
+        return f"ID {json.dumps(printable, ensure_ascii=False)} {text}"
+
     def _fields(self, now: float) -> dict[str, object]:
         connection = self._connection
         return {
             **_fields(self._number, self._transport.getPeer()),
             "user": self._user or None,
             "key": keys.fingerprint(connection.user_key) if connection.user_key else None,
+            "certificate": self._described(connection.certificate) if connection.certificate else None,
             "suite": connection.suite_name or None,
             "duration": round(now - self._started, 3),
             "messages": connection.next_say_id - 1,
@@ -104,10 +121,12 @@ class ConnectionLog:
 
 
 def _details(fields: Mapping[str, object]) -> str:
-    """The key, unless its fingerprint is the user's name, and the suite, as far as they are known."""
+    """The key, unless its fingerprint is the user's name, certificate and suite, as far as they are known."""
     text = ""
     if fields["key"] not in (None, fields["user"]):
         text += f", key {fields['key']}"
+    if fields["certificate"] is not None:
+        text += f", certificate {fields['certificate']}"
     if fields["suite"] is not None:
         text += f", suite {fields['suite']}"
     return text

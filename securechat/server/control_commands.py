@@ -89,7 +89,7 @@ class _User(NamedTuple):
 class Users(Command, frozen=True, tag="users"):
     """The authorized users with the number of their sessions, a row for each key.
 
-    Of those that are looked up by a program, only those with a session are known.
+    Of those that are looked up by a program, or have a certificate, only those with a session are known.
     """
 
     async def run(self, controls: Controls) -> AsyncIterator[Row]:

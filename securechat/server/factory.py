@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ from securechat.server.pseudonyms import Pseudonyms
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Users
 from securechat.wire.handshake import ServerIdentity
+from securechat.wire.host_keys import announce
 from securechat.wire.messages import About, Reason
 from securechat.wire.shaping import SHAPINGS
 
@@ -92,8 +94,10 @@ class ChatServerFactory(Factory):
         """What a client of this user is told of the server."""
         settings = self.settings
         shaping = SHAPINGS.index(settings.shaping)
+        successor = self.identity.next_host_key
+        software = SOFTWARE if successor is None else announce(SOFTWARE, successor.blob)
         return About(
-            user, self.robot.name, SOFTWARE, settings.message_limit, settings.api, shaping, self.tick, settings.width
+            user, self.robot.name, software, settings.message_limit, settings.api, shaping, self.tick, settings.width
         )
 
     @property
@@ -112,8 +116,11 @@ class ChatServerFactory(Factory):
         """
         self.settings = settings
         self.users = users
-        self.identity = ServerIdentity(
-            self.identity.host_key, settings.allowed_suites, users.client_auth, users.is_authorized
+        self.identity = replace(
+            self.identity,
+            suites=settings.allowed_suites,
+            client_auth=users.client_auth,
+            is_authorized=users.is_authorized,
         )
         self.current_robot.replace(as_api_robot(robot, settings.reply_limit))
         self.robot_counters = counters_of(robot)

@@ -20,6 +20,7 @@ from securechat.files import OTHERS_WRITE
 from securechat.i18n import _, in_english
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, Entry
+from securechat.ssh.certificates import CERTIFICATE_TYPE, Certificate
 from securechat.wire.messages import MAX_ABOUT
 
 log = Logger()
@@ -41,9 +42,9 @@ class KeysCommand:
     def __init__(self, command: str, reactor: IProgramReactor) -> None:
         """`command` is the absolute path of a program with arguments, in the quotes of a shell.
 
-        In the arguments, ``%k`` stands for the key in base64, ``%t`` for its type, ``%f`` for its fingerprint, and
-        ``%%`` for a percent sign; without arguments, the program is given ``%t %k``. ConfigurationError if it cannot
-        be used.
+        In the arguments, ``%k`` stands for the key or the certificate in base64, ``%t`` for its type, ``%f`` for the
+        key's fingerprint, and ``%%`` for a percent sign; without arguments, the program is given ``%t %k``.
+        ConfigurationError if it cannot be used.
         """
         try:
             program, *arguments = shlex.split(command)
@@ -55,27 +56,28 @@ class KeysCommand:
         self._places = DeferredSemaphore(MAX_PROGRAMS)
         check_program(self._program)
 
-    def look_up(self, blob: bytes) -> Deferred[Entry | None]:
-        """The line of a key among those that the program prints; None if it is not among them, or the program fails.
+    def look_up(self, blob: bytes, certificate: Certificate | None = None) -> Deferred[Entry | None]:
+        """What applies to a user by the lines that the program prints; None if nothing does, or the program fails.
 
         Cancelling the Deferred kills the program.
         """
-        return self._places.run(self._run, blob)
+        return self._places.run(self._run, blob, certificate)
 
-    def _run(self, blob: bytes) -> Deferred[Entry | None]:
+    def _run(self, blob: bytes, certificate: Certificate | None) -> Deferred[Entry | None]:
         try:
             with in_english():
                 check_program(self._program)
             output = _Output(self._reactor)
-            arguments = (str(self._program), *(_expand(argument, blob) for argument in self._arguments))
+            tokens = _tokens(blob, certificate)
+            arguments = (str(self._program), *(_expand(argument, tokens) for argument in self._arguments))
             self._reactor.spawnProcess(output, str(self._program), arguments, ENVIRON, "/")
         except (ConfigurationError, OSError) as error:
             return fail(error).addErrback(self._refuse)
-        return output.done.addCallback(self._parse, blob).addErrback(self._refuse)
+        return output.done.addCallback(self._parse, blob, certificate).addErrback(self._refuse)
 
-    def _parse(self, data: bytes, blob: bytes) -> Entry | None:
+    def _parse(self, data: bytes, blob: bytes, certificate: Certificate | None) -> Entry | None:
         with in_english():
-            return AuthorizedKeys.parse(data, self._program, max_name=MAX_ABOUT).entry_of(blob)
+            return AuthorizedKeys.parse(data, self._program, max_name=MAX_ABOUT).entry_of(blob, certificate)
 
     @staticmethod
     def _refuse(failure: Failure) -> None:
@@ -101,9 +103,14 @@ def check_program(path: Path) -> None:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
 
 
-def _expand(argument: str, blob: bytes) -> str:
+def _tokens(blob: bytes, certificate: Certificate | None) -> dict[str, str]:
+    """What the tokens in an argument stand for."""
+    shown, kind = (blob, keys.KEY_TYPE) if certificate is None else (certificate.blob, CERTIFICATE_TYPE)
+    return {"%": "%", "k": b64encode(shown).decode(), "t": kind.decode(), "f": keys.fingerprint(blob)}
+
+
+def _expand(argument: str, tokens: dict[str, str]) -> str:
     """An argument with the tokens of sshd_config(5); unknown ones remain."""
-    tokens = {"%": "%", "k": b64encode(blob).decode(), "t": keys.KEY_TYPE.decode(), "f": keys.fingerprint(blob)}
     first, *parts = argument.replace("%%", "\0").split("%")
     return (first + "".join(tokens.get(part[:1], "%" + part[:1]) + part[1:] for part in parts)).replace("\0", "%")
 

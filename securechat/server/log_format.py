@@ -20,7 +20,7 @@ from twisted.logger import (
 )
 
 FIELDS: Final = (  # of an event that JSON shows; no other field leaves the process
-    *("event", "client", "address", "port", "user", "key", "suite"),
+    *("event", "client", "address", "port", "user", "key", "certificate", "suite"),
     *("duration", "messages", "records_received", "records_sent", "reason", "category"),
 )
 _UNUSUAL: Final = frozenset({"log_failure", "log_system", "log_flattened"})  # what a line is made of in another way

@@ -36,9 +36,9 @@ def open_session(
     settings = server.settings
     history = History(settings.history_turns, settings.history_bytes, connection.forget)
     if authorization.authorized_key:
-        pseudonym = server.pseudonyms.of(authorization.key, "")
+        pseudonym = server.pseudonyms.of(authorization.identity, "")
         account = server.accounts.of_user(authorization.user)
     else:
-        pseudonym = server.pseudonyms.of(authorization.key, source.lane)
+        pseudonym = server.pseudonyms.of(authorization.identity, source.lane)
         account = server.accounts.of_source(source)
     return Session(server.current_robot, User(pseudonym, account), history, outbox, pace, server.clock)

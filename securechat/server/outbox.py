@@ -158,6 +158,12 @@ class Outbox:
 
     def send_record(self) -> bool:
         """Hand the next record to the connection; False if there is none."""
+        if self._connection.owes_host_key:
+            if self._connection.rekey_due():
+                self._connection.pad()
+            else:
+                self._connection.send_host_key()
+            return True
         if not self._replies:
             return False
         reply = self._replies[0]

@@ -40,6 +40,7 @@ from securechat.wire.events import (
     Event,
     GoodbyeReceived,
     HelloReceived,
+    HostKeyAsked,
     MessageReceived,
     MessageRefused,
     NewReceived,
@@ -137,6 +138,8 @@ class ChatServer(protocol.Protocol):
                 self._session.start_afresh()
             case CancelReceived():
                 self._session.cancel(event.id)
+            case HostKeyAsked():
+                pass  # the outbox sends it first
             case HelloReceived():
                 self._timeout.restart(self._settings.proof_timeout)
             case ClientProved():
@@ -159,7 +162,8 @@ class ChatServer(protocol.Protocol):
 
     def _clientProved(self, event: ClientProved) -> None:
         """Admit the client, or ask the command for authorized keys about its key, and do not read in the meantime."""
-        authorization = self.authorization = Authorization(event.user_key, host_of(self.transport.getPeer()))
+        host = host_of(self.transport.getPeer())
+        authorization = self.authorization = Authorization(event.user_key, host, event.certificate)
         lookup = authorization.look_up(self._server.users)
         if lookup is None:
             self._admit()
@@ -180,7 +184,7 @@ class ChatServer(protocol.Protocol):
         if not authorization.decide(server.users):
             self._abort(Category.USER_KEY)
             return
-        if not self.place.admit(authorization.authorized_key):
+        if not self.place.admit(authorization.identity if authorization.authorized_key else b""):
             self._abort(Category.LIMIT)
             return
         self._connection.admit(server.about(authorization.user), server.message_memory.quota(self.place.holder))
@@ -203,7 +207,7 @@ class ChatServer(protocol.Protocol):
         self.is_admitted = True
         server.counters.handshakes[self._connection.suite_name, True] += 1
         self._check_lifetime()
-        self._log.admitted(authorization.user, server.monotonic())
+        self._log.admitted(authorization.user, server.monotonic(), authorization.authority)
 
     # What operators see and do
 

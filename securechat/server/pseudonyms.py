@@ -29,12 +29,12 @@ class Pseudonyms:
     def __init__(self, host_key: keys.SigningKey) -> None:
         self._secret = sha256(host_key.sign(keys.signed_data(self.NAMESPACE, b""))).digest()
 
-    def of(self, user_key: bytes, lane: str) -> Pseudonym:
-        """The pseudonym of a user, whose key is empty if the user is anonymous; then it is a new one each time.
+    def of(self, identity: bytes, lane: str) -> Pseudonym:
+        """The pseudonym of a user, whose key or other identity is empty if anonymous; then it is a new one each time.
 
         `lane` is the queue's lane of the user's source. It is empty for authorized users, who have their own.
         """
-        user_id = self._digest(user_key) if user_key else os.urandom(SIZE).hex()
+        user_id = self._digest(identity) if identity else os.urandom(SIZE).hex()
         return Pseudonym(user_id, self._digest(lane.encode()) if lane else user_id)
 
     def _digest(self, name: bytes) -> str:

@@ -184,6 +184,9 @@ class ChatService(MultiService):
             fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
             robot=self._factory.robot.name,
         )
+        successor = self._factory.identity.next_host_key
+        if successor is not None:
+            log.info("next host key {fingerprint}", fingerprint=keys.fingerprint(successor.blob))
         self._warn_of_unknown_users()
 
     @inlineCallbacks
@@ -217,7 +220,7 @@ class ChatService(MultiService):
     def _warn_of_unknown_users(self) -> None:
         """Log which users have limits of their own but no key, because a name may be misspelt."""
         users = self._factory.users
-        if users.command is not None:
+        if users.has_unlisted:
             return
         unknown = self._factory.accounts.limits.keys() - set(map(users.name_of, users.names))
         if unknown:

@@ -118,6 +118,14 @@ class ServerSettings(UserLimits, frozen=True):
         ),
     ] = None
 
+    next_host_key: Annotated[
+        Path | None,
+        Meta(
+            description=N_("Private key that will replace the host key; clients are told of it, and will accept it"),
+            extra={"default": N_("none"), "at_start": True},
+        ),
+    ] = None
+
     authorized_keys: Annotated[
         Path | None,
         Meta(

@@ -1,4 +1,7 @@
-"""Authorized users, and the names by which the server knows them."""
+"""Authorized users, and the names by which the server knows them.
+
+A user has a key, and perhaps a certificate for it, which is checked already but for its authority, times and addresses.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +15,7 @@ from securechat.server.settings import ServerSettings
 from securechat.server.watched_file import WatchedFile
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, Entry
+from securechat.ssh.certificates import Certificate
 from securechat.ssh.revoked_keys import RevokedKeys
 from securechat.wire.messages import MAX_ABOUT, ClientAuth
 
@@ -33,17 +37,26 @@ class Users(Protocol):
     def names(self) -> Mapping[bytes, str]:
         """The names of the users that are listed, by their keys."""
 
-    def is_authorized(self, blob: bytes) -> bool:
+    @property
+    def has_unlisted(self) -> bool:
+        """Whether there may be other users, by a command or a certificate authority."""
+
+    def is_authorized(self, blob: bytes, certificate: Certificate | None = None) -> bool:
         """Whether the handshake of a client with this key succeeds.
 
         The files are read. Its address, and what the command prints for a key that is not in a file, count later.
         """
 
-    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+    def is_listed(
+        self, blob: bytes, host: str = "", found: Entry | None = None, certificate: Certificate | None = None
+    ) -> bool:
         """Whether a client with this key, which may be empty, is an authorized user, by what was read last.
 
         `host` is its address, empty at a UNIX socket, and `found` what the command has printed for the key.
         """
+
+    def entry_of(self, blob: bytes, certificate: Certificate | None = None) -> Entry | None:
+        """What a file says of a user; None if nothing."""
 
     def name_of(self, blob: bytes) -> str: ...
 
@@ -62,12 +75,18 @@ class Anyone:
     command: KeysCommand | None = None
     problem = ""
     names: Mapping[bytes, str] = MappingProxyType({})
+    has_unlisted = False
 
-    def is_authorized(self, blob: bytes) -> bool:
+    def is_authorized(self, blob: bytes, certificate: Certificate | None = None) -> bool:
         return True
 
-    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+    def is_listed(
+        self, blob: bytes, host: str = "", found: Entry | None = None, certificate: Certificate | None = None
+    ) -> bool:
         return False
+
+    def entry_of(self, blob: bytes, certificate: Certificate | None = None) -> Entry | None:
+        return None
 
     def name_of(self, blob: bytes) -> str:
         return keys.fingerprint(blob)
@@ -99,12 +118,18 @@ class AuthorizedUsers:
     def problem(self) -> str:
         return self._file.problem
 
-    def is_authorized(self, blob: bytes) -> bool:
+    def is_authorized(self, blob: bytes, certificate: Certificate | None = None) -> bool:
         self._file.look()
-        return self._file.content.entry_of(blob) is not None
+        return self.entry_of(blob, certificate) is not None
 
-    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
-        return self._file.content.allow(blob, host, self._wall_clock())
+    def is_listed(
+        self, blob: bytes, host: str = "", found: Entry | None = None, certificate: Certificate | None = None
+    ) -> bool:
+        entry = self.entry_of(blob, certificate)
+        return entry is not None and entry.allow(host, self._wall_clock())
+
+    def entry_of(self, blob: bytes, certificate: Certificate | None = None) -> Entry | None:
+        return self._file.content.entry_of(blob, certificate)
 
     def name_of(self, blob: bytes) -> str:
         return self._file.content.user_of(blob) or keys.fingerprint(blob)
@@ -116,6 +141,10 @@ class AuthorizedUsers:
     def names(self) -> Mapping[bytes, str]:
         return self._file.content.names
 
+    @property
+    def has_unlisted(self) -> bool:
+        return self._file.content.has_authorities
+
     def reload(self) -> None:
         self._file.reload()
 
@@ -125,6 +154,7 @@ class CommandUsers:
 
     client_auth = ClientAuth.REQUIRED
     has_list = True
+    has_unlisted = True
 
     def __init__(
         self, command: KeysCommand, file: AuthorizedUsers | None, wall_clock: Callable[[], float] = time.time
@@ -137,14 +167,19 @@ class CommandUsers:
     def problem(self) -> str:
         return self._file.problem
 
-    def is_authorized(self, blob: bytes) -> bool:
+    def is_authorized(self, blob: bytes, certificate: Certificate | None = None) -> bool:
         self._file.is_authorized(blob)  # reads it
         return True
 
-    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
-        if found is not None and found.options.allow(host, self._wall_clock()):
+    def is_listed(
+        self, blob: bytes, host: str = "", found: Entry | None = None, certificate: Certificate | None = None
+    ) -> bool:
+        if found is not None and found.allow(host, self._wall_clock()):
             return True
-        return self._file.is_listed(blob, host)
+        return self._file.is_listed(blob, host, None, certificate)
+
+    def entry_of(self, blob: bytes, certificate: Certificate | None = None) -> Entry | None:
+        return self._file.entry_of(blob, certificate)
 
     @property
     def names(self) -> Mapping[bytes, str]:
@@ -161,7 +196,7 @@ class CommandUsers:
 
 
 class UnlessRevoked:
-    """The users of another object, except for those whose key is in a file of revoked keys.
+    """The users of another object, except for those whose key, or whose certificate's authority, has been revoked.
 
     While the file is unusable, no key is admitted, as with sshd; open sessions continue.
     """
@@ -172,6 +207,7 @@ class UnlessRevoked:
         self.has_list = users.has_list
         self.command = users.command
         self.name_of = users.name_of
+        self.entry_of = users.entry_of
         self._users = users
         self._file = WatchedFile(path, RevokedKeys.parse, "refusing all keys", clock)
 
@@ -183,12 +219,24 @@ class UnlessRevoked:
     def names(self) -> Mapping[bytes, str]:
         return {blob: name for blob, name in self._users.names.items() if blob not in self._file.content}
 
-    def is_authorized(self, blob: bytes) -> bool:
-        self._file.look()
-        return not self._file.problem and blob not in self._file.content and self._users.is_authorized(blob)
+    @property
+    def has_unlisted(self) -> bool:
+        return self._users.has_unlisted
 
-    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
-        return blob not in self._file.content and self._users.is_listed(blob, host, found)
+    def is_authorized(self, blob: bytes, certificate: Certificate | None = None) -> bool:
+        self._file.look()
+        if self._file.problem or self._is_revoked(blob, certificate):
+            return False
+        return self._users.is_authorized(blob, certificate)
+
+    def is_listed(
+        self, blob: bytes, host: str = "", found: Entry | None = None, certificate: Certificate | None = None
+    ) -> bool:
+        return not self._is_revoked(blob, certificate) and self._users.is_listed(blob, host, found, certificate)
+
+    def _is_revoked(self, blob: bytes, certificate: Certificate | None) -> bool:
+        revoked = self._file.content
+        return blob in revoked or (certificate is not None and certificate.ca in revoked)
 
     def load(self) -> None:
         self._file.load()

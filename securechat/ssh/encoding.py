@@ -16,8 +16,16 @@ class Reader:
     def uint32(self) -> int:
         return int.from_bytes(self._take(4), "big")
 
+    def uint64(self) -> int:
+        return int.from_bytes(self._take(8), "big")
+
     def string(self) -> bytes:
         return self._take(self.uint32())
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything has been read."""
+        return self._position == len(self._data)
 
     def _take(self, size: int) -> bytes:
         end = self._position + size

@@ -1,4 +1,7 @@
-"""Options of keys in authorized_keys (see sshd(8), AUTHORIZED_KEYS FILE FORMAT): ``from`` and ``expiry-time``."""
+"""Options of keys in authorized_keys (see sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+
+These are ``from`` and ``expiry-time``, and for the authorities of certificates ``cert-authority`` and ``principals``.
+"""
 
 import re
 from dataclasses import dataclass, replace
@@ -16,10 +19,12 @@ _TIME: Final = re.compile(r"([0-9]{8})(?:([0-9]{4})([0-9]{2})?)?(Z|UTC)?", re.AS
 
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
-    """Conditions for the use of a key."""
+    """Conditions for the use of a key, or of the certificates that it has signed."""
 
     sources: AddressPatterns | None = None
     expires: float | None = None  # seconds since the epoch
+    cert_authority: bool = False  # the key itself is not authorized
+    principals: frozenset[bytes] | None = None  # of which a certificate must have one
 
     def allow(self, host: str, now: float) -> bool:
         """Whether the key may be used now by a client with this address, empty if it has none."""
@@ -56,20 +61,31 @@ def parse_options(text: str) -> KeyOptions:
             found = _add(found, name, option[2])
         except ValueError as error:
             raise ValueError(_("key option {name}: {problem}").format(name=name, problem=error)) from None
+    if found.principals is not None and not found.cert_authority:
+        raise ValueError(_("key option {name}: requires cert-authority").format(name="principals"))
     return found
 
 
 def _add(options: KeyOptions, name: str, value: str | None) -> KeyOptions:
-    if name not in ("from", "expiry-time"):
+    if name == "cert-authority":
+        if value is not None:
+            raise ValueError(_("expected no value"))
+        return replace(options, cert_authority=True)
+    if name not in ("from", "expiry-time", "principals"):
         raise ValueError(_("not supported; remove it"))
     if value is None:
         raise ValueError(_("expected a value in double quotes"))
     if name == "expiry-time":
         expires = _parse_time(value)
         return replace(options, expires=expires if options.expires is None else min(expires, options.expires))
-    if options.sources is not None:
+    if (options.sources if name == "from" else options.principals) is not None:
         raise ValueError(_("given twice"))
-    return replace(options, sources=AddressPatterns(value))
+    if name == "from":
+        return replace(options, sources=AddressPatterns(value))
+    principals = value.split(",")
+    if not all(principals):
+        raise ValueError(_("expected principals, separated by commas"))
+    return replace(options, principals=frozenset(principal.encode() for principal in principals))
 
 
 def _parse_time(text: str) -> float:

@@ -45,6 +45,11 @@ def check_blob(blob: bytes) -> None:
         raise ValueError("not a valid ssh-ed25519 key")
 
 
+def blob_of(key: bytes) -> bytes:
+    """A public key of 32 bytes in SSH wire format. It is not checked."""
+    return _BLOB_HEAD + key
+
+
 def fingerprint(blob: bytes) -> str:
     """``SHA256:…``, as printed by ``ssh-keygen -l``."""
     return "SHA256:" + b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
@@ -73,7 +78,7 @@ class SigningKey:
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        self.blob = _BLOB_HEAD + key.public_key().public_bytes_raw()
+        self.blob = blob_of(key.public_key().public_bytes_raw())
 
     @classmethod
     def generate(cls) -> "SigningKey":
@@ -98,12 +103,18 @@ _PUBLIC_LINE: Final = re.compile(r"(\S+)[ \t]+(\S+)(?:[ \t]+(.*))?")
 
 def parse_public_line(line: str) -> tuple[bytes, str]:
     """Blob and comment of ``ssh-ed25519 AAAA… comment``; ValueError if the line is not of this form."""
+    blob, comment = parse_line(line, KEY_TYPE)
+    check_blob(blob)
+    return blob, comment
+
+
+def parse_line(line: str, key_type: bytes) -> tuple[bytes, str]:
+    """Blob and comment of ``key_type AAAA… comment``; ValueError. The blob is not checked."""
     parts = _PUBLIC_LINE.fullmatch(line.strip())
-    if parts is None or parts[1] != KEY_TYPE.decode():
-        raise ValueError(f"expected {KEY_TYPE.decode()} AAAA… comment")
+    if parts is None or parts[1] != key_type.decode():
+        raise ValueError(f"expected {key_type.decode()} AAAA… comment")
     encoded, comment = parts[2], parts[3] or ""
     blob = b64decode(encoded, validate=True)
-    check_blob(blob)
     if b64encode(blob).decode() != encoded:
         raise ValueError("not canonical base64")
     return blob, comment

@@ -139,9 +139,19 @@ class KnownHosts:
                 verdict = Verdict(Standing.CHANGED, entry.number)
         return verdict
 
-    def add(self, name: str, blob: bytes) -> None:
-        """Append an entry for a host to the file, unless it has it; ConfigurationError if it cannot be written."""
-        append_line(self._path, f"{_normal(name)} {keys.public_line(blob)}")
+    def keys_of(self, name: str) -> list[bytes]:
+        """The keys of a host that are known, and not those that are revoked."""
+        return [entry.blob for entry in self._entries if not entry.revoked and entry.matches(name)]
+
+    def add(self, name: str, blob: bytes, beside: bytes | None = None) -> None:
+        """Append an entry for a host to the file, unless it has it; ConfigurationError if it cannot be written.
+
+        `beside` is another key of the host: if its entry hides the name by a hash, so does the new one. The hash is the
+        same, so that clients that run at the same time append the same line.
+        """
+        known = (entry.hosts for entry in self._entries if entry.blob == beside and entry.matches(name))
+        hashed = next((hosts for hosts in known if hosts.startswith(_HASH_MARK)), None)
+        append_line(self._path, f"{hashed or _normal(name)} {keys.public_line(blob)}")
 
 
 def _is_missing(path: Path) -> bool:

@@ -91,6 +91,14 @@ def _invalid(path: Path) -> ConfigurationError:
     return ConfigurationError(text.format(path=path))
 
 
+def load_successor(path: Path, host_key: SigningKey) -> SigningKey:
+    """The key that will replace a host key; ConfigurationError. It is not created: all servers need the same one."""
+    key = load_private_key(path)
+    if key.blob == host_key.blob:
+        raise ConfigurationError(_("{path}: this is the present host key; expected the next one").format(path=path))
+    return key
+
+
 def load_or_create_host_key(path: Path) -> SigningKey:
     """The server's host key. If the file does not exist, it is created, and the public key next to it in ``.pub``.
 

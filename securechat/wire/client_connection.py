@@ -12,17 +12,20 @@ from securechat.wire.events import (
     Admitted,
     Event,
     FaultReceived,
+    HostKeyReceived,
     ReplyReceived,
     ResultReceived,
     ServerProved,
     WelcomeReceived,
 )
 from securechat.wire.handshake import ClientHandshake
+from securechat.wire.host_keys import check, read_announcement
 from securechat.wire.items import ItemReader
 from securechat.wire.messages import (
     ABOUT,
     CHUNK,
     FAULT_REPORT,
+    HOST_KEY,
     MAX_ABOUT,
     MAX_TURNS,
     Call,
@@ -59,11 +62,16 @@ class ClientConnection(Connection):
     """
 
     __slots__ = (
+        "_asks_host_key",
         "_decoder",
         "_handshake",
+        "_hint",
+        "_is_host_key_due",
         "_pending",
+        "_present",
         "_reader",
         "_recalls",
+        "_session_id",
         "max_message",
         "next_reply_id",
         "next_say_id",
@@ -77,6 +85,11 @@ class ClientConnection(Connection):
         self._reader = ItemReader()  # keeps the first bytes of an item that is split between chunks
         self._pending: deque[RecordType] = deque()  # of each message whose reply has not ended, the type of that reply
         self._recalls: TokenBucket | None = None  # created at the first RECALL
+        self._session_id = b""
+        self._present = b""  # the server's host key
+        self._hint = ""  # at the next one, from ABOUT until it has come
+        self._asks_host_key = False  # with the first message
+        self._is_host_key_due = False  # it was asked for
         self.max_message = 0  # bytes of the longest message that the server accepts; known from ABOUT on
         self.takes_calls = False
         self.next_say_id = 1
@@ -101,6 +114,7 @@ class ClientConnection(Connection):
         if self.state is State.SERVER_PROOF and record_type == RecordType.PROOF:
             assert self._handshake is not None
             self._handshake.receive_server_proof(payload)
+            self._present = self._handshake.host_key
             self.state = State.SIGNING
             return ServerProved(self._handshake.host_key, self._handshake.data_to_sign())
         if self.state is State.ABOUT and record_type == RecordType.ABOUT:
@@ -110,11 +124,13 @@ class ClientConnection(Connection):
             self.state = State.OPEN
             self.max_message = about.max_message
             self.takes_calls = about.api
+            software, self._hint = read_announcement(about.software)
             return Admitted(
-                *(about.user, about.robot, about.software, about.max_message, about.api),
+                *(about.user, about.robot, software, about.max_message, about.api),
                 shaping=SHAPINGS[about.shaping],
                 tick=about.tick,
                 width=about.width,
+                next_host_key=self._hint,
             )
         raise RemoteProtocolError(Category.ORDER)
 
@@ -128,6 +144,10 @@ class ClientConnection(Connection):
             self._check_next_reply(report.id)
             self._end_reply()
             return FaultReceived(report.id, Fault(report.code) if report.code <= max(Fault) else Fault.INTERNAL)
+        if record_type == RecordType.HOSTKEY and self._is_host_key_due:
+            self._is_host_key_due = False
+            successor = check(decode(HOST_KEY, payload), self._session_id, self._present, self._hint)
+            return HostKeyReceived(self._present, successor)
         raise RemoteProtocolError(Category.ORDER)
 
     def _receive_reply(self, reply: Chunk) -> ReplyReceived:
@@ -175,8 +195,28 @@ class ClientConnection(Connection):
         proof, keys = self._handshake.prove(signature)
         self._seal(RecordType.PROOF, proof)
         self._use_keys(self._handshake.suite, seal_with=keys.client, open_with=keys.server)
+        self._session_id = keys.session_id
         self._handshake = None
         self.state = State.ABOUT
+
+    def ask_host_key(self) -> None:
+        """Ask for the next host key that the server has announced, together with the first message of the session.
+
+        LocalProtocolError if it has announced none, or if a message was sent.
+        """
+        self._open_sealer()
+        if not self._hint or self.next_say_id > 1:
+            raise LocalProtocolError("no next host key, or too late to ask for it")
+        self._asks_host_key = True
+
+    def _begin_burst(self) -> int:
+        """The number of frames that wait before a burst, which asks for the next host key if that is wanted."""
+        before = len(self._out)
+        if self._asks_host_key:
+            self._asks_host_key = False
+            self._is_host_key_due = True
+            self._send(RecordType.HOSTKEY, b"")
+        return before
 
     def say(self, text: str, recall: Sequence[Turn] | None = None) -> int:
         """Send a message; its id. ValueError if it has more than `max_message` bytes of UTF-8.
@@ -189,7 +229,7 @@ class ClientConnection(Connection):
         self._open_sealer()
         data = self._checked(text.encode())
         turns = b"" if recall is None else self._encode_recall(recall)
-        before = len(self._out)
+        before = self._begin_burst()
         for chunk, last in _cut(turns, MAX_RECALL_CHUNK) if turns else ():
             self._send(RecordType.RECALL, encode(RecallChunk(last, chunk)))
         return self._send_message(RecordType.SAY, data, before)
@@ -203,7 +243,8 @@ class ClientConnection(Connection):
         self._open_sealer()
         if not self.takes_calls:
             raise LocalProtocolError("the server takes no calls")
-        return self._send_message(RecordType.CALL, self._checked(encode(Call(path, body))), len(self._out))
+        data = self._checked(encode(Call(path, body)))
+        return self._send_message(RecordType.CALL, data, self._begin_burst())
 
     def _encode_recall(self, turns: Sequence[Turn]) -> bytes:
         if len(turns) > MAX_TURNS:

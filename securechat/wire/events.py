@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from securechat.conversation import Turn
 from securechat.errors import Fault
+from securechat.ssh.certificates import Certificate
 from securechat.wire.items import Item
 from securechat.wire.messages import Reason
 from securechat.wire.shaping import Shaping
@@ -32,9 +33,13 @@ class ServerProved(Event, frozen=True):
 
 
 class ClientProved(Event, frozen=True):
-    """To the server: the handshake is complete. `user_key` is empty if the client is anonymous."""
+    """To the server: the handshake is complete. `user_key` is empty if the client is anonymous.
+
+    `certificate` is the one for that key, if the client has shown one.
+    """
 
     user_key: bytes
+    certificate: Certificate | None = None
 
 
 class Admitted(Event, frozen=True):
@@ -48,6 +53,18 @@ class Admitted(Event, frozen=True):
     shaping: Shaping
     tick: int  # milliseconds
     width: int  # records per tick
+    next_host_key: str = ""  # the hint at it, if the server has announced one
+
+
+class HostKeyAsked(Event, frozen=True):
+    """To the server: the client asks for the next host key. `ServerConnection.send_host_key` sends it."""
+
+
+class HostKeyReceived(Event, frozen=True):
+    """To the client: the server has proved that this is its next host key."""
+
+    present: bytes
+    successor: bytes
 
 
 class MessageReceived(Event, frozen=True):

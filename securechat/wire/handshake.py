@@ -18,7 +18,10 @@ from msgspec import Raw
 from securechat.errors import AuthenticationError, Category, LocalProtocolError, RemoteProtocolError
 from securechat.i18n import _
 from securechat.ssh import keys
+from securechat.ssh.certificates import Certificate, key_of
 from securechat.ssh.encoding import string
+from securechat.wire.certificates import credential_of, read_credential
+from securechat.wire.host_keys import HostKeys
 from securechat.wire.messages import (
     CLIENT_BODY,
     CLIENT_PROOF,
@@ -58,6 +61,13 @@ def _check_key(blob: bytes, category: Category) -> None:
         keys.check_blob(blob)
     except ValueError:
         raise AuthenticationError(category) from None
+
+
+def _check_certificate(blob: bytes) -> Certificate:
+    try:
+        return Certificate.parse(blob)
+    except ValueError:
+        raise AuthenticationError(Category.USER_KEY) from None
 
 
 def seal_info(h1: bytes, server_nonce: bytes) -> bytes:
@@ -147,9 +157,9 @@ def _check_mac(key: bytes, h: bytes, mac: bytes) -> None:
 class ClientHandshake:
     """The client's side. Order: `hello`, `receive_welcome`, `receive_server_proof`, `prove`.
 
-    `name` is the server's name as the client dialled it, ``[host]:port``. `user_key` is the blob of the public key to
-    authenticate with, empty for an anonymous client. `check_host_key` is called with the blob of the server's key and
-    raises AuthenticationError to reject it.
+    `name` is the server's name as the client dialled it, ``[host]:port``. `user_key` is the blob of the public key or
+    the certificate to authenticate with, empty for an anonymous client. `check_host_key` is called with the blob of the
+    server's key and raises AuthenticationError to reject it.
     """
 
     def __init__(
@@ -166,7 +176,7 @@ class ClientHandshake:
         self._ephemeral_key: EphemeralKey | None = ephemeral_key
         self.name = name
         self._check_host_key = check_host_key
-        self._user_key = user_key
+        self._credential = user_key
         self._nonce = nonce or os.urandom(NONCE_SIZE)
 
     def hello(self) -> bytes:
@@ -210,17 +220,17 @@ class ClientHandshake:
         self._check_host_key(body.host_key)
         self.host_key = body.host_key
         if body.client_auth is ClientAuth.NONE:
-            self._user_key = b""
-        elif body.client_auth is ClientAuth.REQUIRED and not self._user_key:
+            self._credential = b""
+        elif body.client_auth is ClientAuth.REQUIRED and not self._credential:
             raise AuthenticationError(
                 Category.USER_KEY, _("the server requires public key authentication; use -i FILE or --agent")
             )
-        self._body = encode(ClientBody(self.name, self._user_key))
+        self._body = encode(ClientBody(self.name, credential_of(self._credential)))
         self._h5 = extend(h4, proof.mac, self._body)
 
     def data_to_sign(self) -> bytes | None:
         """The data to be signed with the user's key; None if the client is anonymous."""
-        return keys.signed_data(CLIENT_NAMESPACE, self._h5) if self._user_key else None
+        return keys.signed_data(CLIENT_NAMESPACE, self._h5) if self._credential else None
 
     def prove(self, signature: bytes) -> tuple[bytes, SessionKeys]:
         """The client's PROOF and the session keys.
@@ -228,7 +238,7 @@ class ClientHandshake:
         `signature` is that of `data_to_sign`, empty if the client is anonymous.
         """
         data = self.data_to_sign()
-        if signature if data is None else not keys.verify(self._user_key, signature, data):
+        if signature if data is None else not keys.verify(key_of(self._credential), signature, data):
             raise LocalProtocolError("incorrect signature")
         h6 = extend(self._h5, signature)
         mac = _mac(self._keys.finished_client, h6)
@@ -243,7 +253,8 @@ class ServerIdentity:
     host_key: keys.SigningKey
     suites: Mapping[bytes, Suite]
     client_auth: ClientAuth
-    is_authorized: Callable[[bytes], bool]  # called with the blob of a user key
+    is_authorized: Callable[[bytes, Certificate | None], bool]  # called with the blob of a user key
+    next_host_key: keys.SigningKey | None = None  # which clients are told of
 
 
 class ServerHandshake:
@@ -262,6 +273,7 @@ class ServerHandshake:
         secret: bytes | None = None,
     ) -> None:
         self.user_key = b""  # that the client has proved to own; whether it is authorized comes after
+        self.certificate: Certificate | None = None  # for that key
         self._identity = identity
         self._names = names
         self._nonce = nonce or os.urandom(NONCE_SIZE)
@@ -299,28 +311,39 @@ class ServerHandshake:
         proof = decode(CLIENT_PROOF, payload)
         raw_body = bytes(proof.body)
         body = decode(CLIENT_BODY, raw_body)
-        if bool(body.user_key) != bool(proof.signature):
+        user_key, certificate = read_credential(body.user_key)
+        if bool(user_key) != bool(proof.signature):
             raise AuthenticationError(Category.USER_KEY)
-        if body.user_key:
-            _check_key(body.user_key, Category.USER_KEY)
+        if user_key:
+            _check_key(user_key, Category.USER_KEY)
         # An anonymous client may leave the name empty.
-        if body.name not in self._names and (body.name or body.user_key):
+        if body.name not in self._names and (body.name or user_key):
             raise AuthenticationError(Category.NAME)
         h5 = extend(self._h4, self._mac, raw_body)
         h6 = extend(h5, proof.signature)
         _check_mac(self._keys.finished_client, h6, proof.mac)
-        if body.user_key:
+        if user_key:
             data = keys.signed_data(CLIENT_NAMESPACE, h5)
-            if not keys.verify(body.user_key, proof.signature, data):
+            if not keys.verify(user_key, proof.signature, data):
                 raise AuthenticationError(Category.PROOF)
-        self.user_key = body.user_key
-        self._authorize(body.user_key)
+        self.user_key = user_key
+        if certificate:
+            self.certificate = _check_certificate(certificate)
+        self._authorize()
         return SessionKeys.derive(self._keys.master, extend(h6, proof.mac))
 
-    def _authorize(self, user_key: bytes) -> None:
-        if user_key:
-            allowed = self._identity.client_auth is not ClientAuth.NONE and self._identity.is_authorized(user_key)
+    @property
+    def host_keys(self) -> HostKeys | None:
+        """The present host key and its successor, if there is one."""
+        successor = self._identity.next_host_key
+        return HostKeys(self._identity.host_key, successor) if successor is not None else None
+
+    def _authorize(self) -> None:
+        identity = self._identity
+        if self.user_key:
+            allowed = identity.client_auth is not ClientAuth.NONE
+            allowed = allowed and identity.is_authorized(self.user_key, self.certificate)
         else:
-            allowed = self._identity.client_auth is not ClientAuth.REQUIRED
+            allowed = identity.client_auth is not ClientAuth.REQUIRED
         if not allowed:
             raise AuthenticationError(Category.USER_KEY)

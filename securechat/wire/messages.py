@@ -23,6 +23,7 @@ Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Mac = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Version = Annotated[int, Meta(ge=0)]
+Number = Annotated[int, Meta(ge=0)]
 MessageId = Annotated[int, Meta(ge=0)]
 MaxMessage = Annotated[int, Meta(ge=2**12, le=MAX_MESSAGE)]  # bytes of UTF-8
 Width = Annotated[int, Meta(ge=1, le=64)]  # records per tick
@@ -78,11 +79,30 @@ class ServerBody(_Message, frozen=True, tag="server"):
     client_auth: ClientAuth
 
 
+class CertificateBody(_Message, frozen=True):
+    """The parts of a user's certificate, as in `ssh.certificates.Parts`.
+
+    `extensions` is a set of EXTENSIONS, bit 0 for the first, if they can be represented so.
+    """
+
+    nonce: bytes
+    key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    serial: Number
+    key_id: bytes
+    principals: bytes
+    valid_after: Number
+    valid_before: Number
+    options: bytes
+    extensions: Annotated[int, Meta(ge=0, lt=2**5)] | bytes
+    ca: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    signature: Signature
+
+
 class ClientBody(_Message, frozen=True, tag="client"):
     """`name` is the server's name as the client dialled it; `user_key` is empty if the client is anonymous."""
 
     name: str
-    user_key: bytes
+    user_key: bytes | CertificateBody
 
 
 class ServerProof(_Message, frozen=True):
@@ -140,6 +160,14 @@ class Cancel(_Message, frozen=True):
     id: MessageId
 
 
+class HostKeyMessage(_Message, frozen=True):
+    """The server's next host key, signed by the present one and by itself."""
+
+    host_key: bytes
+    present_signature: Signature
+    successor_signature: Signature
+
+
 class About(_Message, frozen=True):
     """`user` is empty if the client is anonymous. Each text has at most MAX_ABOUT bytes of UTF-8."""
 
@@ -171,6 +199,7 @@ GOODBYE = Decoder(Goodbye)
 FAULT_REPORT = Decoder(FaultReport)
 CANCEL = Decoder(Cancel)
 ABOUT = Decoder(About)
+HOST_KEY = Decoder(HostKeyMessage)
 
 
 def decode(decoder: Decoder[Message], data: bytes | bytearray) -> Message:

@@ -42,6 +42,7 @@ class RecordType(IntEnum):
     CALL = 10
     RESULT = 11
     RECALL = 12
+    HOSTKEY = 13
 
 
 def expand(secret: bytes, label: bytes, context: bytes = b"", size: int = 32) -> bytes:

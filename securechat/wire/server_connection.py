@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from securechat.errors import Category, Fault, LocalProtocolError, RemoteProtocolError
+from securechat.ssh.certificates import Certificate
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import (
     CallReceived,
@@ -15,12 +16,14 @@ from securechat.wire.events import (
     ClientProved,
     Event,
     HelloReceived,
+    HostKeyAsked,
     MessageReceived,
     MessageRefused,
     NewReceived,
     RecallReceived,
 )
 from securechat.wire.handshake import ServerHandshake
+from securechat.wire.host_keys import HostKeys
 from securechat.wire.messages import (
     CALL,
     CANCEL,
@@ -72,6 +75,7 @@ class ServerConnection(Connection):
     __slots__ = (
         "_expected",
         "_handshake",
+        "_host_keys",
         "_is_dropped",
         "_max_message",
         "_message",
@@ -79,10 +83,13 @@ class ServerConnection(Connection):
         "_quota",
         "_recalled",
         "_recalls",
+        "_session_id",
+        "certificate",
         "message_size",
         "messages_begun",
         "next_reply_id",
         "next_say_id",
+        "owes_host_key",
         "suite_name",
         "user_key",
     )
@@ -93,6 +100,8 @@ class ServerConnection(Connection):
         super().__init__(State.HELLO, clock)
         self._handshake: ServerHandshake | None = handshake
         self._max_message = 0  # bytes; ABOUT says it
+        self._host_keys: HostKeys | None = None  # to be sent, if the client asks for it
+        self._session_id = b""
         self._expected: int | None = None  # type of an incomplete message or RECALL; SAY after a complete RECALL
         self._message = bytearray()  # the chunks of an incomplete message or RECALL, unless they exceed the quota
         self._is_dropped = False  # they do, or those of the RECALL before it
@@ -102,8 +111,10 @@ class ServerConnection(Connection):
         self.message_size = 0  # bytes of an incomplete message or RECALL so far, kept or not; 0 if there is none
         self.messages_begun = 0  # messages and RECALLs of which a chunk has arrived
         self.next_say_id = 1  # the id of the next or the incomplete message
+        self.owes_host_key = False  # the client has asked for it
         self.suite_name = ""  # once the Hello has been accepted
         self.user_key = b""  # that the client has proved to own, even if it is not authorized
+        self.certificate: Certificate | None = None  # for that key
         self.next_reply_id = 1  # the id of the first message whose reply is not complete
 
     # In
@@ -127,12 +138,14 @@ class ServerConnection(Connection):
         try:
             keys = handshake.receive_client_proof(payload)
         finally:
-            self.user_key = handshake.user_key
+            self.user_key, self.certificate = handshake.user_key, handshake.certificate
         if self.has_partial_record:  # the client has to wait for ABOUT
             raise RemoteProtocolError(Category.ORDER)
         self._use_keys(handshake.suite, seal_with=keys.server, open_with=keys.client)
+        self._host_keys = handshake.host_keys
+        self._session_id = keys.session_id if self._host_keys is not None else b""
         self.state = State.OPEN
-        return ClientProved(handshake.user_key)
+        return ClientProved(handshake.user_key, handshake.certificate)
 
     def _receive_record(self, record_type: int, payload: bytes) -> Event | None:
         if record_type in (_SAY, _CALL):
@@ -147,6 +160,10 @@ class ServerConnection(Connection):
         if record_type == RecordType.NEW and self._expected is None:
             self._check_empty(payload)
             return NewReceived()
+        if record_type == RecordType.HOSTKEY and self._expected is None and self._host_keys and not self.owes_host_key:
+            self._check_empty(payload)
+            self.owes_host_key = True
+            return HostKeyAsked()
         raise RemoteProtocolError(Category.ORDER)
 
     def _receive_goodbye(self, payload: bytes) -> Event:
@@ -278,6 +295,14 @@ class ServerConnection(Connection):
     def _check_next_reply(self, message_id: int) -> None:
         if not message_id == self.next_reply_id < self.next_say_id:
             raise LocalProtocolError(f"reply to {message_id} while it is {self.next_reply_id}'s turn")
+
+    def send_host_key(self) -> None:
+        """Send the next host key, which the client has asked for."""
+        host_keys, self._host_keys = self._host_keys, None
+        if host_keys is None or not self.owes_host_key:
+            raise LocalProtocolError("a host key that was not asked for")
+        self.owes_host_key = False
+        self._send(RecordType.HOSTKEY, encode(host_keys.prove(self._session_id)))
 
     def forget(self, size: int) -> None:
         """`size` bytes of the text of recalled turns are no longer remembered."""

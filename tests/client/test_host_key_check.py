@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.ssh import keys
+from securechat.wire.host_keys import hint_of
 from tests.harness.pair import HOST_KEY, USER_KEY
 
 NAME = "[chat.example.org]:8080"
@@ -158,6 +159,63 @@ class HostKeyCheckTests(SynchronousTestCase):
         self.told.clear()
         self.assertNotIsInstance(self.assertRejected(check, "HAS CHANGED", f"{self.path}:1"), UnknownHostError)
         check.check(OTHER.blob)
+
+    def test_wants(self) -> None:
+        """The next key is wanted if the present one is a known host's, and the next is not known."""
+        hint = hint_of(OTHER.blob)
+        self.assertTrue(self.make(content=LINE).wants(hint))
+        self.assertFalse(self.make(content=LINE + OTHER_LINE).wants(hint))
+        self.assertFalse(self.make(content=LINE, pinned=MINE).wants(hint))
+        self.assertFalse(self.make(content=LINE.replace("8080", "8081")).wants(hint))
+        self.assertFalse(self.make(content=REVOKED).wants(hint))
+
+    def test_learn(self) -> None:
+        """The next key is added beside the present one, and both are accepted without a question."""
+        check = self.make(content=LINE)
+        check.learn(HOST_KEY.blob, OTHER.blob)
+        self.assertEqual(self.path.read_text(), LINE + OTHER_LINE)
+        self.assertEqual(self.told, [f"added the server's next host key {OTHERS} to the known hosts: {self.path}"])
+        for known in (check, self.make()):
+            known.check(OTHER.blob)
+            known.check(HOST_KEY.blob)
+            self.assertFalse(known.wants(hint_of(OTHER.blob)))
+            known.learn(HOST_KEY.blob, OTHER.blob)
+        self.assertEqual(self.path.read_text(), LINE + OTHER_LINE)
+
+    def test_learnedMeanwhile(self) -> None:
+        """A key that another client has added is known from then on, and is not added twice."""
+        check = self.make(content=LINE)
+        self.path.write_text(LINE + OTHER_LINE)
+        check.learn(HOST_KEY.blob, OTHER.blob)
+        self.assertEqual(self.path.read_text(), LINE + OTHER_LINE)
+        check.check(OTHER.blob)
+
+    def test_learnedByAnother(self) -> None:
+        """A client that has not asked for the next key accepts it if another client has stored it."""
+        check = self.make(content=LINE)
+        self.assertIn("HAS CHANGED", str(self.assertRaises(AuthenticationError, check.check, OTHER.blob)))
+        self.path.write_text("nonsense")
+        self.assertIn("HAS CHANGED", str(self.assertRaises(AuthenticationError, check.check, OTHER.blob)))
+        self.path.write_text(LINE + OTHER_LINE)
+        check.check(OTHER.blob)
+        check.check(HOST_KEY.blob)
+
+    def test_notLearned(self) -> None:
+        """Nothing is added if the present key was removed or revoked in the meantime, or the next one is revoked."""
+        revoked = f"@revoked * {keys.public_line(OTHER.blob)}\n"
+        for content in ("# removed\n", OTHER_LINE.replace("8080", "1"), LINE + REVOKED, LINE + revoked):
+            check = self.make(content=LINE)
+            self.path.write_text(content)
+            check.learn(HOST_KEY.blob, OTHER.blob)
+            self.assertEqual((self.path.read_text(), self.told), (content, []))
+
+    def test_cannotLearn(self) -> None:
+        """If known_hosts cannot be written or read, the session goes on, and the user can find out why."""
+        check = self.make(content=LINE)
+        self.path.write_text("nonsense\n")
+        check.learn(HOST_KEY.blob, OTHER.blob)
+        [told] = self.told
+        self.assertIn(f"failed to add the server's next host key to the known hosts: {self.path}:1: ", told)
 
     def test_unreadable(self) -> None:
         """An invalid known_hosts is an error before anything is connected."""

@@ -1,5 +1,6 @@
 """The client's Protocol with the server's, over a pair of transports in memory."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 from weakref import ref
@@ -11,7 +12,7 @@ from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.exit_codes import exit_code
-from securechat.client.protocol import ChatClient
+from securechat.client.protocol import ChatClient, Successors
 from securechat.client.session_errors import PermissionDeniedError
 from securechat.client.signer import Signer
 from securechat.errors import (
@@ -30,6 +31,7 @@ from securechat.server.users import Anyone
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.handshake import ClientHandshake
+from securechat.wire.host_keys import hint_of
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
 from tests.harness.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
@@ -45,6 +47,8 @@ class ClientTestCase(SynchronousTestCase):
         self.robot = PuppetRobot()
         self.diary = Diary()
         self.client_auth = ClientAuth.OPTIONAL
+        self.next_host_key: keys.SigningKey | None = None
+        self.successors: Successors | None = None
 
     shaping = Shaping.OFF
 
@@ -57,7 +61,7 @@ class ClientTestCase(SynchronousTestCase):
         """Connect a client; no data is delivered yet."""
         self.factory = ChatServerFactory(
             ServerSettings(names=(NAME,), shaping=self.shaping, tick=0.125),
-            identity(self.client_auth),
+            replace(identity(self.client_auth), next_host_key=self.next_host_key),
             Anyone(),
             cast(IRobot, self.robot),
             self.clock,
@@ -68,6 +72,7 @@ class ClientTestCase(SynchronousTestCase):
         handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, signer.blob if signer else b"")
         self.handshake = ref(handshake)
         self.client = ChatClient(handshake, signer, self.diary, self.clock)
+        self.client.successors = self.successors
         self.client_end, self.server_end = FakeTransport(self.client, False), FakeTransport(server, True)
         self.pump = connect(server, self.server_end, self.client, self.client_end)
         return self.pump
@@ -75,6 +80,57 @@ class ClientTestCase(SynchronousTestCase):
     def open(self) -> None:
         self.connect().flush()
         self.assertIsNotNone(self.diary.about)
+
+
+class FakeSuccessors:
+    """Wants any next host key, or none."""
+
+    def __init__(self, *, wants: bool = True) -> None:
+        self.asked: list[str] = []
+        self.learned: list[tuple[bytes, bytes]] = []
+        self._wants = wants
+
+    def wants(self, hint: str) -> bool:
+        self.asked.append(hint)
+        return self._wants
+
+    def learn(self, present: bytes, successor: bytes) -> None:
+        self.learned.append((present, successor))
+
+
+class SuccessorTests(ClientTestCase):
+    """A server that has announced its next host key."""
+
+    def talk(self, successors: FakeSuccessors | None, next_host_key: keys.SigningKey | None) -> None:
+        self.successors, self.next_host_key = successors, next_host_key
+        self.open()
+        self.client.say("hello")
+        self.pump.flush()
+
+    def test_learned(self) -> None:
+        """It is asked for with the first message, if it is wanted."""
+        successor, successors = keys.SigningKey.generate(), FakeSuccessors()
+        self.talk(successors, successor)
+        self.assertEqual(successors.asked, [hint_of(successor.blob)])
+        self.assertEqual(successors.learned, [(HOST_KEY.blob, successor.blob)])
+        self.client.say("again")
+        self.pump.flush()
+        self.assertEqual(len(successors.learned), 1)
+
+    def test_notWanted(self) -> None:
+        """It is not asked for if it is not wanted, if nobody could store it, or if there is none."""
+        successor = keys.SigningKey.generate()
+        for successors, next_host_key, asked in (
+            (FakeSuccessors(wants=False), successor, [hint_of(successor.blob)]),
+            (FakeSuccessors(), None, []),
+        ):
+            self.talk(successors, next_host_key)
+            self.assertEqual((successors.asked, successors.learned), (asked, []))
+            self.assertEqual(self.robot.asked[-1], "hello")
+            self.tearDown()
+            self.setUp()
+        self.talk(None, successor)
+        self.assertEqual(self.robot.asked, ["hello"])
 
 
 class TalkTests(ClientTestCase):

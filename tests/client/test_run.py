@@ -34,6 +34,7 @@ from securechat.server.factory import ChatServerFactory
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
+from securechat.ssh.certificates import Certificate
 from securechat.ssh.encoding import Reader, string
 from securechat.wire.handshake import ServerIdentity
 from securechat.wire.messages import ClientAuth, Reason
@@ -123,7 +124,7 @@ class RunTestCase(SynchronousTestCase):
         host_key: keys.SigningKey = HOST_KEY,
         client_auth: ClientAuth = ClientAuth.OPTIONAL,
         name: str = NAME,
-        authorized: Callable[[bytes], bool] = bool,
+        authorized: Callable[[bytes, Certificate | None], bool] = lambda blob, certificate: True,
         shaping: Shaping = Shaping.OFF,
     ) -> IOPump:
         """Accept the last connection of the client, as a server with this key; nothing is carried yet."""
@@ -678,7 +679,9 @@ class UserKeyTests(RunTestCase):
         done = self.start(agent=True)
         self.hold(*held)
         for number, key in enumerate(held[:2], 1):
-            pump = self.accept(authorized=lambda blob: blob == USER_KEY.blob, client_auth=ClientAuth.REQUIRED)
+            pump = self.accept(
+                authorized=lambda blob, certificate: blob == USER_KEY.blob, client_auth=ClientAuth.REQUIRED
+            )
             pump.flush()
             self.sign_with(key)
             pump.flush()
@@ -694,7 +697,7 @@ class UserKeyTests(RunTestCase):
         done = self.start(agent=True)
         self.hold(*held)
         for key in held:
-            pump = self.accept(authorized=lambda blob: False)
+            pump = self.accept(authorized=lambda blob, certificate: False)
             pump.flush()
             self.sign_with(key)
             pump.flush()

@@ -1,5 +1,6 @@
 """Signing with the user's key, in a file or in an agent over memory."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,9 @@ from securechat.client.identity import agent_signers, file_signers, public_key
 from securechat.client.signer import Signer
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.ssh import keys
+from securechat.ssh.certificates import CERTIFICATE_TYPE
 from securechat.ssh.encoding import string
+from tests.harness.certificates import issue
 from tests.harness.client_reactor import ClientReactor
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
@@ -160,6 +163,30 @@ class AgentSignerTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(signature), USER_KEY.sign(DATA))
         self.assertEqual([transport.disconnected for transport in self.transports], [True, True])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_certificate(self) -> None:
+        """The agent is asked to sign with the certificate that it has, and the signature is that of the key."""
+        blob = issue(USER_KEY, b"alice")
+        signers = Deferred.fromCoroutine(agent_signers(cast(Any, self.reactor), ENVIRON, None))
+        self.answer(b"\x0c\0\0\0\x01" + string(blob) + string(b""))
+        [signer] = self.successResultOf(signers)
+        signature = cast(Deferred[bytes], signer.sign(DATA))
+        request = self.answer(b"\x0e" + string(string(b"ssh-ed25519") + string(USER_KEY.sign(DATA))))
+        self.assertEqual(request, string(b"\x0d" + string(blob) + string(DATA) + bytes(4)))
+        self.assertEqual(self.successResultOf(signature), USER_KEY.sign(DATA))
+
+    def test_certificateInAFile(self) -> None:
+        """The agent is asked to sign with the key that it has, for a certificate that is in a file."""
+        path = self.write_public(USER_KEY)
+        blob = issue(USER_KEY, b"alice")
+        line = f"{CERTIFICATE_TYPE.decode()} {b64encode(blob).decode()}"
+        path.with_name(f"{path.name}-cert.pub").write_text(line)
+        [signer, alone] = self.successResultOf(self.list_keys(path, OTHER, USER_KEY))
+        self.assertEqual((signer.blob, alone.blob), (blob, USER_KEY.blob))
+        signature = cast(Deferred[bytes], signer.sign(DATA))
+        request = self.answer(b"\x0e" + string(string(b"ssh-ed25519") + string(USER_KEY.sign(DATA))))
+        self.assertEqual(request, string(b"\x0d" + string(USER_KEY.blob) + string(DATA) + bytes(4)))
+        self.assertEqual(self.successResultOf(signature), USER_KEY.sign(DATA))
 
     def test_refuses(self) -> None:
         """If the agent does not sign, or wrongly, this is a failed authentication for the user."""

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from securechat.errors import SecureChatError
 from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory
+from securechat.ssh.certificates import Certificate
 from securechat.wire.events import CallReceived, CancelReceived, ClientProved, Event, GoodbyeReceived
 from securechat.wire.handshake import ServerHandshake
 from securechat.wire.items import Head, Piece, ServerEvent
@@ -88,7 +89,12 @@ class CallServer(Factory[Any]):
 
     noisy = False
 
-    def __init__(self, *, api: bool = True, is_authorized: Callable[[bytes], bool] = lambda blob: True) -> None:
+    def __init__(
+        self,
+        *,
+        api: bool = True,
+        is_authorized: Callable[[bytes, Certificate | None], bool] = lambda blob, certificate: True,
+    ) -> None:
         self.about = replace(API, api=api)
         self.sessions: list[Session] = []
         self.dialled = 0

@@ -13,7 +13,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IHostnameResolver, IOpenSSLContextFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -36,6 +36,21 @@ async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         if reactor.seconds() > end:
             raise AssertionError("timed out")
         await deferLater(reactor, 0.002)
+
+
+async def turns_until(condition: Callable[[], object]) -> int:
+    """Wait until a condition is true; the hundredths of a second in which the reactor has run meanwhile.
+
+    Unlike a time, this does not count how long other programs kept the processor.
+    """
+    turns: list[None] = []
+    counting = LoopingCall(turns.append, None)  # which leaves out the calls that it has missed
+    counting.start(0.01, now=False)
+    try:
+        await until(condition)
+    finally:
+        counting.stop()
+    return len(turns)
 
 
 class FakeTransport(StringTransport):

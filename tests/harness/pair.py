@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory
 from securechat.ssh import keys
+from securechat.ssh.certificates import Certificate
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
 from securechat.wire.events import Admitted, ClientProved, Event, ServerProved
@@ -42,7 +43,7 @@ def ephemeral_key(suite: Suite) -> EphemeralKey:
 
 def identity(
     client_auth: ClientAuth = ClientAuth.OPTIONAL,
-    is_authorized: Callable[[bytes], bool] = lambda blob: True,
+    is_authorized: Callable[[bytes, Certificate | None], bool] = lambda blob, certificate: True,
     suites: dict[bytes, Suite] = SUITES,
 ) -> ServerIdentity:
     return ServerIdentity(HOST_KEY, suites, client_auth, is_authorized)
@@ -62,8 +63,12 @@ class Pair:
         check_host_key: Callable[[bytes], None] = accept,
         about: About = ABOUT,
         quota: int = 2**27,
+        credential: bytes | None = None,
     ) -> None:
-        """`quota` is the number of bytes that the client's messages may take."""
+        """`quota` is the number of bytes that the client's messages may take.
+
+        `credential` is the blob of a certificate for `user_key`, or of that key.
+        """
         self.clock = Clock()
         self.about = about
         self.quota = MessageMemory(SHARES * quota).quota(Holder("pair"))
@@ -71,9 +76,10 @@ class Pair:
         self.server_handshake = ServerHandshake(server_identity or identity(), names)
         self.server = ServerConnection(self.server_handshake, self.clock.seconds)
         key, nonce = ephemeral_key(suite), os.urandom(32)
+        blob = credential if credential is not None else user_key.blob if user_key else b""
 
         def make_client() -> ClientConnection:
-            handshake = ClientHandshake(suite, key, name, check_host_key, user_key.blob if user_key else b"", nonce)
+            handshake = ClientHandshake(suite, key, name, check_host_key, blob, nonce)
             return ClientConnection(handshake, self.clock.seconds)
 
         self.same_client = make_client  # another one, that sends the same Hello

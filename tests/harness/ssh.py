@@ -14,3 +14,9 @@ def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519", comment
     """A key pair as a user makes it."""
     ssh_keygen("-q", "-t", kind, "-N", passphrase, "-C", comment, "-f", path)
     return path
+
+
+def sign_key(ca: Path, key: Path, *options: str) -> Path:
+    """The certificate for a key, as ``ssh-keygen -s`` makes it beside the key."""
+    ssh_keygen("-q", "-s", ca, *options, f"{key}.pub")
+    return key.with_name(f"{key.name}-cert.pub")

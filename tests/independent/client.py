@@ -9,7 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Certificate
 from tests.independent.conversation import Content, Turn
+from tests.independent.host_keys import check, hint_of
 from tests.independent.messages import (
     CLIENT_KEY_REQUIRED,
     NO_CLIENT_KEY,
@@ -21,7 +23,7 @@ from tests.independent.messages import (
 )
 from tests.independent.pack import Value, pack
 from tests.independent.peer import HANDSHAKE_FRAME, RECALL_CHUNK, Hook, Peer, cut
-from tests.independent.records import CALL, FAULT, GOODBYE, PAD, RECALL, SAY
+from tests.independent.records import CALL, FAULT, GOODBYE, HOSTKEY, PAD, RECALL, SAY
 from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
 from tests.independent.suites import PQ, RECORD_FRAME, KeyPair, make_key_pair, open_sealed
 
@@ -44,6 +46,9 @@ class ClientSettings:
     known_host: bytes | None  # known_hosts[name]; None if it is not there
     suite: str = PQ
     user_key: Ed25519PrivateKey | None = None
+    certificate: Certificate | None = None  # for user_key
+    next_host_key: bytes | None = None  # known beside known_host
+    asks_host_key: bool = True  # if the server announces one that is not known
     revoked: frozenset[bytes] = field(default_factory=frozenset)
     key_pair: KeyPair | None = None  # injected for a deterministic Hello
 
@@ -62,6 +67,7 @@ class Client(Peer):
         super().__init__(sock, randomness, hooks)
         self.settings = settings
         self.suite = settings.suite
+        self.learned = b""  # the next host key
 
     def handshake(self) -> None:
         self.send_hello()
@@ -105,14 +111,14 @@ class Client(Peer):
         self.check_mac(mac(self.handshake_keys.fin_server, self.transcript.h[4]), proof.mac)
         if proof.host_key in self.settings.revoked:
             raise AbortError("host-key", "revoked")
-        if proof.host_key != self.settings.known_host:
+        if proof.host_key not in (self.settings.known_host, self.settings.next_host_key):
             raise AbortError("host-key", "changed" if self.settings.known_host else "unknown")
         self.trace.add(sb=proof.body, sig_s=proof.signature, mac_s=proof.mac)
         self.server_proof = proof
 
     def prove(self) -> None:
         key = self._key_to_prove(self.server_proof)
-        fields: tuple[Value, ...] = ("client", self.settings.name, sshsig.blob(key) if key else b"")
+        fields: tuple[Value, ...] = ("client", self.settings.name, self._credential(key))
         body = pack(self.bend("CB", fields))
         self.transcript.client_body(self.server_proof.mac, body)
         h5 = self.transcript.h[5]
@@ -135,7 +141,8 @@ class Client(Peer):
 
     def say(self, text: str, turns: list[Turn] | None = None) -> int:
         """Send one burst, with a RECALL of ``turns`` before the message. Returns the id of the message."""
-        records = self._recall(turns) if turns is not None else b""
+        records = self._question()
+        records += self._recall(turns) if turns is not None else b""
         records += self._message(SAY, text.encode())
         self.sock.sendall(records + self._padding(records))
         return self.conversation.said
@@ -150,9 +157,17 @@ class Client(Peer):
 
     def call(self, path: str, body: bytes = b"") -> int:
         """Send one burst. Returns the id of the request."""
-        records = self._message(CALL, pack((path, body)))
+        records = self._question() + self._message(CALL, pack((path, body)))
         self.sock.sendall(records + self._padding(records, 128))
         return self.conversation.said
+
+    def _question(self) -> bytes:
+        """HOSTKEY, before the first message, if the server has announced a key that is not known."""
+        hint = self.conversation.hint
+        known = self.settings.next_host_key is not None and hint_of(self.settings.next_host_key) == hint
+        if self.conversation.said or not hint or known or not self.settings.asks_host_key:
+            return b""
+        return self.seal(HOSTKEY)
 
     def _message(self, kind: int, data: bytes) -> bytes:
         number = self.conversation.said + 1
@@ -174,6 +189,9 @@ class Client(Peer):
         """The content of the next reply, the code of the FAULT that ends it, or None at GOODBYE."""
         while True:
             kind, fields, content = self.receive()
+            if kind == HOSTKEY:
+                present = self.server_proof.host_key
+                self.learned = check(fields, self.session_keys.session_id, present, self.conversation.hint)
             if content is not None:
                 return content
             if kind == FAULT:
@@ -181,6 +199,13 @@ class Client(Peer):
                 return fields[1]
             if kind == GOODBYE:
                 return None
+
+    def _credential(self, key: Ed25519PrivateKey | None) -> Value:
+        certificate = self.settings.certificate
+        if key and certificate:
+            self.trace.add(certificate=certificate.blob())
+            return certificate.fields()
+        return sshsig.blob(key) if key else b""
 
     def _key_to_prove(self, proof: ServerProof) -> Ed25519PrivateKey | None:
         """A server that accepts no user key is sent none."""

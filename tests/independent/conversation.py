@@ -5,9 +5,24 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.independent.abort import AbortError
+from tests.independent.host_keys import hint_in
 from tests.independent.items import Result, ResultReader
 from tests.independent.pack import Value, unpack
-from tests.independent.records import ABOUT, CALL, CANCEL, FAULT, GOODBYE, NEW, PAD, RECALL, REKEY, REPLY, RESULT, SAY
+from tests.independent.records import (
+    ABOUT,
+    CALL,
+    CANCEL,
+    FAULT,
+    GOODBYE,
+    HOSTKEY,
+    NEW,
+    PAD,
+    RECALL,
+    REKEY,
+    REPLY,
+    RESULT,
+    SAY,
+)
 
 LONGEST_RECALL = 4096  # turns
 RECALLS = 8.0  # in the bucket of a session
@@ -105,6 +120,8 @@ class Conversation:
         self.answered = 0  # id of the last message whose reply has ended
         self._asked: list[int] = []  # record types of the messages whose reply has not ended
         self._introduced = False
+        self.hint = ""  # at the next host key, if the server has announced one
+        self._host_keys = 0  # HOSTKEYs so far: a question, then an answer
         self._left = {"client": False, "server": False}
         self._message = Message()  # of the client
         self._reply = Message()
@@ -154,6 +171,13 @@ class Conversation:
             if number not in range(1, self.said + 1):
                 raise AbortError("order", "not the id of a complete message")
             return None
+        if kind == HOSTKEY:
+            if self._message.kind is not None or not self.hint or self._host_keys:
+                raise AbortError("order", "HOSTKEY")
+            if fields:
+                raise AbortError("malformed", "n is not 0")
+            self._host_keys = 1
+            return None
         if kind == NEW:
             if self._message.kind is not None:
                 raise AbortError("order", "NEW within a message")
@@ -172,10 +196,19 @@ class Conversation:
 
     def _from_server(self, kind: int, fields: tuple[Value, ...]) -> Content | None:
         if kind == ABOUT:
-            _, _, _, max_message, *_ = fields
+            _, _, software, max_message, *_ = fields
             assert isinstance(max_message, int)
+            assert isinstance(software, str)
+            self.hint = hint_in(software)
             self._introduced = True
             self._message.longest = max_message
+            return None
+        if kind == HOSTKEY:
+            if self._host_keys != 1:
+                raise AbortError("order", "HOSTKEY")
+            if not fields:
+                raise AbortError("malformed", "n is 0")
+            self._host_keys = 2
             return None
         if kind not in (REPLY, RESULT, FAULT):
             raise AbortError("order", "not a server's record")

@@ -3,7 +3,7 @@
 from tests.independent.call_faults import client_call_faults, server_call_faults
 from tests.independent.faults import Fault
 from tests.independent.hello_faults import hello_faults, welcome_faults
-from tests.independent.proof_faults import client_proof_faults, server_proof_faults
+from tests.independent.proof_faults import certificate_faults, client_proof_faults, server_proof_faults
 from tests.independent.record_faults import record_faults
 from tests.independent.session_faults import client_session_faults, server_session_faults
 
@@ -13,6 +13,7 @@ for _fault in (
     *welcome_faults(),
     *server_proof_faults(),
     *client_proof_faults(),
+    *certificate_faults(),
     *record_faults("client"),
     *record_faults("server"),
     *client_session_faults(),

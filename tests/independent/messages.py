@@ -7,6 +7,7 @@ SB and CB are arrays in the array of PROOF; their slice of the payload is hashed
 from typing import NamedTuple
 
 from tests.independent.abort import AbortError
+from tests.independent.certificates import Certificate, read_certificate
 from tests.independent.pack import Value, unpack, unpack_at
 from tests.independent.records import (
     ABOUT,
@@ -14,6 +15,7 @@ from tests.independent.records import (
     CANCEL,
     FAULT,
     GOODBYE,
+    HOSTKEY,
     NEW,
     PAD,
     PROOF,
@@ -23,7 +25,7 @@ from tests.independent.records import (
     RESULT,
     SAY,
 )
-from tests.independent.schedule import sha256
+from tests.independent.schedule import lp, sha256
 from tests.independent.suites import SUITES, check_pub, check_sealed
 
 VERSION = 1
@@ -77,6 +79,7 @@ class ClientProof(NamedTuple):
     user_key: bytes
     signature: bytes
     mac: bytes
+    certificate: Certificate | None = None  # for user_key
 
 
 def read_hello(payload: bytes, allowed: tuple[str, ...] = SUITES) -> Hello:
@@ -118,7 +121,11 @@ def read_client_proof(payload: bytes) -> ClientProof:
     kind, name, user_key = _array(body, 3)
     if _str(kind) != "client":
         raise AbortError("malformed", "CB")
-    proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32))
+    certificate = None
+    if isinstance(user_key, tuple):
+        certificate = read_certificate(user_key)
+        user_key = lp(b"ssh-ed25519") + lp(certificate.key)
+    proof = ClientProof(_first(payload), _str(name), _bin(user_key), _bin(signature), _bin(mac, 32), certificate)
     if len(proof.signature) != (64 if proof.user_key else 0):
         raise AbortError("malformed", "key without signature or signature without key")
     return proof
@@ -126,12 +133,14 @@ def read_client_proof(payload: bytes) -> ClientProof:
 
 def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     """The fields of a record's payload, empty for types without a payload (n = 0)."""
-    if kind not in range(13):
+    if kind not in range(14):
         raise AbortError("order", "unknown type")
     if kind in (PAD, REKEY, NEW):
         if payload:
             raise AbortError("malformed", "n is not 0")
         return ()
+    if kind == HOSTKEY:
+        return _host_key(unpack(payload)) if payload else ()
     if kind == PROOF:
         return _array(unpack(payload), 3)
     values = _array(unpack(payload), _ARITIES[kind])
@@ -148,6 +157,11 @@ def read_payload(kind: int, payload: bytes) -> tuple[Value, ...]:
     if (kind == GOODBYE and numbers[0] not in REASONS) or (kind == FAULT and numbers[1] not in CODES):
         raise AbortError("malformed", "unknown number")
     return numbers
+
+
+def _host_key(value: Value) -> tuple[Value, ...]:
+    host_key, sig_present, sig_next = _array(value, 3)
+    return _bin(host_key), _bin(sig_present, 64), _bin(sig_next, 64)
 
 
 def _about(values: tuple[Value, ...]) -> About:

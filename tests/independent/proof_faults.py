@@ -1,7 +1,9 @@
 """Faults in the two PROOFs: bodies, keys, signatures, MACs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.independent import sshsig
 from tests.independent.bad_signatures import bad_macs, bad_signatures
@@ -11,12 +13,14 @@ from tests.independent.bending import (
     STRANGER,
     announce,
     flip,
+    own_key,
     put,
     raw_record,
     recode,
     record,
     use,
 )
+from tests.independent.certificates import Authority, Certificate, extensions_of
 from tests.independent.faults import CLIENT_KEY_REQUIRED, HOST_KEY_REVOKED, HOST_KEY_UNKNOWN, Fault
 from tests.independent.messages import CLIENT_KEY_OPTIONAL
 from tests.independent.pack import Value, pack
@@ -114,6 +118,75 @@ def client_proof_faults() -> Iterator[Fault]:
     later = partial(Fault, role="client", step="session")
     yield later("client-proof-twice", "record", "The same PROOF again", act=_replay_proof)
     yield later("client-proof-late", "order", "PROOF under the session's keys", act=_second_proof)
+
+
+def certificate_faults() -> Iterator[Fault]:
+    """Faults of a client with a certificate, signed by an authority that the peer under test need not know."""
+    fault = partial(Fault, role="client", step="proof")
+
+    def bent(bend: Callable[[Certificate], tuple[Value, ...]], **changes: object) -> Hook:
+        """Show a certificate with these ``changes``, which is bent after it was signed."""
+
+        def hook(peer: Peer, fields: tuple[Value, ...]) -> tuple[Value, ...]:
+            changed = {"principals": lp(b"alice"), **changes}
+            return (*fields[:2], bend(Authority(STRANGER).issue(own_key(peer), **changed)))
+
+        return hook
+
+    def at(index: int, value: Value) -> Hook:
+        return bent(lambda good: (*good.fields()[:index], value, *good.fields()[index + 1 :]))
+
+    malformed = {
+        "short": bent(lambda good: good.fields()[:-1]),
+        "long": bent(lambda good: (*good.fields(), 0)),
+        "empty": bent(lambda good: ()),
+        "key-31": bent(lambda good: good._replace(key=good.key[1:]).fields()),
+        "ca-33": at(9, bytes(33)),
+        "signature-63": at(10, bytes(63)),
+        "serial-bin": at(2, b"\x07"),
+        "key-id-str": at(3, "alice"),
+        "principals-array": at(4, (b"alice",)),
+        "extensions-32": at(8, 32),
+        "extensions-bin": at(8, extensions_of(31)),
+        "extensions-none": at(8, b""),
+        "extensions-true": at(8, True),
+        "extensions-nil": at(8, None),
+    }
+    for name, hook in malformed.items():
+        what = f"The array of a certificate is wrong: {name}"
+        yield fault(f"client-certificate-{name}", "malformed", what, hooks={"CB": hook})
+    sign = partial(bent, Certificate.fields)  # with changes that the authority has signed
+    source = lp(b"source-address")
+    refused = {
+        "other-authority": at(9, Ed25519PrivateKey.from_private_bytes(GARBAGE).public_key().public_bytes_raw()),
+        "no-principal": sign(principals=b""),
+        "empty-principal": sign(principals=lp(b"alice") + lp(b"")),
+        "principals-trailing": sign(principals=lp(b"alice") + b"\0"),
+        "force-command": sign(options=lp(b"force-command") + lp(lp(b"x"))),
+        "option-twice": sign(options=(source + lp(lp(b"::1"))) * 2),
+        "option-without-data": sign(options=source),
+        "source-pattern": sign(options=source + lp(lp(b"192.0.2.*"))),
+        "source-host-bits": sign(options=source + lp(lp(b"10.0.0.1/8"))),
+        "extension-without-data": sign(extensions=lp(b"permit-pty")),
+        "small-order-ca": bent(lambda good: good._replace(ca=bytes(32), ca_sig=_IDENTITY_SIGNATURE).fields()),
+        "signature-flipped": bent(lambda good: good._replace(ca_sig=flip(good.ca_sig)).fields()),
+        "serial-changed": at(2, 8),
+        "key-id-changed": at(3, b"root"),
+        "principals-changed": at(4, lp(b"root")),
+        "validity-changed": at(6, 2**64 - 2),
+        "extensions-changed": at(8, 1),
+    }
+    for name, hook in refused.items():
+        what = f"A certificate that no server accepts: {name}"
+        yield fault(f"client-certificate-{name}", "user-key", what, hooks={"CB": hook})
+    for number, small in enumerate(sorted(sshsig.SMALL_ORDER)):
+        hooks = {"CB": sign(key=small), "signature": use(_IDENTITY_SIGNATURE)}
+        what = "A certificate for a small-order key, with a signature that verifies under it"
+        yield fault(f"client-certificate-small-order-{number}", "user-key", what, hooks=hooks)
+    others = {"CB": sign(key=STRANGER.public_key().public_bytes_raw())}
+    yield fault("client-certificate-of-another", "proof", "A certificate for another's key", hooks=others)
+    elsewhere: dict[str, Hook] = {"CB": lambda peer, old: sign()(peer, put(1, "[other.example]:7022")(peer, old))}
+    yield fault("client-certificate-other-name", "name", "A certificate, with another name", hooks=elsewhere)
 
 
 def _either(name: str, role: str, body: str, key_category: str) -> Iterator[Fault]:

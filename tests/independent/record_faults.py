@@ -30,7 +30,7 @@ def record_faults(role: str) -> Iterator[Fault]:
         yield fault(f"{role}-record-{name}", "record", sentence, act=partial(_send, frames))
     for name, (sentence, frames) in _BAD_TOKENS.items():
         yield fault(f"{role}-fernet-{name}", "record", sentence, act=partial(_send, frames), suites=(RSA,))
-    for kind in (13, 14, 127, 255):
+    for kind in (14, 15, 127, 255):
         act = partial(_send_record, kind, b"")
         yield fault(f"{role}-type-{kind}", "order", f"A record of type {kind}", act=act)
     for name, kind in {"pad": PAD, "rekey": REKEY, **({"new": NEW} if role == "client" else {})}.items():

@@ -16,7 +16,7 @@ from tests.independent.abort import AbortError
 from tests.independent.schedule import mac, next_traffic_secret, traffic_iv, traffic_key
 from tests.independent.suites import PQ, RECORD_FRAME
 
-PAD, PROOF, SAY, REPLY, REKEY, GOODBYE, FAULT, CANCEL, NEW, ABOUT, CALL, RESULT, RECALL = range(13)
+PAD, PROOF, SAY, REPLY, REKEY, GOODBYE, FAULT, CANCEL, NEW, ABOUT, CALL, RESULT, RECALL, HOSTKEY = range(14)
 
 PLAINTEXT = 512
 HEAD = 3  # u8 type, u16 n

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.independent import sshsig
+from tests.independent import certificates, sshsig
 from tests.independent.abort import AbortError
 from tests.independent.conversation import Call
+from tests.independent.host_keys import announced, answer
 from tests.independent.messages import (
     CLIENT_KEY_OPTIONAL,
     CLIENT_KEY_REQUIRED,
@@ -24,7 +25,7 @@ from tests.independent.messages import (
 )
 from tests.independent.pack import Value, pack
 from tests.independent.peer import HANDSHAKE_FRAME, Hook, Peer, cut
-from tests.independent.records import ABOUT, FAULT, GOODBYE, REPLY, RESULT
+from tests.independent.records import ABOUT, FAULT, GOODBYE, HOSTKEY, REPLY, RESULT
 from tests.independent.schedule import Transcript, handshake_keys, mac, seal_info, session_keys, sha256
 from tests.independent.suites import SUITES, seal
 
@@ -36,6 +37,8 @@ class ServerSettings:
     host_key: Ed25519PrivateKey
     names: frozenset[str]
     authorized: Mapping[bytes, str] = field(default_factory=dict)  # key blob -> user name for ABOUT
+    authorities: Mapping[bytes, Mapping[bytes, str]] = field(default_factory=dict)  # ca -> principal -> user name
+    next_host_key: Ed25519PrivateKey | None = None
     client_auth: int = CLIENT_KEY_OPTIONAL
     suites: tuple[str, ...] = SUITES
     hello_timeout: float = 5.0
@@ -125,12 +128,18 @@ class Server(Peer):
         self.sending = self.half(self.session_keys.ts_server)
         self.receiving = self.half(self.session_keys.ts_client)
         self.deadline = None
-        self.user = self.settings.authorized.get(proof.user_key, "")
 
     def send_about(self) -> None:
         settings = self.settings
         shape = (settings.shaping, settings.tick, settings.width)
-        self.send(ABOUT, *About(self.user, "echo", "independent", settings.max_message, settings.api, *shape))
+        successor = settings.next_host_key
+        software = announced("independent", sshsig.blob(successor)) if successor else "independent"
+        self.send(ABOUT, *About(self.user, "echo", software, settings.max_message, settings.api, *shape))
+
+    def send_host_key(self) -> None:
+        assert self.settings.next_host_key
+        keys = self.settings.host_key, self.settings.next_host_key
+        self.send(HOSTKEY, *answer(self.session_keys.session_id, *keys))
 
     def reply(self, number: int, text: str) -> None:
         for last, chunk in cut(text.encode()):
@@ -147,6 +156,8 @@ class Server(Peer):
         """
         while True:
             kind, _, content = self.receive()
+            if kind == HOSTKEY:
+                self.send_host_key()
             if isinstance(content, str):
                 self.reply(self.conversation.said, robot(content))
             elif isinstance(content, Call):
@@ -158,8 +169,17 @@ class Server(Peer):
                 return self.leave()
 
     def _check_user(self, proof: ClientProof) -> None:
-        """Section 7: the key is authorized, and client_auth is satisfied."""
-        if proof.user_key and proof.user_key not in self.settings.authorized:
+        """Section 7: the certificate or the key is authorized, and client_auth is satisfied."""
+        self.user = self.settings.authorized.get(proof.user_key, "")
+        if proof.certificate:
+            principals = certificates.check(proof.certificate)
+            accepted = self.settings.authorities.get(proof.certificate.ca, {})
+            matching = sorted(principals & accepted.keys())
+            if matching:
+                peer = self.sock.getpeername()
+                certificates.check_use(proof.certificate, peer[0] if peer else "", time.time())
+                self.user = accepted[matching[0]]
+        if proof.user_key and not self.user:
             raise AbortError("user-key", "not authorized")
         if self.settings.client_auth == CLIENT_KEY_REQUIRED and not proof.user_key:
             raise AbortError("user-key", "missing")

@@ -8,7 +8,7 @@ from tests.independent.client import Client
 from tests.independent.faults import Fault
 from tests.independent.pack import Value, pack
 from tests.independent.peer import CHUNK, Peer
-from tests.independent.records import ABOUT, CANCEL, FAULT, NEW, RECALL, REPLY, SAY
+from tests.independent.records import ABOUT, CANCEL, FAULT, HOSTKEY, NEW, RECALL, REPLY, SAY
 
 Row = tuple[tuple[int, bytes], ...]  # type and payload of each record
 
@@ -39,6 +39,7 @@ def rows(kind: int, *payloads: Value) -> Row:
 
 
 _HALF = rows(SAY, (1, False, b"x"))
+_HOST_KEY: Value = (bytes(51), bytes(64), bytes(64))
 _HALF_REPLY = rows(REPLY, (1, False, b"x"))
 
 
@@ -61,6 +62,7 @@ def client_session_faults() -> Iterator[Fault]:
         ("cancel-text", "malformed", "CANCEL with a text id", rows(CANCEL, ("1",))),
         ("sends-reply", "order", "REPLY by a client", rows(REPLY, (1, True, b"x"))),
         ("sends-fault", "order", "FAULT by a client", rows(FAULT, (1, 1))),
+        ("asks-host-key", "order", "HOSTKEY, which was not announced", ((HOSTKEY, b""),)),
         ("sends-about", "order", "ABOUT by a client", rows(ABOUT, GOOD_ABOUT)),
     ):
         yield fault(f"client-{name}", category, sentence, act=partial(send, row))
@@ -80,6 +82,7 @@ def server_session_faults() -> Iterator[Fault]:
     for says, name, category, sentence, row in (
         (0, "reply-never-said", "order", "REPLY although no message was sent", rows(REPLY, (1, True, b"x"))),
         (0, "fault-never-said", "order", "FAULT although no message was sent", rows(FAULT, (1, 1))),
+        (1, "host-key-unasked", "order", "HOSTKEY that was not asked for", rows(HOSTKEY, _HOST_KEY)),
         (1, "reply-0", "order", "REPLY to id 0", rows(REPLY, (0, True, b"x"))),
         (1, "reply-2", "order", "REPLY to a future id", rows(REPLY, (2, True, b"x"))),
         (1, "reply-twice", "order", "Two replies to one message", rows(REPLY, (1, True, b"x"), (1, True, b"y"))),

@@ -1,5 +1,5 @@
-"""``python -m tests.independent.vectors`` writes tests/vectors/*.json: one session per suite and kind of client, and
-one with calls.
+"""``python -m tests.independent.vectors`` writes tests/vectors/*.json: one session per suite and kind of client, one
+with a certificate, and one with calls.
 """
 
 import json
@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from tests.independent.capture import converse
+from tests.independent.certificates import Authority, extensions_of
 from tests.independent.client import Client, ClientSettings
 from tests.independent.conversation import Call
 from tests.independent.items import pack_items
@@ -19,6 +22,10 @@ from tests.independent.suites import PQ, RSA
 VECTORS = Path(__file__).parent.parent / "vectors"
 TEXTS = ("你好", "x" * 1200, "")
 CANCELLED = 7
+
+AUTHORITY = Authority(Ed25519PrivateKey.from_private_bytes(b"\x03" * 32))
+assert CLIENT_SETTINGS.user_key
+CERTIFICATE = AUTHORITY.issue(CLIENT_SETTINGS.user_key, b"chat", b"ops", extensions=extensions_of(31))
 
 Talk = Callable[[Client], None]
 Work = Callable[[Server], None]
@@ -88,6 +95,11 @@ def main() -> None:
         for who, user_key in (("anonymous", None), ("user", CLIENT_SETTINGS.user_key)):
             settings = replace(CLIENT_SETTINGS, suite=suite, user_key=user_key)
             write(VECTORS / f"{suite}-{who}.json", settings, SERVER_SETTINGS, talk, serve)
+    settings = replace(CLIENT_SETTINGS, certificate=CERTIFICATE)
+    server_settings = replace(SERVER_SETTINGS, authorized={}, authorities={AUTHORITY.ca: {b"chat": "alice"}})
+    write(VECTORS / f"{PQ}-certificate.json", settings, server_settings, talk, serve)
+    server_settings = replace(SERVER_SETTINGS, next_host_key=Ed25519PrivateKey.from_private_bytes(b"\x04" * 32))
+    write(VECTORS / f"{PQ}-hostkey.json", CLIENT_SETTINGS, server_settings, talk, serve)
     api = replace(SERVER_SETTINGS, api=True)
     write(VECTORS / f"{PQ}-calls.json", CLIENT_SETTINGS, api, talk_and_call, serve_calls)
 

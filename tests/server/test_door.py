@@ -79,7 +79,7 @@ class DoorTests(TestCase):
         """While 64 addresses stall after Hello, twice a second each, a user is admitted sixty times of sixty."""
         settings = ServerSettings(shaping=Shaping.OFF, max_handshakes=64)
         users = Listed()
-        server_identity = identity(ClientAuth.REQUIRED, users.is_listed)
+        server_identity = identity(ClientAuth.REQUIRED, lambda blob, certificate: users.is_listed(blob))
         factory = ChatServerFactory(settings, server_identity, users, cast(IRobot, EchoRobot()), reactor)
         listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(listening.stopListening)

@@ -19,9 +19,11 @@ from securechat.server.keys_command import MAX_PROGRAMS, KeysCommand, check_prog
 from securechat.server.users import AuthorizedUsers, CommandUsers, UnlessRevoked
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import Entry
+from securechat.ssh.certificates import Certificate
 from securechat.ssh.key_options import parse_options
 from securechat.wire.events import Admitted, GoodbyeReceived
 from securechat.wire.messages import Reason
+from tests.harness.certificates import CA, certificate
 from tests.harness.pair import USER_KEY, identity
 from tests.server.test_protocol import ServerTestCase, Session
 
@@ -83,6 +85,17 @@ class ProgramTests(TestCase):
             self.assertEqual(found and found.user, expected.split(" ", 2)[2])
         found = await self.look_up("/bin/echo")
         self.assertEqual(found and found.user, keys.fingerprint(USER_KEY.blob))
+
+    async def test_certificate(self) -> None:
+        """A certificate is passed in place of its key, with the key's fingerprint, and authorities count."""
+        shown = certificate(USER_KEY, b"chat")
+        encoded = b64encode(shown.blob).decode()
+        expected = f"ssh-ed25519-cert-v01@openssh.com {encoded} {keys.fingerprint(USER_KEY.blob)}"
+        line = f'cert-authority,principals="chat" {keys.public_line(CA.blob)}'
+        script = f"""test "$1 $2 $3" = '{expected}' && echo '{line}'"""
+        found = await KeysCommand(shell(script, "%t", "%k", "%f"), reactor).look_up(USER_KEY.blob, shown)
+        self.assertEqual(found, Entry("alice@laptop", parse_options('cert-authority,principals="chat"'), shown))
+        self.assertEqual(self.lines, [])
 
     async def test_environment(self) -> None:
         """The program sees nothing of the daemon's environment, in which there may be keys."""
@@ -178,7 +191,7 @@ class FakeCommand:
         self.asked: list[Deferred[Entry | None]] = []
         self.cancelled = 0
 
-    def look_up(self, blob: bytes) -> Deferred[Entry | None]:
+    def look_up(self, blob: bytes, certificate: Certificate | None) -> Deferred[Entry | None]:
         self.asked.append(Deferred(lambda _asked: setattr(self, "cancelled", self.cancelled + 1)))
         return self.asked[-1]
 

@@ -1,5 +1,7 @@
 """The lines of the log that operators, and programs such as fail2ban, rely on: their words and levels."""
 
+from pathlib import Path
+
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
@@ -7,9 +9,11 @@ from twisted.python.failure import Failure
 
 from securechat.errors import Fault, RobotError
 from securechat.server.log_format import FIELDS
+from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.messages import Reason
 from securechat.wire.suites import DEFAULT_SUITE
+from tests.harness.certificates import CA, issue
 from tests.harness.pair import NAME, USER_KEY, identity
 from tests.server.test_protocol import CLIENT, SERVER, Listed, ServerTestCase, Session, Wire
 
@@ -81,7 +85,7 @@ class LogTests(ServerTestCase):
         session.server.connectionLost(Failure(ConnectionDone()))
         Session(self.factory).server.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
         common = {"client": 1, "address": "192.0.2.7", "port": 5555, "suite": SUITE, "user": "alice"}
-        common["key"] = keys.fingerprint(USER_KEY.blob)
+        common |= {"key": keys.fingerprint(USER_KEY.blob), "certificate": None}
         counts = {"duration": 0.0, "messages": 0, "records_received": 1, "records_sent": 2}
         end = {**common, **counts, "records_received": 2, "records_sent": 3, "reason": "leaving", "category": None}
         nobody = dict.fromkeys(end, None) | {"client": 2, "address": "192.0.2.7", "port": 5555, "category": "framing"}
@@ -94,6 +98,38 @@ class LogTests(ServerTestCase):
             found = {field: event[field] for field in FIELDS if field in event}
             self.assertEqual(found, {"event": name, **expected})
 
+    def test_certificate(self) -> None:
+        """A user with a certificate has its key ID, serial number and authority in each line, as with sshd."""
+        path = Path(self.mktemp())
+        path.write_text(f'cert-authority,principals="ops" {keys.public_line(CA.blob)}\n')
+        path.chmod(0o600)
+        users = AuthorizedUsers(path)
+        self.factory = self.make_factory(client_auth=users.client_auth, users=users)
+        session = Session(self.factory, user_key=USER_KEY, credential=issue(USER_KEY, b"ops", key_id='é"\n'.encode()))
+        session.open()
+        session.lose()
+        key, ca = keys.fingerprint(USER_KEY.blob), keys.fingerprint(CA.blob)
+        described = f'ID "é\\"?" (serial 7) CA {ca}'
+        details = f"certificate {described}, suite {SUITE}"
+        self.assertEqual({event["certificate"] for event in self.logged if "event" in event}, {described})
+        self.assertLog(
+            f"info client 1 from [192.0.2.7]:5555: admitted as {key}, {details}",
+            f"info client 1 from [192.0.2.7]:5555: ended (cut) as {key}, {details}, 0.0 s, messages 0, "
+            "records received 1, sent 2",
+        )
+
+    def test_strangersCertificate(self) -> None:
+        """The key ID of a certificate that authorizes no user is not logged: anyone can make one, with any text."""
+        self.factory.identity = identity(is_authorized=lambda blob, certificate: False)
+        Session(self.factory, user_key=USER_KEY, credential=issue(USER_KEY, b"ops")).pump()
+        key = keys.fingerprint(USER_KEY.blob)
+        certificate = f"certificate (serial 7) CA {keys.fingerprint(CA.blob)}"
+        details = f"key {key}, {certificate}, suite {SUITE}"
+        self.assertLog(f"warn client 1 from [192.0.2.7]:5555: aborted (user-key), {details}")
+        self.factory.identity = identity()
+        Session(self.factory, user_key=USER_KEY, credential=issue(USER_KEY, b"ops")).open()
+        self.assertLog(f"info client 2 from [192.0.2.7]:5555: admitted as {key}, {certificate}, suite {SUITE}")
+
     def test_nothingSent(self) -> None:
         """No record was sent if the server aborts before its answer to the Hello has left."""
         session = Session(self.factory)
@@ -103,7 +139,7 @@ class LogTests(ServerTestCase):
 
     def test_unauthorizedKey(self) -> None:
         """A key that is not authorized is named if the client has proved to own it."""
-        self.factory.identity = identity(is_authorized=lambda blob: False)
+        self.factory.identity = identity(is_authorized=lambda blob, certificate: False)
         Session(self.factory, user_key=USER_KEY).pump()
         key = keys.fingerprint(USER_KEY.blob)
         self.assertLog(f"warn client 1 from [192.0.2.7]:5555: aborted (user-key), key {key}, suite {SUITE}")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,13 +14,14 @@ from securechat.errors import Fault, RobotError
 from securechat.server.beat import EARLY, LEAD
 from securechat.server.factory import ChatServerFactory
 from securechat.server.outbox import HIGH_WATER
+from securechat.ssh import keys
 from securechat.wire.connection import MAX_CHUNK
-from securechat.wire.events import FaultReceived, GoodbyeReceived, ReplyReceived
+from securechat.wire.events import FaultReceived, GoodbyeReceived, HostKeyReceived, ReplyReceived
 from securechat.wire.messages import Reason
 from securechat.wire.records import REKEY_SECONDS
 from securechat.wire.shaping import Shaping, is_bucket
 from tests import EXAMPLES
-from tests.harness.pair import PQ
+from tests.harness.pair import HOST_KEY, PQ
 from tests.harness.robot import PuppetRobot
 from tests.server.test_protocol import ServerTestCase, Session, Wire
 
@@ -196,6 +198,38 @@ class ReplyTests(PaceTestCase):
         self.assertEqual(session.events[-1], FaultReceived(1, Fault.CANCELLED))
         self.assertEqual(len(session.events), 5)
         self.assertEqual(self.wire.record, grid(50))
+
+    def test_nextHostKey(self) -> None:
+        """A client that asks for the next host key gets it in the first record of the train, and no tick is added."""
+        successor = keys.SigningKey.generate()
+        self.factory.identity = replace(self.factory.identity, next_host_key=successor)
+        session = self.open()
+        session.client.ask_host_key()
+        session.say("x")
+        self.robot.say("hello")
+        self.robot.end()
+        self.run_until(START + 1.5 * TICK)
+        session.pump()
+        self.assertEqual(session.events, [HostKeyReceived(HOST_KEY.blob, successor.blob)])
+        self.run_until(60)
+        self.assertEqual(self.wire.record, grid(50))
+        session.pump()
+        self.assertEqual(session.events[1:], [ReplyReceived(1, "hello", True)])
+
+    def test_nextHostKeyAfterRekey(self) -> None:
+        """A REKEY that is due comes before the next host key, and takes a record as well."""
+        self.factory.identity = replace(self.factory.identity, next_host_key=keys.SigningKey.generate())
+        session = self.open()
+        self.clock.advance(REKEY_SECONDS + 1)
+        session.client.ask_host_key()
+        session.say("x")
+        start = self.clock.seconds()
+        self.run_until(start + 1.5 * TICK)
+        session.pump()
+        self.assertEqual(session.events, [])
+        self.run_until(start + 2.5 * TICK)
+        session.pump()
+        self.assertEqual([type(event) for event in session.events], [HostKeyReceived])
 
     def test_severalWait(self) -> None:
         """Messages that wait for one another share a train."""

@@ -25,6 +25,7 @@ from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone, Users
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import Entry
+from securechat.ssh.certificates import Certificate
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import State
 from securechat.wire.events import Admitted, Event, FaultReceived, GoodbyeReceived, ReplyReceived, ServerProved
@@ -64,13 +65,16 @@ class Session:
         user_key: keys.SigningKey | None = None,
         wire: Wire | None = None,
         name: str = NAME,
+        credential: bytes | None = None,
     ) -> None:
+        """`credential` is the blob of a certificate for `user_key`."""
         self.user_key = user_key
         self.clock = cast(Clock, factory.clock)
         self.unread = b""  # sent while the server does not read
         self.events: list[Event] = []
         self.wire = wire or Wire()
-        handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, user_key.blob if user_key else b"")
+        credential = credential or (user_key.blob if user_key else b"")
+        handshake = ClientHandshake(PQ, ephemeral_key(PQ), name, accept, credential)
         self.client = ClientConnection(handshake, factory.clock.seconds)
         server = factory.buildProtocol(self.wire.getPeer())
         assert server is not None
@@ -116,7 +120,9 @@ class Listed(Anyone):
     def __init__(self, *authorized: keys.SigningKey) -> None:
         self.authorized = {key.blob for key in authorized or (USER_KEY,)}
 
-    def is_listed(self, blob: bytes, host: str = "", found: Entry | None = None) -> bool:
+    def is_listed(
+        self, blob: bytes, host: str = "", found: Entry | None = None, certificate: Certificate | None = None
+    ) -> bool:
         return blob in self.authorized
 
 

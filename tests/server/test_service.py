@@ -334,6 +334,16 @@ class ServiceTests(TestCase):
         await user.leave()
         await self.stop()
 
+    async def test_limitsOfCertificates(self) -> None:
+        """Where an authority names users, a user with limits and without a key is not taken for misspelt."""
+        path = Path(self.mktemp()).absolute()
+        path.write_text("cert-authority " + keys.public_line(USER_KEY.blob, "alice"))
+        path.chmod(0o600)
+        lines = self.log_lines()
+        await self.start_with(f'authorized-keys = "{path}"\n[user.bob]\n')
+        self.assertFalse([line for line in lines if "limits of users" in line])
+        await self.stop()
+
     async def test_reloadLimits(self) -> None:
         """Limits of a user apply to the next message, also of an open session; a misspelt name is logged."""
         path = Path(self.mktemp()).absolute()

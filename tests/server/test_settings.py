@@ -29,6 +29,7 @@ DEFAULTS = {
     "proxy_from": ("127.0.0.0/8", "::1/128"),
     "names": (),
     "host_key": None,
+    "next_host_key": None,
     "authorized_keys": None,
     "authorized_keys_command": None,
     "revoked_keys": None,
@@ -81,6 +82,7 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "names": ("--name=[Chat.Example.org]:80", ("[chat.example.org]:80",)),
     "state_dir": ("--state-dir=/a", Path("/a")),
     "host_key": ("--host-key=/b", Path("/b")),
+    "next_host_key": ("--next-host-key=/b", Path("/b")),
     "authorized_keys": ("--authorized-keys=/c", Path("/c")),
     "authorized_keys_command": ("--authorized-keys-command=/e %k", "/e %k"),
     "revoked_keys": ("--revoked-keys=/d", Path("/d")),
@@ -244,7 +246,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(factory.identity.host_key.blob, load_private_key(host_key).blob)
         self.assertIsInstance(factory.users, AuthorizedUsers)
         self.assertEqual(factory.users.name_of(USER_KEY.blob), "alice")
-        self.assertTrue(factory.identity.is_authorized(USER_KEY.blob))
+        self.assertTrue(factory.identity.is_authorized(USER_KEY.blob, None))
         self.assertNotIsInstance(cast(Any, self.service.services[0]).endpoint, PublicEndpoint)
 
     def test_rest(self) -> None:

@@ -12,6 +12,7 @@ from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, parse_line
 from securechat.wire.messages import MAX_ABOUT
+from tests.harness.certificates import CA, certificate, source_address
 from tests.harness.pair import USER_KEY
 from tests.harness.ssh import make_key
 
@@ -83,11 +84,84 @@ class AuthorizedKeysTests(SynchronousTestCase):
         assert entry is not None
         self.assertEqual(entry.user, "bob, with a comment")
 
+    def test_authorityOfOneUser(self) -> None:
+        """Without principals, an authority issues certificates for the user that the comment names."""
+        found = self.load(f"cert-authority {keys.public_line(CA.blob, 'alice')}\n")
+        self.assertTrue(found.has_authorities)
+        self.assertFalse(self.load(LINE).has_authorities)
+        good = certificate(USER_KEY, b"bob", b"alice")
+        self.assertEqual(found.user_of(USER_KEY.blob, good), "alice")
+        self.assertTrue(found.allow(USER_KEY.blob, "", 0, good))
+        for other in (certificate(USER_KEY, b"bob"), certificate(USER_KEY, b"alice", ca=OTHER)):
+            self.assertIsNone(found.user_of(USER_KEY.blob, other))
+            self.assertFalse(found.allow(USER_KEY.blob, "", 0, other))
+
+    def test_authorityOfATeam(self) -> None:
+        """With principals, the key ID is the user's name, or the fingerprint if it cannot be one."""
+        found = self.load(f'cert-authority,principals="chat,ops" {keys.public_line(CA.blob, "team")}\n')
+        fingerprint = keys.fingerprint(USER_KEY.blob)
+        for key_id, user in (
+            ("Alice on laptop", "Alice on laptop"),
+            ("x" * 64, "x" * 64),
+            ("x" * 65, fingerprint),
+            ("", fingerprint),
+            (" ", fingerprint),
+            ("a\nb", fingerprint),
+        ):
+            self.assertEqual(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"ops", key_id=key_id.encode())), user)
+        self.assertEqual(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"ops", key_id=b"\xff")), fingerprint)
+        self.assertIsNone(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"team")))
+
+    def test_severalLines(self) -> None:
+        """The first line of an authority that accepts a principal counts, and the key's own line otherwise."""
+        ca = keys.public_line(CA.blob, "alice")
+        found = self.load(
+            f'cert-authority,principals="ops",from="192.0.2.0/24" {ca}\ncert-authority {ca}\n{LINE} by key\n'
+        )
+        ops, both = certificate(USER_KEY, b"ops"), certificate(USER_KEY, b"alice", b"ops")
+        for shown in (ops, both):
+            self.assertEqual(found.user_of(USER_KEY.blob, shown), "alice@laptop")
+            self.assertEqual(
+                [found.allow(USER_KEY.blob, host, 0, shown) for host in ("192.0.2.1", "::1")], [True, False]
+            )
+        alice = certificate(USER_KEY, b"alice")
+        self.assertEqual(found.user_of(USER_KEY.blob, alice), "alice")
+        self.assertTrue(found.allow(USER_KEY.blob, "::1", 0, alice))
+        self.assertEqual(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"bob")), "alice by key")
+        self.assertEqual(found.user_of(USER_KEY.blob), "alice by key")
+        self.assertEqual(found.names, {USER_KEY.blob: "alice by key"})
+
+    def test_conditions(self) -> None:
+        """Both the line and the certificate have to allow the address and the time."""
+        line = keys.public_line(CA.blob, "alice")
+        found = self.load(f'cert-authority,from="10.0.0.0/8",expiry-time="20300101Z" {line}\n')
+        options = source_address(b"10.1.0.0/16")
+        shown = certificate(USER_KEY, b"alice", options=options, valid_after=100, valid_before=2_000_000_000)
+        for host, now, allowed in (
+            ("10.1.0.1", 100, True),
+            ("10.2.0.1", 100, False),
+            ("", 100, False),
+            ("10.1.0.1", 99, False),
+            ("10.1.0.1", 1.9e9, False),
+        ):
+            self.assertIs(found.allow(USER_KEY.blob, host, now, shown), allowed)
+        entry = found.entry_of(USER_KEY.blob, shown)
+        assert entry is not None
+        self.assertIs(entry.certificate, shown)
+
+    def test_authorityItself(self) -> None:
+        """The key of an authority is not the key of a user, unless another line says so."""
+        authority = f"cert-authority {keys.public_line(CA.blob, 'alice')}\n"
+        self.assertIsNone(self.load(authority).user_of(CA.blob))
+        self.assertEqual(self.load(f"{authority}{keys.public_line(CA.blob, 'root')}").user_of(CA.blob), "root")
+
     def test_badLines(self) -> None:
         """An invalid line is an error with its line number."""
         encoded = b64encode(OTHER.blob).decode()
         for words, bad in (
-            ("key option cert-authority: not supported", f"cert-authority ssh-ed25519 {encoded} x"),
+            ("an authority requires a user name", f"cert-authority ssh-ed25519 {encoded}"),
+            ("must be an Ed25519 key", f"cert-authority ssh-rsa {encoded} x"),
+            ("must be an Ed25519 key", f'cert-authority,from="::1" ecdsa-sha2-nistp256 {encoded} x'),
             ("key option no-pty: not supported", f'from="::1",no-pty ssh-ed25519 {encoded} x'),
             ("key option from: expected addresses", f'from="*.example.org" ssh-ed25519 {encoded} x'),
             ("not valid key options", f'from="10.0.0.0/8 ssh-ed25519 {encoded} x'),
@@ -130,12 +204,12 @@ class AuthorizedKeysTests(SynchronousTestCase):
     def test_anyLine(self, line: str) -> None:
         """Any line is a key with a printable user name, or a ValueError."""
         try:
-            blob, (user, _options) = parse_line(line, MAX_ABOUT)
+            blob, entry = parse_line(line, MAX_ABOUT)
         except ValueError:
             return
         keys.check_blob(blob)
-        self.assertTrue(user.isprintable())
-        self.assertLessEqual(len(user.encode()), 64)
+        self.assertTrue(entry.user.isprintable())
+        self.assertLessEqual(len(entry.user.encode()), 64)
 
     @given(st.binary(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=9).map(b"".join))
     def test_anyBytes(self, data: bytes) -> None:

@@ -67,6 +67,16 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(options.allow(host, 0), allowed)
         self.assertTrue(KeyOptions().allow("", 1e12))
 
+    def test_authority(self) -> None:
+        """The key of an authority has the option cert-authority, and perhaps a list of principals."""
+        options = parse_options('Cert-Authority,from="::1",principals="ops,the team"')
+        self.assertTrue(options.cert_authority)
+        self.assertEqual(options.principals, {b"ops", b"the team"})
+        self.assertFalse(options.allow("::2", 0))
+        options = parse_options("cert-authority")
+        self.assertEqual((options.cert_authority, options.principals), (True, None))
+        self.assertFalse(parse_options('from="::1"').cert_authority)
+
     def test_invalid(self) -> None:
         """What is not supported is named, so that no restriction is lost."""
         for text, words in (
@@ -77,6 +87,12 @@ class OptionsTests(SynchronousTestCase):
             ("expiry-time", "key option expiry-time: expected a value in double quotes"),
             ('from="::1",from="::2"', "key option from: given twice"),
             ('from=""', "key option from: expected addresses, "),
+            ('cert-authority="yes"', "key option cert-authority: expected no value"),
+            ('principals="a"', "key option principals: requires cert-authority"),
+            ("cert-authority,principals", "key option principals: expected a value in double quotes"),
+            ('cert-authority,principals=""', "key option principals: expected principals, separated by commas"),
+            ('cert-authority,principals="a,,b"', "key option principals: expected principals, separated by commas"),
+            ('cert-authority,principals="a",principals="b"', "key option principals: given twice"),
             *(
                 (f'expiry-time="{date}"', "key option expiry-time: expected YYYYMMDD[HHMM[SS]][Z]")
                 for date in ("", "2030", "20300132", "2030010124", "203001012400", "00000101", "20300101z", "99999999")

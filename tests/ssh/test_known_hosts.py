@@ -13,7 +13,7 @@ from securechat.files import MAX_LIST_SIZE
 from securechat.ssh import keys
 from securechat.ssh.encoding import string
 from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach, parse_line
-from tests.harness.pair import HOST_KEY
+from tests.harness.pair import HOST_KEY, USER_KEY
 from tests.harness.ssh import ssh_keygen
 from tests.test_files import with_file_size_limit
 
@@ -132,6 +132,35 @@ class KnownHostsTests(SynchronousTestCase):
         self.assertEqual(self.standing(hosts), (Standing.KNOWN, 2))
         self.assertEqual(self.standing(hosts, "[old]:1", OTHER.blob), (Standing.KNOWN, 1))
         self.assertIn(LINE, ssh_keygen("-F", NAME, "-f", self.path))
+
+    def test_addBeside(self) -> None:
+        """Another key of a host is added under the same hash if its name is hashed, otherwise in the clear."""
+        hosts = self.load(f"{NAME} {LINE}", f"[old]:1 {LINE}")
+        self.assertEqual(hosts.keys_of(NAME), [HOST_KEY.blob])
+        hosts.add(NAME, OTHER.blob, beside=HOST_KEY.blob)
+        self.assertIn(f"{NAME} {keys.public_line(OTHER.blob)}\n", self.path.read_text())
+        self.load(f"*.example.org,{NAME} {LINE}", f"@revoked * {keys.public_line(USER_KEY.blob)}")
+        KnownHosts.load(self.path).add(NAME, OTHER.blob, beside=HOST_KEY.blob)
+        self.assertTrue(self.path.read_text().endswith(f"\n{NAME} {keys.public_line(OTHER.blob)}\n"))
+        self.assertEqual(KnownHosts.load(self.path).keys_of(NAME), [HOST_KEY.blob, OTHER.blob])
+
+    def test_addBesideHashed(self) -> None:
+        """Clients that add a key to a hashed host at the same time add one line, without its name."""
+        self.load(f"[old]:1 {LINE}", f"{NAME} {LINE}")
+        ssh_keygen("-H", "-f", self.path)
+        self.path.chmod(0o600)
+        clients = [KnownHosts.load(self.path) for _number in range(16)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda client: client.add(NAME, OTHER.blob, beside=HOST_KEY.blob), clients))
+        text = self.path.read_text()
+        self.assertEqual(len(text.splitlines()), 3)
+        self.assertNotIn("example", text)
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+        hosts = KnownHosts.load(self.path)
+        self.assertEqual(self.standing(hosts), (Standing.KNOWN, 2))
+        self.assertEqual(self.standing(hosts, NAME, OTHER.blob), (Standing.KNOWN, 3))
+        self.assertIs(hosts.check("[old]:1", OTHER.blob).standing, Standing.CHANGED)
+        self.assertIn(keys.public_line(OTHER.blob), ssh_keygen("-F", NAME, "-f", self.path))
 
     def test_addAtOnce(self) -> None:
         """Hosts added by many clients at the same time are all kept."""

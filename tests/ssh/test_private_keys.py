@@ -13,7 +13,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from securechat.errors import ConfigurationError
 from securechat.ssh import keys
-from securechat.ssh.private_keys import load_or_create_host_key, load_private_key
+from securechat.ssh.private_keys import load_or_create_host_key, load_private_key, load_successor
 
 PASSPHRASE = b"correct horse"
 PRIVATE = keys.SigningKey.generate().private_bytes()
@@ -224,6 +224,15 @@ class HostKeyTests(KeyFileTests):
         public.write_text(keys.public_line(keys.SigningKey.generate().blob))
         key = load_or_create_host_key(self.path)
         self.assertEqual(self.public_blob(), key.blob)
+
+    def test_successor(self) -> None:
+        """The next host key is loaded, not created, and must be another than the present one."""
+        present, successor = load_or_create_host_key(self.path), keys.SigningKey.generate()
+        self.assertRefused("this is the present host key", lambda: load_successor(self.path, present))
+        self.path.unlink()
+        self.assertRefused("No such file", lambda: load_successor(self.path, present))
+        self.write(successor.private_bytes())
+        self.assertEqual(load_successor(self.path, present).blob, successor.blob)
 
     def test_nameTooLong(self) -> None:
         """A file name that is too long is an error with the path."""

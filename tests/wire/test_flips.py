@@ -4,6 +4,7 @@ import copy
 import copyreg
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace as replace_identity
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -11,20 +12,23 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import Category, Fault, RemoteProtocolError
+from securechat.ssh.keys import SigningKey
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import Connection
 from securechat.wire.events import Admitted
+from securechat.wire.host_keys import announce
 from securechat.wire.messages import Reason
 from securechat.wire.records import RecordType
 from securechat.wire.suites import Suite
-from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair, frames, is_dead
+from tests.harness.certificates import issue
+from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair, frames, identity, is_dead
 
 # Copies of a connection can share this cipher, which has no state, and which `copy` cannot copy.
 copyreg.pickle(ChaCha20Poly1305, lambda cipher: (lambda: cipher, ()))
 
 FLIPPED = {  # bits of each, by suite
-    PQ.name: {"Hello": 10_656, "Welcome": 10_288, "PROOFs": 8_512, "ABOUT": 4_224, "records": 50_688},
-    RSA.name: {"Hello": 3_144, "Welcome": 2_856, "PROOFs": 12_544, "ABOUT": 6_240, "records": 74_880},
+    PQ.name: {"Hello": 10_656, "Welcome": 10_288, "PROOFs": 8_512, "ABOUT": 4_224, "records": 59_136},
+    RSA.name: {"Hello": 3_144, "Welcome": 2_856, "PROOFs": 12_544, "ABOUT": 6_240, "records": 87_360},
 }
 
 LENGTH_BITS = 32  # the first bits of a frame are its length
@@ -110,8 +114,8 @@ class FlipTests(SynchronousTestCase):
         self.check(lambda: (same_client(first), welcome))
         self.assertFlipped(suite, "Welcome")
 
-    def check_proofs(self, suite: Suite) -> None:
-        pair = Pair(suite, user_key=USER_KEY)
+    def check_proofs(self, suite: Suite, credential: bytes = USER_KEY.blob) -> None:
+        pair = Pair(suite, user_key=USER_KEY, credential=credential)
         pair.to_server(pair.client.data_to_send())
         welcome, server_proof = frames(pair.server.data_to_send())
         pair.to_client(welcome)
@@ -138,7 +142,10 @@ class FlipTests(SynchronousTestCase):
 
     def check_records(self, suite: Suite) -> None:
         """A record that does not open does not change the receiver, so one session serves for all bits."""
-        pair = Pair(suite, about=replace(ABOUT, api=True)).open()
+        successor = SigningKey.generate()
+        about = replace(ABOUT, api=True, software=announce("test", successor.blob))
+        pair = Pair(suite, about=about, server_identity=replace_identity(identity(), next_host_key=successor)).open()
+        pair.client.ask_host_key()
 
         def rekey() -> None:
             pair.clock.advance(901)
@@ -153,6 +160,8 @@ class FlipTests(SynchronousTestCase):
 
         rest: list[bytes] = []
         kinds: list[tuple[Callable[[], object], Connection, Connection]] = [
+            (pair.client._begin_burst, pair.client, pair.server),
+            (pair.server.send_host_key, pair.server, pair.client),
             (lambda: pair.client._seal(RecordType.RECALL, b"\x92\xc3\xc4\x01\x90"), pair.client, pair.server),
             (lambda: pair.client.say("x"), pair.client, pair.server),
             (pair.client.pad, pair.client, pair.server),
@@ -195,6 +204,10 @@ class FlipTests(SynchronousTestCase):
     def test_welcomeRsa(self) -> None:
         """Every bit of a Welcome, suite RSA."""
         self.check_welcome(RSA)
+
+    def test_certificatePq(self) -> None:
+        """Every bit of both proofs, if the client has a certificate."""
+        self.check_proofs(PQ, issue(USER_KEY, b"alice"))
 
     def test_proofsPq(self) -> None:
         """Every bit of both proofs, suite PQ."""

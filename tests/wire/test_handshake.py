@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.errors import AuthenticationError, Category, LocalProtocolError, RemoteProtocolError
 from securechat.ssh import keys
+from securechat.ssh.certificates import Certificate
 from securechat.wire.handshake import (
     ClientHandshake,
     HandshakeKeys,
@@ -334,7 +335,7 @@ class ClientProofTests(Handshakes):
         """The list of users is searched for a key only if the client has it: what is there shows to nobody else."""
         searched: list[bytes] = []
 
-        def is_authorized(blob: bytes) -> bool:
+        def is_authorized(blob: bytes, certificate: Certificate | None) -> bool:
             searched.append(blob)
             return True
 
@@ -380,7 +381,7 @@ class ClientProofTests(Handshakes):
 
     def test_authorization(self) -> None:
         """A key must be authorized if the server accepts keys; otherwise none is accepted."""
-        required = identity(ClientAuth.REQUIRED, lambda blob: blob == USER_KEY.blob)
+        required = identity(ClientAuth.REQUIRED, lambda blob, certificate: blob == USER_KEY.blob)
         self.prepare(USER_KEY, server_identity=required)
         self.server.receive_client_proof(self.payload)
         stranger = keys.SigningKey.generate()

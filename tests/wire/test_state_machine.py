@@ -1,5 +1,7 @@
 """Both ends against a model: in any order and any pieces, what is received is what was sent."""
 
+from dataclasses import replace as replace_identity
+
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -13,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.conversation import Speaker, Turn
 from securechat.errors import Fault, LocalProtocolError
+from securechat.ssh.keys import SigningKey
 from securechat.wire.client_connection import RECALL_BURST
 from securechat.wire.connection import MAX_CHUNK, State
 from securechat.wire.events import (
@@ -21,6 +24,8 @@ from securechat.wire.events import (
     CancelReceived,
     FaultReceived,
     GoodbyeReceived,
+    HostKeyAsked,
+    HostKeyReceived,
     MessageReceived,
     MessageRefused,
     NewReceived,
@@ -28,14 +33,17 @@ from securechat.wire.events import (
     ReplyReceived,
     ResultReceived,
 )
+from securechat.wire.host_keys import announce
 from securechat.wire.items import Head, Piece
 from securechat.wire.messages import Call, Reason, encode
 from securechat.wire.records import RecordType
-from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair
+from tests.harness.pair import ABOUT, PQ, RSA, USER_KEY, Pair, identity
 
 TEXT = st.text(max_size=40) | st.integers(0, 1500).map(lambda size: "字" * size)
 QUOTA = 6000  # bytes that a client's messages may take
-API = replace(ABOUT, api=True)
+NEXT = SigningKey.generate()
+IDENTITY = replace_identity(identity(), next_host_key=NEXT)
+API = replace(ABOUT, api=True, software=announce("test", NEXT.blob))
 HEAD = encode(Head(200, "text/plain"))
 
 
@@ -49,7 +57,8 @@ class Session(RuleBasedStateMachine):
         self.reply = ""  # the incomplete reply so far
         self.up = b""
         self.down = b""
-        self.pair = Pair(PQ, about=API, quota=QUOTA).open()
+        self.has_asked: bool | None = False  # for the next host key; None until a message takes the question along
+        self.pair = Pair(PQ, about=API, quota=QUOTA, server_identity=IDENTITY).open()
         self.recalls = 0.0  # that were sent, less one for each minute
         self.forgotten = 0  # bytes of recalled turns
         self.has_begun = False  # the incomplete reply
@@ -60,10 +69,34 @@ class Session(RuleBasedStateMachine):
     @rule(suite=st.sampled_from([PQ, RSA]), anonymous=st.booleans())
     def start_anew(self, suite: object, anonymous: bool) -> None:
         suite_class = PQ if suite is PQ else RSA
-        self.pair = Pair(suite_class, about=API, user_key=None if anonymous else USER_KEY, quota=QUOTA).open()
+        user_key = None if anonymous else USER_KEY
+        self.pair = Pair(suite_class, about=API, user_key=user_key, quota=QUOTA, server_identity=IDENTITY).open()
+        self.has_asked = False
         self.pair.server_events.clear()
         self.pair.client_events.clear()
         self.up = self.down = b""
+
+    @precondition(lambda self: not self.pair.client.goodbye_sent and self.pair.client.next_say_id == 1)
+    @rule()
+    def ask_host_key(self) -> None:
+        self.pair.client.ask_host_key()
+        self.has_asked = None
+
+    def expect(self, *events: object) -> None:
+        """The server should receive these, after a question that they take along."""
+        if self.has_asked is None:
+            self.said.append(HostKeyAsked())
+            self.has_asked = True
+        self.said += events
+
+    def owes_host_key(self) -> bool:
+        return self.pair.server.owes_host_key and not self.pair.server.goodbye_sent
+
+    @precondition(owes_host_key)
+    @rule()
+    def send_host_key(self) -> None:
+        self.pair.server.send_host_key()
+        self.answered.append(("host key", 0, NEXT.blob))
 
     def collect(self) -> None:
         self.up += self.pair.client.data_to_send()
@@ -73,13 +106,13 @@ class Session(RuleBasedStateMachine):
     @rule(text=TEXT)
     def say(self, text: str) -> None:
         message_id = self.pair.client.say(text)
-        self.said.append(MessageReceived(message_id, text))
+        self.expect(MessageReceived(message_id, text))
 
     @precondition(lambda self: not self.pair.client.goodbye_sent)
     @rule(body=TEXT)
     def call(self, body: str) -> None:
         message_id = self.pair.client.call("models", body.encode())
-        self.said.append(CallReceived(message_id, "models", body.encode()))
+        self.expect(CallReceived(message_id, "models", body.encode()))
 
     @precondition(lambda self: not self.pair.client.goodbye_sent)
     @rule(text=TEXT, texts=st.lists(TEXT, max_size=3))
@@ -95,7 +128,7 @@ class Session(RuleBasedStateMachine):
             raise AssertionError("turns were recalled at the wrong time")
         self.recalls += 1
         message_id = client.say(text, turns)
-        self.said += (RecallReceived(turns), MessageReceived(message_id, text))
+        self.expect(RecallReceived(turns), MessageReceived(message_id, text))
 
     @precondition(lambda self: not self.pair.client.goodbye_sent)
     @rule()
@@ -255,6 +288,8 @@ class Session(RuleBasedStateMachine):
             elif isinstance(event, FaultReceived):
                 joined.append(("fault", event.id, event.fault))
                 text, data = "", b""
+            elif isinstance(event, HostKeyReceived):
+                joined.append(("host key", 0, event.successor))
             elif isinstance(event, GoodbyeReceived):
                 joined.append(("goodbye", event.reason, event.id))
         assert joined == self.answered[: len(joined)]

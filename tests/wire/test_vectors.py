@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from twisted.trial.unittest import SynchronousTestCase
 
+from securechat.wire.certificates import read_credential
 from securechat.wire.handshake import ClientHandshake, HandshakeKeys, ServerHandshake, ServerIdentity, SessionKeys
 from securechat.wire.items import Head, ItemReader, Piece, ServerEvent
 from securechat.wire.messages import (
@@ -59,7 +60,7 @@ class VectorTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.vectors = [Vector(path) for path in FILES]
-        self.assertEqual(len(self.vectors), 5)
+        self.assertEqual(len(self.vectors), 7)
 
     def check_handshake_keys(self, vector: Vector, keys: HandshakeKeys) -> None:
         for name, found in (
@@ -80,7 +81,10 @@ class VectorTests(SynchronousTestCase):
         """Our client sends the same Hello, opens the Welcome, and sends the same PROOF."""
         for vector in self.vectors:
             body = decode(CLIENT_BODY, vector["cb"])
-            client = ClientHandshake(vector.suite, vector.key(), body.name, accept, body.user_key, vector["nc"])
+            user_key, certificate = read_credential(body.user_key)
+            self.assertEqual(certificate, vector["certificate"] if certificate else b"")
+            blob = certificate or user_key
+            client = ClientHandshake(vector.suite, vector.key(), body.name, accept, blob, vector["nc"])
             self.assertEqual(client.hello(), vector["hello"])
             self.check_handshake_keys(vector, client.receive_welcome(vector["welcome"]))
             self.assertEqual((client._h1, client._h2), (vector["h1"], vector["h2"]))
@@ -106,7 +110,7 @@ class VectorTests(SynchronousTestCase):
                     return signature
 
             suites = {vector.suite.name: Replaying()}
-            identity = ServerIdentity(cast(Any, HostKey()), suites, ClientAuth.OPTIONAL, lambda blob: True)
+            identity = ServerIdentity(cast(Any, HostKey()), suites, ClientAuth.OPTIONAL, lambda blob, certificate: True)
             body = decode(CLIENT_BODY, vector["cb"])
             server = ServerHandshake(identity, {body.name}, vector["ns"], vector["secret"])
             welcome, keys = server.receive_hello(vector["hello"])
@@ -115,7 +119,9 @@ class VectorTests(SynchronousTestCase):
             self.assertEqual(server.prove(), vector.proof("server"))
             self.assertEqual(server._h4, vector["h4"])
             self.check_session_keys(vector, server.receive_client_proof(vector.proof("client")))
-            self.assertEqual(server.user_key, body.user_key)
+            user_key, certificate = read_credential(body.user_key)
+            self.assertEqual(server.user_key, user_key)
+            self.assertEqual(server.certificate.blob if server.certificate else b"", certificate)
 
     def test_records(self) -> None:
         """Each record opens to its type and payload; records of suite PQ are also sealed to the same bytes."""

@@ -329,7 +329,7 @@ class StartTests(ServeTestCase):
     async def test_denied(self) -> None:
         """A key that the server does not accept ends the program."""
         key = make_key(Path(self.mktemp()).absolute())
-        server = self.make_server(is_authorized=lambda blob: False)
+        server = self.make_server(is_authorized=lambda blob, certificate: False)
         destination = Destination("127.0.0.1", server.number)
         await self.assertFails(ExitCode.NOT_TRUSTED, "Permission denied", destination=destination, identity=key)
 
