@@ -25,8 +25,8 @@ LIMIT = $(if $(shell command -v timeout),timeout --foreground --kill-after=10 90
 RUNNER :=
 TRIAL = $(LIMIT) $(BIN)/python $(RUNNER) -m twisted.trial --reporter=text --jobs=$(JOBS)
 
-.PHONY: chat test quick lint format bench streaming leaks load sidechannel secrets fuzz build messages option-tables share \
-	screenshots constraints clean
+.PHONY: chat test quick lint format bench streaming leaks load balanced sidechannel manifests secrets fuzz build \
+	messages option-tables share screenshots constraints clean
 
 # A robot that needs no network, and a conversation with it; both end when you leave
 chat: $(VENV)/installed
@@ -69,11 +69,20 @@ load: $(VENV)/installed-dev
 		echo "$$load:" && $(BIN)/python -m benchmarks.$$load || failed=1; \
 	done; exit $${failed:-0}
 
+# Two daemons behind HAProxy, one of which is stopped or killed, two minutes; ROWS='drain kill' measures some of the rows
+balanced: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.balanced $(ROWS)
+
 # Whether an observer can tell replies apart, an hour; CELL=topics-20-100 or CELL='topics-*' measures some of the cells,
 # LOAD=1000 adds as many conversations beside those that are observed
 sidechannel: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check scikit-learn >&2
 	$(BIN)/python -m sidechannel $(if $(CELL),'$(CELL)') $(if $(LOAD),--load $(LOAD))
+
+# The manifests for Kubernetes against its schemas, and the other files in deploy/
+manifests: $(VENV)/installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check kubernetes-validate >&2
+	@$(TRIAL) tests.test_deploy
 
 # The whole suite once more, and every key, secret and prompt of it searched for in all that was said meanwhile
 secrets: $(VENV)/installed-dev

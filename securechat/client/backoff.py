@@ -5,26 +5,25 @@ from collections.abc import Callable
 from typing import Final
 
 from securechat.client.exit_codes import NoApiError
+from securechat.client.session_errors import PermissionDeniedError
 from securechat.client.signer import NoSignatureError
 from securechat.errors import AuthenticationError, ConfigurationError
 from securechat.wire.messages import Reason
 
 FIRST_DELAY: Final = 1.0  # seconds before the first attempt; doubles with each failure
+IDLE_DELAY: Final = 4.0  # seconds before it if nobody waits for it: a server that was lost may have had 5,000 clients
 MAX_DELAY: Final = 60.0  # seconds
+
+MAX_DENIALS: Final = 5  # in a row until one is believed: a server that is too busy ends handshakes in the same way
 
 # Errors, except for NoSignatureError, and reasons of a server's GOODBYE that the next attempt will probably meet again.
 _LASTING_ERRORS: Final = (AuthenticationError, ConfigurationError, NoApiError)
 LASTING_REASONS: Final = (Reason.KEY_WITHDRAWN, Reason.REMOVED)
 
 
-def is_lasting(error: BaseException | None) -> bool:
-    """Whether the next attempt will probably meet an error again. An agent that has gone may come back."""
-    return isinstance(error, _LASTING_ERRORS) and not isinstance(error, NoSignatureError)
-
-
 def jitter() -> float:
-    """A random part of a delay, so that the clients of a server that was restarted do not all come at once."""
-    return random.uniform(0.5, 1)  # noqa: S311 - not a secret
+    """The random part of a delay, 0 to 1: the clients of a server that was restarted must not all come at once."""
+    return random.random()  # noqa: S311 - not a secret
 
 
 class Backoff:
@@ -33,13 +32,33 @@ class Backoff:
     def __init__(self, jitter: Callable[[], float] = jitter) -> None:
         self._jitter = jitter
         self._failures = 0
+        self._denials = 0
 
-    def next(self, *, is_lasting: bool = False) -> float:
-        """The seconds before the next attempt; the longest delay if the cause will probably last."""
-        delay = MAX_DELAY if is_lasting else min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 10))
+    def is_lasting(self, error: BaseException | None) -> bool:
+        """Whether the next attempt would probably fail in the same way. Called once for each error.
+
+        An agent that has gone may come back.
+        """
+        if isinstance(error, PermissionDeniedError):
+            self._denials += 1
+            return self._denials >= MAX_DENIALS
+        self._denials = 0
+        return isinstance(error, _LASTING_ERRORS) and not isinstance(error, NoSignatureError)
+
+    def next(self, *, is_lasting: bool = False, is_idle: bool = False) -> float:
+        """The seconds before the next attempt; the longest delay if the cause will probably last.
+
+        `is_idle`: whether nobody waits for the attempt, so that there is more time for the first one.
+        """
+        usual = MAX_DELAY if is_lasting else min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 10))
+        longest = IDLE_DELAY if is_idle and not self._failures else usual
         self._failures += 1
-        return delay * self._jitter()
+        return usual / 2 + (longest - usual / 2) * self._jitter()
 
     def reset(self) -> None:
-        """An attempt has succeeded."""
+        """The next session that is lost has the first delay."""
         self._failures = 0
+
+    def succeeded(self) -> None:
+        """The server has admitted the client."""
+        self._denials = 0

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from securechat.client.backoff import LASTING_REASONS, MAX_DELAY, Backoff, is_lasting, jitter
+from securechat.client.backoff import LASTING_REASONS, MAX_DELAY, Backoff, jitter
 from securechat.errors import Category, RemoteProtocolError, SecureChatError
 from securechat.wire.events import GoodbyeReceived
 
@@ -28,6 +28,7 @@ class Redial:
     def __init__(self, clock: IReactorTime, jitter: Callable[[], float] = jitter) -> None:
         self.problem = ""  # why the last attempt failed
         self.is_lazy = False  # whether the first attempt waits until the user needs a session
+        self._is_idle = False  # whether the user does not need one yet
         self._clock = clock
         self._backoff = Backoff(jitter)
         self._since = 0.0  # when there was a session last
@@ -52,7 +53,7 @@ class Redial:
             try:
                 return await dial()
             except SecureChatError as error:
-                if is_lasting(error):
+                if self._backoff.is_lasting(error):
                     raise
                 self.problem = str(error)
 
@@ -60,7 +61,7 @@ class Redial:
         waiting: Deferred[None] = Deferred(lambda _waiting: self._stop())
         self._waiting = waiting
         if not self.is_lazy:
-            self._timer = self._clock.callLater(self._backoff.next(), self.now)
+            self._timer = self._clock.callLater(self._backoff.next(is_idle=self._is_idle), self.now)
         return waiting
 
     def _stop(self) -> None:
@@ -84,10 +85,12 @@ class Redial:
     def succeeded(self) -> None:
         """There is a session."""
         self.problem = ""
+        self._backoff.succeeded()
         self._since = self._clock.seconds()
 
-    def lost(self, *, is_lazy: bool) -> None:
-        """The session has ended. The delays start over if it lasted."""
+    def lost(self, *, is_lazy: bool, is_idle: bool) -> None:
+        """The session has ended. The delays start over if it lasted. `is_idle`: no message is unanswered or queued."""
         self.is_lazy = is_lazy
+        self._is_idle = is_idle
         if self._clock.seconds() - self._since >= MAX_DELAY:
             self._backoff.reset()

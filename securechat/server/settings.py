@@ -251,7 +251,7 @@ class ServerSettings(UserLimits, frozen=True):
                 "Maximum number of concurrent handshakes; further ones replace the oldest of the busiest source"
             )
         ),
-    ] = 64
+    ] = 500
 
     max_handshakes_per_source: Annotated[
         Count, Meta(description=N_("Maximum number of concurrent handshakes from one address or network"))

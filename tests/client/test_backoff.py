@@ -1,8 +1,10 @@
 """Delays between attempts to connect."""
 
+import itertools
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.backoff import FIRST_DELAY, MAX_DELAY, Backoff
+from securechat.client.backoff import FIRST_DELAY, IDLE_DELAY, MAX_DELAY, Backoff
 
 
 class BackoffTests(SynchronousTestCase):
@@ -24,3 +26,14 @@ class BackoffTests(SynchronousTestCase):
         delays = [Backoff().next() for _client in range(50)]
         self.assertGreater(len(set(delays)), 25)
         self.assertTrue(all(FIRST_DELAY / 2 <= delay <= FIRST_DELAY for delay in delays))
+
+    def test_idle(self) -> None:
+        """If nobody waits, clients spread their first attempts over some seconds, evenly, and only these."""
+        delays = []
+        for number in range(10):
+            backoff = Backoff(lambda: number / 9)  # noqa: B023 - it is used in this round
+            delays.append(backoff.next(is_idle=True))
+            self.assertLessEqual(backoff.next(is_idle=True), 2 * FIRST_DELAY)
+        self.assertEqual((delays[0], delays[-1]), (FIRST_DELAY / 2, IDLE_DELAY))
+        steps = [late - early for early, late in itertools.pairwise(delays)]
+        self.assertAlmostEqual(min(steps), max(steps))

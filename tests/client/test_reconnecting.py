@@ -1,5 +1,6 @@
 """The frontend on a terminal when a session is lost, with a screen in memory."""
 
+import random
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -91,6 +92,7 @@ class LossTests(ReconnectingTestCase):
 
     def test_live(self) -> None:
         """The live row says when the server is dialled next, and what was wrong the last time."""
+        self.patch(random, "random", lambda: 1.0)
         self.start()
         self.lose()
         redial = self.terminal.redial
@@ -98,7 +100,19 @@ class LossTests(ReconnectingTestCase):
         redial.problem = "connection refused\n"
         self.assertEqual(self.live, "-- reconnecting · connection refused\ufffd")
         self.dial(redial)
-        self.assertEqual(self.live, "-- reconnecting in 1 s; Enter tries now · connection refused\ufffd")
+        self.assertEqual(self.live, "-- reconnecting in 4 s; Enter tries now · connection refused\ufffd")
+        self.terminal.input_ended()
+
+    def test_delay(self) -> None:
+        """A user who waits for a reply is reconnected sooner than one who does not."""
+        self.patch(random, "random", lambda: 1.0)
+        self.start()
+        self.enter("q")
+        self.lose()
+        redial = self.terminal.redial
+        assert redial is not None
+        self.dial(redial)
+        self.assertEqual(redial.seconds, 1)
         self.terminal.input_ended()
 
     def test_steps(self) -> None:

@@ -4,9 +4,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.backoff import MAX_DELAY
+from securechat.client.backoff import IDLE_DELAY, MAX_DELAY
 from securechat.client.exit_codes import NotConnectedError
 from securechat.client.redial import Redial
+from securechat.client.session_errors import PermissionDeniedError
 from securechat.client.signer import NoSignatureError
 from securechat.errors import AuthenticationError, Category
 
@@ -52,7 +53,7 @@ class RedialTests(SynchronousTestCase):
         self.redial.now()
         self.assertEqual((len(self.attempts), self.clock.getDelayedCalls()), (1, []))
         self.redial.cancel()
-        self.redial.lost(is_lazy=True)
+        self.redial.lost(is_lazy=True, is_idle=True)
         self.start()
         self.clock.advance(1000)
         self.assertEqual((len(self.attempts), self.redial.seconds), (1, None))
@@ -64,11 +65,21 @@ class RedialTests(SynchronousTestCase):
         for seconds, delay in (0.0, 1), (0.0, 2), (MAX_DELAY, 1), (MAX_DELAY - 1, 2):
             self.redial.succeeded()
             self.clock.advance(seconds)
-            self.redial.lost(is_lazy=False)
+            self.redial.lost(is_lazy=False, is_idle=False)
             self.start().addErrback(lambda _failure: None)
             self.assertEqual(self.redial.seconds, delay)
             self.redial.now()
             self.attempts[-1].callback("session")
+
+    def test_idle(self) -> None:
+        """A user who waits for nothing may be reconnected later, so that not all clients come at once."""
+        self.redial.lost(is_lazy=False, is_idle=True)
+        self.start().addErrback(lambda _failure: None)
+        self.assertEqual(self.redial.seconds, IDLE_DELAY)
+        self.clock.advance(IDLE_DELAY)
+        self.refuse()
+        self.assertEqual(self.redial.seconds, 2)
+        self.redial.cancel()
 
     def test_lasting(self) -> None:
         """An error that would come again ends it."""
@@ -86,6 +97,27 @@ class RedialTests(SynchronousTestCase):
         self.redial.now()
         self.attempts[-1].callback("session")
         self.assertEqual(self.successResultOf(done), "session")
+
+    def test_denied(self) -> None:
+        """A busy server closes connections as one that denies access: the fifth denial in a row ends it."""
+        done = self.start()
+        denial = PermissionDeniedError(Category.CUT, "denied")
+        for error in (*[denial] * 4, NotConnectedError("refused"), *[denial] * 5):
+            self.assertNoResult(done)
+            self.redial.now()
+            self.attempts[-1].errback(error)
+        self.failureResultOf(done, PermissionDeniedError)
+
+    def test_deniedLater(self) -> None:
+        """A denial before a session does not count after it."""
+        for _session in range(5):
+            done = self.start()
+            self.redial.now()
+            self.attempts[-1].errback(PermissionDeniedError(Category.CUT, "denied"))
+            self.redial.now()
+            self.attempts[-1].callback("session")
+            self.assertEqual(self.successResultOf(done), "session")
+            self.redial.succeeded()
 
     def test_cancelled(self) -> None:
         """It can be cancelled in a delay and in an attempt."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -20,10 +21,12 @@ from securechat.client.connecting import connect
 from securechat.client.destination import Destination
 from securechat.client.protocol import ChatClient
 from securechat.client.signer import Signer
+from securechat.conversation import Turn
 from securechat.errors import Fault, SecureChatError
 from securechat.wire.events import Admitted, GoodbyeReceived
+from securechat.wire.handshake import ClientHandshake
 from securechat.wire.items import Head, Piece, ServerEvent
-from securechat.wire.suites import DEFAULT_SUITE
+from securechat.wire.suites import DEFAULT_SUITE, SUITES, EphemeralKey
 
 reactor: Any = installed
 
@@ -167,9 +170,26 @@ class Talk:
             await self._in
         return self
 
-    async def ask(self, text: str) -> str:
+    async def start_from(self, address: str, port: int) -> "Talk":
+        """The same from an address of the loopback network."""
+        name = Destination("127.0.0.1", port).name
+        handshake = ClientHandshake(SUITES[DEFAULT_SUITE], self.make_key(), name, lambda blob: None, b"")
+        self.client = self.make_client(handshake)
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port, bindAddress=(address, 0)), self.client)
+        await self._in
+        return self
+
+    def make_key(self) -> EphemeralKey:
+        """The key pair for `start_from`."""
+        return SUITES[DEFAULT_SUITE].generate_key()
+
+    def make_client(self, handshake: ClientHandshake) -> ChatClient:
+        """The client for `start_from`."""
+        return ChatClient(handshake, None, self, reactor)
+
+    async def ask(self, text: str, recall: Sequence[Turn] | None = None) -> str:
         """Say something and wait for the whole reply; a fault is its name in brackets."""
-        message_id = self.client.say(text)
+        message_id = self.client.say(text, recall)
         done: Deferred[None] = Deferred()
         self._waiting.append((message_id, done))
         self._check()

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -74,6 +74,14 @@ def talk(command: list[str], script: list[Step], environ: dict[str, str]) -> tup
     return terminal.screen, status
 
 
+class Server(Protocol):
+    """A daemon, or what stands before several of them."""
+
+    @property
+    def port(self) -> int:
+        """Of 127.0.0.1."""
+
+
 class ProgramTestCase(TestCase):
     """A daemon with a robot, and runs of the client."""
 
@@ -103,8 +111,8 @@ class ProgramTestCase(TestCase):
         self.assertNotIn(b"Traceback", done.stderr)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
-    def to(self, daemon: Daemon) -> list[str]:
-        return [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts), "--accept-new"]
+    def to(self, server: Server) -> list[str]:
+        return [f"127.0.0.1:{server.port}", "--known-hosts", str(self.known_hosts), "--accept-new"]
 
     async def assertEnds(self, code: int, words: str, *arguments: str | Path, stdin: bytes = b"") -> None:
         """The client exits with this code, writes no output, and its last error contains these words."""

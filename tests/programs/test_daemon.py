@@ -477,14 +477,14 @@ class StartupTests(DaemonTestCase):
         daemon = await self.run_daemon("--max-sessions", "900000000").started()
         lines = [line for line in daemon.text().splitlines() if "#warn" in line]
         words = ["running as root"] if os.geteuid() == 0 else []
-        words.append("--max-sessions 900000000 needs 900000128")
+        words.append("--max-sessions 900000000 needs 900000564")
         for line, expected in zip(lines, words, strict=True):
             self.assertIn(expected, line)
 
     async def test_noWarnings(self) -> None:
         """The daemon raises the limit on open files if it can."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if hard < 1128:
+        if hard < 1564:
             raise SkipTest("the hard limit is too low")
         resource.setrlimit(resource.RLIMIT_NOFILE, (1000, hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -492,7 +492,7 @@ class StartupTests(DaemonTestCase):
         lines = [line for line in daemon.text().splitlines() if "#warn" in line and "root" not in line]
         self.assertEqual(lines, [])
         if sys.platform == "linux":
-            self.assertEqual(resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE), (1128, hard))
+            self.assertEqual(resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE), (1564, hard))
 
     async def test_privateLog(self) -> None:
         """The log that the daemon creates is not readable by others."""

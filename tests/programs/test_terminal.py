@@ -17,7 +17,7 @@ from tests.harness import openai_peer
 from tests.harness.daemon import ENVIRON, Daemon, reactor
 from tests.harness.openai_peer import OpenAIPeer, Step, good, says, stream
 from tests.harness.terminal import COLUMNS, Terminal
-from tests.programs.test_client import ProgramTestCase
+from tests.programs.test_client import ProgramTestCase, Server
 
 TIMEOUT = 60  # seconds
 READY = "/help for help"
@@ -47,8 +47,8 @@ SCRIPTS: dict[str, Callable[[], openai_peer.Script]] = {
 class TerminalTestCase(ProgramTestCase):
     """A daemon with a language model, and a user at a terminal."""
 
-    async def start_peer(self) -> Daemon:
-        """A daemon with a language model that follows the scripts."""
+    def listen_peer(self) -> None:
+        """A language model that follows the scripts; `options` are those of a daemon that asks it."""
         for name, script in SCRIPTS.items():
             openai_peer.SCRIPTS[name] = script
             self.addCleanup(openai_peer.SCRIPTS.pop, name)
@@ -57,11 +57,15 @@ class TerminalTestCase(ProgramTestCase):
         self.addCleanup(port.stopListening)
         url = f"url=http://127.0.0.1:{port.getHost().port}"
         self.options = ("--robot", "openai", "-R", url, "-R", "model=peer-model")
+
+    async def start_peer(self) -> Daemon:
+        """A daemon with a language model that follows the scripts."""
+        self.listen_peer()
         return await self.start(*self.options)
 
     def use(
         self,
-        daemon: Daemon,
+        server: Server,
         scenario: Callable[[Terminal], object],
         *shell: str,
         options: tuple[str, ...] = (),
@@ -70,7 +74,7 @@ class TerminalTestCase(ProgramTestCase):
         """Run a scenario with the client at a terminal; the status, or the screen if there is a shell."""
         home = Path(self.mktemp()).absolute()
         home.mkdir()
-        self.command = [sys.executable, "-m", "securechat.client", *self.to(daemon), *options]
+        self.command = [sys.executable, "-m", "securechat.client", *self.to(server), *options]
         before = {"TERM": "xterm-256color", "XTERM_VERSION": "pyte", "HOME": str(home), **ENVIRON}
         before.pop("NO_COLOR", None)
 

@@ -1,5 +1,6 @@
 """Admission: who may connect, how often, and who has to make room."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -134,6 +135,19 @@ class HandshakeTests(AdmissionTestCase):
         self.assertTrue(places[1].admit(USER))
         self.must_enter(admission, address(1))
         self.assertIsNone(self.enter(admission, address(1)))
+
+    def test_manyUsers(self) -> None:
+        """A thousand users a second, from as many addresses, are admitted, though each handshake takes 0.4 seconds."""
+        admission = Admission(ServerSettings())
+        handshakes: deque[tuple[float, Place]] = deque()
+        for number in range(1000):
+            now = number / 1000
+            while handshakes and handshakes[0][0] < now - 0.4:
+                self.assertTrue(handshakes.popleft()[1].admit(b""))
+            place = admission.enter(Holder(f"a user {number}"), now, self._evict(number))
+            assert place is not None
+            handshakes.append((now, place))
+        self.assertEqual(self.evicted, [])
 
     def test_ofOneSite(self) -> None:
         """An IPv6 /64 may have four, a /48 sixteen."""

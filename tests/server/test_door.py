@@ -77,7 +77,7 @@ class DoorTests(TestCase):
 
     async def test_strangersThatStall(self) -> None:
         """While 64 addresses stall after Hello, twice a second each, a user is admitted sixty times of sixty."""
-        settings = ServerSettings(shaping=Shaping.OFF)
+        settings = ServerSettings(shaping=Shaping.OFF, max_handshakes=64)
         users = Listed()
         server_identity = identity(ClientAuth.REQUIRED, lambda blob, certificate: users.is_listed(blob))
         factory = ChatServerFactory(settings, server_identity, users, cast(IRobot, EchoRobot()), reactor)

@@ -47,7 +47,7 @@ DEFAULTS = {
     "max_sessions_per_user": 16,
     "max_sessions_per_source": 16,
     "idle_timeout": 3600.0,
-    "max_handshakes": 64,
+    "max_handshakes": 500,
     "max_handshakes_per_source": 4,
     "handshake_rate": 2.0,
     "handshake_burst": 10,

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from securechat.client.api.calls import Receiver, Unavailable
 from securechat.client.api.session import ApiSession, PendingCall
-from securechat.client.backoff import LASTING_REASONS, Backoff, is_lasting, jitter
+from securechat.client.backoff import LASTING_REASONS, Backoff, jitter
 from securechat.client.explain import of_goodbye
 from securechat.errors import SecureChatError
 from securechat.i18n import _
@@ -170,6 +170,7 @@ class SessionPool:
         if isinstance(result, Failure):
             self._not_opened(result)
             return
+        self._backoff.succeeded()
         self._backoff.reset()
         self._stop_retrying()
         if self._problem is not None:
@@ -184,7 +185,7 @@ class SessionPool:
         if not isinstance(error, SecureChatError):
             log.failure("unexpected error in opening a session", failure)
         problem = str(error) if isinstance(error, SecureChatError) else type(error).__name__
-        self._try_later(is_lasting=is_lasting(error))
+        self._try_later(is_lasting=self._backoff.is_lasting(error))
         if not self._sessions and not self._attempts:
             self._lose(problem)
 

@@ -252,9 +252,10 @@ class Terminal:
             show_error(self._screen, _("the reply is incomplete: {reason}").format(reason=self._loss))
         elif self._loss:
             show_notice(self._screen, self._loss)
+        is_idle = not self._outbox.open and self._outbox.is_empty
         self._outbox.lost()
-        is_idle = isinstance(reason, GoodbyeReceived) and reason.reason is Reason.IDLE
-        self._redial.lost(is_lazy=is_idle and self._outbox.is_empty)
+        timed_out = isinstance(reason, GoodbyeReceived) and reason.reason is Reason.IDLE
+        self._redial.lost(is_lazy=timed_out and self._outbox.is_empty, is_idle=is_idle)
         self._screen.refresh()
 
     def _end(self, reason: SecureChatError | GoodbyeReceived | None) -> None:

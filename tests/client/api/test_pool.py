@@ -568,13 +568,25 @@ class LineTests(PoolTestCase):
 
     def test_lasting(self) -> None:
         """A server that refuses the client is asked once a minute, because its operator may change that."""
-        for error in (PermissionDeniedError(Category.CUT, "denied"), NoApiError("no API")):
-            self.begin().close(CUT)
-            self.clock.advance(1)
-            self.refuse(error)
-            self.assertUnavailable(503, 60)
-            self.clock.advance(60)
-            self.admit().close(None)
+        self.begin().close(CUT)
+        self.clock.advance(1)
+        self.refuse(NoApiError("no API"))
+        self.assertUnavailable(503, 60)
+        self.clock.advance(60)
+        self.admit().close(None)
+
+    def test_denied(self) -> None:
+        """A server that is busy closes connections as one that denies access; the fifth time, this is believed."""
+        self.begin().close(CUT)
+        for seconds, retry in ((1, 2), (2, 4), (4, 8), (8, 16), (16, 60)):
+            self.clock.advance(seconds)
+            self.refuse(PermissionDeniedError(Category.CUT, "denied"))
+            self.assertUnavailable(503, retry)
+        self.clock.advance(60)
+        self.admit().close(CUT)
+        self.clock.advance(1)
+        self.refuse(PermissionDeniedError(Category.CUT, "denied"))
+        self.assertUnavailable(503, 2)
 
     def test_agent(self) -> None:
         """An agent that has gone is asked again soon."""
