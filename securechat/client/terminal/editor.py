@@ -36,11 +36,11 @@ from securechat.i18n import _
 
 MIN_INTERVAL: Final = 0.03  # seconds between two drawings for text that arrives; a key is displayed at once
 SUSPEND_TIME: Final = 0.5  # seconds to wait for SIGCONT after SIGTSTP; without job control, neither takes effect
-TYPED_AHEAD: Final = 0.1  # seconds after the start in which a newline is Enter, as the terminal has translated it
+TYPED_AHEAD: Final = 0.1  # seconds after the start in which a newline is Enter: the terminal was not in raw mode yet
 
 
 class _Visible(Processor):
-    """Displays what is typed or pasted without control characters and with invisible ones visible."""
+    """Displays control characters and invisible ones in the input as U+FFFD."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         text = "".join(fragment[1] for fragment in transformation_input.fragments)

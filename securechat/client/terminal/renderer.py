@@ -1,4 +1,4 @@
-"""Drawing the prompt, with rows above it that are written once and never touched again."""
+"""Drawing the prompt below rows that are printed once."""
 
 import os
 import time
@@ -13,18 +13,18 @@ from prompt_toolkit.renderer import Renderer
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
-SETTLE: Final = 0.4  # seconds without a change of the width, after which long rows are drawn again
+SETTLE: Final = 0.4  # seconds without a change of the width, after which the live row is displayed again
 MAX_WAITING: Final = 4 * 1024 * 1024  # characters that wait while another program has the terminal
 
 
 class TerminalOutput(Vt100_Output):
-    """Writes what belongs together at once, so that nothing flickers."""
+    """Writes each frame at once, which avoids flicker."""
 
     is_held = False
 
     @classmethod
     def open(cls, stdout: TextIO, environ: Mapping[str, str]) -> "TerminalOutput":
-        """The output to a terminal. It is not asked for the position of its cursor, which some do not answer."""
+        """The output to a terminal. The cursor position is not requested: some terminals do not report it."""
         sized = Vt100_Output.from_pty(stdout)
         return cls(stdout, sized.get_size, term=environ.get("TERM"), enable_cpr=False)
 
@@ -37,19 +37,19 @@ class AppendingRenderer(Renderer):
     """Prints rows above the prompt when it is drawn next. The prompt is erased before, and drawn again below them."""
 
     def __init__(self, output: TerminalOutput, *, reflows: bool) -> None:
-        """`reflows` if the terminal breaks long rows anew when its width changes."""
+        """`reflows` if the terminal rewraps long rows when its width changes."""
         self._terminal = output
         self._reflows = reflows
         self.is_stale = False  # whether the prompt is drawn from scratch next: differences would be in wrong columns
         self._above: deque[str] = deque()
         self._size = 0  # characters of it
-        self._resized = -SETTLE  # when the width has changed last
+        self._resized = -SETTLE  # when the width last changed
         self._drawn: tuple[Layout, int] | None = None  # the prompt, and the columns of the screen
         super().__init__(Style([]), output)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the width stays as it is. While it changes, where the terminal breaks a long row is unknown."""
+        """Whether the last resize is over. During one, the line breaks of a long row cannot be predicted."""
         return time.monotonic() - self._resized >= SETTLE
 
     def add(self, text: str) -> None:
@@ -116,5 +116,5 @@ def _breaks(text: str, columns: int) -> int:
 
 
 def reflows(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the terminal breaks long rows anew when its width changes: most do, except for the oldest."""
+    """Whether the terminal rewraps long rows when its width changes, as all but the oldest do."""
     return not ("XTERM_VERSION" in environ or environ.get("TERM", "").startswith(("linux", "rxvt", "vt")))
