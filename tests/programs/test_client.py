@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
@@ -102,7 +103,7 @@ class ProgramTestCase(TestCase):
         self.assertNotIn(b"Traceback", done.stderr)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
-    def to(self, daemon: Daemon) -> list[str]:
+    def to(self, daemon: "Daemon | IPv4Address") -> list[str]:
         return [f"127.0.0.1:{daemon.port}", "--known-hosts", str(self.known_hosts), "--accept-new"]
 
     async def assertEnds(self, code: int, words: str, *arguments: str | Path, stdin: bytes = b"") -> None:
