@@ -141,7 +141,7 @@ class KnownHosts:
 
     def add(self, name: str, blob: bytes) -> None:
         """Append an entry for a host to the file, unless it has it; ConfigurationError if it cannot be written."""
-        append_line(self._path, f"{_normal(name)} {keys.public_line(blob)}")
+        append_line(self._path, f"{_normal(name)} {keys.public_line(blob)}", once=True)
 
 
 def _is_missing(path: Path) -> bool:
