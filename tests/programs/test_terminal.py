@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
+from securechat.client.terminal.commands import COMMANDS
 from securechat.client.terminal.markdown import Styler
-from securechat.client.terminal.styles import plain
+from securechat.client.terminal.styles import plain, width
 from securechat.server.admission import Holder
 from securechat.server.message_memory import SHARES, MessageMemory
 from securechat.wire.events import ClientProved, MessageReceived
@@ -30,7 +31,7 @@ from tests.harness.terminal import COLUMNS, Terminal
 from tests.programs.test_client import ProgramTestCase
 
 TIMEOUT = 60  # seconds
-READY = "/help for help"
+READY = "/help "
 CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
 LEFT = "\x1b[D"
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"
@@ -328,6 +329,24 @@ class TerminalTests(TerminalTestCase):
             self.assertNotIn("\x1b", terminal.screen)
 
         self.assertEqual(await self.use(daemon, scenario, TERM="dumb"), 0)
+
+    async def test_helpInChinese(self) -> None:
+        """In Chinese, each command has a line as well, and the descriptions begin in the same column."""
+        daemon = await self.start_peer()
+
+        def scenario(terminal: Terminal) -> None:
+            terminal.type("/help\r")
+            terminal.wait_for("/quit")
+            terminal.wait_for("//")
+            terminal.type(CTRL_D)
+            terminal.read_for(0.5)
+            lines = [line for line in terminal.lines if line.startswith("-- /")]
+            self.assertEqual([re.split(r"[ /]+", line)[1] for line in lines], [*COMMANDS])
+            columns = {width("".join(re.split("( {2,})", line)[:2])) for line in lines}
+            self.assertEqual(len(columns), 1, lines)
+            self.assertNotIn("Version", "".join(terminal.lines))
+
+        self.assertEqual(await self.use(daemon, scenario, LANGUAGE="zh_CN"), 0)
 
     async def test_history(self) -> None:
         """What was entered is there in the next session, unless it began with a space or the user wants no history."""
