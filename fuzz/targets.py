@@ -4,6 +4,7 @@
 """
 
 import json
+import unicodedata
 from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -27,13 +28,15 @@ from securechat.calls.requests import Access, ApiCall, Request, examine
 from securechat.calls.writer import ResultWriter
 from securechat.client.config import read as read_config
 from securechat.client.destination import parse_destination
-from securechat.client.sanitize import sanitize
+from securechat.client.sanitize import Sanitizer, sanitize
 from securechat.client.settings import ClientSettings
 from securechat.client.terminal import conversations as saved
+from securechat.client.terminal.code import LANGUAGES, CodeStyler
 from securechat.client.terminal.commands import UnknownCommandError
 from securechat.client.terminal.commands import parse as parse_command
+from securechat.client.terminal.history import InputHistory
 from securechat.client.terminal.markdown import Styler
-from securechat.client.terminal.styles import Row, render
+from securechat.client.terminal.styles import Row, plain, render
 from securechat.config_file import ConfigFile, Table
 from securechat.conversation import Speaker, Turn
 from securechat.errors import ConfigurationError, Fault, RemoteProtocolError, RobotError
@@ -434,6 +437,36 @@ def styler(data: bytes) -> None:
             raise AssertionError("a row is not clean")
 
 
+_LANGUAGES: Final = sorted(LANGUAGES)
+
+
+def code(data: bytes) -> None:
+    """Code in the language that the first byte selects: its text stays what it is."""
+    styler = CodeStyler()
+    styler.begin(_LANGUAGES[data[0] % len(_LANGUAGES)] if data else "")
+    for line in data[1:].decode(errors="replace").split("\n"):
+        assert plain(styler.feed(line)) == line
+
+
+def text_filter(data: bytes) -> None:
+    """Text for a terminal: the filter does not depend on the pieces, and leaves nothing for a second one."""
+    text = data[1:].decode(errors="surrogateescape")
+    size = data[0] % 16 + 1 if data else 1
+    sanitizer = Sanitizer()
+    clean = "".join(sanitizer.feed(text[start : start + size]) for start in range(0, len(text), size))
+    assert clean == sanitize(text) == sanitize(clean)
+    assert not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in clean if letter not in "\n\t")
+
+
+_HISTORY: Final = Path(mkdtemp()) / "history"
+
+
+def history(data: bytes) -> None:
+    """A file with earlier input."""
+    _HISTORY.write_bytes(data)
+    assert all(isinstance(entry, str) for entry in InputHistory(_HISTORY).load_history_strings())
+
+
 def conversation(data: bytes) -> None:
     """A saved conversation: what is read is the same after it has been written again."""
     with suppress(ConfigurationError):
@@ -525,6 +558,9 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "completion": completion,
     "config": config,
     "styler": styler,
+    "code": code,
+    "filter": text_filter,
+    "history": history,
     "command": _text(parse_command, UnknownCommandError),
     "control": control,
     "conversation": conversation,
@@ -645,7 +681,18 @@ def seeds() -> dict[str, list[bytes]]:
             b'agent = true\n[host.a]\naddress = "b:1"\nserve-sessions = 4\n',
             b"[host.a]\nserve-origin = [\n'http://a']\nx = 1",
         ],
-        "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n"],
+        "styler": [b"\0\x20# A **b** `c`\n\n- d\n```\ne\n```\n|f|\n|-|\n", b"\0\x20```py\ndef f():\n\n    'a'\n```\n"],
+        "code": [
+            bytes([_LANGUAGES.index(name)]) + text
+            for name, text in (
+                ("python", b'def f(a):\n    """b\n    c"""\n'),
+                ("html", b"<!-- a\nb -->\n<script>\nlet x = `${1}`;\n</script>\n"),
+                ("bash", b"cat <<EOF\n$(x)\nEOF\n"),
+                ("rust", b"/* a /* b */\n*/ fn f<'a>() {}\n"),
+            )
+        ],
+        "filter": [b"\0a\x1b[31m\xc2\x9b\xe2\x80\xae\n", "\3e\u0301👨\u200d👩 \u200d".encode()],
+        "history": [b'"a"\n"\\u00e9"\n', b"[]\n\xff\n"],
         "command": [b"/save file", b"//text", b"/usr/bin"],
         "control": [
             b'\0{"command":"sessions"}\n',

@@ -198,8 +198,8 @@ def _write(path: Path, data: bytes, mode: int, put: Callable[[str, Path], None])
             Path(temporary).unlink(missing_ok=True)
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append a line to a file, unless it has this line; ConfigurationError.
+def append_line(path: Path, line: str, *, once: bool = False) -> None:
+    """Append a line to a file, with `once` unless it has this line; ConfigurationError.
 
     The file is created with mode 0600 if it does not exist. Concurrent calls, also of other processes, each append a
     whole line.
@@ -211,8 +211,9 @@ def append_line(path: Path, line: str) -> None:
             # So that the truncation below cannot remove another client's line, and none is added twice
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             size = os.fstat(descriptor).st_size
-            before = os.pread(descriptor, MAX_LIST_SIZE, max(0, size - MAX_LIST_SIZE)) if size else b""
-            if line.encode() in map(bytes.strip, before.split(b"\n")):
+            length = MAX_LIST_SIZE if once else 1
+            before = os.pread(descriptor, length, max(0, size - length)) if size else b""
+            if once and line.encode() in map(bytes.strip, before.split(b"\n")):
                 return
             ended = size == 0 or before.endswith(b"\n")
             data = (("" if ended else "\n") + line + "\n").encode()

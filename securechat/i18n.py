@@ -17,7 +17,9 @@ ngettext = _translation.ngettext
 
 def _(text: str) -> str:
     """The translation of a text."""
-    return text if _is_english else _translation.gettext(text)
+    if _is_english or not text:  # gettext's translation of an empty text is the head of the catalogue
+        return text
+    return _translation.gettext(text)
 
 
 @contextmanager

@@ -304,11 +304,13 @@ class AppendLineTests(FileTests):
             self.assertEqual(self.path.stat().st_mode & 0o777, 0o640)
 
     def test_twice(self) -> None:
-        """A line that the file has already is not added again."""
+        """A line that the file has already is not added again, if it is to be there once."""
         self.write(b"# a\r\nb")
         for line in ("b", "# a", "c", "c"):
-            append_line(self.path, line)
+            append_line(self.path, line, once=True)
         self.assertEqual(self.path.read_bytes(), b"# a\r\nb\nc\n")
+        append_line(self.path, "c")
+        self.assertEqual(self.path.read_bytes(), b"# a\r\nb\nc\nc\n")
 
     def test_partialLine(self) -> None:
         """A line that was written only in part is removed."""

@@ -151,7 +151,7 @@ class KnownHosts:
         """
         known = (entry.hosts for entry in self._entries if entry.blob == beside and entry.matches(name))
         hashed = next((hosts for hosts in known if hosts.startswith(_HASH_MARK)), None)
-        append_line(self._path, f"{hashed or _normal(name)} {keys.public_line(blob)}")
+        append_line(self._path, f"{hashed or _normal(name)} {keys.public_line(blob)}", once=True)
 
 
 def _is_missing(path: Path) -> bool:

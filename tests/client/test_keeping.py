@@ -60,6 +60,15 @@ class SavingTests(KeepingTestCase):
         self.reply(4, "v")
         self.assertEqual(len(self.kept(path)), 2)
 
+    def test_repeated(self) -> None:
+        """A message that gets the same reply again is kept each time."""
+        self.start_with()
+        self.enter("/save work")
+        for number in (1, 2, 3):
+            self.enter("go on")
+            self.reply(number, "done")
+        self.assertEqual(self.kept(path_of("work", self.conversations)), [("go on", "done")] * 3)
+
     def test_exists(self) -> None:
         """A conversation is not overwritten."""
         self.start_with()

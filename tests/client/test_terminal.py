@@ -302,6 +302,9 @@ class ReplyTests(TerminalTestCase):
             self.screen.rows.clear()
             reply = "\n".join((*HOSTILE, *(f"**{text}** `{text}` [{text}]({text})" for text in HOSTILE)))
             reply += f"\n```{HOSTILE[0]}\n{HOSTILE[1]}\n```\n|{HOSTILE[2]}|\n|-|\n|{HOSTILE[3]}|\n"
+            reply += "".join(
+                f"```{name}\n# if '{text}' {text}\n```\n" for text in HOSTILE for name in ("py", "c", "json")
+            )
             for letter in reply:
                 self.terminal.replyReceived(1, letter, False)
                 self.assertTrue(plain(self.terminal.live()).isprintable())
@@ -309,7 +312,7 @@ class ReplyTests(TerminalTestCase):
             _name, *rows = self.screen.rows
             self.assertEqual([style & OWN for row in rows for style, _text in row if style & OWN], [])
             written = "".join(render(row, styled=is_styled) for row in rows)
-            for sequence in ("1", "2", "4", "36", "34", "1;36", "1;4", "4;34", "0"):
+            for sequence in ("1", "2", "4", "36", "34", "1;36", "1;4", "4;34", "1;34", "0"):
                 written = written.replace(f"\x1b[{sequence}m", "")
             self.assertTrue(written.isprintable(), written)
 

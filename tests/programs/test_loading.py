@@ -69,6 +69,15 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual({module for module in loaded if module.startswith("OpenSSL.")}, set())
         self.assertEqual(packages(loaded) & {"treq", "service_identity"}, set())
 
+    def test_colours(self) -> None:
+        """Pygments is loaded by the first code in a language that it knows."""
+        program = "import securechat.client.frontends.terminal; from securechat.client.terminal.markdown import Styler"
+        loaded = modules_loaded_by(f"{program}; Styler().feed('```\\nx\\n```\\n```text\\nx\\n', 80)")
+        self.assertIn("securechat.client.terminal.code", loaded)
+        self.assertEqual(packages(loaded) & {"pygments"}, set())
+        loaded = modules_loaded_by(f"{program}; Styler().feed('```python\\n', 80)")
+        self.assertIn("pygments", packages(loaded))
+
     def test_garbage(self) -> None:
         """While the client's modules are loaded, Python does not look for garbage; afterwards it may again."""
         watch = (

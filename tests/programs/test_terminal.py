@@ -2,25 +2,36 @@
 
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
+from securechat.client.terminal.commands import COMMANDS
 from securechat.client.terminal.markdown import Styler
-from securechat.client.terminal.styles import plain
+from securechat.client.terminal.styles import plain, width
+from securechat.server.admission import Holder
+from securechat.server.message_memory import SHARES, MessageMemory
+from securechat.wire.events import ClientProved, MessageReceived
+from securechat.wire.handshake import ServerHandshake
+from securechat.wire.messages import About
+from securechat.wire.server_connection import ServerConnection
 from tests.client.terminal.test_markdown import CORPUS
 from tests.client.test_terminal import HOSTILE
 from tests.harness import openai_peer
 from tests.harness.daemon import ENVIRON, Daemon, reactor
 from tests.harness.openai_peer import OpenAIPeer, Step, good, says, stream
+from tests.harness.pair import identity
 from tests.harness.terminal import COLUMNS, Terminal
 from tests.programs.test_client import ProgramTestCase, Server
 
 TIMEOUT = 60  # seconds
-READY = "/help for help"
+READY = "/help "
 CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
 LEFT = "\x1b[D"
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"
@@ -41,7 +52,29 @@ SCRIPTS: dict[str, Callable[[], openai_peer.Script]] = {
     "rows": lambda: stream(*apart("\n".join(ROWS), 100, 0.01)),
     "endless": lambda: stream(*apart("never ends\n" * 10_000, 11, 0.02)),
     "hostile": lambda: stream(*good("\n".join(HOSTILE))),
+    "hostile code": lambda: stream(*good("```python\n{}\n'''{}\n```".format("\n".join(HOSTILE), "\n".join(HOSTILE)))),
 }
+# What a server says of itself and of the user; each has at most 64 bytes.
+HOSTILE_NAMES = "".join(HOSTILE[:5]), "".join(HOSTILE[5:-2]), "".join(HOSTILE[-2:])[:20]
+
+
+class HostileServer(Protocol):
+    """A server whose names are hostile."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        name = f"[127.0.0.1]:{cast(IPv4Address, self.transport.getHost()).port}"
+        self.end = ServerConnection(ServerHandshake(identity(), frozenset({name})), time.monotonic)
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        for event in self.end.receive_data(data):
+            if isinstance(event, ClientProved):
+                quota = MessageMemory(SHARES * 2**20).quota(Holder("client"))
+                self.end.admit(About(*HOSTILE_NAMES, 4096, api=False, shaping=0, tick=100, width=1), quota)
+            elif isinstance(event, MessageReceived):
+                self.end.reply(event.id, b"hello", last=True)
+        self.transport.write(self.end.data_to_send())
 
 
 class TerminalTestCase(ProgramTestCase):
@@ -231,6 +264,10 @@ class TerminalTests(TerminalTestCase):
             terminal.type("hostile\r")
             terminal.wait_for("openai")
             terminal.wait_until(">")
+            terminal.type("hostile code\r")
+            terminal.wait_for("```python")
+            terminal.wait_for("\x1b[36m")  # of the string
+            terminal.wait_until(">")
             terminal.type(PASTE + text + PASTED)
             terminal.read_for(0.5)
             terminal.type("\r")
@@ -239,12 +276,34 @@ class TerminalTests(TerminalTestCase):
             terminal.read_for(0.5)
             terminal.type(CTRL_D)
             terminal.read_for(0.5)
-            rest = SEQUENCES.sub("", terminal.screen).replace("\r", "").replace("\n", "")
-            self.assertTrue(rest.isprintable(), re.findall(r"[^ -~]{1,9}", rest))
-            for letter in ("\u202e", "\u200f", "\u061c", "\u200b", "\ufeff", "\u3164", "\U000e0041", "\u0301" * 7):
-                self.assertNotIn(letter, rest)
+            self.assertClean(terminal.screen)
 
         self.assertEqual(await self.use(daemon, scenario), 0)
+
+    def assertClean(self, screen: str) -> None:
+        """The terminal got the escape sequences of our styles and of the prompt only, and no invisible character."""
+        rest = SEQUENCES.sub("", screen).replace("\r", "").replace("\n", "")
+        self.assertTrue(rest.isprintable(), re.findall(r"[^ -~]{1,9}", rest))
+        for letter in ("\u202e", "\u200f", "\u061c", "\u200b", "\ufeff", "\u3164", "\U000e0041", "\u0301" * 7):
+            self.assertNotIn(letter, rest)
+
+    async def test_hostileNames(self) -> None:
+        """So it is with the names of the robot, of the user and of the server's software."""
+        port = reactor.listenTCP(0, Factory.forProtocol(HostileServer), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.known_hosts = Path(self.mktemp()).absolute()
+
+        def scenario(terminal: Terminal) -> None:
+            terminal.type("/info\r")
+            terminal.wait_for("host key: ")
+            terminal.type("q\r")
+            terminal.wait_for("hello")
+            terminal.type(CTRL_D)
+            terminal.read_for(0.5)
+            self.assertGreater(terminal.screen.count("\ufffd"), 3 * len(HOSTILE))
+            self.assertClean(terminal.screen)
+
+        self.assertEqual(await self.use(port.getHost(), scenario), 0)
 
     async def test_noColour(self) -> None:
         """With NO_COLOR there are no styles, the marks of Markdown stay, and a robot's row does not look like ours."""
@@ -274,6 +333,24 @@ class TerminalTests(TerminalTestCase):
             self.assertNotIn("\x1b", terminal.screen)
 
         self.assertEqual(await self.use(daemon, scenario, TERM="dumb"), 0)
+
+    async def test_helpInChinese(self) -> None:
+        """In Chinese, each command has a line as well, and the descriptions begin in the same column."""
+        daemon = await self.start_peer()
+
+        def scenario(terminal: Terminal) -> None:
+            terminal.type("/help\r")
+            terminal.wait_for("/quit")
+            terminal.wait_for("//")
+            terminal.type(CTRL_D)
+            terminal.read_for(0.5)
+            lines = [line for line in terminal.lines if line.startswith("-- /")]
+            self.assertEqual([re.split(r"[ /]+", line)[1] for line in lines], [*COMMANDS])
+            columns = {width("".join(re.split("( {2,})", line)[:2])) for line in lines}
+            self.assertEqual(len(columns), 1, lines)
+            self.assertNotIn("Version", "".join(terminal.lines))
+
+        self.assertEqual(await self.use(daemon, scenario, LANGUAGE="zh_CN"), 0)
 
     async def test_history(self) -> None:
         """What was entered is there in the next session, unless it began with a space or the user wants no history."""

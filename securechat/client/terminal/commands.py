@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from securechat.client.terminal.styles import width
 from securechat.i18n import N_, _
 
 
@@ -97,8 +98,11 @@ def completions(text: str) -> list[str]:
 def help_lines() -> list[str]:
     """The commands, one a line."""
     forms = [f"/{name} {_(kind.argument)}".rstrip() for name, kind in COMMANDS.items()]
-    size = max(map(len, forms))
-    return [f"{form:<{size}}  {_(kind.description)}" for form, kind in zip(forms, COMMANDS.values(), strict=True)]
+    size = max(map(width, forms))
+    return [
+        f"{form}{' ' * (size - width(form))}  {_(kind.description)}"
+        for form, kind in zip(forms, COMMANDS.values(), strict=True)
+    ]
 
 
 def key_lines() -> list[str]:

@@ -23,7 +23,6 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, Layout, Window
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.output import ColorDepth
-from prompt_toolkit.utils import get_cwidth
 from prompt_toolkit.widgets import SearchToolbar
 
 from securechat.client.output import Output
@@ -31,16 +30,16 @@ from securechat.client.sanitize import sanitize
 from securechat.client.terminal.commands import completions
 from securechat.client.terminal.renderer import AppendingRenderer, TerminalOutput, reflows
 from securechat.client.terminal.screen import PROMPT, ScreenUser
-from securechat.client.terminal.styles import Row, Style, cut, plain, render, toolkit_style, width
+from securechat.client.terminal.styles import Row, Style, cut, render, toolkit_style
 from securechat.i18n import _
 
 MIN_INTERVAL: Final = 0.03  # seconds between two drawings for text that arrives; a key is displayed at once
 SUSPEND_TIME: Final = 0.5  # seconds to wait for SIGCONT after SIGTSTP; without job control, neither takes effect
-TYPED_AHEAD: Final = 0.1  # seconds after the start in which a newline is Enter, as the terminal has translated it
+TYPED_AHEAD: Final = 0.1  # seconds after the start in which a newline is Enter: the terminal was not in raw mode yet
 
 
 class _Visible(Processor):
-    """Displays what is typed or pasted without control characters and with invisible ones visible."""
+    """Displays control characters and invisible ones in the input as U+FFFD."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         text = "".join(fragment[1] for fragment in transformation_input.fragments)
@@ -139,9 +138,6 @@ class Editor:
     def _draw(self) -> None:
         self._drawing = None
         self._drawn = asyncio.get_running_loop().time()
-        live = plain(self._user.live()) if self._user is not None else ""
-        # prompt_toolkit adds the widths of characters; flags and other sequences are narrower.
-        self._renderer.is_stale = not live.isascii() and width(live) != sum(map(get_cwidth, live))
         self._app.invalidate()
 
     def edit(self) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from securechat.client.sanitize import Sanitizer
 from securechat.client.terminal import tables
+from securechat.client.terminal.code import CodeStyler
 from securechat.client.terminal.inline import parse
 from securechat.client.terminal.prose import Prose
 from securechat.client.terminal.styles import Row, Style
@@ -46,6 +47,7 @@ class Styler:
         self._source = ""  # of that line: what may be the start of an element
         self._before = ""  # the character before
         self._fence: tuple[str, int] | None = None  # the mark that ends the code, and the indentation of its lines
+        self._code = CodeStyler()
         self._table: list[str] = []
         self._blank = 0  # lines, which are displayed if something follows
         self._has_begun = False
@@ -164,6 +166,8 @@ class Styler:
         if found := _FENCE.fullmatch(line):
             yield from self._break()
             self._fence = found[2], len(found[1])
+            if not self._keep_marks:
+                self._code.begin(found[3])
             yield [(Style.DIM, found[2] + found[3].rstrip())]
         elif _RULE.fullmatch(line) and not self._keep_marks:
             yield from self._break()
@@ -192,12 +196,13 @@ class Styler:
             yield from self._break()
             yield [(Style.DIM, stripped)]
             return
+        own = len(line) - len(line.lstrip(" "))
+        row = self._code.feed(line[min(indent, own) :])
         if not line.strip():
             self._blank += 1
             return
         yield from self._break()
-        own = len(line) - len(line.lstrip(" "))
-        yield [(Style.PLAIN, line[min(indent, own) :])]
+        yield row
 
     def _is_code(self, line: str) -> bool:
         """Whether the line is code by its indentation."""

@@ -1,4 +1,4 @@
-"""Drawing the prompt, with rows above it that are written once and never touched again."""
+"""Drawing the prompt below rows that are printed once."""
 
 import os
 import time
@@ -13,18 +13,20 @@ from prompt_toolkit.renderer import Renderer
 from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import get_cwidth
 
-SETTLE: Final = 0.4  # seconds without a change of the width, after which long rows are drawn again
+from securechat.client.terminal.styles import width
+
+SETTLE: Final = 0.4  # seconds without a change of the width, after which the live row is displayed again
 MAX_WAITING: Final = 4 * 1024 * 1024  # characters that wait while another program has the terminal
 
 
 class TerminalOutput(Vt100_Output):
-    """Writes what belongs together at once, so that nothing flickers."""
+    """Writes each frame at once, which avoids flicker."""
 
     is_held = False
 
     @classmethod
     def open(cls, stdout: TextIO, environ: Mapping[str, str]) -> "TerminalOutput":
-        """The output to a terminal. It is not asked for the position of its cursor, which some do not answer."""
+        """The output to a terminal. The cursor position is not requested: some terminals do not report it."""
         sized = Vt100_Output.from_pty(stdout)
         return cls(stdout, sized.get_size, term=environ.get("TERM"), enable_cpr=False)
 
@@ -37,19 +39,18 @@ class AppendingRenderer(Renderer):
     """Prints rows above the prompt when it is drawn next. The prompt is erased before, and drawn again below them."""
 
     def __init__(self, output: TerminalOutput, *, reflows: bool) -> None:
-        """`reflows` if the terminal breaks long rows anew when its width changes."""
+        """`reflows` if the terminal rewraps long rows when its width changes."""
         self._terminal = output
         self._reflows = reflows
-        self.is_stale = False  # whether the prompt is drawn from scratch next: differences would be in wrong columns
         self._above: deque[str] = deque()
         self._size = 0  # characters of it
-        self._resized = -SETTLE  # when the width has changed last
+        self._resized = -SETTLE  # when the width last changed
         self._drawn: tuple[Layout, int] | None = None  # the prompt, and the columns of the screen
         super().__init__(Style([]), output)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the width stays as it is. While it changes, where the terminal breaks a long row is unknown."""
+        """Whether the last resize is over. During one, the line breaks of a long row cannot be predicted."""
         return time.monotonic() - self._resized >= SETTLE
 
     def add(self, text: str) -> None:
@@ -65,15 +66,40 @@ class AppendingRenderer(Renderer):
             is_resized = self._drawn is not None and self._drawn[1] != self.output.get_size().columns
             if is_resized:
                 self._resized = time.monotonic()
-            if self._above or is_resized or self.is_stale:
+            is_afresh = bool(self._above) or is_resized or self._is_odd()
+            if is_afresh:
                 self.erase()
                 self.print_waiting()
             super().render(app, layout, is_done)
+            if self._is_odd():
+                if not is_afresh:
+                    self.erase()
+                    super().render(app, layout, is_done)
+                self._place_cursor(layout)
         finally:
             self._terminal.is_held = False
             self._terminal.flush()
         self._drawn = layout, self.output.get_size().columns
-        self.is_stale = False
+
+    def _is_odd(self) -> bool:
+        """Whether a row of the prompt, with flags for instance, is narrower than its characters, or wider.
+
+        prompt_toolkit adds their widths, so that it would draw the differences in wrong columns.
+        """
+        screen = self.last_rendered_screen
+        if screen is None:
+            return False
+        texts = ("".join(row[column].char for column in sorted(row)) for row in screen.data_buffer.values())
+        return any(not text.isascii() and width(text) != sum(map(get_cwidth, text)) for text in texts)
+
+    def _place_cursor(self, layout: Layout) -> None:
+        """Move the cursor to the column that it has on the terminal."""
+        screen = self.last_rendered_screen
+        assert screen is not None
+        cursor = screen.get_cursor_position(layout.current_window)
+        row = screen.data_buffer[cursor.y]
+        self.output.write_raw("\r")
+        self.output.cursor_forward(width("".join(row[column].char for column in range(cursor.x))))
 
     def print_waiting(self) -> None:
         """Print the lines that wait. There must be no prompt."""
@@ -83,6 +109,7 @@ class AppendingRenderer(Renderer):
         self.output.flush()
 
     def erase(self, leave_alternate_screen: bool = True) -> None:
+        self.output.write_raw("\r")  # the cursor may be in another column than prompt_toolkit thinks
         self.output.cursor_up(self._rows_added())
         super().erase(leave_alternate_screen)
         self._drawn = None
@@ -116,5 +143,5 @@ def _breaks(text: str, columns: int) -> int:
 
 
 def reflows(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the terminal breaks long rows anew when its width changes: most do, except for the oldest."""
+    """Whether the terminal rewraps long rows when its width changes, as all but the oldest do."""
     return not ("XTERM_VERSION" in environ or environ.get("TERM", "").startswith(("linux", "rxvt", "vt")))

@@ -20,6 +20,8 @@ class Style(Flag):
     UNDERLINE = auto()
     CODE = auto()
     LINK = auto()
+    KEYWORD = auto()
+    LITERAL = auto()
     USER = auto()
     ROBOT = auto()
     NOTICE = auto()
@@ -35,6 +37,8 @@ _LOOKS: Final = {  # the SGR parameter, and prompt_toolkit's name
     Style.UNDERLINE: ("4", "underline"),
     Style.CODE: ("36", "ansicyan"),
     Style.LINK: ("34", "ansiblue"),
+    Style.KEYWORD: ("1;34", "bold ansiblue"),
+    Style.LITERAL: ("36", "ansicyan"),
     Style.USER: ("1;32", "bold ansigreen"),
     Style.ROBOT: ("1;35", "bold ansimagenta"),
     Style.NOTICE: ("33", "ansiyellow"),

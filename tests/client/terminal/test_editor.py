@@ -209,6 +209,26 @@ class EditorTests(EditorTestCase):
 
         self.use(scenario)
 
+    def test_sequencesInTheDraft(self) -> None:
+        """A draft with such characters is drawn from scratch with each key, and the cursor is where it belongs."""
+
+        async def scenario() -> None:
+            for keys, text, columns in (
+                ("a🇩🇪b", "> a🇩🇪b", 6),
+                ("\x7f", "> a🇩🇪", 5),
+                ("c\x1b[D", "> a🇩🇪c", 5),
+                ("\x1b[D\x1b[D\x1b[D", "> a🇩🇪c", 2),
+            ):
+                self.written.truncate(0)
+                self.written.seek(0)
+                self.keys.send_text(keys)
+                end = f"\r\x1b[{columns}C"
+                await self.until(lambda end=end: self.written.getvalue().endswith(end))  # type: ignore[misc]
+                *_before, drawn = self.written.getvalue().split("\x1b[J")
+                self.assertIn(text, re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", drawn))
+
+        self.use(scenario)
+
     def test_hostile(self) -> None:
         """Control and invisible characters are displayed as such while they are edited, and kept in the text."""
         text = "a\x9b2J\u202e\u200b\U000e0041\x7f" + "e" + "\u0301" * 20 + "z"
@@ -301,10 +321,10 @@ class ReflowTests(EditorTestCase):
                 await self.until(lambda: "row" in self.written.getvalue())
 
             self.use(scenario, TERM="tmux-256color")
-            up = "\x1b[7D" if rows == 1 else f"\x1b[{rows - 1}A"
+            up = "\r\x1b[7D" if rows == 1 else f"\r\x1b[{rows - 1}A"
             self.assertTrue(self.written.getvalue().startswith(up), self.written.getvalue()[:50])
             self.use(scenario, TERM="xterm", XTERM_VERSION="XTerm(390)")
-            self.assertFalse(self.written.getvalue().startswith("\x1b[3A"), self.written.getvalue()[:50])
+            self.assertFalse(self.written.getvalue().startswith("\r\x1b[3A"), self.written.getvalue()[:50])
 
 
 class WaitingTests(SynchronousTestCase):

@@ -1,6 +1,7 @@
 """Markdown on a screen."""
 
 import random
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ PIECES = (
     ),
     *("a", "bc ", "word", "中", "，", "（", "# ", "- ", "---", "> ", "1. ", "[x](y)", "[", "](", "!", "é", "e\u0301"),
     *("\u200b", "\u200d", "\x1b[31m", "👨\u200d👩\u200d👧", "🇩🇪", "```py\n", "~~~\n", "x" * 30),
+    *("\n```py\n", "\n```c\n", "\n```html\n", "\n```\n", "\ndef f():\n", "/*", '"""', "<script>", "x = 1 # y"),
 )
 SOURCES = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 MARK = "\u0301"
@@ -48,7 +50,9 @@ A paragraph with **bold *and* `code`**, a [link](https://example.org/a_b) and sn
 
 ```python
 def f():
+    '''Of several
 
+    lines.'''
     return 1
 ```
 
@@ -147,6 +151,21 @@ class StylerTests(SynchronousTestCase):
         self.assertEqual(shown("a\n\n    indented  code *x*"), ["a", "", "    indented  code *x*"])
         self.assertEqual(shown("```x``` is code"), ["x is code"])
 
+    def test_colouredCode(self) -> None:
+        """Code has the colours of its language on a terminal with styles, and none without."""
+        self.assertEqual(
+            styled("```py\nif x:\n```\nif x:\n```\nif x:"),
+            [
+                [(Style.DIM, "```py")],
+                [(Style.KEYWORD, "if"), (Style.PLAIN, " x:")],
+                [(Style.DIM, "```")],
+                [(Style.PLAIN, "if x:")],
+                [(Style.DIM, "```")],
+                [(Style.PLAIN, "if x:")],
+            ],
+        )
+        self.assertEqual(styled("```py\nif x:", keep_marks=True)[1], [(Style.PLAIN, "if x:")])
+
     def test_prose(self) -> None:
         """Prose is broken at words, between Chinese characters, and never before or after the wrong punctuation."""
         self.assertEqual(shown("one two three", 8), ["one two", "three"])
@@ -221,6 +240,15 @@ class StylerTests(SynchronousTestCase):
             whole = styled(source)
             for size in (1, 7, 1000):
                 self.assertEqual(styled(source, sizes=[size] * (len(source) // size)), whole, source[:20])
+
+    @given(SOURCES, st.sampled_from(("py", "c", "html", "json", "yaml", "bash")))
+    def test_colours(self, source: str, language: str) -> None:
+        """Without the escape sequences, code with colours is code without."""
+        code = f"{source.replace('```', '')}\n```"
+        [first, *plain_rows] = [render(row, styled=True) for row in styled(f"```none\n{code}")]
+        rows = [re.sub(r"\x1b\[[\d;]+m", "", render(row, styled=True)) for row in styled(f"```{language}\n{code}")]
+        self.assertEqual(rows, [f"```{language}", *(re.sub(r"\x1b\[[\d;]+m", "", row) for row in plain_rows)])
+        self.assertEqual(first, "\x1b[2m```none\x1b[0m")
 
     @given(SOURCES)
     def test_nothingIsLost(self, source: str) -> None:
