@@ -126,7 +126,7 @@ class FailureTests(DaemonTestCase):
         self.assertEqual(daemon.output.read_text(), problem)
 
     async def test_readOnlyState(self) -> None:
-        """With a state directory that it cannot write to, a daemon runs if its host key is there."""
+        """With a read-only state directory, clients are served; usage is not saved, and no host key is made."""
         if os.geteuid() == 0 and sys.platform != "linux":
             raise SkipTest("root can write anywhere")
         first = await self.run_daemon("--robot", "echo").started()
@@ -134,15 +134,17 @@ class FailureTests(DaemonTestCase):
         first.log.unlink()
         first.state.chmod(0o500)
         self.addCleanup(first.state.chmod, 0o700)
-        daemon = UnprivilegedDaemon(str(first.directory), "--robot", "echo")
+        daemon = UnprivilegedDaemon(str(first.directory), "--robot", "echo", *self.observed)
         self.addCleanup(daemon.stop)
         await daemon.started()
         talk = await Talk().start(daemon.port)
         self.assertEqual(await talk.ask("hello"), "hello")
+        await self.wait_for("securechat_ledger_stale 1.0")
+        self.assertEqual(await talk.ask("again"), "again")
         await talk.leave()
         await daemon.stop()
         self.assertEqual(daemon.process.returncode, 0)
-        self.assertNotIn("Traceback", daemon.text())
+        self.assertLogged(daemon, "usage cannot be saved")
         key = (first.state / "other").absolute()
         status, output = UnprivilegedDaemon(str(first.directory), "--host-key", str(key)).failed()
         self.assertEqual((status, output), (1, f"securechat: {key}: Permission denied"))
