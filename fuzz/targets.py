@@ -5,9 +5,10 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
+from datetime import date
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
@@ -47,8 +48,11 @@ from securechat.server.admission import Holder
 from securechat.server.control import MAX_REQUEST, ControlFactory
 from securechat.server.control_commands import Controls
 from securechat.server.factory import ChatServerFactory
+from securechat.server.ledger.interface import Entry
+from securechat.server.limits import limits_in
 from securechat.server.message_memory import MessageMemory
 from securechat.server.proxy_header import InvalidHeaderError, read_header
+from securechat.server.quotas import Counts
 from securechat.server.settings import ServerSettings
 from securechat.server.users import Anyone
 from securechat.ssh import keys
@@ -408,9 +412,12 @@ def proxy_header(data: bytes) -> None:
         assert header is None or read_header(data[: header.size]) == header
 
 
-_CONTROL = ControlFactory(
-    Controls(ChatServerFactory(ServerSettings(), identity(), Anyone(), EchoRobot(), Clock()), lambda: "no"), Clock()
-)
+async def _used(_since: date | None) -> AsyncIterator[Entry]:
+    yield Entry(date.min, "ann", Counts())
+
+
+_FACTORY = ChatServerFactory(ServerSettings(), identity(), Anyone(), EchoRobot(), Clock())
+_CONTROL = ControlFactory(Controls(_FACTORY, lambda: "no", lambda: None, _used), Clock())
 
 
 def control(data: bytes) -> None:
@@ -429,10 +436,11 @@ def control(data: bytes) -> None:
 
 
 def server_config(data: bytes) -> None:
-    """A configuration file with robots."""
+    """A configuration file with robots and limits of users."""
     with suppress(ConfigurationError):
         file = ConfigFile(Path("/config"), data)
-        file.root.read(ServerSettings, "robot")
+        file.root.read(ServerSettings, "robot", "user")
+        limits_in(file, ServerSettings())
         for _name, table in robots_in(file):
             assert isinstance(table, Table)
             table.read(OpenAISettings, "type")
@@ -543,6 +551,7 @@ def seeds() -> dict[str, list[bytes]]:
         "server_config": [
             b'# x\nlisten = [\n"tcp:1",\n]\ntick = 0.1\napi = true\n[robot.x]\ntype = "openai"\nsystem = """a\n]"""\n',
             b'robot.openai.key-file = "~/x"\nname = ["[a]:1"]\nsuites = ["rsa2048-fernet"]\nshaping = "off"\n',
+            b'messages-per-day = 9\n[user."a@b"]\ntokens-per-day = 0\n[user.c]\nmax-replies = -1\n',
         ],
         "key_options": [b'from="!10.0.0.1,192.0.2.*,2001:db8::/32" x', b'expiry-time="203001011200Z",no-pty x'],
         "revoked_keys": [line, keys.fingerprint(key.blob).encode()],
@@ -585,7 +594,8 @@ def seeds() -> dict[str, list[bytes]]:
         "control": [
             b'\0{"command":"sessions"}\n',
             b'\3{"command":"kick","session":1}\n',
-            *(b'\7{"command":"%b"}\n' % name for name in (b"users", b"reload", b"stats")),
+            *(b'\7{"command":"%b"}\n' % name for name in (b"users", b"usage", b"reload", b"drain", b"stats")),
+            b'\3{"command":"usage","since":"2026-03-01"}\n',
         ],
         "conversation": [b'{"user":"a","robot":"b"}\n', b'{"user":"\\u00e9","robot":"","again":true}\n' * 2],
         "eliza": [b"my name is Ada", "我喜欢你".encode()],

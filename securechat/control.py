@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,14 +27,29 @@ USAGE: Final = 2
 class _Command(NamedTuple):
     help: str
     numbers: tuple[str, ...] = ()  # arguments that are positive whole numbers
+    dates: tuple[tuple[str, str], ...] = ()  # options that are dates, with their help
     has_rows: bool = True  # otherwise, the answer says only that it was done
+    details: str = ""  # below the help
 
 
 COMMANDS: Final = {
     "sessions": _Command(N_("list the sessions")),
     "kick": _Command(N_("end a session"), numbers=("session",), has_rows=False),
     "users": _Command(N_("list the authorized users")),
+    "usage": _Command(
+        N_("show what users have used, by day (UTC)"),
+        dates=(("since", N_("the first day, as YYYY-MM-DD (default: today)")),),
+    ),
     "reload": _Command(N_("reload the configuration and the keys, as SIGHUP does"), has_rows=False),
+    "drain": _Command(
+        N_("stop the daemon when the replies in progress have ended, as SIGTERM does"),
+        has_rows=False,
+        details=N_(
+            "The daemon closes its listening sockets at once, ends idle sessions, and finishes replies in progress, "
+            "for at most --drain seconds. This command does not wait for that. Repeating it has no effect; a SIGTERM "
+            "after it closes all connections at once."
+        ),
+    ),
     "stats": _Command(N_("show what the daemon has counted since it was started")),
 }
 
@@ -65,10 +81,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"securechat {__version__}")
     commands = parser.add_subparsers(dest="command", metavar=_("COMMAND"), required=True)
     for name, command in COMMANDS.items():
-        subparser = commands.add_parser(name, help=_(command.help), description=_(command.help))
+        description = f"{_(command.help)}. {_(command.details)}" if command.details else _(command.help)
+        subparser = commands.add_parser(name, help=_(command.help), description=description, allow_abbrev=False)
+        subparser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         for number in command.numbers:
             subparser.add_argument(number, type=int, metavar=number.upper())
+        for option, help_text in command.dates:
+            subparser.add_argument(f"--{option}", type=_date, metavar=_("DATE"), help=_(help_text))
     return parser.parse_args(arguments)
+
+
+def _date(text: str) -> str:
+    """A date as it is sent."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(_("expected a date, as YYYY-MM-DD")) from None
 
 
 def ask(path: Path, request: dict[str, object]) -> Iterator[dict[str, Any]]:
@@ -121,8 +149,9 @@ def properties(row: dict[str, Any]) -> Iterator[str]:
 def run(options: argparse.Namespace) -> Iterator[str]:
     """Carry out the command; the lines to print."""
     command = COMMANDS[options.command]
-    request = {"command": options.command, **{name: getattr(options, name) for name in command.numbers}}
-    rows = ask(options.socket, request)
+    arguments = {name: getattr(options, name) for name in (*command.numbers, *(name for name, _help in command.dates))}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    rows = ask(options.socket, {"command": options.command, **given})
     if options.json:
         for row in rows:
             yield json.dumps(row)
@@ -130,9 +159,12 @@ def run(options: argparse.Namespace) -> Iterator[str]:
         for row in rows:
             yield from properties(row)
     else:
-        shown = list(rows)
-        if command.has_rows:
-            yield from table(shown)
+        shown: list[dict[str, Any]] = []
+        try:
+            shown.extend(rows)
+        finally:  # an error may follow rows
+            if command.has_rows:
+                yield from table(shown)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -69,6 +69,7 @@ class Fault(IntEnum):
     INTERNAL = 9
     NOT_FOUND = 10
     NOT_ALLOWED = 11
+    LIMIT_REACHED = 12
 
 
 class RobotError(SecureChatError):

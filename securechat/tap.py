@@ -28,10 +28,11 @@ __all__ = ["Options", "makeService"]  # which twistd looks up here
 
 def _configure(options: Options, factory: ChatServerFactory, reactor: IServerReactor) -> Configuration:
     """Read the configuration file again; ConfigurationError or UsageError if anything cannot be used."""
-    settings, robots = options.read(factory.settings)
+    settings, robots, user_limits = options.read(factory.settings)
     for endpoint in settings.listen:
         check_public(endpoint, settings)
-    return Configuration(settings, make_users(settings, reactor), make_robots(reactor, robots, os.environ))
+    users, robot = make_users(settings, reactor), make_robots(reactor, robots, os.environ)
+    return Configuration(settings, users, robot, user_limits)
 
 
 def makeService(options: Options) -> IService:
@@ -52,8 +53,9 @@ def makeService(options: Options) -> IService:
         identity = ServerIdentity(host_key, settings.allowed_suites, users.client_auth, users.is_authorized)
         robot = make_robots(reactor, options.robots, os.environ)
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
+        factory.accounts.limits = options.user_limits
         configure = partial(_configure, options, factory, reactor) if options["config"] is not None else None
         ledger = SqliteLedger(settings.state_dir / LEDGER_NAME, reactor, settings.usage_days)
-        return ChatService(factory, settings.listen, reactor, options.log_file, configure, ledger)
+        return ChatService(factory, settings.listen, reactor, ledger, options.log_file, configure)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

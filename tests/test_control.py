@@ -107,6 +107,19 @@ class ControlTests(SynchronousTestCase):
             _status, _lines, errors = self.run_with(answer, "sessions")
             self.assertIn("closed the connection", errors)
 
+    def test_errorAfterRows(self) -> None:
+        """Rows before an error are shown all the same."""
+        answer = self.answer(ROWS[0], {"result": "error", "error": "disk full"})
+        for arguments, number in (((), 2), (("--json",), 1)):
+            status, lines, errors = self.run_with(answer, *arguments, "usage")
+            self.assertEqual((status, len(lines), errors), (FAILED, number, "securechat-ctl: disk full\n"))
+
+    def test_date(self) -> None:
+        """A date is sent as it is, and none if there is none; --json may stand after the command, too."""
+        for arguments in (("usage",), ("usage", "--since", "2026-03-01", "--json")):
+            self.assertEqual(self.run_with(self.answer(DONE), *arguments)[0], OK)
+        self.assertEqual(self.requests, [{"command": "usage"}, {"command": "usage", "since": "2026-03-01"}])
+
     def test_noDaemon(self) -> None:
         """So is a socket that does not exist or on which nobody listens."""
         status, _lines, errors = self.run_alone("sessions")
@@ -115,7 +128,7 @@ class ControlTests(SynchronousTestCase):
 
     def test_usage(self) -> None:
         """A wrong command line ends it with exit status 2."""
-        for arguments in ((), ("kill",), ("kick",), ("kick", "x"), ("sessions", "1")):
+        for arguments in ((), ("kill",), ("kick",), ("kick", "x"), ("sessions", "1"), ("usage", "--since", "x")):
             with redirect_stderr(StringIO()):
                 self.assertEqual(self.assertRaises(SystemExit, main, arguments).code, 2)
 
@@ -130,4 +143,8 @@ class ControlTests(SynchronousTestCase):
     def test_sameCommands(self) -> None:
         """The program knows all commands of the daemon, with their arguments."""
         known = {command.__struct_config__.tag: command.__struct_fields__ for command in COMMANDS.__args__}
-        self.assertEqual({name: command.numbers for name, command in control.COMMANDS.items()}, known)
+        ours = {
+            name: (*command.numbers, *(option for option, _help in command.dates))
+            for name, command in control.COMMANDS.items()
+        }
+        self.assertEqual(ours, known)

@@ -114,6 +114,35 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(self.parse(text, "--robot", "eliza").robots, [("eliza", [])])
         self.assertEqual(self.parse(text, "-R", "a=b").robots, [("eliza", ["a=b"])])
 
+    def test_userLimits(self) -> None:
+        """A user has the limits in a table of their own, and else those of all users, from the command line, too."""
+        users = Path(self.mktemp()).absolute()
+        users.write_text("")
+        users.chmod(0o600)
+        keys = f'authorized-keys = "{users}"\ncalls-per-day = 7\n'
+        text = '[user.ann]\ntokens-per-day = 5\n[user."bob@laptop"]\ntokens-per-day = 0\nmax-replies = 2\n'
+        limits = self.parse(keys + text, "--tokens-per-day", "9").user_limits
+        found = {name: (own.tokens_per_day, own.calls_per_day, own.max_replies) for name, own in limits.items()}
+        self.assertEqual(found, {"ann": (5, 7, 0), "bob@laptop": (0, 7, 2)})
+        self.assertEqual(self.parse("").user_limits, {})
+        state = f'state-dir = "{Path(self.mktemp()).absolute()}"\n'
+        for text, words in (
+            ("tokens-per-day = -1", "4: user.ann.tokens-per-day: expected a whole number from 0 to "),
+            ("tokens-per-day = '5'", "4: user.ann.tokens-per-day: expected a whole number from 0 to "),
+            ("tokens-per-dya = 5", "4: user.ann.tokens-per-dya: unknown key; did you mean tokens-per-day?"),
+            ("max-sessions = 5", "4: user.ann.max-sessions: unknown key"),
+        ):
+            status, _output, errors = self.check(
+                "--config", self.write(f'{state}authorized-keys = "{users}"\n[user.ann]\n{text}')
+            )
+            self.assertEqual(status, 2)
+            self.assertTrue(errors.startswith(f"{self.path}:{words}"), errors)
+
+    def test_userLimitsWithoutUsers(self) -> None:
+        """Limits of single users are an error if there are no authorized users."""
+        status, _output, errors = self.check("--config", self.write("tick = 0.1\n[user.ann]\nmax-replies = 1"))
+        self.assertEqual((status, errors), (2, f"{self.path}:2: user: has no effect without authorized keys\n"))
+
     def test_contradiction(self) -> None:
         """A setting that another one forbids is located, if it is in the file."""
         error = self.assertRaises(UsageError, self.parse, "\nmax-message = 5000\nmax-buffered = 9999")

@@ -26,6 +26,7 @@ _FAULTS: Final = {
     Fault.INTERNAL: N_("internal server error; contact the server's operator"),
     Fault.NOT_FOUND: N_("the server does not have what was requested"),
     Fault.NOT_ALLOWED: N_("the server does not allow this request; contact the server's operator"),
+    Fault.LIMIT_REACHED: N_("not answered: you have reached a limit of the server"),
 }
 
 _REASONS: Final = {
@@ -45,8 +46,8 @@ _LOSSES: Final = {  # of a session that is continued in another one
 
 
 def of_fault(fault: Fault, *, has_begun: bool) -> str:
-    """Why a reply failed; `has_begun` if part of it has been shown."""
-    if has_begun and fault is not Fault.CANCELLED:
+    """Why a reply failed; `has_begun` if part of it has been shown, or for LIMIT_REACHED the server's own text."""
+    if has_begun and fault not in (Fault.CANCELLED, Fault.LIMIT_REACHED):
         return _("the reply is incomplete: {reason}").format(reason=_(_FAULTS[fault]))
     return _(_FAULTS[fault])
 

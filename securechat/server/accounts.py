@@ -78,6 +78,7 @@ class Accounts:
         """`default` are the limits of users without limits of their own; `wall` is in seconds since 1970."""
         self.default = default
         self.limits: Mapping[str, UserLimits] = {}  # of users with limits of their own, by name
+        self.problem = ""  # why the ledger could not be used when it was last tried; empty if it could
         self._monotonic = monotonic
         self._wall = wall
         self._users: dict[str, _Counters] = {}

@@ -4,8 +4,8 @@ If the ledger fails, the log says so once, and users are answered all the same: 
 the changes are kept until they can be saved. Nothing is saved twice.
 """
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
@@ -21,6 +21,7 @@ from securechat.server.quotas import Counts
 log = Logger()
 
 INTERVAL: Final = 3.0  # seconds from one exchange to the next: a crash loses no more than what was used in them
+ONE_DAY: Final = timedelta(days=1)
 STOP_TIMEOUT: Final = 5.0  # seconds to save the last changes; a disk that hangs must not keep the daemon from ending
 
 
@@ -28,7 +29,6 @@ class Bookkeeping:
     """Exchanges the changes of all accounts for what the ledger knows."""
 
     def __init__(self, accounts: Accounts, ledger: Ledger, clock: IReactorTime) -> None:
-        self.has_failed = False  # the last exchange
         self._accounts = accounts
         self._ledger = ledger
         self._clock = clock
@@ -53,13 +53,27 @@ class Bookkeeping:
         failure.trap(TimeoutError)
         self._note("timed out")
 
-    def usage(self, since: date) -> Deferred[Sequence[Entry]]:
-        """What users have used, from a day on and up to now, by day and user. It fails with LedgerError."""
-        return Deferred.fromCoroutine(self._usage(since))
+    async def usage(self, since: date | None) -> AsyncIterator[Entry]:
+        """What users have used up to now, by day and user: from a day on, or today.
 
-    async def _usage(self, since: date) -> Sequence[Entry]:
-        await self._save()
-        return await self._ledger.usage(since)
+        LedgerError, at the end if the ledger can be read but not written, so that the latest changes are not included.
+        """
+        await self._saved()
+        day = since or self._accounts.day
+        while entries := await self._ledger.usage(day):
+            for entry in entries:
+                yield entry
+            if entries[0].day == date.max:
+                break
+            day = entries[0].day + ONE_DAY
+        if self._accounts.problem:
+            raise LedgerError(f"the latest usage is not saved: {self._accounts.problem}")
+
+    def _saved(self) -> Deferred[None]:
+        """As `_save`. Cancelling it does not cancel the exchange, whose changes would be lost if it failed."""
+        saved: Deferred[None] = Deferred()
+        Deferred.fromCoroutine(self._save()).chainDeferred(saved)
+        return saved
 
     async def _close(self) -> None:
         await self._save()
@@ -77,7 +91,7 @@ class Bookkeeping:
             self._accounts.read(day, {entry.user: entry.counts for entry in entries if entry.day == day})
 
     async def _save_news(self) -> None:
-        if self._accounts.has_news:
+        if self._accounts.has_news or self._accounts.problem:
             await self._save()
 
     async def _save(self) -> None:
@@ -102,9 +116,9 @@ class Bookkeeping:
 
     def _note(self, problem: str) -> None:
         """Log when the ledger begins to fail, and when it works again."""
-        if bool(problem) is self.has_failed:
+        previous, self._accounts.problem = self._accounts.problem, problem
+        if bool(problem) is bool(previous):
             return
-        self.has_failed = bool(problem)
         if problem:
             log.error(
                 "usage cannot be saved: {problem}; users are not affected, limits use what is known", problem=problem

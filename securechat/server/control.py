@@ -1,15 +1,16 @@
 """The control socket: a request and its answer, in lines of JSON (docs/control.md).
 
 A connection carries one request, which is bounded in size and time. Its answer is rows, then a line that says how it
-ended. Rows are made as the client reads them, a few at a time, so that many sessions delay no tick.
+ended. Rows are made as the client reads them, a few at a time, so that many sessions delay no tick. A command may wait
+for a row, for instance for the ledger.
 """
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import AsyncIterator
 from typing import Final
 
 from msgspec import MsgspecError
 from msgspec.json import Decoder, Encoder
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPullProducer, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
@@ -23,7 +24,7 @@ log = Logger()
 
 MAX_REQUEST: Final = 4096  # bytes of a line
 MAX_CONNECTIONS: Final = 16
-STALL_TIME: Final = 30.0  # seconds for the request, and for each batch of rows
+STALL_TIME: Final = 30.0  # seconds for the request, and for each batch of rows to be made and read
 BATCH: Final = 50  # rows: some half a millisecond
 
 _decode: Final = Decoder(COMMANDS).decode
@@ -48,7 +49,9 @@ class ControlProtocol(Protocol):
     def __init__(self, factory: "ControlFactory") -> None:
         self._factory = factory
         self._line = b""
-        self._rows: Iterator[object] | None = None  # of the answer, once there is a request
+        self._command: Command | None = None
+        self._rows: AsyncIterator[object] | None = None  # of the answer, once there is a request
+        self._batch: Deferred[None] | None = None  # that is being made
         self._stall: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -70,13 +73,17 @@ class ControlProtocol(Protocol):
         self._rows = self._run(line)
         self.transport.registerProducer(self, False)
 
-    def _run(self, line: bytes | None) -> Iterator[object]:
+    async def _run(self, line: bytes | None) -> AsyncIterator[object]:
         """The rows of the answer, and at the end of them an object with the result."""
         try:
             if line is None:
                 raise CommandError(f"a request has at most {MAX_REQUEST} bytes")
-            yield from parse_request(line).run(self._factory.controls)
+            self._command = parse_request(line)
+            async for row in self._command.run(self._factory.controls):
+                yield row
             yield {"result": "ok"}
+        except CancelledError:
+            raise  # the connection is closed
         except CommandError as error:
             yield {"result": "error", "error": str(error)}
         except Exception:
@@ -90,7 +97,15 @@ class ControlProtocol(Protocol):
         assert self._rows is not None
         assert self._stall is not None
         self._stall.reset(STALL_TIME)
-        lines = [_encode(row) for row in islice(self._rows, BATCH)]
+        self._batch = Deferred.fromCoroutine(self._write_batch(self._rows))
+        self._batch.addErrback(lambda failure: failure.trap(CancelledError))
+
+    async def _write_batch(self, rows: AsyncIterator[object]) -> None:
+        lines: list[bytes] = []
+        async for row in rows:
+            lines.append(_encode(row))
+            if len(lines) == BATCH:
+                break
         if lines:
             self.transport.write(b"\n".join([*lines, b""]))
         else:
@@ -103,7 +118,11 @@ class ControlProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._stall is not None and self._stall.active():
             self._stall.cancel()
+        if self._batch is not None:
+            self._batch.cancel()
         self._factory.connections -= 1
+        if self._command is not None:
+            self._command.finish(self._factory.controls)
 
 
 class ControlFactory(ServerFactory):

@@ -1,12 +1,13 @@
 """The commands of the control socket.
 
-A command is a struct: its tag is the name, its fields are the arguments, and `run` yields the rows of the answer. To
-add one, write its class and add it to COMMANDS, here, and to COMMANDS in securechat/control.py.
+A command is a struct: its tag is the name, its fields are the arguments, and `run` yields the rows of the answer, for
+which it may wait. To add one, write its class and add it to COMMANDS, here, and to COMMANDS in securechat/control.py.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, Any, Final, NamedTuple
 
 from msgspec import Meta, Struct
@@ -14,11 +15,13 @@ from msgspec import Meta, Struct
 from securechat import __version__
 from securechat.errors import SecureChatError
 from securechat.server.factory import ChatServerFactory
+from securechat.server.ledger.interface import Entry, LedgerError
 from securechat.server.protocol import ChatServer
 from securechat.ssh import keys
 from securechat.wire.messages import Reason
 
 Row = Mapping[str, object]
+NO_ROWS: Final[Sequence[Row]] = ()
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
@@ -32,14 +35,19 @@ class Controls:
 
     factory: ChatServerFactory
     reload: Callable[[], str | None]  # what SIGHUP does; why it failed, or None
+    drain: Callable[[], None]  # what the first SIGTERM does
+    usage: Callable[[date | None], AsyncIterator[Entry]]  # as Bookkeeping.usage
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
     """The base class of all commands."""
 
-    def run(self, controls: Controls) -> Iterator[Row]:
+    def run(self, controls: Controls) -> AsyncIterator[Row]:
         """Carry out the command; the rows of the answer. CommandError, also between rows."""
         raise NotImplementedError
+
+    def finish(self, controls: Controls) -> None:
+        """The answer has been sent, or the connection was lost before."""
 
 
 def _admitted(controls: Controls) -> list[ChatServer]:
@@ -51,7 +59,7 @@ def _admitted(controls: Controls) -> list[ChatServer]:
 class Sessions(Command, frozen=True, tag="sessions"):
     """The sessions, a row each."""
 
-    def run(self, controls: Controls) -> Iterator[Row]:
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
         for session in _admitted(controls):
             if session in controls.factory.sessions:  # it may have ended while others were written
                 yield session.state._asdict()
@@ -62,7 +70,7 @@ class Kick(Command, frozen=True, tag="kick"):
 
     session: Number
 
-    def run(self, controls: Controls) -> Iterator[Row]:
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
         for session in _admitted(controls):
             if session.number == self.session:
                 state = session.state
@@ -84,7 +92,7 @@ class Users(Command, frozen=True, tag="users"):
     Of those that are looked up by a program, only those with a session are known.
     """
 
-    def run(self, controls: Controls) -> Iterator[Row]:
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
         users = controls.factory.users
         if not users.has_list:
             raise CommandError("everyone is admitted: there is no list of users")
@@ -99,17 +107,51 @@ class Users(Command, frozen=True, tag="users"):
 class Reload(Command, frozen=True, tag="reload"):
     """What SIGHUP does; an error if the previous state is kept."""
 
-    def run(self, controls: Controls) -> Iterator[Row]:
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
         problem = controls.reload()
         if problem:
             raise CommandError(problem)
-        yield from ()
+        for row in NO_ROWS:
+            yield row
+
+
+class Drain(Command, frozen=True, tag="drain"):
+    """What the first SIGTERM does, after the answer: a daemon without sessions ends at once."""
+
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
+        for row in NO_ROWS:
+            yield row
+
+    def finish(self, controls: Controls) -> None:
+        controls.drain()
+
+
+class Usage(Command, frozen=True, tag="usage"):
+    """What users have used, a row for each user and day: from a day on, or today (UTC)."""
+
+    since: date | None = None
+
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
+        try:
+            async for entry in controls.usage(self.since):
+                counts = entry.counts
+                yield {
+                    "day": entry.day,
+                    "user": entry.user,
+                    "messages": counts.messages,
+                    "calls": counts.calls,
+                    "prompt-tokens": counts.prompt_tokens,
+                    "completion-tokens": counts.completion_tokens,
+                    "estimated-tokens": counts.estimated_tokens,
+                }
+        except LedgerError as error:
+            raise CommandError(str(error)) from None
 
 
 class Stats(Command, frozen=True, tag="stats"):
     """The totals since the daemon was started, in one row."""
 
-    def run(self, controls: Controls) -> Iterator[Row]:
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
         factory = controls.factory
         counters = factory.counters
         total = counters.total()
@@ -136,7 +178,8 @@ class Stats(Command, frozen=True, tag="stats"):
             "messages-buffered": factory.message_memory.all.taken,
             "replies-buffered": sum(size for _number, size in waiting),
             "keys-stale": bool(factory.users.problem),
+            "ledger-stale": bool(factory.accounts.problem),
         }
 
 
-COMMANDS: Final[Any] = Sessions | Kick | Users | Reload | Stats
+COMMANDS: Final[Any] = Sessions | Kick | Users | Usage | Reload | Drain | Stats

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -22,6 +22,7 @@ from securechat.server.admission import Admission
 from securechat.server.beat import Beat
 from securechat.server.counters import Counters
 from securechat.server.current_robot import CurrentRobot
+from securechat.server.limits import UserLimits
 from securechat.server.message_memory import MessageMemory
 from securechat.server.protocol import ChatServer
 from securechat.server.pseudonyms import Pseudonyms
@@ -100,9 +101,13 @@ class ChatServerFactory(Factory):
         """The robot for new replies."""
         return self.current_robot.robot
 
-    def configure(self, settings: ServerSettings, users: Users, robot: IRobot) -> None:
-        """Use these from now on. Open sessions keep their own limits, and ask the new robot from the next message on.
+    def configure(
+        self, settings: ServerSettings, users: Users, robot: IRobot, user_limits: Mapping[str, UserLimits]
+    ) -> None:
+        """Use these from now on.
 
+        From the next message on, open sessions ask the new robot within the new limits of their user; they keep what
+        else they have of the previous settings.
         `settings` must have the same values as before where `Extra.at_start` is true.
         """
         self.settings = settings
@@ -115,6 +120,7 @@ class ChatServerFactory(Factory):
         self.access = Access(settings.api, self.robot.models)
         self.admission.configure(settings, has_users=users.has_list)
         self.accounts.default = settings
+        self.accounts.limits = user_limits
 
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)

@@ -86,6 +86,11 @@ class DaemonCollector(Collector):
             "Whether the configuration in force is older than its file, which cannot be used.",
             self._is_stale(),
         )
+        yield _gauge(
+            "securechat_ledger_stale",
+            "Whether the usage of users cannot be saved. It is kept in memory until it can.",
+            bool(factory.accounts.problem),
+        )
         lateness = factory.beat.lateness
         yield _histogram(
             "securechat_tick_lateness_seconds",

@@ -3,10 +3,10 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from msgspec.structs import replace
 from twisted.internet.protocol import Factory
@@ -18,6 +18,7 @@ from securechat.config_file import ConfigFile, Table
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots, robots_in
+from securechat.server.limits import UserLimits, limits_in
 from securechat.server.log_file import LogFile
 from securechat.server.service import IServerReactor
 from securechat.server.settings import CommandLineSettings, ServerSettings
@@ -60,8 +61,16 @@ def _repeatable(option: Option) -> "Callable[[Options, str], None]":
     return opt
 
 
+class Chosen(NamedTuple):
+    """What the command line and the configuration file say."""
+
+    settings: ServerSettings
+    robots: list[tuple[str, Sequence[str] | Table]]  # each with its options
+    user_limits: Mapping[str, UserLimits]  # of users with limits of their own, by name
+
+
 class Options(usage.Options):
-    """The command line. After parsing, `settings` holds what was given, and `robots` the robots with their options."""
+    """The command line. After parsing, `settings`, `robots` and `user_limits` hold what `read` has found."""
 
     synopsis = "[options]"
     longdesc = _(
@@ -83,6 +92,7 @@ class Options(usage.Options):
     opt_proxy_from = _repeatable(_OPTIONS["proxy-from"])
 
     settings: ServerSettings  # from `postOptions` on
+    user_limits: Mapping[str, UserLimits]
     log_file: LogFile | None = None  # unless the operator chose an observer of Twisted's
 
     def __init__(self) -> None:
@@ -147,7 +157,7 @@ class Options(usage.Options):
         if self["check-config"]:
             check(self)
         try:
-            self.settings, self.robots = self.read()
+            self.settings, self.robots, self.user_limits = self.read()
         except ConfigurationError as error:
             raise usage.UsageError(str(error)) from None
         if self.parent is not None:
@@ -155,16 +165,14 @@ class Options(usage.Options):
             check_user(self.parent)
             prepare_pid_file(self.parent)
 
-    def read(
-        self, running: ServerSettings | None = None
-    ) -> tuple[ServerSettings, list[tuple[str, Sequence[str] | Table]]]:
-        """The settings and the robots: those of the command line, then of the file, then the defaults.
+    def read(self, running: ServerSettings | None = None) -> Chosen:
+        """What the command line says, then the file, then the defaults.
 
         ConfigurationError if a setting is wrong, or contradicts another one. Settings that a `running` daemon cannot
         change keep the values that it has.
         """
         file = ConfigFile.load(self["config"]) if self["config"] is not None else None
-        in_file = file.root.read(ServerSettings, "robot") if file is not None else {}
+        in_file = file.root.read(ServerSettings, "robot", "user") if file is not None else {}
         settings = ServerSettings(**{**in_file, **self._given})
         robots = self._given_robots or (robots_in(file) if file is not None else [])
         if running is not None:
@@ -175,7 +183,10 @@ class Options(usage.Options):
             if file is not None and attribute in in_file and attribute not in self._given:
                 raise file.error((_NAMES[attribute],), problem)
             raise ConfigurationError(_("--{option}: {problem}").format(option=_NAMES[attribute], problem=problem))
-        return settings, robots or [(DEFAULT_ROBOT, [])]
+        user_limits = limits_in(file, settings) if file is not None else {}
+        if file is not None and user_limits and not settings.has_users:
+            raise file.error(("user",), _("has no effect without authorized keys"))
+        return Chosen(settings, robots or [(DEFAULT_ROBOT, [])], user_limits)
 
 
 def _keep(settings: ServerSettings, running: ServerSettings) -> ServerSettings:
@@ -195,7 +206,7 @@ def check(options: Options) -> NoReturn:
 
     reactor = cast(IServerReactor, installed)
     try:
-        settings, robots = options.read()
+        settings, robots, _user_limits = options.read()
         make_users(settings, reactor)
         make_robots(reactor, robots, os.environ)
         if settings.host_key_path.exists():

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
 from securechat.server.keys_command import IProgramReactor
 from securechat.server.ledger.interface import Ledger
+from securechat.server.limits import UserLimits
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
 from securechat.server.sd_notify import ServiceManager
@@ -75,6 +77,7 @@ class Configuration(NamedTuple):
     settings: ServerSettings
     users: Users
     robot: IRobot
+    user_limits: Mapping[str, UserLimits]  # of users with limits of their own, by name
 
 
 class ChatService(MultiService):
@@ -85,14 +88,13 @@ class ChatService(MultiService):
         factory: ChatServerFactory,
         endpoints: Sequence[str],
         reactor: IServerReactor,
+        ledger: Ledger,
         log_file: LogFile | None = None,
         configure: Callable[[], Configuration] | None = None,
-        ledger: Ledger | None = None,
     ) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid.
 
-        `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used. Without a
-        ledger, the usage of users is forgotten when the daemon ends.
+        `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used.
         """
         super().__init__()
         self.log_file = log_file  # None if an observer of Twisted's writes the log
@@ -101,7 +103,7 @@ class ChatService(MultiService):
         self._problem = ""  # of the configuration file, when it was read last
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
-        self.bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock) if ledger is not None else None
+        self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock)
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
@@ -138,7 +140,8 @@ class ChatService(MultiService):
         from securechat.server.control_commands import Controls
 
         endpoint = f"unix:{quoteStringArgument(str(path))}:mode=600"
-        control = ControlFactory(Controls(self._factory, self.reload), self._factory.clock)
+        controls = Controls(self._factory, self.reload, self.drain, self._bookkeeping.usage)
+        control = ControlFactory(controls, self._factory.clock)
         service = make_listener(endpoint, control, self._reactor, "--control")
         service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--control {path}")
         service.setServiceParent(self.operators)
@@ -167,8 +170,7 @@ class ChatService(MultiService):
         self._unlimit_log = limit_log(self._reactor)
         self._garbage.start()
         super().startService()
-        if self.bookkeeping is not None:
-            self.bookkeeping.start()
+        self._bookkeeping.start()
         self.operators.startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
@@ -182,6 +184,7 @@ class ChatService(MultiService):
             fingerprint=keys.fingerprint(self._factory.identity.host_key.blob),
             robot=self._factory.robot.name,
         )
+        self._warn_of_unknown_users()
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
@@ -190,8 +193,7 @@ class ChatService(MultiService):
         yield self._factory.stop()
         yield self.operators.stopService()
         yield self._factory.robot.close()
-        if self.bookkeeping is not None:
-            yield self.bookkeeping.stop()
+        yield self._bookkeeping.stop()
         self._garbage.stop()
         self._manager.close()
         self._unlimit_log()
@@ -205,6 +207,21 @@ class ChatService(MultiService):
         except ReactorNotRunning:
             log.info("received {signal} again, closing all connections", signal=name)
             self._factory.abort()
+
+    def drain(self) -> None:
+        """Stop the daemon as the first SIGTERM does; no effect if it is already stopping."""
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+            log.info("received the drain command, shutting down")
+
+    def _warn_of_unknown_users(self) -> None:
+        """Log which users have limits of their own but no key, because a name may be misspelt."""
+        users = self._factory.users
+        if users.command is not None:
+            return
+        unknown = self._factory.accounts.limits.keys() - set(map(users.name_of, users.names))
+        if unknown:
+            log.warn("limits of users without an authorized key: {names}", names=", ".join(sorted(unknown)))
 
     @property
     def problem(self) -> str:
@@ -235,3 +252,4 @@ class ChatService(MultiService):
         else:
             self._problem = ""
             log.info("reloaded the configuration")
+            self._warn_of_unknown_users()

@@ -254,7 +254,7 @@ class Session:
         reached = self._user.account.begin(Kind.MESSAGE)
         if reached is not None:
             self._add(reply, f"[{reached}]\n".encode())
-            reply.end(Fault.BUSY)
+            reply.end(Fault.LIMIT_REACHED)
             return
         asked = Turn(Speaker.USER, text)
         parts: list[str] = []

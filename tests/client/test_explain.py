@@ -30,6 +30,7 @@ FAULTS = {
     Fault.INTERNAL: ("internal", "operator"),
     Fault.NOT_FOUND: ("not have", ""),
     Fault.NOT_ALLOWED: ("not allow", "operator"),
+    Fault.LIMIT_REACHED: ("not answered", "limit"),
 }
 REASONS = {
     Reason.LEAVING: ("closed", "reconnect"),
@@ -62,11 +63,11 @@ class ExplainTests(SynchronousTestCase):
                 self.assertIn(word, texts[fault])
 
     def test_partOfAReply(self) -> None:
-        """If part of the reply was shown, the user is told that it is incomplete, unless he cancelled it himself."""
+        """If part of the reply was shown, the user is told that it is incomplete, unless it was cancelled or none."""
         for fault in Fault:
             text, whole = (of_fault(fault, has_begun=has_begun) for has_begun in (True, False))
             self.assertNotIn("incomplete", whole)
-            if fault is Fault.CANCELLED:
+            if fault in (Fault.CANCELLED, Fault.LIMIT_REACHED):
                 self.assertEqual(text, whole)
             else:
                 self.assertIn("incomplete", text)

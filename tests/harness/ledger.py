@@ -25,20 +25,23 @@ class MemoryLedger:
         self.exchanges += 1
         if self.bug is not None:
             raise self.bug
+        return Deferred.fromCoroutine(self._exchange(changes, day, users))
+
+    async def _exchange(self, changes: Sequence[Entry], day: date, users: Collection[str]) -> Mapping[str, Counts]:
+        if self.waiting is not None:
+            await self.waiting
         if self.problem:
-            return fail(LedgerError(self.problem))
+            raise LedgerError(self.problem)
         for entry in changes:
             self.counted.setdefault((entry.day, entry.user), Counts()).add(entry.counts)
-        found = {user: replace(self.counted[day, user]) for user in users if (day, user) in self.counted}
-        answer: Deferred[Mapping[str, Counts]] = Deferred()
-        (self.waiting or succeed(None)).addCallback(lambda _done: answer.callback(found))
-        return answer
+        return {user: replace(self.counted[day, user]) for user in users if (day, user) in self.counted}
 
     def usage(self, since: date) -> Deferred[Sequence[Entry]]:
         if self.problem:
             return fail(LedgerError(self.problem))
+        first = min((day for day, _user in self.counted if day >= since), default=None)
         return succeed(
-            [Entry(*key, replace(counts)) for key, counts in sorted(self.counted.items()) if key[0] >= since]
+            [Entry(*key, replace(counts)) for key, counts in sorted(self.counted.items()) if key[0] == first]
         )
 
     def close(self) -> Deferred[None]:

@@ -29,7 +29,7 @@ from tests.independent.suites import SUITES, check_pub, check_sealed
 VERSION = 1
 NO_CLIENT_KEY, CLIENT_KEY_OPTIONAL, CLIENT_KEY_REQUIRED = range(3)
 REASONS = range(6)
-CODES = range(1, 2**64)  # from 12 on they are unknown, and mean what 9 means
+CODES = range(1, 2**64)  # from 13 on they are unknown, and mean what 9 means
 NOT_ALLOWED = 11
 LONGEST_ABOUT = 64  # bytes of UTF-8
 MAX_MESSAGES = range(4096, 2**26 + 1)  # bytes

@@ -2,21 +2,25 @@
 
 import json
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from securechat.client.signer import Signer
+from securechat.errors import SecureChatError
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
-from tests.harness.daemon import ENVIRON, Talk, reactor
+from tests.harness.daemon import ENVIRON, STOP_TIMEOUT, Talk, reactor
 from tests.harness.pair import USER_KEY
 from tests.programs.test_daemon import DaemonTestCase
 
@@ -105,6 +109,71 @@ class OperatorTests(DaemonTestCase):
         self.assertNotIn("Traceback", daemon.text())
         status, _output, errors = await self.ctl("stats")
         self.assertEqual((status, errors), (1, f"securechat-ctl: {self.control}: No such file or directory\n"))
+
+    async def test_usage(self) -> None:
+        """What users have used until now is shown; a ledger that cannot be used is an error and shows in a metric."""
+        path = self.file(keys.public_line(USER_KEY.blob, "alice") + "\n")
+        daemon = await self.run_daemon(
+            *("--robot", "echo", "--authorized-keys", path),
+            *("--metrics", f"unix:{self.metrics}", "--control", str(self.control)),
+        ).started()
+        self.assertEqual(await self.ctl("usage"), (0, "", ""))
+        talk = await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+        self.assertEqual(await talk.ask("hello"), "hello")
+        status, output, _errors = await self.ctl("usage", "--since", "2026-01-01")
+        self.assertEqual(status, 0)
+        self.assertRegex(output, r"^day +user +messages .*\n\d{4}-\d\d-\d\d +alice +1 +0 +2 +2 +4\n$")
+        self.assertEqual(await self.ctl("usage", "--since", "9999-12-31"), (0, "", ""))
+        with closing(sqlite3.connect(daemon.state / "usage.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            self.assertEqual(await talk.ask("hello"), "hello")
+            status, output, errors = await self.ctl("--json", "usage")
+            self.assertEqual((status, json.loads(output)["messages"]), (1, 1))
+            self.assertRegex(errors, r"^securechat-ctl: the latest usage is not saved: .*: database is locked\n$")
+            self.assertIn("securechat_ledger_stale 1.0", await self.get("/metrics"))
+            other.rollback()
+        status, output, _errors = await self.ctl("usage", "--json")
+        self.assertEqual((status, json.loads(output)["messages"]), (0, 2))
+        while "securechat_ledger_stale 0.0" not in await self.get("/metrics"):
+            await deferLater(reactor, 0.1)
+        await talk.leave()
+
+    async def test_drain(self) -> None:
+        """A reply in progress is finished, a second `drain` changes nothing, and the daemon ends with status 0."""
+        options = ("--robot", "echo", "--tick", "0.02", "--control", str(self.control))
+        daemon = await self.run_daemon(*options).started()
+        talk = await Talk().start(daemon.port)
+        reply = Deferred.fromCoroutine(talk.ask("x" * 30_000))
+        while not talk.texts:
+            await deferLater(reactor, 0.01)
+        for _ in range(2):
+            self.assertEqual(await self.ctl("drain"), (0, "", ""))
+        self.assertIn("received the drain command, shutting down", daemon.text())
+        self.assertEqual(json.loads((await self.ctl("--json", "stats"))[1])["ready"], False)
+        self.assertEqual(await reply, "x" * 30_000)
+        self.assertEqual(await talk.end, GoodbyeReceived(Reason.STOPPING, 1))
+        self.assertEqual(await deferToThread(daemon.process.wait, STOP_TIMEOUT), 0)
+        self.assertEqual(daemon.text().count("shutting down"), 1)
+
+    async def test_drainAndSignal(self) -> None:
+        """A SIGTERM after `drain` closes all connections at once."""
+        options = ("--robot", "echo", "--tick", "0.25", "--control", str(self.control))
+        daemon = await self.run_daemon(*options).started()
+        talk = await Talk().start(daemon.port)
+        reply = Deferred.fromCoroutine(talk.ask("x" * 60_000))
+        while not talk.texts:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(await self.ctl("drain"), (0, "", ""))
+        await daemon.stop()
+        self.assertIsInstance(await talk.end, SecureChatError)
+        self.assertFalse(reply.called)
+        self.assertEqual(daemon.process.returncode, 0)
+
+    async def test_drainUnused(self) -> None:
+        """A daemon without sessions ends at once, but not before it has answered."""
+        daemon = await self.run_daemon("--robot", "echo", "--control", str(self.control)).started()
+        self.assertEqual(await self.ctl("drain"), (0, "", ""))
+        self.assertEqual(await deferToThread(daemon.process.wait, STOP_TIMEOUT), 0)
 
     async def test_configuration(self) -> None:
         """A configuration file that cannot be used is an error of `reload`, and seen until it is corrected."""

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -242,12 +242,12 @@ class LedgerTests(AccountsTestCase):
         errors = [text for level, text in self.logged if level is LogLevel.error]
         self.assertEqual(len(errors), 1)
         self.assertIn("usage cannot be saved: disk full", errors[0])
-        self.assertTrue(self.books.has_failed)
+        self.assertEqual(self.accounts.problem, "disk full")
         self.ledger.problem = ""
         self.clock.pump([INTERVAL] * 3)
         self.assertEqual(self.messages(), {(TODAY, "ann"): 2, (TODAY, "bob"): 1})
         self.assertEqual(self.logged[-1][1], "usage is saved again")
-        self.assertFalse(self.books.has_failed)
+        self.assertEqual(self.accounts.problem, "")
 
     def test_bug(self) -> None:
         """An unexpected error of the ledger loses nothing either, and does not end the saving."""
@@ -284,6 +284,15 @@ class LedgerTests(AccountsTestCase):
         self.clock.advance(INTERVAL)
         self.assertEqual(self.ask(account), Measure.MESSAGES_PER_DAY)
 
+    def test_noUsers(self) -> None:
+        """A daemon that nobody uses notices, too, that its ledger works again."""
+        self.ledger.problem = "locked"
+        accounts, _books = self.start()
+        self.assertEqual(accounts.problem, "locked")
+        self.ledger.problem = ""
+        self.clock.advance(INTERVAL)
+        self.assertEqual(accounts.problem, "")
+
     def test_changesDuringAnExchange(self) -> None:
         """What is used while the ledger is slow is neither lost nor counted twice."""
         account = self.accounts.of_user("ann")
@@ -307,10 +316,47 @@ class LedgerTests(AccountsTestCase):
         self.ask(self.accounts.of_user("bob"))
         used = Counts(1, 0, 1, 1)
         all_of_it = [Entry(TODAY, "ann", used), Entry(TOMORROW, "bob", used)]
-        self.assertEqual(self.successResultOf(self.books.usage(TODAY)), all_of_it)
-        self.assertEqual(self.successResultOf(self.books.usage(TOMORROW)), all_of_it[1:])
+        self.assertEqual(self.usage(TODAY), all_of_it)
+        self.assertEqual(self.usage(TOMORROW), all_of_it[1:])
+        self.assertEqual(self.usage(None), all_of_it[1:])
+        self.assertEqual(self.usage(date.max), [])
+        self.ledger.counted[date.max, "ann"] = used
+        self.assertEqual(self.usage(date.max), [Entry(date.max, "ann", used)])
+
+    def test_usageThatCannotBeRead(self) -> None:
+        """A query fails if the ledger does, and also if only the latest usage cannot be saved."""
+        self.ask(self.accounts.of_user("ann"))
         self.ledger.problem = "disk full"
-        self.failureResultOf(self.books.usage(TODAY), LedgerError)
+        self.failureResultOf(self.query(TODAY), LedgerError)
+        self.ledger.problem = ""
+        self.ledger.bug = ZeroDivisionError("x")
+        error = self.failureResultOf(self.query(TODAY), LedgerError).value
+        self.assertEqual(str(error), "the latest usage is not saved: ZeroDivisionError: x")
+
+    def test_cancelledQuery(self) -> None:
+        """A query that is cancelled while it has changes saved loses none of them, even if that fails."""
+        self.ask(self.accounts.of_user("ann"))
+        slow: Deferred[None] = Deferred()
+        self.ledger.waiting = slow
+        query = self.query(TODAY)
+        query.cancel()
+        self.failureResultOf(query, CancelledError)
+        self.ledger.problem = "disk full"
+        self.ledger.waiting = None
+        slow.callback(None)
+        self.ledger.problem = ""
+        self.clock.pump([INTERVAL] * 2)
+        self.assertEqual(self.messages(), {(TODAY, "ann"): 1})
+
+    def query(self, since: date | None) -> Deferred[list[Entry]]:
+        async def all_entries() -> list[Entry]:
+            return [entry async for entry in self.books.usage(since)]
+
+        return Deferred.fromCoroutine(all_entries())
+
+    def usage(self, since: date | None) -> list[Entry]:
+        """The result of a query."""
+        return self.successResultOf(self.query(since))
 
     def test_stopWithASlowLedger(self) -> None:
         """A ledger that hangs does not keep the daemon from ending."""

@@ -1,11 +1,14 @@
 """The control socket, with a daemon and clients in memory."""
 
 import json
+from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -13,6 +16,8 @@ from twisted.python.failure import Failure
 from securechat.server.control import BATCH, MAX_CONNECTIONS, MAX_REQUEST, STALL_TIME, ControlFactory, parse_request
 from securechat.server.control_commands import CommandError, Controls
 from securechat.server.factory import ChatServerFactory
+from securechat.server.ledger.interface import Entry, LedgerError
+from securechat.server.quotas import Counts
 from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
@@ -46,15 +51,31 @@ class ControlTestCase(ServerTestCase):
         super().setUp()
         self.problem = ""
         self.reloads = 0
+        self.drains = 0
+        self.used: list[Entry] = []
+        self.asked: list[date | None] = []  # the first days of queries for usage
+        self.waiting: Deferred[None] | None = None  # the ledger answers after it
         self.serve(self.factory)
 
     def serve(self, factory: ChatServerFactory) -> None:
         self.factory = factory
-        self.control = ControlFactory(Controls(factory, self.reload), self.clock)
+        self.control = ControlFactory(Controls(factory, self.reload, self.drain, self.usage), self.clock)
 
     def reload(self) -> str:
         self.reloads += 1
         return self.problem
+
+    def drain(self) -> None:
+        self.drains += 1
+
+    async def usage(self, since: date | None) -> AsyncIterator[Entry]:
+        self.asked.append(since)
+        if self.waiting is not None:
+            await self.waiting
+        for entry in self.used:
+            yield entry
+        if self.problem:
+            raise LedgerError(self.problem)
 
     def connect(self, request: bytes) -> Socket:
         connection = self.control.buildProtocol(None)
@@ -174,6 +195,39 @@ class CommandTests(ControlTestCase):
         self.assertEqual(self.refusal(b'{"command":"reload"}\n'), self.problem)
         self.assertEqual(self.reloads, 2)
 
+    def test_drain(self) -> None:
+        """The daemon begins to stop once the answer has been sent."""
+        transport = self.connect(b'{"command":"drain"}\n')
+        while transport.producer is not None:
+            transport.read()
+        self.assertEqual((transport.value(), self.drains), (b'{"result":"ok"}\n', 0))
+        self.connection.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.drains, 1)
+
+    def test_usage(self) -> None:
+        """A row for each user and day has the counters; the first day may be given."""
+        self.used = [Entry(date(2026, 3, 1), "ann", Counts(1, 2, 3, 4, 5)), Entry(date(2026, 3, 2), "", Counts())]
+        rows = self.ask("usage", since="2026-03-01")
+        expected = {
+            "day": "2026-03-01",
+            "user": "ann",
+            "messages": 1,
+            "calls": 2,
+            "prompt-tokens": 3,
+            "completion-tokens": 4,
+            "estimated-tokens": 5,
+        }
+        self.assertEqual(rows, [expected, {**dict.fromkeys(expected, 0), "day": "2026-03-02", "user": ""}])
+        self.ask("usage")
+        self.assertEqual(self.asked, [date(2026, 3, 1), None])
+
+    def test_unsavedUsage(self) -> None:
+        """If the latest usage cannot be saved, an error says so after the rows."""
+        self.used = [Entry(date(2026, 3, 1), "ann", Counts())]
+        self.problem = "disk full"
+        row, end = self.send(b'{"command":"usage"}\n')
+        self.assertEqual((row["user"], end), ("ann", {"result": "error", "error": "disk full"}))
+
     def test_stats(self) -> None:
         """One row has the totals."""
         session = Session(self.factory).open()
@@ -190,6 +244,7 @@ class CommandTests(ControlTestCase):
             "messages-waiting": 1,
             "messages-buffered": 5,
             "keys-stale": False,
+            "ledger-stale": False,
         }
         self.assertEqual({name: row[name] for name in expected}, expected)
 
@@ -210,6 +265,8 @@ class RequestTests(ControlTestCase):
             b'{"command":"kick","session":"1"}\n',
             b'{"command":"kick","session":1e99}\n',
             b'{"command":"sessions","session":1}\n',
+            b'{"command":"usage","since":"2026-02-30"}\n',
+            b'{"command":"usage","since":20260301}\n',
             b"[" * (MAX_REQUEST - 1) + b"\n",
             b"\xff\n",
         ):
@@ -248,6 +305,28 @@ class RequestTests(ControlTestCase):
         rows = [json.loads(line) for line in transport.value().splitlines()]
         self.assertEqual([row.get("session") for row in rows], [*range(1, BATCH + 2), None])
 
+    def test_wait(self) -> None:
+        """A command may have to wait for its rows; the client may go meanwhile, and does not wait for ever."""
+        self.used = [Entry(date(2026, 3, 1), "ann", Counts())]
+        self.waiting = Deferred()
+        transport = self.connect(b'{"command":"usage"}\n')
+        transport.read()
+        self.assertEqual(transport.value(), b"")
+        self.waiting.callback(None)
+        self.assertIn(b'"ann"', transport.value())
+        cancelled: list[object] = []
+        self.waiting = Deferred(cancelled.append)
+        transport = self.connect(b'{"command":"usage"}\n')
+        transport.read()
+        self.connection.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((transport.value(), len(cancelled)), (b"", 1))
+        self.waiting = Deferred()
+        transport = self.connect(b'{"command":"usage"}\n')
+        transport.read()
+        self.clock.advance(STALL_TIME)
+        self.assertTrue(transport.aborted)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_connections(self) -> None:
         """The number of connections is limited."""
         for _ in range(MAX_CONNECTIONS):
@@ -262,7 +341,7 @@ class RequestTests(ControlTestCase):
         def fail() -> str:
             raise ZeroDivisionError
 
-        self.control.controls = Controls(self.factory, fail)
+        self.control.controls = Controls(self.factory, fail, self.drain, self.usage)
         self.assertEqual(self.refusal(b'{"command":"reload"}\n'), "internal error; see the log")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

@@ -286,7 +286,7 @@ class ManySessionsTests(ServerTestCase):
         """What is reloaded during a handshake applies to its session: limits, and who is admitted."""
         session = Session(self.factory)
         settings = replace(self.factory.settings, idle_timeout=5.0)
-        self.factory.configure(settings, Anyone(), cast(IRobot, self.robot))
+        self.factory.configure(settings, Anyone(), cast(IRobot, self.robot), {})
         session.open()
         self.clock.advance(4.0)
         session.pump()
@@ -298,7 +298,7 @@ class ManySessionsTests(ServerTestCase):
         path.write_text("")
         path.chmod(0o600)
         handshake = Session(self.factory)
-        self.factory.configure(settings, AuthorizedUsers(path), cast(IRobot, self.robot))
+        self.factory.configure(settings, AuthorizedUsers(path), cast(IRobot, self.robot), {})
         handshake.pump()
         self.assertTrue(handshake.wire.aborted)
         self.assertLogged(r"client 2 from .*: aborted \(user-key\)")

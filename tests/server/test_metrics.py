@@ -227,6 +227,12 @@ class MetricsTests(MetricsTestCase):
         self.site = MetricsSite(pages, self.clock)
         self.assertMetrics(keys_stale=0, configuration_stale=1)
 
+    def test_ledger(self) -> None:
+        """So does usage that cannot be saved."""
+        self.assertMetrics(ledger_stale=0)
+        self.factory.accounts.problem = "disk full"
+        self.assertMetrics(ledger_stale=1)
+
 
 class HttpTests(MetricsTestCase):
     """The HTTP server."""

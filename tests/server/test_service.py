@@ -334,6 +334,29 @@ class ServiceTests(TestCase):
         await user.leave()
         await self.stop()
 
+    async def test_reloadLimits(self) -> None:
+        """Limits of a user apply to the next message, also of an open session; a misspelt name is logged."""
+        path = Path(self.mktemp()).absolute()
+        path.write_text(keys.public_line(USER_KEY.blob, "alice"))
+        path.chmod(0o600)
+        config = f'authorized-keys = "{path}"\nmessages-per-day = 1\n'
+        lines = self.log_lines()
+        port = await self.start_with(config + "[user.bob]\n[user.al]\n")
+        self.assertEqual(lines[-1], "warn limits of users without an authorized key: al, bob")
+        user = await Talk().start(port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+        self.assertEqual(await user.ask("one"), "one")
+        self.assertIn("limit of 1 message a day", await user.ask("two"))
+        self.config.write_text(config + "[user.alice]\nmessages-per-day = 2\n")
+        self.assertIsNone(self.service.reload())
+        self.assertEqual(await user.ask("two"), "two")
+        self.assertIn("limit of 2 messages a day", await user.ask("three"))
+        self.config.write_text(config + "[user.alice]\nmessages-per-day = -2\n")
+        problem = self.service.reload() or ""
+        self.assertIn(f"{self.config}:4: user.alice.messages-per-day: expected a whole number from 0", problem)
+        self.assertIn("limit of 2 messages a day", await user.ask("three"))
+        await user.leave()
+        await self.stop()
+
     async def test_badReload(self) -> None:
         """A file with a mistake changes nothing; the problem is logged, returned, and remembered until it is mended."""
         await self.start_with("max-sessions = 5\n")

@@ -64,11 +64,13 @@ class MessageTests(LimitTestCase):
     """Messages."""
 
     def test_text(self) -> None:
-        """A user who has reached a limit reads which one and when it ends, and the reply ends as busy."""
+        """A user who has reached a limit reads which one and when it ends, and that the message is not answered."""
         session = self.open(messages_per_minute=1)
         self.assertEqual(self.say(session, "hello")[0], ReplyReceived(1, "hello", True))
         text = "[You have reached your limit of 1 message a minute; try again in 1 min.]\n"
-        self.assertEqual(self.say(session, "again"), [ReplyReceived(2, text, False), FaultReceived(2, Fault.BUSY)])
+        self.assertEqual(
+            self.say(session, "again"), [ReplyReceived(2, text, False), FaultReceived(2, Fault.LIMIT_REACHED)]
+        )
         self.clock.advance(60)
         self.assertEqual(self.say(session, "hello")[0], ReplyReceived(3, "hello", True))
         self.assertEqual(self.robot.turns[-1], ["hello", "hello", "hello"])
@@ -92,10 +94,15 @@ class MessageTests(LimitTestCase):
         """A limit that is reloaded applies to the next message of an open session."""
         session = self.open(messages_per_day=1)
         self.say(session, "hello")
-        self.assertEqual(self.say(session, "again")[-1], FaultReceived(2, Fault.BUSY))
-        self.factory.configure(replace(self.factory.settings, messages_per_day=2), self.factory.users, self.robot)
+        self.assertEqual(self.say(session, "again")[-1], FaultReceived(2, Fault.LIMIT_REACHED))
+        factory = self.factory
+        factory.configure(replace(factory.settings, messages_per_day=2), factory.users, self.robot, {})
         self.assertEqual(self.say(session, "hello")[0], ReplyReceived(3, "hello", True))
-        self.assertEqual(self.say(session, "again")[-1], FaultReceived(4, Fault.BUSY))
+        self.assertEqual(self.say(session, "again")[-1], FaultReceived(4, Fault.LIMIT_REACHED))
+        own = replace(factory.settings, messages_per_day=3)
+        factory.configure(factory.settings, factory.users, self.robot, {"ann": own})
+        self.assertEqual(self.say(session, "hello")[0], ReplyReceived(5, "hello", True))
+        self.assertEqual(self.say(session, "again")[-1], FaultReceived(6, Fault.LIMIT_REACHED))
 
     def test_concurrentReplies(self) -> None:
         """A user with several sessions may be limited to one reply at a time; a cancelled one is over."""
@@ -103,7 +110,7 @@ class MessageTests(LimitTestCase):
         session = self.open(max_replies=1)
         session.say("one")
         second = Session(self.factory, user_key=USER_KEY).open()
-        self.assertEqual(self.say(second, "two")[-1], FaultReceived(1, Fault.BUSY))
+        self.assertEqual(self.say(second, "two")[-1], FaultReceived(1, Fault.LIMIT_REACHED))
         session.client.cancel(1)
         session.pump()
         self.robot.echo = True
@@ -139,7 +146,7 @@ class MessageTests(LimitTestCase):
         [entry] = self.used()
         self.assertEqual((entry.user, entry.counts.prompt_tokens, entry.counts.completion_tokens), ("ann", 10, 10))
         self.assertEqual(entry.counts.estimated_tokens, 20)
-        self.assertEqual(self.say(session, "y")[-1], FaultReceived(2, Fault.BUSY))
+        self.assertEqual(self.say(session, "y")[-1], FaultReceived(2, Fault.LIMIT_REACHED))
 
     def test_failedReply(self) -> None:
         """A reply without text used no tokens, but was a message."""

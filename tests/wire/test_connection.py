@@ -350,7 +350,7 @@ class ChannelTests(ConnectionTests):
 
     def test_unknownFault(self) -> None:
         """A FAULT whose code is not known yet is an internal error."""
-        for code, fault in (11, Fault.NOT_ALLOWED), (12, Fault.INTERNAL), (2**64 - 1, Fault.INTERNAL):
+        for code, fault in (12, Fault.LIMIT_REACHED), (13, Fault.INTERNAL), (2**64 - 1, Fault.INTERNAL):
             pair = Pair().open()
             pair.client.say("a")
             pair.pump()

@@ -23,6 +23,7 @@ _STATUS: Final = {  # of faults before the head (protocol, section 8, "Results")
     Fault.TOO_MANY_MESSAGES: 429,
     Fault.NOT_FOUND: 404,
     Fault.NOT_ALLOWED: 403,
+    Fault.LIMIT_REACHED: 429,
 }
 _TEXTS: Final = {  # where those of a conversation would mislead
     Fault.REFUSED: N_("the robot cannot carry out this request; contact the server's operator if this persists"),

@@ -34,7 +34,7 @@ class Ledger(Protocol):
         """
 
     def usage(self, since: date) -> Deferred[Sequence[Entry]]:
-        """The counters from a day on, by day and user."""
+        """The counters of the first day from `since` on that has any, by user; empty if there is no such day."""
 
     def close(self) -> Deferred[None]:
         """Fires when everything is written."""

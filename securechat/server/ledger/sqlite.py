@@ -50,8 +50,8 @@ _OF_USER: Final = """
 SELECT messages, calls, prompt_tokens, completion_tokens, estimated_tokens FROM usage WHERE day = ? AND user = ?
 """
 _SINCE: Final = """
-SELECT day, user, messages, calls, prompt_tokens, completion_tokens, estimated_tokens FROM usage WHERE day >= ?
-ORDER BY day, user
+SELECT day, user, messages, calls, prompt_tokens, completion_tokens, estimated_tokens FROM usage
+WHERE day = (SELECT min(day) FROM usage WHERE day >= ?) ORDER BY user
 """
 # The latest days that there are, not the last days before today: a clock that is wrong for a while removes little.
 _PRUNE: Final = (

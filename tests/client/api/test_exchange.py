@@ -292,6 +292,7 @@ class FaultTests(ToolTestCase):
             (Fault.INTERNAL, 500),
             (Fault.NOT_FOUND, 404),
             (Fault.NOT_ALLOWED, 403),
+            (Fault.LIMIT_REACHED, 429),
         ]:
             self.ask().failed(fault)
             response = self.tool.response

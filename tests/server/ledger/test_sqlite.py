@@ -4,10 +4,12 @@ import os
 import resource
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Collection
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -23,6 +25,7 @@ reactor: Any = installed
 DAY = date(2026, 3, 1)
 USED = Counts(1, 2, 3, 4, 5)
 TWICE = Counts(2, 4, 6, 8, 10)
+NOBODY = 65534  # a user without privileges
 FILE_LIMIT = 256 * 1024  # bytes of a file
 
 
@@ -40,6 +43,15 @@ class SqliteLedgerTests(TestCase):
 
     async def add(self, *entries: Entry, day: date = DAY, users: Collection[str] = ()) -> dict[str, Counts]:
         return dict(await self.ledger.exchange(entries, day, users))
+
+    async def days(self) -> list[date]:
+        """The days with any usage."""
+        days: list[date] = []
+        since = date.min
+        while found := await self.ledger.usage(since):
+            days.append(found[0].day)
+            since = found[0].day + timedelta(days=1)
+        return days
 
     async def assertFails(self, problem: str) -> None:
         with self.assertRaisesRegex(LedgerError, problem) as caught:
@@ -85,10 +97,13 @@ class SqliteLedgerTests(TestCase):
         self.assertEqual(dict(found), {"ann": TWICE})
 
     async def test_since(self) -> None:
-        """A query returns the days from one on."""
-        days = [DAY + timedelta(days=number) for number in range(3)]
-        await self.add(*(Entry(day, "ann", USED) for day in days))
-        self.assertEqual([entry.day for entry in await self.ledger.usage(days[1])], days[1:])
+        """A query returns the first day with any usage from one on, by user."""
+        days = [DAY + timedelta(days=number) for number in (0, 2)]
+        entries = [Entry(day, user, USED) for day in days for user in ("", "ann", "bob")]
+        await self.add(*reversed(entries))
+        for since, found in ((date.min, entries[:3]), (DAY, entries[:3]), (days[1], entries[3:]), (date.max, [])):
+            self.assertEqual(list(await self.ledger.usage(since)), found)
+        self.assertEqual(list(await self.ledger.usage(DAY + timedelta(days=1))), entries[3:])
 
     async def test_pruned(self) -> None:
         """The latest days are kept. A clock that is wrong by years removes no more than one."""
@@ -96,12 +111,10 @@ class SqliteLedgerTests(TestCase):
         days = [DAY + timedelta(days=number) for number in range(5)]
         for day in days:
             await self.add(Entry(day, "ann", USED), Entry(day, "bob", USED), day=day)
-        found = await self.ledger.usage(date.min)
-        self.assertEqual(sorted({entry.day for entry in found}), days[2:])
+        self.assertEqual(await self.days(), days[2:])
         wrong = DAY + timedelta(days=9999)
         await self.add(Entry(wrong, "ann", USED), day=wrong)
-        found = await self.ledger.usage(date.min)
-        self.assertEqual(sorted({entry.day for entry in found}), [*days[3:], wrong])
+        self.assertEqual(await self.days(), [*days[3:], wrong])
 
     async def test_locked(self) -> None:
         """While another program holds the file, nothing is added; afterwards it is added once."""
@@ -136,6 +149,27 @@ class SqliteLedgerTests(TestCase):
         self.path.parent.parent.mkdir(parents=True)
         self.path.parent.write_bytes(b"")
         await self.assertFails("File exists|Not a directory")
+
+    async def test_readOnly(self) -> None:
+        """In a directory where nothing can be written, nothing is added; when that is possible, everything is."""
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(rmtree, directory)
+        if os.geteuid() == 0:  # who could write all the same
+            os.chown(directory, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+            self.addCleanup(os.seteuid, 0)
+        self.path = directory / "usage.sqlite"
+        self.ledger = self.open()
+        await self.add(Entry(DAY, "ann", USED))
+        await self.ledger.close()
+        self.ledger = self.open()
+        for mode, problem in ((0o600, "attempt to write a readonly database"), (0o400, "Permission denied")):
+            self.path.chmod(mode)
+            directory.chmod(0o500)
+            await self.assertFails(problem)
+        directory.chmod(0o700)
+        self.path.chmod(0o600)
+        self.assertEqual(await self.add(Entry(DAY, "ann", USED), users=("ann",)), {"ann": TWICE})
 
     async def test_fullDisk(self) -> None:
         """On a full disk nothing is added, not even a part; when there is space, everything is."""
