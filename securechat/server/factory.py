@@ -122,6 +122,11 @@ class ChatServerFactory(Factory):
         self.accounts.default = settings
         self.accounts.limits = user_limits
 
+    def connected_users(self) -> set[str]:
+        """The names of authorized users who have a session."""
+        found = (session.authorization for session in self.sessions if session.is_admitted)
+        return {authorization.user for authorization in found if authorization.authorized_key}
+
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
         if self._all_left is not None and not self.sessions:

@@ -103,7 +103,9 @@ class ChatService(MultiService):
         self._problem = ""  # of the configuration file, when it was read last
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
-        self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock)
+        is_shared = factory.settings.ledger is not None
+        connected = factory.connected_users if is_shared else None
+        self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock, connected)
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
         for endpoint in endpoints:
