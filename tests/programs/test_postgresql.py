@@ -167,7 +167,13 @@ class FailureTests(PostgresTestCase):
                 self.assertEqual(found["ann"].messages, expected)
         self.assertEqual(self.server.messages(), {"ann": expected})
 
-    async def test_twoCommitsNotConfirmed(self) -> None:
+    @staticmethod
+    def so_far(number: int) -> list[Entry]:
+        """The changes of an exchange after others have failed, in each of which ann and another user had one more."""
+        others = [Entry(DAY, f"user {other}", Counts(1)) for other in range(1, number + 1)]
+        return [Entry(DAY, "ann", Counts(number)), *others]
+
+    async def test_commitsNotConfirmed(self) -> None:
         """The same holds if the next COMMITs are not confirmed either, in any order of their outcomes."""
         expected = 0
         await self.add(users=("ann",))
@@ -177,13 +183,12 @@ class FailureTests(PostgresTestCase):
                     for number, fate in enumerate((first, second, third), 1):
                         self.proxy.fate = fate
                         with self.assertRaises(LedgerError):
-                            await self.add(Entry(DAY, "ann", Counts(number)), Entry(DAY, f"user {number}", Counts(1)))
-                    await self.add(
-                        Entry(DAY, "ann", Counts(4)), *(Entry(DAY, f"user {n}", Counts(1)) for n in (1, 2, 3))
-                    )
+                            await self.add(*self.so_far(number))
+                    await self.add(*self.so_far(4))
                     expected += 1
                     found = self.server.messages()
-                    self.assertEqual(found, {"ann": 4 * expected, **{f"user {n}": expected for n in (1, 2, 3)}})
+                    users = {f"user {number}": expected for number in (1, 2, 3, 4)}
+                    self.assertEqual(found, {"ann": 4 * expected, **users})
 
     async def test_lateCommit(self) -> None:
         """A transaction whose COMMIT is still on its way is waited for."""
@@ -192,7 +197,7 @@ class FailureTests(PostgresTestCase):
         with self.assertRaises(LedgerError):
             await self.add(Entry(DAY, "ann", USED))
         again = self.ledger.exchange([Entry(DAY, "ann", USED)], DAY, ("ann",))
-        while not self.server.query("SELECT * FROM pg_locks WHERE NOT granted"):
+        while not again.called and not self.server.query("SELECT * FROM pg_locks WHERE NOT granted"):
             await soon()
         self.proxy.release.set()
         self.assertEqual(dict(await again), {"ann": TWICE})

@@ -116,8 +116,9 @@ class Database:
 
     def _opened(self, connection: Connection[Any]) -> None:
         try:
+            connection.autocommit = True
             connection.execute(_TIMEOUTS)
-            connection.commit()
+            connection.autocommit = False
             if not self._is_current:
                 migrate(connection)
                 connection.commit()

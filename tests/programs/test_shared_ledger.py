@@ -1,0 +1,148 @@
+"""Real daemons that share a ledger in a real PostgreSQL: limits, an outage under load, and kill -9."""
+
+import time
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+
+from securechat.client.signer import Signer
+from securechat.server.bookkeeping import SHARED_INTERVAL
+from securechat.ssh import keys
+from tests.harness.daemon import MANY, Daemon, Talk, reactor
+from tests.harness.pair import USER_KEY
+from tests.harness.postgresql import PostgreSQL, why_not
+from tests.programs.test_daemon import DaemonTestCase
+
+SLACK = 2.0  # seconds by which a busy machine may delay an exchange with the ledger
+REACHED = r"\[You have reached your limit of 3 messages a day \(UTC\); try again in [^\n]+\.\]\n\[LIMIT_REACHED\]"
+
+
+class SharedLedgerTests(DaemonTestCase):
+    """A database, and daemons that use it."""
+
+    skip = why_not()
+
+    def setUp(self) -> None:
+        self.server = PostgreSQL()
+        self.addCleanup(self.server.remove)
+
+    def run_one(self, *options: str) -> Daemon:
+        users = self.file(keys.public_line(USER_KEY.blob, "ann") + "\n")
+        shared = ("--ledger", self.server.uri, "--robot", "echo", "--authorized-keys", users)
+        return self.run_daemon(*shared, *MANY, "--message-rate", "100000", *options)
+
+    async def talk(self, daemon: Daemon) -> Talk:
+        return await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
+
+    async def counted(self, number: int) -> None:
+        """Wait until so many messages of the user are in the database."""
+        while self.server.messages() != {"ann": number}:
+            await deferLater(reactor, 0.05)
+
+    async def test_limits(self) -> None:
+        """A limit that is reached at one daemon is known to the others, also of a user who has a session there."""
+        here, there = [await self.run_one("--messages-per-day", "3").started() for _ in range(2)]
+        waiting = await self.talk(there)
+        talk = await self.talk(here)
+        for _ in range(3):
+            self.assertEqual(await talk.ask("hello"), "hello")
+        await self.counted(3)
+        # Both daemons exchange once more: nothing tells from outside when the other one has read it
+        await deferLater(reactor, SHARED_INTERVAL + SLACK)
+        self.assertRegex(await waiting.ask("hello"), REACHED)
+        self.assertRegex(await (await self.talk(there)).ask("hello"), REACHED)
+        self.assertRegex(await talk.ask("hello"), REACHED)
+        self.assertEqual(self.server.messages(), {"ann": 3})
+
+    async def test_outage(self) -> None:
+        """The database is stopped and started under load: users get answers, and the counters are exact afterwards."""
+        daemons = [await self.run_one("--shaping", "off").started() for _ in range(2)]
+        talks = [await self.talk(daemon) for daemon in daemons for _ in range(4)]
+        answered = 0
+        is_over = False
+
+        async def go_on(talk: Talk) -> None:
+            nonlocal answered
+            while not is_over:
+                self.assertEqual(await talk.ask("hello"), "hello")
+                answered += 1
+
+        async def answers(number: int) -> None:
+            """Wait until so many more messages were answered."""
+            end = answered + number
+            while answered < end:
+                await deferLater(reactor, 0.01)
+
+        loads = [Deferred.fromCoroutine(go_on(talk)) for talk in talks]
+        await answers(100)
+
+        async def logged(words: str, number: int) -> None:
+            """Wait until each daemon has logged this so often."""
+            for daemon in daemons:
+                while daemon.text().count(words) < number:
+                    await deferLater(reactor, 0.05)
+
+        for number, mode in enumerate(("fast", "immediate"), 1):
+            await deferToThread(self.server.stop, mode)
+            await logged("usage cannot be saved", number)
+            await answers(100)
+            newcomer = await self.talk(daemons[0])
+            self.assertEqual(await newcomer.ask("hello"), "hello")
+            answered += 1
+            await deferToThread(self.server.start)
+            await logged("usage is saved again", number)
+            await answers(100)
+        is_over = True
+        for load in loads:
+            await load
+        for daemon in daemons:
+            await daemon.stop()
+            self.assertNotIn("Traceback", daemon.text())
+            self.assertEqual(daemon.text().count("usage cannot be saved"), 2)
+            self.assertEqual(daemon.text().count("usage is saved again"), 2)
+        self.assertEqual(self.server.messages(), {"ann": answered})
+
+    async def test_startWithoutDatabase(self) -> None:
+        """A daemon starts and admits users while the database does not run, and learns later what they have used."""
+        first = await self.run_one("--messages-per-day", "3").started()
+        talk = await self.talk(first)
+        for _ in range(2):
+            await talk.ask("hello")
+        await first.stop()
+        self.server.stop()
+        daemon = await self.run_one("--messages-per-day", "3").started()
+        talk = await self.talk(daemon)
+        self.assertEqual(await talk.ask("hello"), "hello")
+        await daemon.logged(
+            "usage cannot be saved: postgresql://securechat@/securechat: connection to server on socket"
+        )
+        self.server.start()
+        await daemon.logged("usage is saved again")
+        self.assertRegex(await talk.ask("hello"), REACHED)
+        await daemon.stop()
+        self.assertEqual(self.server.messages(), {"ann": 3})
+
+    async def test_killed(self) -> None:
+        """After kill -9 under load, the database lacks nothing that was answered longer ago than the interval."""
+        daemon = await self.run_one("--shaping", "off").started()
+        answered: list[float] = []
+        sent = 0
+
+        async def go_on(talk: Talk) -> None:
+            nonlocal sent
+            while True:
+                sent += 1
+                await talk.ask("hello")
+                answered.append(time.monotonic())
+
+        for talk in [await self.talk(daemon) for _ in range(4)]:
+            Deferred.fromCoroutine(go_on(talk))  # which ends with the connection
+        while sum(self.server.messages().values()) < 100:
+            await deferLater(reactor, 0.05)
+        daemon.process.kill()
+        killed = time.monotonic()
+        await deferToThread(daemon.process.wait)
+        saved = self.server.messages()["ann"]
+        self.assertGreaterEqual(saved, sum(moment < killed - SHARED_INTERVAL - SLACK for moment in answered))
+        self.assertLessEqual(saved, sent)
