@@ -7,12 +7,14 @@ from typing import Any, cast
 import psycopg
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from securechat.server.ledger.interface import Entry, LedgerError
 from securechat.server.ledger.postgresql.database import Database
 from securechat.server.ledger.postgresql.ledger import PostgresLedger
+from securechat.server.ledger.postgresql.notices import INTERVAL, PostgresNotices
 from securechat.server.quotas import Counts
 from tests.harness.postgresql import PostgreSQL, why_not
 from tests.harness.postgresql_proxy import Fate, Proxy
@@ -270,3 +272,85 @@ class SharedTests(PostgresTestCase):
         await self.add(Entry(DAY, "ann", USED))
         found = await self.open().exchange([], DAY, ("ann", "bob"))
         self.assertEqual(dict(found), {"ann": USED})
+
+
+class NoticeTests(PostgresTestCase):
+    """What daemons tell each other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.here, self.there = self.notices(), self.notices()
+        self.received: list[tuple[str, str]] = []
+        self.arrived: Deferred[None] = Deferred()
+
+    def notices(self) -> PostgresNotices:
+        database = Database(self.server.uri, None, reactor)
+        self.addCleanup(database.close)
+        notices = PostgresNotices(database, reactor, self.clock)
+        self.addCleanup(notices.stop)
+        return notices
+
+    def act(self, action: str, name: str) -> None:
+        self.received.append((action, name))
+        arrived, self.arrived = self.arrived, Deferred()
+        arrived.callback(None)
+
+    async def listening(self, number: int) -> None:
+        """Wait until so many connections listen."""
+        query = "SELECT * FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        while len(self.server.query(query, "admin")) != number:
+            await soon()
+
+    async def test_notified(self) -> None:
+        """The others are told at once, without their clocks, in order; the one that has sent it is not."""
+        self.here.start(lambda action, name: self.fail("told itself"))
+        self.there.start(self.act)
+        await self.listening(2)
+        for name in ("ann", "bob"):
+            arrived = self.arrived
+            await self.here.send("kick", name)
+            await arrived
+        self.assertEqual(self.received, [("kick", "ann"), ("kick", "bob")])
+
+    async def test_connectionLost(self) -> None:
+        """What is sent while a daemon's connection is lost arrives when it looks, and then it listens again."""
+        self.there.start(self.act)
+        await self.listening(1)
+        self.server.stop()
+        self.server.start()
+        arrived = self.arrived
+        await self.sent("kick", "ann")
+        while not arrived.called:
+            self.clock.advance(INTERVAL)
+            await soon()
+        await self.listening(1)
+        arrived = self.arrived
+        await self.sent("kick", "bob")
+        await arrived
+        self.assertEqual(self.received, [("kick", "ann"), ("kick", "bob")])
+
+    async def sent(self, action: str, name: str) -> None:
+        """Send a notice, again if a connection of the pool had been lost."""
+        try:
+            await self.here.send(action, name)
+        except LedgerError:
+            await self.here.send(action, name)
+
+    async def test_beforeTheStart(self) -> None:
+        """A daemon ignores what was sent before it was started."""
+        await self.here.send("kick", "ann")
+        self.server.query("UPDATE notice SET made = made - interval '1 minute'")
+        self.there.start(self.act)
+        await self.listening(1)
+        arrived = self.arrived
+        await self.here.send("kick", "bob")
+        await arrived
+        self.assertEqual(self.received, [("kick", "bob")])
+
+    async def test_old(self) -> None:
+        """Notices are removed after a day."""
+        await self.here.send("kick", "ann")
+        self.server.query("UPDATE notice SET made = made - interval '25 hours'")
+        await self.here.send("kick", "bob")
+        self.assertEqual(self.server.query("SELECT name FROM notice"), [("bob",)])

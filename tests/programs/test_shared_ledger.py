@@ -1,6 +1,9 @@
 """Real daemons that share a ledger in a real PostgreSQL: limits, an outage under load, and kill -9."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -9,13 +12,22 @@ from twisted.internet.threads import deferToThread
 from securechat.client.signer import Signer
 from securechat.server.bookkeeping import SHARED_INTERVAL
 from securechat.ssh import keys
-from tests.harness.daemon import MANY, Daemon, Talk, reactor
+from securechat.wire.events import GoodbyeReceived
+from securechat.wire.messages import Reason
+from tests.harness.daemon import ENVIRON, MANY, Daemon, Talk, reactor
 from tests.harness.pair import USER_KEY
 from tests.harness.postgresql import PostgreSQL, why_not
 from tests.programs.test_daemon import DaemonTestCase
 
 SLACK = 2.0  # seconds by which a busy machine may delay an exchange with the ledger
 REACHED = r"\[You have reached your limit of 3 messages a day \(UTC\); try again in [^\n]+\.\]\n\[LIMIT_REACHED\]"
+
+
+async def reason(talk: Talk) -> Reason:
+    """Why the server has ended a session."""
+    end = await talk.end
+    assert isinstance(end, GoodbyeReceived)
+    return end.reason
 
 
 class SharedLedgerTests(DaemonTestCase):
@@ -31,6 +43,14 @@ class SharedLedgerTests(DaemonTestCase):
         users = self.file(keys.public_line(USER_KEY.blob, "ann") + "\n")
         shared = ("--ledger", self.server.uri, "--robot", "echo", "--authorized-keys", users)
         return self.run_daemon(*shared, *MANY, "--message-rate", "100000", *options)
+
+    async def ctl(self, control: Path, *arguments: str) -> tuple[int, str]:
+        """Run securechat-ctl: its exit status and the errors that it printed."""
+        command = [sys.executable, "-m", "securechat.control", "--socket", str(control), *arguments]
+        done: subprocess.CompletedProcess[str] = await deferToThread(
+            subprocess.run, command, env=ENVIRON, capture_output=True, text=True, timeout=60
+        )
+        return done.returncode, done.stderr
 
     async def talk(self, daemon: Daemon) -> Talk:
         return await Talk().start(daemon.port, signer=Signer(USER_KEY.blob, USER_KEY.sign))
@@ -146,3 +166,32 @@ class SharedLedgerTests(DaemonTestCase):
         saved = self.server.messages()["ann"]
         self.assertGreaterEqual(saved, sum(moment < killed - SHARED_INTERVAL - SLACK for moment in answered))
         self.assertLessEqual(saved, sent)
+
+    async def test_kicked(self) -> None:
+        """A command at one daemon ends a user's sessions at all; if the others cannot be told, it says so."""
+        control = self.server.directory / "control"
+        here = await self.run_one("--control", str(control)).started()
+        there = await self.run_one().started()
+        talks = [await self.talk(daemon) for daemon in (here, there, there)]
+        self.assertEqual(await self.ctl(control, "kick-user", "ann"), (0, ""))
+        for talk in talks:
+            self.assertEqual(await reason(talk), Reason.REMOVED)
+        talk = await self.talk(there)  # who may come back
+        self.assertEqual(await talk.ask("hello"), "hello")
+        self.server.stop()
+        status, errors = await self.ctl(control, "kick-user", "ann")
+        self.assertEqual(status, 1)
+        self.assertIn("done by this daemon, but the others cannot be told: postgresql://", errors)
+
+    async def test_revoked(self) -> None:
+        """A key that was revoked in the files is out everywhere when one daemon has been told to reload all."""
+        revoked = Path(self.file(""))
+        control = self.server.directory / "control"
+        options = ("--revoked-keys", str(revoked))
+        here = await self.run_one("--control", str(control), *options).started()
+        there = await self.run_one(*options).started()
+        talks = [await self.talk(daemon) for daemon in (here, there)]
+        revoked.write_text(keys.public_line(USER_KEY.blob, "ann") + "\n")
+        self.assertEqual(await self.ctl(control, "reload-all"), (0, ""))
+        for talk in talks:
+            self.assertEqual(await reason(talk), Reason.KEY_WITHDRAWN)

@@ -25,7 +25,9 @@ class OpeningTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """Without the option the ledger is a file."""
-        self.assertIsInstance(self.open(), SqliteLedger)
+        ledger, notices = self.open()
+        self.assertIsInstance(ledger, SqliteLedger)
+        self.assertIsNone(notices)
 
     def test_wrongParameters(self) -> None:
         """What libpq does not understand is refused before the daemon starts."""

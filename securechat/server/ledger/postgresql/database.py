@@ -13,8 +13,10 @@ from typing import Any, Final, TypeVar
 import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from securechat.errors import ConfigurationError
@@ -74,7 +76,7 @@ class Database:
         except psycopg.Error as error:
             raise ConfigurationError(_("--ledger: {problem}").format(problem=_problem(error))) from None
         self.name = without_parameters(uri)
-        self.parameters = {**_DEFAULTS, **given, **({} if password is None else {"password": password})}
+        self.parameters: dict[str, Any] = {**_DEFAULTS, **given, **({} if password is None else {"password": password})}
         self._reactor = reactor
         self._pool: _Pool | None = None
         self._is_current = False  # the tables
@@ -87,18 +89,26 @@ class Database:
 
         It is not known then whether the transaction was committed.
         """
+        done: Deferred[T] = self._open_pool().runWithConnection(work)
+        return done.addErrback(self._failed)
+
+    def listen(self, channel: str) -> Deferred[Connection[Any]]:
+        """A connection, which the caller closes, to which the server reports NOTIFY; LedgerError."""
+        threads = self._open_pool().threadpool
+        return deferToThreadPool(self._reactor, threads, self._listen, channel).addErrback(self._failed)
+
+    def _open_pool(self) -> _Pool:
         if self._pool is None:
             self._pool = _Pool(
                 "psycopg",
                 **self.parameters,
                 cp_min=1,
-                cp_max=MAX_CONNECTIONS,
+                cp_max=MAX_CONNECTIONS - 1,  # one listens
                 cp_reconnect=True,
                 cp_openfun=self._opened,
                 cp_reactor=self._reactor,
             )
-        done: Deferred[T] = self._pool.runWithConnection(work)
-        return done.addErrback(self._failed)
+        return self._pool
 
     def _failed(self, failure: Failure) -> Any:
         error = failure.value
@@ -113,6 +123,15 @@ class Database:
             self._pool = None
 
     # In a thread
+
+    def _listen(self, channel: str) -> Connection[Any]:
+        connection: Connection[Any] = psycopg.connect(**self.parameters, autocommit=True)
+        try:
+            connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _opened(self, connection: Connection[Any]) -> None:
         try:
