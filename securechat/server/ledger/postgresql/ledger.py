@@ -41,8 +41,8 @@ ON CONFLICT (day, name) DO UPDATE SET
     estimated_tokens = before.estimated_tokens + excluded.estimated_tokens
 """
 _OF_USERS: Final = """
-SELECT name, messages, calls, prompt_tokens, completion_tokens, estimated_tokens FROM usage
-WHERE day = %s AND name = ANY(%s)
+SELECT name, messages, calls, prompt_tokens, completion_tokens, estimated_tokens
+FROM unnest(%s::text[]) AS connected (name) JOIN usage USING (name) WHERE day = %s
 """
 _SINCE: Final = """
 SELECT day, name, messages, calls, prompt_tokens, completion_tokens, estimated_tokens FROM usage
@@ -102,7 +102,7 @@ class PostgresLedger:
         if changes:
             self._add(connection, changes)
             self._prune(connection, day)
-        rows = connection.execute(_OF_USERS, (day, list(users)))
+        rows = connection.execute(_OF_USERS, (list(users), day))
         return {name: Counts(*counts) for name, *counts in rows}
 
     def _add(self, connection: Connection[Any], changes: Sequence[Entry]) -> None:
