@@ -1,6 +1,7 @@
 """Choosing a ledger, without a database."""
 
 import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -38,9 +39,9 @@ class OpeningTests(SynchronousTestCase):
         """The password is taken from a file that others cannot read, and is not shown."""
         from securechat.server.ledger.postgresql.database import Database
 
-        path = self.mktemp()
-        with open(path, "w") as file:
-            file.write("correct horse\n")
+        path = Path(self.mktemp())
+        path.write_text("correct horse\n")
+        path.chmod(0o644)
         error = self.assertRaises(ConfigurationError, self.open, ledger=URI, ledger_password_file=path)
         self.assertIn("permissions 0644 are too open", str(error))
         database = Database(URI, "correct horse", Clock())
