@@ -88,7 +88,9 @@ class PostgreSQL:
             return cursor.fetchall() if cursor.description else []
 
     def messages(self) -> dict[str, int]:
-        """The messages of all days by user."""
+        """The messages of all days by user; empty before a daemon has created the tables."""
+        if self.query("SELECT to_regclass('usage')") == [(None,)]:
+            return {}
         return dict(self.query("SELECT name, sum(messages)::bigint FROM usage GROUP BY name"))
 
     def _control(self, *arguments: str) -> None:
