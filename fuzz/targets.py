@@ -698,6 +698,8 @@ def seeds() -> dict[str, list[bytes]]:
             b'\0{"command":"sessions"}\n',
             b'\3{"command":"kick","session":1}\n',
             *(b'\7{"command":"%b"}\n' % name for name in (b"users", b"usage", b"reload", b"drain", b"stats")),
+            b'\7{"command":"kick-user","user":"ann"}\n',
+            b'\7{"command":"reload-all"}\n',
             b'\3{"command":"usage","since":"2026-03-01"}\n',
         ],
         "conversation": [b'{"user":"a","robot":"b"}\n', b'{"user":"\\u00e9","robot":"","again":true}\n' * 2],

@@ -27,6 +27,7 @@ USAGE: Final = 2
 class _Command(NamedTuple):
     help: str
     numbers: tuple[str, ...] = ()  # arguments that are positive whole numbers
+    texts: tuple[str, ...] = ()  # other arguments
     dates: tuple[tuple[str, str], ...] = ()  # options that are dates, with their help
     has_rows: bool = True  # otherwise, the answer says only that it was done
     details: str = ""  # below the help
@@ -35,12 +36,18 @@ class _Command(NamedTuple):
 COMMANDS: Final = {
     "sessions": _Command(N_("list the sessions")),
     "kick": _Command(N_("end a session"), numbers=("session",), has_rows=False),
+    "kick-user": _Command(
+        N_("end all sessions of a user, also those at daemons that share the ledger"), texts=("user",), has_rows=False
+    ),
     "users": _Command(N_("list the authorized users")),
     "usage": _Command(
         N_("show what users have used, by day (UTC)"),
         dates=(("since", N_("the first day, as YYYY-MM-DD (default: today)")),),
     ),
     "reload": _Command(N_("reload the configuration and the keys, as SIGHUP does"), has_rows=False),
+    "reload-all": _Command(
+        N_("reload the configuration and the keys of all daemons that share the ledger"), has_rows=False
+    ),
     "drain": _Command(
         N_("stop the daemon when the replies in progress have ended, as SIGTERM does"),
         has_rows=False,
@@ -86,6 +93,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         subparser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         for number in command.numbers:
             subparser.add_argument(number, type=int, metavar=number.upper())
+        for text in command.texts:
+            subparser.add_argument(text, metavar=text.upper())
         for option, help_text in command.dates:
             subparser.add_argument(f"--{option}", type=_date, metavar=_("DATE"), help=_(help_text))
     return parser.parse_args(arguments)
@@ -149,7 +158,10 @@ def properties(row: dict[str, Any]) -> Iterator[str]:
 def run(options: argparse.Namespace) -> Iterator[str]:
     """Carry out the command; the lines to print."""
     command = COMMANDS[options.command]
-    arguments = {name: getattr(options, name) for name in (*command.numbers, *(name for name, _help in command.dates))}
+    arguments = {
+        name: getattr(options, name)
+        for name in (*command.numbers, *command.texts, *(name for name, _help in command.dates))
+    }
     given = {name: value for name, value in arguments.items() if value is not None}
     rows = ask(options.socket, {"command": options.command, **given})
     if options.json:

@@ -2,7 +2,7 @@
 
 import os
 from functools import partial
-from typing import Final, cast
+from typing import cast
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -13,15 +13,13 @@ from securechat.i18n import _
 from securechat.robots.registry import make_robots
 from securechat.server.factory import ChatServerFactory
 from securechat.server.hardening import PRIVATE, forbid_dumps, refuse_root
-from securechat.server.ledger.sqlite import SqliteLedger
+from securechat.server.ledger.opening import open_ledger
 from securechat.server.options import Options
 from securechat.server.service import ChatService, Configuration, IServerReactor, StartError
 from securechat.server.startup import check_public
 from securechat.server.users import make_users
 from securechat.ssh.private_keys import load_or_create_host_key, load_successor
 from securechat.wire.handshake import ServerIdentity
-
-LEDGER_NAME: Final = "usage.sqlite"
 
 __all__ = ["Options", "makeService"]  # which twistd looks up here
 
@@ -56,7 +54,7 @@ def makeService(options: Options) -> IService:
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         factory.accounts.limits = options.user_limits
         configure = partial(_configure, options, factory, reactor) if options["config"] is not None else None
-        ledger = SqliteLedger(settings.state_dir / LEDGER_NAME, reactor, settings.usage_days)
-        return ChatService(factory, settings.listen, reactor, ledger, options.log_file, configure)
+        ledger, notices = open_ledger(settings, reactor)
+        return ChatService(factory, settings.listen, reactor, ledger, options.log_file, configure, notices)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

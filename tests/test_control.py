@@ -144,7 +144,7 @@ class ControlTests(SynchronousTestCase):
         """The program knows all commands of the daemon, with their arguments."""
         known = {command.__struct_config__.tag: command.__struct_fields__ for command in COMMANDS.__args__}
         ours = {
-            name: (*command.numbers, *(option for option, _help in command.dates))
+            name: (*command.numbers, *command.texts, *(option for option, _help in command.dates))
             for name, command in control.COMMANDS.items()
         }
         self.assertEqual(ours, known)

@@ -171,6 +171,10 @@ class Accounts:
         """The users whose counters in the ledger may be others than those known."""
         return [*self._unread]
 
+    def look_again(self, users: Iterable[str]) -> None:
+        """The counters of these users in the ledger may be others than those known."""
+        self._unread.update(users)
+
     def read(self, day: date, counted: Mapping[str, Counts]) -> None:
         """The counters of users in the ledger, which has all changes that were taken."""
         self._look_at_day()

@@ -4,7 +4,7 @@ If the ledger fails, the log says so once, and users are answered all the same: 
 the changes are kept until they can be saved. Nothing is saved twice.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import date, timedelta
 from typing import Final
 
@@ -22,23 +22,32 @@ log = Logger()
 
 INTERVAL: Final = 3.0  # seconds from one exchange to the next: a crash loses no more than what was used in them
 ONE_DAY: Final = timedelta(days=1)
+SHARED_INTERVAL: Final = 1.0  # the same for a ledger that other daemons share: they learn of it within two of these
 STOP_TIMEOUT: Final = 5.0  # seconds to save the last changes; a disk that hangs must not keep the daemon from ending
 
 
 class Bookkeeping:
     """Exchanges the changes of all accounts for what the ledger knows."""
 
-    def __init__(self, accounts: Accounts, ledger: Ledger, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        ledger: Ledger,
+        clock: IReactorTime,
+        connected: Callable[[], Collection[str]] | None = None,
+    ) -> None:
+        """`connected` returns the users who have a session, if other daemons change what the ledger has of them."""
         self._accounts = accounts
         self._ledger = ledger
         self._clock = clock
         self._lock = DeferredLock()  # one exchange at a time
         self._loop = LoopingCall(self._save_news)
         self._loop.clock = clock
+        self._connected = connected
 
     def start(self) -> None:
         """Read what was used today, and save changes from now on."""
-        self._loop.start(INTERVAL, now=False)
+        self._loop.start(INTERVAL if self._connected is None else SHARED_INTERVAL, now=False)
         Deferred.fromCoroutine(self._read())
 
     def stop(self) -> Deferred[None]:
@@ -91,6 +100,8 @@ class Bookkeeping:
             self._accounts.read(day, {entry.user: entry.counts for entry in entries if entry.day == day})
 
     async def _save_news(self) -> None:
+        if self._connected is not None:
+            self._accounts.look_again(self._connected())
         if self._accounts.has_news or self._accounts.problem:
             await self._save()
 

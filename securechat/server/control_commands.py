@@ -5,7 +5,7 @@ which it may wait. To add one, write its class and add it to COMMANDS, here, and
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final, NamedTuple
@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from securechat import __version__
 from securechat.errors import SecureChatError
 from securechat.server.factory import ChatServerFactory
-from securechat.server.ledger.interface import Entry, LedgerError
+from securechat.server.ledger.interface import KICK, RELOAD, Entry, LedgerError
 from securechat.server.protocol import ChatServer
 from securechat.ssh import keys
 from securechat.wire.messages import Reason
@@ -37,6 +37,7 @@ class Controls:
     reload: Callable[[], str | None]  # what SIGHUP does; why it failed, or None
     drain: Callable[[], None]  # what the first SIGTERM does
     usage: Callable[[date | None], AsyncIterator[Entry]]  # as Bookkeeping.usage
+    send: Callable[[str, str], Awaitable[None]] | None = None  # as Notices.send; None if no daemon shares the ledger
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="command"):
@@ -80,6 +81,29 @@ class Kick(Command, frozen=True, tag="kick"):
         raise CommandError(f"no session {self.session}")
 
 
+class KickUser(Command, frozen=True, tag="kick-user"):
+    """End the sessions of an authorized user with GOODBYE; those of this daemon are rows of the answer.
+
+    Daemons that share the ledger end theirs, too.
+    """
+
+    user: Annotated[str, Meta(min_length=1)]
+
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
+        for session in controls.factory.kick(self.user):
+            yield session.state._asdict()
+        await _send(controls, KICK, self.user)
+
+
+async def _send(controls: Controls, action: str, name: str = "") -> None:
+    """Tell the daemons that share the ledger, if there are any."""
+    if controls.send is not None:
+        try:
+            await controls.send(action, name)
+        except LedgerError as error:
+            raise CommandError(f"done by this daemon, but the others cannot be told: {error}") from None
+
+
 class _User(NamedTuple):
     user: str
     key: str  # a fingerprint
@@ -111,6 +135,20 @@ class Reload(Command, frozen=True, tag="reload"):
         problem = controls.reload()
         if problem:
             raise CommandError(problem)
+        for row in NO_ROWS:
+            yield row
+
+
+class ReloadAll(Command, frozen=True, tag="reload-all"):
+    """What SIGHUP does, at all daemons that share the ledger; an error, and only here, if this one cannot do it."""
+
+    async def run(self, controls: Controls) -> AsyncIterator[Row]:
+        if controls.send is None:
+            raise CommandError("no other daemon shares the ledger: use reload")
+        problem = controls.reload()
+        if problem:
+            raise CommandError(problem)
+        await _send(controls, RELOAD)
         for row in NO_ROWS:
             yield row
 
@@ -182,4 +220,4 @@ class Stats(Command, frozen=True, tag="stats"):
         }
 
 
-COMMANDS: Final[Any] = Sessions | Kick | Users | Usage | Reload | Drain | Stats
+COMMANDS: Final[Any] = Sessions | Kick | KickUser | Users | Usage | Reload | ReloadAll | Drain | Stats

@@ -129,6 +129,19 @@ class ChatServerFactory(Factory):
         self.accounts.default = settings
         self.accounts.limits = user_limits
 
+    def connected_users(self) -> set[str]:
+        """The names of authorized users who have a session."""
+        found = (session.authorization for session in self.sessions if session.is_admitted)
+        return {authorization.user for authorization in found if authorization.authorized_key}
+
+    def kick(self, user: str) -> list[ChatServer]:
+        """End the sessions of an authorized user with GOODBYE, and return them."""
+        found = [session for session in self.sessions if session.is_admitted and session.authorization.user == user]
+        kicked = [session for session in found if session.authorization.authorized_key]
+        for session in kicked:
+            session.leave(Reason.REMOVED)
+        return kicked
+
     def sessionEnded(self, session: ChatServer) -> None:
         self.sessions.discard(session)
         if self._all_left is not None and not self.sessions:

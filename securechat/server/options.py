@@ -18,6 +18,7 @@ from securechat.config_file import ConfigFile, Table
 from securechat.errors import ConfigurationError
 from securechat.i18n import _
 from securechat.robots.registry import help_text, make_robots, robots_in
+from securechat.server.ledger.opening import open_ledger
 from securechat.server.limits import UserLimits, limits_in
 from securechat.server.log_file import LogFile
 from securechat.server.service import IServerReactor
@@ -209,6 +210,7 @@ def check(options: Options) -> NoReturn:
         settings, robots, _user_limits = options.read()
         make_users(settings, reactor)
         make_robots(reactor, robots, os.environ)
+        open_ledger(settings, reactor)
         if settings.host_key_path.exists():
             load_private_key(settings.host_key_path)
         for endpoint in settings.listen:

@@ -27,7 +27,7 @@ from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
 from securechat.server.keys_command import IProgramReactor
-from securechat.server.ledger.interface import Ledger
+from securechat.server.ledger.interface import KICK, RELOAD, Ledger, Notices
 from securechat.server.limits import UserLimits
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
@@ -92,10 +92,12 @@ class ChatService(MultiService):
         ledger: Ledger,
         log_file: LogFile | None = None,
         configure: Callable[[], Configuration] | None = None,
+        notices: Notices | None = None,
     ) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid.
 
         `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used.
+        `notices` are those of the daemons that share the ledger.
         """
         super().__init__()
         self.log_file = log_file  # None if an observer of Twisted's writes the log
@@ -104,7 +106,9 @@ class ChatService(MultiService):
         self._problem = ""  # of the configuration file, when it was read last
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
-        self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock)
+        self._notices = notices
+        connected = factory.connected_users if notices is not None else None
+        self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock, connected)
         self._wall_clock = WallClock(factory.clock)
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
@@ -146,7 +150,8 @@ class ChatService(MultiService):
         from securechat.server.control_commands import Controls
 
         endpoint = f"unix:{quoteStringArgument(str(path))}:mode=600"
-        controls = Controls(self._factory, self.reload, self.drain, self._bookkeeping.usage)
+        send = self._notices.send if self._notices is not None else None
+        controls = Controls(self._factory, self.reload, self.drain, self._bookkeeping.usage, send)
         control = ControlFactory(controls, self._factory.clock)
         service = make_listener(endpoint, control, self._reactor, "--control")
         service.endpoint = CheckedEndpoint(service.endpoint, endpoint, f"--control {path}")
@@ -178,6 +183,8 @@ class ChatService(MultiService):
         self._wall_clock.start()
         super().startService()
         self._bookkeeping.start()
+        if self._notices is not None:
+            self._notices.start(self._act)
         self.operators.startService()
         call_on_signal(self._reactor, signal.SIGHUP, self.reload)
         call_on_signal(self._reactor, signal.SIGINT, self._stop_reactor, "SIGINT")
@@ -203,6 +210,8 @@ class ChatService(MultiService):
         yield self._factory.stop()
         yield self.operators.stopService()
         yield self._factory.robot.close()
+        if self._notices is not None:
+            self._notices.stop()
         yield self._bookkeeping.stop()
         self._garbage.stop()
         self._wall_clock.stop()
@@ -224,6 +233,14 @@ class ChatService(MultiService):
         with suppress(ReactorNotRunning):
             self._reactor.stop()
             log.info("received the drain command, shutting down")
+
+    def _act(self, action: str, name: str) -> None:
+        """Carry out what another daemon was told. Newer versions may know other actions."""
+        if action == KICK:
+            log.info("another daemon has ended the sessions of {user}", user=name)
+            self._factory.kick(name)
+        elif action == RELOAD:
+            self.reload()
 
     def _warn_of_unknown_users(self) -> None:
         """Log which users have limits of their own but no key, because a name may be misspelt."""

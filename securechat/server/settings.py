@@ -10,6 +10,7 @@ import platformdirs
 from msgspec import Meta, field
 
 from securechat.i18n import N_, _
+from securechat.server.ledger.uri import parse_uri
 from securechat.server.limits import UserLimits
 from securechat.settings import UNBOUNDED, Settings, default_path
 from securechat.wire.host_names import bracketed, canonical_host
@@ -315,6 +316,27 @@ class ServerSettings(UserLimits, frozen=True):
             extra={"unit": N_("seconds")},
         ),
     ] = 60.0
+
+    ledger: Annotated[
+        str | None,
+        Meta(
+            description=N_("PostgreSQL database for the usage of users, shared by several daemons, as a URI of libpq"),
+            extra={
+                "parse": parse_uri,
+                "private": True,
+                "default": N_("usage.sqlite in the state directory"),
+                "at_start": True,
+            },
+        ),
+    ] = None
+
+    ledger_password_file: Annotated[
+        Path | None,
+        Meta(
+            description=N_("File with the password of that database, readable only by its owner"),
+            extra={"default": N_("none: libpq's own password file, or a login without password"), "at_start": True},
+        ),
+    ] = None
 
     usage_days: Annotated[
         Count,

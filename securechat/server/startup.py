@@ -96,6 +96,8 @@ def find_contradiction(settings: ServerSettings) -> tuple[str, str] | None:
         return "listen", _("a UNIX socket has no host name: use --name [HOST]:PORT")
     if settings.revoked_keys is not None and not settings.has_users:
         return "revoked_keys", _("has no effect without authorized keys: anyone can make another key")
+    if settings.ledger_password_file is not None and settings.ledger is None:
+        return "ledger_password_file", _("has no effect without --ledger")
     share = settings.max_buffered // SHARES
     if settings.message_limit > share:
         return "max_message", _("expected at most an eighth of --max-buffered, {share}").format(share=share)

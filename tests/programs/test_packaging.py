@@ -34,6 +34,8 @@ WITH_TWISTED = {"zope-interface", "pyopenssl", "service-identity"}  # which Twis
 SHARED = {"twisted": ["twisted"], "zope": ["zope.interface"]}  # packages into which others install, too
 NOT_IMPORTED = {"bcrypt"}  # by us: cryptography imports it, but does not require it
 
+OPTIONAL = {"psycopg"}  # in an extra of its own
+
 
 def run(*command: str | Path, **environ: str) -> str:
     """The output of a program that is run where the checkout cannot be found by accident."""
@@ -129,7 +131,7 @@ class DistributionTests(SynchronousTestCase):
         wanted = {
             path.relative_to(checkout()).as_posix()
             for path in source.rglob("*")
-            if path.suffix in {".py", ".mo", ".txt", ".typed"}
+            if path.suffix in {".py", ".mo", ".txt", ".typed", ".sql"}
         }
         with zipfile.ZipFile(distributions()[1]) as wheel:
             packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
@@ -181,11 +183,13 @@ class MetadataTests(SynchronousTestCase):
         """It requires each package that is imported and nothing else, and no version that does not work."""
         requirements = [Requirement(text) for text in self.metadata().get_all("Requires-Dist", [])]
         required = {canonicalize_name(each.name): each for each in requirements if each.marker is None}
-        self.assertEqual(required.keys() | WITH_TWISTED, third_party_imports() | NOT_IMPORTED)
+        self.assertEqual(required.keys() | WITH_TWISTED, (third_party_imports() - OPTIONAL) | NOT_IMPORTED)
         twisted_itself, cryptography = map(canonicalize_name, ("twisted", "cryptography"))
         self.assertEqual(required[twisted_itself].extras, {"tls"})
         self.assertFalse(required[cryptography].specifier.contains("47.0"))  # whose wheels have no ML-KEM
         self.assertTrue(all(each.specifier for each in required.values()))
+        optional = {each.name for each in requirements if each.marker and each.marker.evaluate({"extra": "postgresql"})}
+        self.assertEqual(optional, OPTIONAL)
 
     def test_commands(self) -> None:
         """pip installs one command, which is the client."""

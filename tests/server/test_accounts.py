@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from securechat.conversation import Usage
 from securechat.server.accounts import MAX_SOURCES, Accounts, UserAccount
 from securechat.server.admission import source_of
-from securechat.server.bookkeeping import INTERVAL, STOP_TIMEOUT, Bookkeeping
+from securechat.server.bookkeeping import INTERVAL, SHARED_INTERVAL, STOP_TIMEOUT, Bookkeeping
 from securechat.server.ledger.interface import ANONYMOUS, Entry, LedgerError
 from securechat.server.limits import UserLimits
 from securechat.server.quotas import Counts, Kind, Measure
@@ -229,6 +229,17 @@ class LedgerTests(AccountsTestCase):
         self.clock.advance(INTERVAL)
         self.assertEqual(self.ask(there), Measure.MESSAGES_PER_DAY)
         self.assertEqual(self.messages(), {(TODAY, "ann"): 2})
+
+    def test_sharedLedger(self) -> None:
+        """What a connected user has used elsewhere is known every second, also if this daemon has nothing to save."""
+        accounts = Accounts(UserLimits(messages_per_day=2), self.clock.seconds, lambda: self.now)
+        books = Bookkeeping(accounts, self.ledger, self.clock, lambda: {"ann"})
+        books.start()
+        account = accounts.of_user("ann")
+        self.clock.advance(SHARED_INTERVAL)
+        self.ledger.counted[TODAY, "ann"] = Counts(messages=2)
+        self.clock.advance(SHARED_INTERVAL)
+        self.assertEqual(self.ask(account), Measure.MESSAGES_PER_DAY)
 
     def test_failure(self) -> None:
         """If the ledger fails, users are answered, and the log says so once. Later all changes are saved once."""

@@ -68,6 +68,18 @@ class ControlTestCase(ServerTestCase):
     def drain(self) -> None:
         self.drains += 1
 
+    def share(self) -> list[tuple[str, str]]:
+        """Share the ledger with other daemons; what these are told."""
+        told: list[tuple[str, str]] = []
+
+        async def tell(action: str, name: str) -> None:
+            if self.problem:
+                raise LedgerError(self.problem)
+            told.append((action, name))
+
+        self.control.controls = Controls(self.factory, self.reload, self.drain, self.usage, tell)
+        return told
+
     async def usage(self, since: date | None) -> AsyncIterator[Entry]:
         self.asked.append(since)
         if self.waiting is not None:
@@ -111,6 +123,39 @@ class ControlTestCase(ServerTestCase):
 
 class CommandTests(ControlTestCase):
     """What commands do."""
+
+    def test_kickUser(self) -> None:
+        """All sessions of an authorized user end, here and at the daemons that share the ledger."""
+        listed = Listed()
+        self.serve(self.make_factory(users=listed))
+        sessions = [Session(self.factory, user_key=USER_KEY).open() for _ in range(2)]
+        told = self.share()
+        name = listed.name_of(USER_KEY.blob)
+        self.assertEqual(self.ask("kick-user", user="eve"), [])
+        self.assertEqual([row["user"] for row in self.ask("kick-user", user=name)], [name] * 2)
+        self.assertEqual(told, [("kick", "eve"), ("kick", name)])
+        for session in sessions:
+            session.pump()
+            [goodbye] = session.events
+            assert isinstance(goodbye, GoodbyeReceived)
+            self.assertIs(goodbye.reason, Reason.REMOVED)
+        self.problem = "no database"
+        error = self.refusal(b'{"command":"kick-user","user":"eve"}\n')
+        self.assertEqual(error, "done by this daemon, but the others cannot be told: no database")
+
+    def test_kickUserOfOneDaemon(self) -> None:
+        """Without a shared ledger there is nobody to tell."""
+        self.assertEqual(self.ask("kick-user", user="ann"), [])
+
+    def test_reloadAll(self) -> None:
+        """All daemons reload, unless this one cannot, or is the only one."""
+        self.assertEqual(self.refusal(b'{"command":"reload-all"}\n'), "no other daemon shares the ledger: use reload")
+        told = self.share()
+        self.assertEqual(self.ask("reload-all"), [])
+        self.assertEqual((self.reloads, told), (1, [("reload", "")]))
+        self.problem = "a bad line"
+        self.assertEqual(self.refusal(b'{"command":"reload-all"}\n'), "a bad line")
+        self.assertEqual((self.reloads, told), (2, [("reload", "")]))
 
     def test_sessions(self) -> None:
         """A row for each session says whose it is, since when, and what it has received."""

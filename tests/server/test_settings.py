@@ -59,6 +59,8 @@ DEFAULTS = {
     "hello_timeout": 5.0,
     "proof_timeout": 30.0,
     "drain": 60.0,
+    "ledger": None,
+    "ledger_password_file": None,
     "usage_days": 400,
     "allow_root": False,
     "log_format": LogFormat.TEXT,
@@ -112,6 +114,8 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "hello_timeout": ("--hello-timeout=9.5", 9.5),
     "proof_timeout": ("--proof-timeout=0.1", 0.1),
     "drain": ("--drain=0", 0.0),
+    "ledger": ("--ledger=postgresql://a@b/c", "postgresql://a@b/c"),
+    "ledger_password_file": ("--ledger-password-file=/f", Path("/f")),
     "usage_days": ("--usage-days=13", 13),
     "allow_root": ("--allow-root", True),
     "log_format": ("--log-format=json", LogFormat.JSON),
@@ -127,6 +131,8 @@ OPTIONS: dict[str, tuple[str, Any]] = {
     "tokens_per_day": ("--tokens-per-day=18", 18),
     "max_replies": ("--max-replies=19", 19),
 }
+
+NEEDED = {"revoked_keys": ("authorized_keys",), "ledger_password_file": ("ledger",)}  # without which it is refused
 
 
 def parse(*arguments: str) -> Options:
@@ -150,9 +156,10 @@ class CommandLineTests(SynchronousTestCase):
         """Each option changes its own setting, and no other."""
         self.assertEqual({option.attribute for option in options_of(ServerSettings)}, OPTIONS.keys())
         for name, (argument, value) in OPTIONS.items():
-            needed = {"authorized_keys": Path("/k")} if name == "revoked_keys" else {}
-            settings = parse(*(f"--authorized-keys={path}" for path in needed.values()), argument).settings
-            self.assertEqual(settings, replace(ServerSettings(), **needed, **{name: value}), argument)
+            needs = NEEDED.get(name, ())
+            settings = parse(*(OPTIONS[other][0] for other in needs), argument).settings
+            changed = {other: OPTIONS[other][1] for other in (*needs, name)}
+            self.assertEqual(settings, replace(ServerSettings(), **changed), argument)
             self.assertIs(type(getattr(settings, name)), type(value), argument)
 
     def test_limits(self) -> None:
@@ -202,6 +209,24 @@ class CommandLineTests(SynchronousTestCase):
             (
                 "--revoked-keys: has no effect without authorized keys: anyone can make another key",
                 *("--revoked-keys", "/x"),
+            ),
+            ("--ledger-password-file: has no effect without --ledger", "--ledger-password-file", "/x"),
+            *(
+                ("--ledger …: expected a URI such as postgresql://USER@HOST/DATABASE", "--ledger", uri)
+                for uri in ("", "mysql://a/b", "postgresql:a", "host=a dbname=b", "postgresql://[a/b")
+            ),
+            *(
+                (
+                    "--ledger …: expected a URI without a password; use --ledger-password-file or passfile=FILE",
+                    *("--ledger", uri),
+                )
+                for uri in (
+                    "postgresql://a:secret@b/c",
+                    "postgresql://a:secret@b:1,c:2/d",
+                    "postgres://b/c?user=a&password=secret",
+                    "postgresql://b/c?pass%77ord=secret",
+                    "postgresql://b/c?sslpassword=secret",
+                )
             ),
             (
                 "--max-message: expected at most an eighth of --max-buffered, 4096",

@@ -1,8 +1,8 @@
 """Where the counters of users are kept: a database, possibly one that several daemons share."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -10,6 +10,9 @@ from securechat.errors import SecureChatError
 from securechat.server.quotas import Counts
 
 ANONYMOUS = ""  # the user in whose name all clients count that are no authorized users
+
+KICK: Final = "kick"  # a notice: end the sessions of a user
+RELOAD: Final = "reload"  # a notice: do what SIGHUP does
 
 
 class Entry(NamedTuple):
@@ -38,3 +41,16 @@ class Ledger(Protocol):
 
     def close(self) -> Deferred[None]:
         """Fires when everything is written."""
+
+
+class Notices(Protocol):
+    """What daemons that share a ledger tell each other."""
+
+    def start(self, act: Callable[[str, str], None]) -> None:
+        """`act` is called with the action and the name of each notice of others, from now on."""
+
+    def send(self, action: str, name: str) -> Deferred[None]:
+        """Tell the other daemons, within a second. It fails with LedgerError."""
+
+    def stop(self) -> None:
+        """Act upon no more notices."""
