@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -41,8 +42,9 @@ class BalancedTestCase(TerminalTestCase):
             raise SkipTest("haproxy is not installed")
         self.daemons: list[BalancedDaemon] = []
         self.known_hosts = Path(self.mktemp()).absolute()
-        openai_peer.SCRIPTS["slow"] = lambda: stream(*SLOW, *good("end"))
-        self.addCleanup(openai_peer.SCRIPTS.pop, "slow")
+        scripts = patch.dict(openai_peer.SCRIPTS, {"slow": lambda: stream(*SLOW, *good("end"))})
+        scripts.start()
+        self.addCleanup(scripts.stop)
 
     async def balance(self, number: int, *options: str, send_proxy: str = "send-proxy-v2") -> HAProxy:
         """HAProxy in front of so many daemons, which share a host key."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -82,9 +83,9 @@ class TerminalTestCase(ProgramTestCase):
 
     def listen_peer(self) -> None:
         """A language model that follows the scripts; `options` are those of a daemon that asks it."""
-        for name, script in SCRIPTS.items():
-            openai_peer.SCRIPTS[name] = script
-            self.addCleanup(openai_peer.SCRIPTS.pop, name)
+        scripts = patch.dict(openai_peer.SCRIPTS, SCRIPTS)
+        scripts.start()
+        self.addCleanup(scripts.stop)
         self.peer = OpenAIPeer(reactor)
         port = reactor.listenTCP(0, self.peer, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
