@@ -1,9 +1,10 @@
 """The colours of fenced code in a reply. The text itself is never changed: where there are no colours, it is plain."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from securechat.client.terminal.cpu_limit import cpu_limit
+from securechat.client.terminal.cpu_limit import with_cpu_limit
 from securechat.client.terminal.styles import Row, Style
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class CodeStyler:
         limit = min(MAX_TIME, self._time + TIME_PER_LINE + TIME_PER_CHARACTER * len(line))
         before = time.process_time()
         try:
-            with cpu_limit(limit):
-                row = self._lexer.feed(line)
+            row = with_cpu_limit(limit, partial(self._lexer.feed, line))
         except Exception:  # the lexer is not ours, and may raise anything
             self._give_up()
             return [(Style.PLAIN, line)]

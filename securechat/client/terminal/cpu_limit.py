@@ -1,21 +1,24 @@
 """A limit on the processor time of a call, for regular expressions on text from outside."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
+from typing import Final, TypeVar
+
+AGAIN: Final = 0.1  # seconds of processor time until the next attempt, if an exception was lost in a callback
+
+T = TypeVar("T")
 
 
 class CpuLimitError(Exception):
     """The time is over."""
 
 
-@contextmanager
-def cpu_limit(seconds: float) -> Iterator[None]:
-    """Interrupt the body with a CpuLimitError after so many seconds of processor time; in the main thread only.
+def with_cpu_limit(seconds: float, function: Callable[[], T]) -> T:
+    """The function's result; it is interrupted by a CpuLimitError after so many seconds of processor time.
 
-    The interval is that of the kernel's clock, a few milliseconds longer. Python's regular expressions look for signals
-    while they match.
+    In the main thread only. The interval is that of the kernel's clock, a few milliseconds longer. Python's regular
+    expressions look for signals while they match.
     """
     is_running = True
 
@@ -25,9 +28,9 @@ def cpu_limit(seconds: float) -> Iterator[None]:
 
     # The handler stays: a signal that is late must not end the process.
     signal.signal(signal.SIGVTALRM, expire)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
-        yield
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN)
+        return function()
     finally:
         is_running = False
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
