@@ -165,6 +165,8 @@ def certificate_faults() -> Iterator[Fault]:
         "option-twice": sign(options=(source + lp(lp(b"::1"))) * 2),
         "option-without-data": sign(options=source),
         "source-pattern": sign(options=source + lp(lp(b"192.0.2.*"))),
+        "source-twice": sign(options=source + lp(lp(b"::1") * 2)),
+        "source-netmask": sign(options=source + lp(lp(b"10.0.0.0/255.0.0.0"))),
         "source-host-bits": sign(options=source + lp(lp(b"10.0.0.1/8"))),
         "extension-without-data": sign(extensions=lp(b"permit-pty")),
         "small-order-ca": bent(lambda good: good._replace(ca=bytes(32), ca_sig=_IDENTITY_SIGNATURE).fields()),
