@@ -12,6 +12,7 @@ from securechat.client.destination import Destination
 from securechat.client.exit_codes import NotConnectedError
 from securechat.client.explain import of_denial, of_failed_connection
 from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
+from securechat.client.identity import renewed
 from securechat.client.output import Output
 from securechat.client.prompts import can_ask, confirm_host_key
 from securechat.client.protocol import ChatClient, ChatUser
@@ -88,7 +89,7 @@ class Connector:
                 self._destination,
                 suite=self._suite,
                 check_host_key=self.host_key_check.check,
-                signer=signer.renewed() if signer is not None else None,
+                signer=renewed(signer, self._destination.name) if signer is not None else None,
                 user=user,
             )
             client.successors = self.host_key_check

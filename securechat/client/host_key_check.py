@@ -138,12 +138,13 @@ class HostKeyCheck:
     def wants(self, hint: str) -> bool:
         """Whether a host key with this hint, which the server has announced, is to be asked for.
 
-        That is so if the present one is a known host's, and this one is not known.
+        That is so if the present one is a known host's, and this one is neither known nor revoked.
         """
         if self._pinned is not None:
             return False
         known = self._known_hosts.keys_of(self._name)
-        return bool(known) and not any(hint_of(blob) == hint for blob in known)
+        revoked = self._known_hosts.keys_of(self._name, revoked=True)
+        return bool(known) and not any(hint_of(blob) == hint for blob in known + revoked)
 
     def learn(self, present: bytes, successor: bytes) -> None:
         """Add the next host key, beside the present one, to known_hosts. If that cannot be done, say so.

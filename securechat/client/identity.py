@@ -149,6 +149,14 @@ def _certificate_in(path: Path, line: str) -> bytes:
         raise ConfigurationError(_("{path}: {problem}").format(path=path, problem=error)) from None
 
 
+def renewed(signer: Signer, name: str) -> Signer:
+    """The same with the certificate that is in its file now, unless that does not fit into the record for it.
+
+    The user is told of one that does not. `name` is the server's.
+    """
+    return usable([signer.renewed(), signer], name)[0]
+
+
 def usable(signers: list[Signer], name: str) -> list[Signer]:
     """Those whose certificate fits into the record for it; ConfigurationError if there are none.
 

@@ -139,9 +139,9 @@ class KnownHosts:
                 verdict = Verdict(Standing.CHANGED, entry.number)
         return verdict
 
-    def keys_of(self, name: str) -> list[bytes]:
-        """The keys of a host that are known, and not those that are revoked."""
-        return [entry.blob for entry in self._entries if not entry.revoked and entry.matches(name)]
+    def keys_of(self, name: str, *, revoked: bool = False) -> list[bytes]:
+        """The keys of a host that are known, or those that are marked as revoked."""
+        return [entry.blob for entry in self._entries if entry.revoked is revoked and entry.matches(name)]
 
     def add(self, name: str, blob: bytes, beside: bytes | None = None) -> None:
         """Append an entry for a host to the file, unless it has it; ConfigurationError if it cannot be written.

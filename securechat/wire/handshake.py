@@ -44,6 +44,7 @@ from securechat.wire.suites import SECRET_SIZE, EphemeralKey, Suite
 
 VERSION: Final = 1
 NONCE_SIZE: Final = 32  # bytes
+SIGNATURE_SIZE: Final = 64  # bytes
 SERVER_NAMESPACE: Final = b"securechat-v1-server"
 CLIENT_NAMESPACE: Final = b"securechat-v1-client"
 
@@ -312,8 +313,8 @@ class ServerHandshake:
         raw_body = bytes(proof.body)
         body = decode(CLIENT_BODY, raw_body)
         user_key, certificate = read_credential(body.user_key)
-        if bool(user_key) != bool(proof.signature):
-            raise AuthenticationError(Category.USER_KEY)
+        if len(proof.signature) != (SIGNATURE_SIZE if user_key else 0):
+            raise RemoteProtocolError(Category.MALFORMED)
         if user_key:
             _check_key(user_key, Category.USER_KEY)
         # An anonymous client may leave the name empty.

@@ -161,13 +161,14 @@ class HostKeyCheckTests(SynchronousTestCase):
         check.check(OTHER.blob)
 
     def test_wants(self) -> None:
-        """The next key is wanted if the present one is a known host's, and the next is not known."""
+        """The next key is wanted if the present one is a known host's, and the next is neither known nor revoked."""
         hint = hint_of(OTHER.blob)
         self.assertTrue(self.make(content=LINE).wants(hint))
         self.assertFalse(self.make(content=LINE + OTHER_LINE).wants(hint))
         self.assertFalse(self.make(content=LINE, pinned=MINE).wants(hint))
         self.assertFalse(self.make(content=LINE.replace("8080", "8081")).wants(hint))
         self.assertFalse(self.make(content=REVOKED).wants(hint))
+        self.assertFalse(self.make(content=LINE + f"@revoked * {keys.public_line(OTHER.blob)}\n").wants(hint))
 
     def test_learn(self) -> None:
         """The next key is added beside the present one, and both are accepted without a question."""

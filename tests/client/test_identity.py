@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from securechat.client.identity import MAX_OFFERED, agent_signers, file_signers, usable
+from securechat.client.identity import MAX_OFFERED, agent_signers, file_signers, renewed, usable
 from securechat.client.reactor import IClientReactor
 from securechat.client.signer import NoSignatureError, Signer
 from securechat.errors import ConfigurationError
@@ -156,13 +156,23 @@ class IdentityTests(TestCase):
         path = self.private(self.keys[0])
         blob = self.certificate(self.keys[0])
         signer, alone = await file_signers(REACTOR, self.environ, path, self.not_asked)
-        self.assertEqual(signer.renewed(), signer)
-        renewed = issue(self.keys[0], b"alice", serial=8)
-        self.write_certificate(renewed)
-        self.assertEqual(signer.renewed().blob, renewed)
-        self.assertEqual(signer.renewed().sign(b"x"), alone.sign(b"x"))
+        name = "[localhost]:8080"
+        self.assertEqual(renewed(signer, name), signer)
+        later = issue(self.keys[0], b"alice", serial=8)
+        self.write_certificate(later)
+        self.assertEqual(renewed(signer, name).blob, later)
+        self.assertEqual(renewed(signer, name).sign(b"x"), alone.sign(b"x"))
         (self.directory / "key-cert.pub").unlink()
-        self.assertEqual((signer.renewed().blob, alone.renewed()), (blob, alone))
+        self.assertEqual((renewed(signer, name).blob, renewed(alone, name)), (blob, alone))
+
+    async def test_renewedTooLong(self) -> None:
+        """A renewed certificate that does not fit into the record is named, and the last one is used."""
+        path = self.private(self.keys[0])
+        blob = self.certificate(self.keys[0])
+        signer, _alone = await file_signers(REACTOR, self.environ, path, self.not_asked)
+        self.write_certificate(issue(self.keys[0], b"x" * 400))
+        self.assertEqual(renewed(signer, "[localhost]:8080").blob, blob)
+        self.assertIn("bytes too long to be used", self.errors.getvalue())
 
     async def test_badCertificate(self) -> None:
         """A certificate that cannot be used is named, and the key is used without it."""

@@ -50,7 +50,7 @@ def bad_signatures(role: str, own: str, other: str, h: int) -> Iterator[Fault]:
     }
     for name, make in lengths.items():
         what = f"The signature does not have 64 bytes: {name}"
-        yield fault(f"{role}-signature-{name}", "malformed", what, hooks={"signature": make}, or_else=("proof",))
+        yield fault(f"{role}-signature-{name}", "malformed", what, hooks={"signature": make})
     if role == "client":
         reflected: Make = lambda peer, old: bytes.fromhex(peer.trace.values["sig_s"])  # noqa: E731
         what = "The signature is a copy of the server's"

@@ -1,6 +1,7 @@
 """Section 3: certificates as arrays, and the checks of them; and an authority that makes them, for tests."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from tests.independent.schedule import lp
 _TYPE = b"ssh-ed25519-cert-v01@openssh.com"
 _KEY = b"ssh-ed25519"
 _MOST_PRINCIPALS = 256
+_CIDR = re.compile(r"[0-9A-Fa-f:.]+(/[0-9]+)?")
 FOREVER = 2**64 - 1
 KNOWN_EXTENSIONS = {
     1: b"permit-X11-forwarding",
@@ -147,9 +149,12 @@ def _networks(certificate: Certificate) -> list[ipaddress.IPv4Network | ipaddres
     for _name, data in _pairs(certificate.options):
         texts = _strings(data)
         try:
-            return [ipaddress.ip_network(text) for text in texts[0].decode("ascii").split(",") if len(texts) == 1]
+            networks = texts[0].decode("ascii").split(",")
+            if len(texts) == 1 and all(map(_CIDR.fullmatch, networks)):
+                return [ipaddress.ip_network(text) for text in networks]
         except (ValueError, IndexError):
-            raise AbortError("user-key", "source-address") from None
+            pass
+        raise AbortError("user-key", "source-address")
     return None
 
 

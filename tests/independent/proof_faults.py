@@ -103,13 +103,12 @@ def client_proof_faults() -> Iterator[Fault]:
     unasked = {"client_auth": use(CLIENT_KEY_OPTIONAL)}
     what = "Anonymous although a key is required"
     yield anonymous("client-key-missing", "user-key", what, hooks=unasked, setting=CLIENT_KEY_REQUIRED)
-    half = ("proof", "user-key", "name")
     named = {"CB": put(1, "[other.example]:7022")}
     yield anonymous("client-anonymous-other-name", "name", "Anonymous, with another name", hooks=named)
     signed = {"signature": use(bytes(64))}
-    yield anonymous("client-signature-without-key", "malformed", "Anonymous but signed", hooks=signed, or_else=half)
+    yield anonymous("client-signature-without-key", "malformed", "Anonymous but signed", hooks=signed)
     unsigned = {"signature": use(b"")}
-    yield fault("client-key-without-signature", "malformed", "A key without a signature", hooks=unsigned, or_else=half)
+    yield fault("client-key-without-signature", "malformed", "A key without a signature", hooks=unsigned)
     yield from bad_signatures("client", sshsig.CLIENT, sshsig.SERVER, 5)
     yield from bad_macs("client", "fin_client", "fin_server", 6)
     anonymous_mac = {"mac": use(bytes(32))}
@@ -166,6 +165,8 @@ def certificate_faults() -> Iterator[Fault]:
         "option-twice": sign(options=(source + lp(lp(b"::1"))) * 2),
         "option-without-data": sign(options=source),
         "source-pattern": sign(options=source + lp(lp(b"192.0.2.*"))),
+        "source-twice": sign(options=source + lp(lp(b"::1") * 2)),
+        "source-netmask": sign(options=source + lp(lp(b"10.0.0.0/255.0.0.0"))),
         "source-host-bits": sign(options=source + lp(lp(b"10.0.0.1/8"))),
         "extension-without-data": sign(extensions=lp(b"permit-pty")),
         "small-order-ca": bent(lambda good: good._replace(ca=bytes(32), ca_sig=_IDENTITY_SIGNATURE).fields()),

@@ -97,10 +97,40 @@ class AdmissionTests(CertificateTestCase):
         self.assertEqual(self.name_of(self.session(issue(USER_KEY, b"chat"))), "alice@laptop")
         self.assertEqual(self.name_of(self.session(issue(USER_KEY, b"x"))), "alice")
 
+    def test_ownLineButRefused(self) -> None:
+        """A certificate that an authority's line is for, but that is not valid now and here, is not of its own line."""
+        self.write(0, TEAM + LISTED)
+        for credential in (
+            issue(USER_KEY, b"chat", valid_before=1000),
+            issue(USER_KEY, b"chat", options=source_address(b"192.0.2.8")),
+        ):
+            self.assertRefused(credential)
+        self.assertEqual(self.name_of(self.session(USER_KEY.blob)), "alice")
+
+    def test_restrictedAuthority(self) -> None:
+        """The options of an authority's line apply, in addition to those of the certificate."""
+        for option, host in (('from="192.0.2.7"', "192.0.2.8"), ('expiry-time="19700101000000Z"', "192.0.2.7")):
+            self.write(0, f"{option},{TEAM}")
+            self.assertRefused(issue(USER_KEY, b"chat"), host=host)
+        self.write(0, f'from="192.0.2.0/24",expiry-time="19700101001640Z",{TEAM}')
+        self.assertEqual(self.name_of(self.session(issue(USER_KEY, b"chat"))), "alice@laptop")
+        self.assertRefused(issue(USER_KEY, b"chat", options=source_address(b"192.0.2.8")))
+
+    def test_ownAuthority(self) -> None:
+        """A key that is an authority is accepted with a certificate that it has signed for itself, and not alone."""
+        self.assertEqual(self.name_of(self.session(issue(CA, b"chat"), CA)), "alice@laptop")
+        self.assertRefused(CA.blob, CA)
+
     def test_anyone(self) -> None:
-        """A server that admits everyone names the user by the fingerprint of the key."""
+        """A server that admits everyone treats the user as one with the key alone, whatever the certificate is for."""
         self.factory = self.make_factory()
-        self.assertEqual(self.name_of(self.session(issue(USER_KEY, b"chat"))), keys.fingerprint(USER_KEY.blob))
+        for credential in (
+            issue(USER_KEY, b"chat"),
+            issue(USER_KEY, b"chat", valid_before=1),
+            issue(USER_KEY, b"chat", options=source_address(b"192.0.2.8")),
+        ):
+            self.assertEqual(self.name_of(self.session(credential)), keys.fingerprint(USER_KEY.blob))
+        self.assertRefused(issue(USER_KEY))
 
     def test_sameUser(self) -> None:
         """A user counts as one, and has one pseudonym, whatever key a certificate is for; two users do not."""

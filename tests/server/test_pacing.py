@@ -18,7 +18,7 @@ from securechat.ssh import keys
 from securechat.wire.connection import MAX_CHUNK
 from securechat.wire.events import FaultReceived, GoodbyeReceived, HostKeyReceived, ReplyReceived
 from securechat.wire.messages import Reason
-from securechat.wire.records import REKEY_SECONDS
+from securechat.wire.records import REKEY_SECONDS, RecordType
 from securechat.wire.shaping import Shaping, is_bucket
 from tests import EXAMPLES
 from tests.harness.pair import HOST_KEY, PQ
@@ -230,6 +230,37 @@ class ReplyTests(PaceTestCase):
         self.run_until(start + 2.5 * TICK)
         session.pump()
         self.assertEqual([type(event) for event in session.events], [HostKeyReceived])
+
+    def test_nextHostKeyAlone(self) -> None:
+        """A client that asks without a message starts no train, and gets the key with the next reply."""
+        self.factory.identity = replace(self.factory.identity, next_host_key=keys.SigningKey.generate())
+        session = self.open()
+        session.client._send(RecordType.HOSTKEY, b"")
+        session.client._is_host_key_due = True
+        session.pump()
+        self.run_until(START + 20 * TICK)
+        self.assertEqual(self.wire.record, [])
+        session.say("x")
+        self.run_until(self.clock.seconds() + 1.5 * TICK)
+        session.pump()
+        self.assertEqual([type(event) for event in session.events], [HostKeyReceived])
+
+    def test_nextHostKeyAndGoodbye(self) -> None:
+        """A server that ends the session before the next tick sends GOODBYE alone, and ignores a later question."""
+        self.factory.identity = replace(self.factory.identity, next_host_key=keys.SigningKey.generate())
+        for asks_first in (True, False):
+            session = self.open()
+            if asks_first:
+                session.client.ask_host_key()
+                session.say("x")
+            session.server.leave(Reason.STOPPING)
+            if not asks_first:
+                session.client._send(RecordType.HOSTKEY, b"")
+            session.pump()
+            self.run_until(self.clock.seconds() + 60 * TICK)
+            session.pump()
+            self.assertEqual([type(event) for event in session.events], [GoodbyeReceived])
+            self.assertNotIn("aborted (order)", "".join(self.log_lines()))
 
     def test_severalWait(self) -> None:
         """Messages that wait for one another share a train."""

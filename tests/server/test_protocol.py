@@ -3,6 +3,7 @@
 import re
 import socket
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -28,11 +29,19 @@ from securechat.ssh.authorized_keys import Entry
 from securechat.ssh.certificates import Certificate
 from securechat.wire.client_connection import ClientConnection
 from securechat.wire.connection import State
-from securechat.wire.events import Admitted, Event, FaultReceived, GoodbyeReceived, ReplyReceived, ServerProved
+from securechat.wire.events import (
+    Admitted,
+    Event,
+    FaultReceived,
+    GoodbyeReceived,
+    HostKeyReceived,
+    ReplyReceived,
+    ServerProved,
+)
 from securechat.wire.handshake import ClientHandshake
 from securechat.wire.messages import ClientAuth, Reason
 from securechat.wire.shaping import Shaping
-from tests.harness.pair import NAME, PQ, USER_KEY, accept, ephemeral_key, identity
+from tests.harness.pair import HOST_KEY, NAME, PQ, USER_KEY, accept, ephemeral_key, identity
 from tests.harness.robot import PuppetRobot
 
 CLIENT = IPv4Address("TCP", "192.0.2.7", 5555)
@@ -201,6 +210,15 @@ class SessionTests(ServerTestCase):
         self.assertEqual("".join(event.text for event in session.events), "hi there")  # type: ignore[attr-defined]
         self.assertLogged("client 1: a message of 5 characters")
         self.assertFalse([line for line in self.log_lines() if "hello" in line or "there" in line])
+
+    def test_nextHostKey(self) -> None:
+        """Without shaping, the next host key is sent as soon as the client asks for it, before any reply."""
+        successor = keys.SigningKey.generate()
+        self.factory.identity = replace(self.factory.identity, next_host_key=successor)
+        session = Session(self.factory).open()
+        session.client.ask_host_key()
+        session.say("hello")
+        self.assertEqual(session.events, [HostKeyReceived(HOST_KEY.blob, successor.blob)])
 
     def test_logsOnceASecond(self) -> None:
         """The first message is logged at once, and what comes within a second after it in one line."""

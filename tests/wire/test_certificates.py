@@ -177,10 +177,10 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual((self.seen, self.server.user_key, self.server.certificate), ([], b"", None))
 
     def test_withoutSignature(self) -> None:
-        """A certificate without a signature is refused."""
+        """A certificate without a signature is malformed."""
         self.prepare()
         proof = decode(CLIENT_PROOF, self.payload())
-        self.refused(Category.USER_KEY, encode(replace(proof, signature=b"")))
+        self.refused(Category.MALFORMED, encode(replace(proof, signature=b"")))
 
     def test_name(self) -> None:
         """The name that the client dialled has to be there, and be the server's."""

@@ -287,7 +287,7 @@ class ClientProofTests(Handshakes):
     def assertProofRefused(self, category: Category, **changes: object) -> None:
         changed = encode(replace(self.proof, **changes))
         error = self.assertRefused(category, self.server.receive_client_proof, changed)
-        self.assertIsInstance(error, AuthenticationError)
+        self.assertIs(isinstance(error, AuthenticationError), category is not Category.MALFORMED)
 
     def test_bothHaveTheSameKeys(self) -> None:
         """Both sides derive the same keys, in both suites, with a user key and anonymously."""
@@ -368,11 +368,13 @@ class ClientProofTests(Handshakes):
         self.assertEqual(searched, [USER_KEY.blob])
 
     def test_keyWithoutSignatureAndTheReverse(self) -> None:
-        """A user key without a signature, or a signature without a user key, is rejected."""
-        self.prepare(USER_KEY)
-        self.assertProofRefused(Category.USER_KEY, signature=b"")
-        self.prepare()
-        self.assertProofRefused(Category.USER_KEY, signature=bytes(64))
+        """A user key without a signature, a signature without a user key, and one of another length are malformed."""
+        for signature in (b"", bytes(63), bytes(65)):
+            self.prepare(USER_KEY)
+            self.assertProofRefused(Category.MALFORMED, signature=signature)
+        for signature in (b"\0", bytes(64)):
+            self.prepare()
+            self.assertProofRefused(Category.MALFORMED, signature=signature)
 
     def test_userKeyOfSmallOrder(self) -> None:
         """A user key of small order is rejected."""
