@@ -237,9 +237,8 @@ class CallTests(LimitTestCase):
         """A cancelled request used what it sent and received, whatever looked like numbers of tokens by then."""
         session = self.open()
         asked = -(-len(BODY) // 4)
-        answered = Head(200, "text/event-stream"), *[ServerEvent("", b"x")] * 7
-        cases: tuple[tuple[Head | ServerEvent, ...], ...] = ((), answered)
-        for number, items in enumerate(cases, 1):
+        answer: tuple[Head | ServerEvent, ...] = (Head(200, "text/event-stream"), *[ServerEvent("", b"x")] * 7)
+        for number, items in enumerate((answer[:0], answer), 1):
             session.client.call(CHAT, BODY)
             session.pump()
             usage = self.robot.calls[-1].usage
