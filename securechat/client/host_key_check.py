@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.i18n import N_, _
 from securechat.ssh import keys
 from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach
 from securechat.wire.host_keys import hint_of
+
+MAX_KEYS: Final = 16  # of one host, beyond which none is learned: a server must not make the file grow for ever
 
 
 class UnknownHostError(AuthenticationError):
@@ -138,13 +141,13 @@ class HostKeyCheck:
     def wants(self, hint: str) -> bool:
         """Whether a host key with this hint, which the server has announced, is to be asked for.
 
-        That is so if the present one is a known host's, and this one is neither known nor revoked.
+        That is so if the present one is a known host's with fewer than MAX_KEYS, and this one is neither known nor revoked.
         """
         if self._pinned is not None:
             return False
         known = self._known_hosts.keys_of(self._name)
         revoked = self._known_hosts.keys_of(self._name, revoked=True)
-        return bool(known) and not any(hint_of(blob) == hint for blob in known + revoked)
+        return 0 < len(known) < MAX_KEYS and not any(hint_of(blob) == hint for blob in known + revoked)
 
     def learn(self, present: bytes, successor: bytes) -> None:
         """Add the next host key, beside the present one, to known_hosts. If that cannot be done, say so.
@@ -156,6 +159,8 @@ class HostKeyCheck:
             self._known_hosts = known_hosts = KnownHosts.load(self._path)
             standings = [known_hosts.check(self._name, blob).standing for blob in (present, successor)]
             if standings != [Standing.KNOWN, Standing.CHANGED]:  # for a second key, CHANGED means that it is new
+                return
+            if len(known_hosts.keys_of(self._name)) >= MAX_KEYS:
                 return
             known_hosts.add(self._name, successor, beside=present)
             self._known_hosts = KnownHosts.load(self._path)

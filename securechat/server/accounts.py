@@ -56,12 +56,17 @@ class UserAccount:
         """
         return self._accounts.begin(self._user, self._of, kind)
 
-    def end(self, usage: Usage, estimate: Callable[[], tuple[int, int]]) -> None:
-        """A reply has ended. `estimate`, of the tokens read and written, is used if no server has counted them."""
+    def end(self, usage: Usage, estimate: Callable[[], tuple[int, int]], *, is_cancelled: bool = False) -> None:
+        """A reply has ended. `estimate`, of the tokens read and written, is used if no server has counted them.
+
+        It is used as well if it is more and the reply was cancelled: servers report the numbers at the end, and what
+        came before may be an object of another meaning in the user's own request, which the server has sent back.
+        """
         prompt, completion, estimated = usage.prompt, usage.completion, 0
-        if not prompt and not completion:
-            prompt, completion = estimate()
-            estimated = prompt + completion
+        if is_cancelled or not (prompt or completion):
+            read, written = estimate()
+            estimated = max(0, read - prompt) + max(0, written - completion)
+            prompt, completion = max(prompt, read), max(completion, written)
         counts = Counts(prompt_tokens=prompt, completion_tokens=completion, estimated_tokens=estimated)
         self._accounts.end(self._user, self._of, counts)
 

@@ -113,7 +113,8 @@ class _User(NamedTuple):
 class Users(Command, frozen=True, tag="users"):
     """The authorized users with the number of their sessions, a row for each key.
 
-    Of those that are looked up by a program, or have a certificate, only those with a session are known.
+    Of those that are looked up by a program, or have a certificate, only those with a session are known. A key may have
+    certificates with several names.
     """
 
     async def run(self, controls: Controls) -> AsyncIterator[Row]:
@@ -121,11 +122,9 @@ class Users(Command, frozen=True, tag="users"):
         if not users.has_list:
             raise CommandError("everyone is admitted: there is no list of users")
         found = [session.authorization for session in _admitted(controls)]
-        authorized = [(user.authorized_key, user.user) for user in found if user.authorized_key]
-        numbers = Counter(key for key, _name in authorized)
-        names = {**dict(authorized), **users.names}
-        for key, name in names.items():
-            yield _User(name, keys.fingerprint(key), numbers[key])._asdict()
+        numbers = Counter((user.authorized_key, user.user) for user in found if user.authorized_key)
+        for key, name in dict.fromkeys([*numbers, *users.names.items()]):
+            yield _User(name, keys.fingerprint(key), numbers[key, name])._asdict()
 
 
 class Reload(Command, frozen=True, tag="reload"):

@@ -7,10 +7,13 @@ from securechat.robots.chat_completions import tokens_in
 from securechat.wire.items import Head, Piece, ServerEvent
 
 
-def of_reply(conversation: Conversation, parts: Sequence[str]) -> tuple[int, int]:
-    """The tokens read and written for a reply; none if there is no text."""
+def of_reply(conversation: Conversation, parts: Sequence[str], *, is_cancelled: bool = False) -> tuple[int, int]:
+    """The tokens read and written for a reply; none if there is no text, unless the user has cancelled it.
+
+    The server may have read the conversation by then; otherwise, cancelling in time would be a way around the limit.
+    """
     written = sum(len(part.encode(errors="replace")) for part in parts)
-    if not written:
+    if not written and not is_cancelled:
         return 0, 0
     read = sum(len(turn.text.encode(errors="replace")) for turn in conversation.turns)
     return tokens_in(read), tokens_in(written)
@@ -19,7 +22,7 @@ def of_reply(conversation: Conversation, parts: Sequence[str]) -> tuple[int, int
 class ResponseEstimate:
     """The tokens of the response to an API request. An event counts as one: most servers send one for each."""
 
-    __slots__ = ("_has_failed", "_path", "_read", "_size", "_tokens")
+    __slots__ = ("_has_failed", "_path", "_read", "_size", "_tokens", "is_cancelled")
 
     def __init__(self, path: str, read: int) -> None:
         """`read` is the number of bytes of the request."""
@@ -28,6 +31,7 @@ class ResponseEstimate:
         self._tokens = 0
         self._size = 0  # bytes of a body
         self._has_failed = False
+        self.is_cancelled = False  # by the user, as in `of_reply`
 
     def add(self, item: Head | Piece | ServerEvent) -> None:
         """Take note of an item of the response."""
@@ -41,7 +45,7 @@ class ResponseEstimate:
     @property
     def tokens(self) -> tuple[int, int]:
         """The tokens read and written; none if there is no response but an error."""
-        if self._has_failed or not (self._tokens or self._size):
+        if self._has_failed or not (self._tokens or self._size or self.is_cancelled):
             return 0, 0
         written = 0 if self._path == "embeddings" else self._tokens + tokens_in(self._size)
         return tokens_in(self._read), written

@@ -261,6 +261,7 @@ class Session:
         user_id, queue_key = self._user.pseudonym
         usage = Usage()
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, usage)
+        is_cancelled = False
         try:
             with self._robot.in_use as robot:
                 async with aclosing(robot.reply(conversation)) as chunks:
@@ -271,9 +272,14 @@ class Session:
                         self._pace.flush()
                         if self._outbox.is_full:
                             await self._outbox.room()
+        except CancelledError:
+            is_cancelled = True
+            raise
         finally:
             self.usage.add(usage.prompt, usage.completion)
-            self._user.account.end(usage, lambda: of_reply(conversation, parts))
+            self._user.account.end(
+                usage, lambda: of_reply(conversation, parts, is_cancelled=is_cancelled), is_cancelled=is_cancelled
+            )
         # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
         if any(parts) and not reply.has_ended:
             self._history.add(asked, "".join(parts))
@@ -302,10 +308,13 @@ class Session:
                         self._pace.flush()
                         if self._outbox.is_full:
                             await self._outbox.room()
+        except CancelledError:
+            estimate.is_cancelled = True
+            raise
         finally:
             self.usage.add(usage.prompt, usage.completion)
             if is_counted:
-                self._user.account.end(usage, lambda: estimate.tokens)
+                self._user.account.end(usage, lambda: estimate.tokens, is_cancelled=estimate.is_cancelled)
         result.check_complete()
 
     def _refuse_call(self, refusal: Refusal, result: Result) -> None:

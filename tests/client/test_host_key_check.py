@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from securechat.client.host_key_check import HostKeyCheck, UnknownHostError
+from securechat.client.host_key_check import MAX_KEYS, HostKeyCheck, UnknownHostError
 from securechat.errors import AuthenticationError, Category, ConfigurationError
 from securechat.ssh import keys
 from securechat.wire.host_keys import hint_of
@@ -182,6 +182,19 @@ class HostKeyCheckTests(SynchronousTestCase):
             self.assertFalse(known.wants(hint_of(OTHER.blob)))
             known.learn(HOST_KEY.blob, OTHER.blob)
         self.assertEqual(self.path.read_text(), LINE + OTHER_LINE)
+
+    def test_manyKeys(self) -> None:
+        """A server that announces another key in each session does not fill the file; its present key is accepted."""
+        check = self.make(content=LINE)
+        successors = [keys.SigningKey.generate().blob for _number in range(MAX_KEYS)]
+        wanted = []
+        for successor in successors:
+            wanted.append(check.wants(hint_of(successor)))
+            check.learn(HOST_KEY.blob, successor)  # also of a session that has asked before
+        self.assertEqual(wanted, [True] * (MAX_KEYS - 1) + [False])
+        self.assertEqual(len(self.path.read_text().splitlines()), MAX_KEYS)
+        for blob in (HOST_KEY.blob, *successors[:-1]):
+            self.make().check(blob)
 
     def test_learnedMeanwhile(self) -> None:
         """A key that another client has added is known from then on, and is not added twice."""

@@ -100,6 +100,14 @@ class AccountTests(AccountsTestCase):
         self.clock.advance(INTERVAL)
         self.assertEqual(self.ledger.counted, {(TODAY, "ann"): Counts(0, 2, 13, 9, 7)})
 
+    def test_cancelled(self) -> None:
+        """Of a cancelled reply, the larger numbers count."""
+        account = self.accounts.of_user("ann")
+        account.begin(Kind.CALL)
+        account.end(Usage(10, 1), lambda: (4, 6), is_cancelled=True)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.ledger.counted, {(TODAY, "ann"): Counts(0, 1, 10, 6, 5)})
+
     def test_sources(self) -> None:
         """Clients that are no authorized users count for their address or /64 network; a /48 has four times that."""
         self.assertEqual(

@@ -22,7 +22,8 @@ from securechat.server.users import AuthorizedUsers
 from securechat.ssh import keys
 from securechat.wire.events import GoodbyeReceived
 from securechat.wire.messages import Reason
-from tests.harness.pair import PQ, USER_KEY
+from tests.harness.certificates import CA, issue
+from tests.harness.pair import PQ, USER_KEY, identity
 from tests.server.test_protocol import Listed, ServerTestCase, Session
 
 
@@ -228,6 +229,23 @@ class CommandTests(ControlTestCase):
         Session(self.factory).open()
         name = keys.fingerprint(USER_KEY.blob)
         self.assertEqual(self.ask("users"), [{"user": name, "key": name, "sessions": 1}])
+
+    def test_usersWithCertificates(self) -> None:
+        """A user whose key has certificates with several names has the sessions of each name counted."""
+        path = Path(self.mktemp())
+        lines = (
+            keys.public_line(USER_KEY.blob, "alice"),
+            f'cert-authority,principals="chat" {keys.public_line(CA.blob)}',
+        )
+        path.write_text("\n".join(lines))
+        path.chmod(0o600)
+        users = AuthorizedUsers(path)
+        self.serve(self.make_factory(users=users))
+        self.factory.identity = identity(users.client_auth, users.is_authorized)
+        for credential in (*(issue(USER_KEY, b"chat", key_id=name) for name in (b"bob", b"eve", b"bob")), b""):
+            Session(self.factory, user_key=USER_KEY, credential=credential).open()
+        found = {row["user"]: row["sessions"] for row in self.ask("users")}
+        self.assertEqual(found, {"bob": 2, "eve": 1, "alice": 1})
 
     def test_noUsers(self) -> None:
         """Without a list of users, an error says so."""

@@ -158,6 +158,19 @@ class MessageTests(LimitTestCase):
         [entry] = self.used()
         self.assertEqual((entry.counts.messages, entry.counts.tokens), (1, 0))
 
+    def test_cancelledReply(self) -> None:
+        """A reply that is cancelled before its text, or whose client has gone, used what the server has to read."""
+        self.robot.echo = False
+        session = self.open()
+        session.say("x" * 40)
+        session.client.cancel(1)
+        session.pump()
+        session.say("x" * 80)
+        session.lose()
+        [entry] = self.used()
+        counts = entry.counts
+        self.assertEqual((counts.prompt_tokens, counts.completion_tokens, counts.estimated_tokens), (30, 0, 30))
+
     def test_anonymous(self) -> None:
         """Clients that are no authorized users count together, and without their addresses."""
         session = Session(self.factory).open()
@@ -219,6 +232,25 @@ class CallTests(LimitTestCase):
         self.assertEqual((counts.calls, counts.prompt_tokens, counts.completion_tokens), (1, 100, 50))
         self.assertEqual(counts.estimated_tokens, 0)
         self.assertEqual(self.factory.counters.users[""].usage, Usage(100, 50))
+
+    def test_cancelled(self) -> None:
+        """A cancelled request used what it sent and received, whatever looked like numbers of tokens by then."""
+        session = self.open()
+        asked = -(-len(BODY) // 4)
+        answer: tuple[Head | ServerEvent, ...] = (Head(200, "text/event-stream"), *[ServerEvent("", b"x")] * 7)
+        for number, items in enumerate((answer[:0], answer), 1):
+            session.client.call(CHAT, BODY)
+            session.pump()
+            usage = self.robot.calls[-1].usage
+            assert usage is not None
+            usage.add(1, 0)
+            self.robot.give(*items)
+            session.client.cancel(number)
+            session.pump()
+            [entry] = self.used()
+            counts = entry.counts
+            self.assertEqual((counts.prompt_tokens, counts.completion_tokens), (asked, len(items[1:])))
+            self.assertEqual(counts.estimated_tokens, counts.tokens - 1)
 
     def test_estimated(self) -> None:
         """Without it, an event is a token, and so are four bytes of a body; an error is none."""

@@ -17,7 +17,9 @@ _OVERLAP: Final = 64  # bytes at the end of the data that may be the beginning o
 _PROMPT: Final = ("prompt_tokens", "input_tokens")  # the latter of `responses`
 _COMPLETION: Final = ("completion_tokens", "output_tokens")
 _MAX_TOKENS: Final = 10**9
-_BRACES: Final = re.compile(rb"[{}]")
+# An object with two further levels in it, as far as its strings have no braces. It is found without backtracking, and
+# given up at a fourth level: where objects are nested deeply, each would otherwise be searched to the limit.
+_WHOLE: Final = re.compile(rb"\{(?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+\}")
 
 
 class UsageReader:
@@ -41,14 +43,13 @@ class UsageReader:
                 start = key + 1
                 continue
             brace = found.end() - 1
-            end = _end_of_object(data, brace)
-            if end is None:
-                if len(data) - brace < MAX_USAGE:
-                    self._rest = data[found.start() :]
-                    return
-                end = found.end()
-            self._take(data[brace:end])
-            start = taken = end
+            whole = _WHOLE.match(data, brace, brace + MAX_USAGE)
+            if whole is not None:
+                self._take(whole[0])
+            elif len(data) - brace < MAX_USAGE:
+                self._rest = data[found.start() :]
+                return
+            start = taken = (whole or found).end()
         self._rest = data[max(taken, len(data) - _OVERLAP) :]
 
     def _take(self, data: bytes) -> None:
@@ -59,16 +60,6 @@ class UsageReader:
         # The numbers of a stream grow; an object of another meaning must not make them less.
         self.prompt = max(self.prompt, _number(usage, _PROMPT))
         self.completion = max(self.completion, _number(usage, _COMPLETION))
-
-
-def _end_of_object(data: bytes, start: int) -> int | None:
-    """The end of the object that starts there; None if it is not complete. Its strings have no braces."""
-    depth = 0
-    for brace in _BRACES.finditer(data, start, start + MAX_USAGE):
-        depth += 1 if brace[0] == b"{" else -1
-        if not depth:
-            return brace.end()
-    return None
 
 
 def _number(usage: Any, names: tuple[str, ...]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
+from msgspec import MsgspecError, convert
 from msgspec.structs import astuple
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
@@ -119,7 +120,7 @@ class SqliteLedger:
                 self._connection = self._connect()
             with self._connection:  # one transaction
                 return work(self._connection)
-        except (sqlite3.Error, OSError, ConfigurationError) as error:
+        except (sqlite3.Error, OSError, ConfigurationError, MsgspecError) as error:
             self._disconnect()
             raise LedgerError(f"{self._path}: {_problem(error)}") from None
 
@@ -161,13 +162,18 @@ class SqliteLedger:
             with closing(connection.execute(_OF_USER, (day.isoformat(), user))) as cursor:
                 row = cursor.fetchone()
             if row is not None:
-                found[user] = Counts(*row)
+                found[user] = _counts(row)
         return found
 
 
 def _usage(connection: sqlite3.Connection, since: date) -> list[Entry]:
     rows = connection.execute(_SINCE, (since.isoformat(),))
-    return [Entry(date.fromisoformat(day), user, Counts(*counts)) for day, user, *counts in rows]
+    return [Entry(convert(day, date), convert(user, str), _counts(counts)) for day, user, *counts in rows]
+
+
+def _counts(row: Sequence[object]) -> Counts:
+    """The counters in a row; MsgspecError if they are none: SQLite stores text in any column."""
+    return convert(dict(zip(Counts.__struct_fields__, row, strict=True)), Counts)
 
 
 def _problem(error: Exception) -> str:

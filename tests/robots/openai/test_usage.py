@@ -37,6 +37,12 @@ class UsageReaderTests(SynchronousTestCase):
         ):
             self.assertEqual(read(data), (3, 2), data)
 
+    def test_nested(self) -> None:
+        """An object with more levels than that of any server is none, so each level is searched a few times only."""
+        self.assertEqual(read(usage(3, 2, a={"b": {}})), (3, 2))
+        self.assertEqual(read(usage(3, 2, a={"b": {"c": {}}})), (0, 0))
+        self.assertEqual(read(b'"usage":{' * 100_000, b" " * MAX_USAGE, usage(3, 2)), (3, 2))
+
     @given(st.lists(st.integers(0, 90), max_size=5))
     def test_anyPieces(self, cuts: list[int]) -> None:
         """It does not matter how the network divides the bytes."""

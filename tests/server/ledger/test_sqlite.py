@@ -135,6 +135,25 @@ class SqliteLedgerTests(TestCase):
         self.path.rename(self.path.with_suffix(".bad"))
         self.assertEqual(await self.add(Entry(DAY, "ann", USED), users=("ann",)), {"ann": USED})
 
+    async def test_oddRows(self) -> None:
+        """Rows that another program has written, with no numbers or days in them, are an error like any other."""
+        await self.add(Entry(DAY, "ann", USED))
+        for column, value, problem in (
+            ("messages", "", "Expected `int`, got `str`"),
+            ("messages", 1e19, "Expected `int`, got `float`"),
+            ("day", "2026-03-99", "Invalid RFC3339"),
+            ("user", b"\xff", "Expected `str`, got `bytes`"),
+        ):
+            with closing(sqlite3.connect(self.path)) as connection, connection:
+                connection.execute("DELETE FROM usage")
+                connection.execute("INSERT INTO usage VALUES (?, 'ann', 1, 2, 3, 4, 5)", (DAY.isoformat(),))
+                connection.execute(f"UPDATE usage SET {column} = ?", (value,))
+            with self.assertRaisesRegex(LedgerError, f"{self.path}: {problem}"):
+                await self.ledger.usage(DAY)
+            if column == "messages":
+                with self.assertRaisesRegex(LedgerError, problem):
+                    await self.add(users=("ann",))
+
     async def test_newer(self) -> None:
         """A file of a newer version is not written to."""
         await self.add(Entry(DAY, "ann", USED))
