@@ -141,7 +141,8 @@ class HostKeyCheck:
     def wants(self, hint: str) -> bool:
         """Whether a host key with this hint, which the server has announced, is to be asked for.
 
-        That is so if the present one is a known host's with fewer than MAX_KEYS, and this one is neither known nor revoked.
+        That is so if the present one is a known host's with fewer than MAX_KEYS, and this one is neither known nor
+        revoked.
         """
         if self._pinned is not None:
             return False
