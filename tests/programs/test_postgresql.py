@@ -296,10 +296,13 @@ class NoticeTests(PostgresTestCase):
         arrived, self.arrived = self.arrived, Deferred()
         arrived.callback(None)
 
+    def listeners(self) -> int:
+        """The number of connections that listen."""
+        return len(self.server.query("SELECT * FROM pg_stat_activity WHERE query LIKE 'LISTEN%'", "admin"))
+
     async def listening(self, number: int) -> None:
         """Wait until so many connections listen."""
-        query = "SELECT * FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-        while len(self.server.query(query, "admin")) != number:
+        while self.listeners() != number:
             await soon()
 
     async def test_notified(self) -> None:
@@ -321,10 +324,9 @@ class NoticeTests(PostgresTestCase):
         self.server.start()
         arrived = self.arrived
         await self.sent("kick", "ann")
-        while not arrived.called:
+        while not (arrived.called and self.listeners() == 1):
             self.clock.advance(INTERVAL)
             await soon()
-        await self.listening(1)
         arrived = self.arrived
         await self.sent("kick", "bob")
         await arrived

@@ -15,6 +15,7 @@ from prompt_toolkit.input import create_pipe_input
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.client.output import Output
+from securechat.client.terminal import editor as module
 from securechat.client.terminal import renderer
 from securechat.client.terminal.editor import Editor
 from securechat.client.terminal.renderer import TerminalOutput
@@ -136,6 +137,7 @@ class EditorTests(EditorTestCase):
 
     def test_typedAhead(self) -> None:
         """What was typed before the prompt is there is sent, although the terminal has translated Enter."""
+        self.patch(module, "TYPED_AHEAD", 2 * PATIENCE)  # for a slow machine
 
         async def run() -> None:
             with create_pipe_input() as keys:
