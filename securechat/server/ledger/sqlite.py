@@ -65,7 +65,7 @@ T = TypeVar("T")
 class _Threads(ThreadPool):
     """One thread, because connections of sqlite3 belong to one. A disk that hangs does not keep the process alive."""
 
-    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+    threadFactory = staticmethod(partial(Thread, daemon=True))  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__(1, 1, "ledger")
