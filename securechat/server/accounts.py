@@ -12,6 +12,7 @@ from typing import Final
 
 from securechat.conversation import Usage
 from securechat.server.admission import SITE_FACTOR, Holder
+from securechat.server.estimates import Estimate
 from securechat.server.ledger.interface import ANONYMOUS, Entry
 from securechat.server.limits import UserLimits
 from securechat.server.quotas import Counts, Kind, LimitReached, Minute, Use, check, day_of
@@ -56,15 +57,15 @@ class UserAccount:
         """
         return self._accounts.begin(self._user, self._of, kind)
 
-    def end(self, usage: Usage, estimate: Callable[[], tuple[int, int]], *, is_cancelled: bool = False) -> None:
-        """A reply has ended. `estimate`, of the tokens read and written, is used if no server has counted them.
+    def end(self, usage: Usage, estimate: Estimate) -> None:
+        """A reply has ended. The estimate is used if no server has counted its tokens.
 
         It is used as well if it is more and the reply was cancelled: servers report the numbers at the end, and what
         came before may be an object of another meaning in the user's own request, which the server has sent back.
         """
         prompt, completion, estimated = usage.prompt, usage.completion, 0
-        if is_cancelled or not (prompt or completion):
-            read, written = estimate()
+        if estimate.is_cancelled or not (prompt or completion):
+            read, written = estimate.tokens
             estimated = max(0, read - prompt) + max(0, written - completion)
             prompt, completion = max(prompt, read), max(completion, written)
         counts = Counts(prompt_tokens=prompt, completion_tokens=completion, estimated_tokens=estimated)

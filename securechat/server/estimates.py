@@ -1,22 +1,45 @@
 """How many tokens an answer has used, about, for robots whose servers do not count them."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from securechat.conversation import Conversation
 from securechat.robots.chat_completions import tokens_in
 from securechat.wire.items import Head, Piece, ServerEvent
 
 
-def of_reply(conversation: Conversation, parts: Sequence[str], *, is_cancelled: bool = False) -> tuple[int, int]:
-    """The tokens read and written for a reply; none if there is no text, unless the user has cancelled it.
+class Estimate(Protocol):
+    """An estimate of one answer."""
 
-    The server may have read the conversation by then; otherwise, cancelling in time would be a way around the limit.
-    """
-    written = sum(len(part.encode(errors="replace")) for part in parts)
-    if not written and not is_cancelled:
-        return 0, 0
-    read = sum(len(turn.text.encode(errors="replace")) for turn in conversation.turns)
-    return tokens_in(read), tokens_in(written)
+    is_cancelled: bool  # by the user
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """The tokens read and written; none if there is no answer, unless it was cancelled.
+
+        The server may have read the request by then; otherwise, cancelling in time would be a way around a limit.
+        """
+
+
+class ReplyEstimate:
+    """The tokens of a reply to a message."""
+
+    __slots__ = ("_conversation", "_parts", "is_cancelled")
+
+    def __init__(self, conversation: Conversation, parts: Sequence[str]) -> None:
+        """`parts` are those of the reply; more are added to them."""
+        self._conversation = conversation
+        self._parts = parts
+        self.is_cancelled = False
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """As in Estimate."""
+        written = sum(len(part.encode(errors="replace")) for part in self._parts)
+        if not written and not self.is_cancelled:
+            return 0, 0
+        read = sum(len(turn.text.encode(errors="replace")) for turn in self._conversation.turns)
+        return tokens_in(read), tokens_in(written)
 
 
 class ResponseEstimate:
@@ -31,7 +54,7 @@ class ResponseEstimate:
         self._tokens = 0
         self._size = 0  # bytes of a body
         self._has_failed = False
-        self.is_cancelled = False  # by the user, as in `of_reply`
+        self.is_cancelled = False
 
     def add(self, item: Head | Piece | ServerEvent) -> None:
         """Take note of an item of the response."""
@@ -44,7 +67,7 @@ class ResponseEstimate:
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """The tokens read and written; none if there is no response but an error."""
+        """As in Estimate. An error is no answer."""
         if self._has_failed or not (self._tokens or self._size or self.is_cancelled):
             return 0, 0
         written = 0 if self._path == "embeddings" else self._tokens + tokens_in(self._size)

@@ -1,6 +1,7 @@
 """A client's conversation from admission to goodbye: messages in, the robot asked, replies into the outbox."""
 
-from contextlib import aclosing, suppress
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +18,7 @@ from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import forget_frames, robot_error
 from securechat.server.accounts import UserAccount
 from securechat.server.current_robot import CurrentRobot
-from securechat.server.estimates import ResponseEstimate, of_reply
+from securechat.server.estimates import Estimate, ReplyEstimate, ResponseEstimate
 from securechat.server.history import History
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace
@@ -261,25 +262,15 @@ class Session:
         user_id, queue_key = self._user.pseudonym
         usage = Usage()
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, usage)
-        is_cancelled = False
-        try:
-            with self._robot.in_use as robot:
-                async with aclosing(robot.reply(conversation)) as chunks:
-                    async for chunk in chunks:
-                        self._add(reply, chunk.encode(errors="replace"))
-                        if not isinstance(chunk, Notice):
-                            parts.append(chunk)
-                        self._pace.flush()
-                        if self._outbox.is_full:
-                            await self._outbox.room()
-        except CancelledError:
-            is_cancelled = True
-            raise
-        finally:
-            self.usage.add(usage.prompt, usage.completion)
-            self._user.account.end(
-                usage, lambda: of_reply(conversation, parts, is_cancelled=is_cancelled), is_cancelled=is_cancelled
-            )
+        with self._counted(usage, ReplyEstimate(conversation, parts), self._user.account), self._robot.in_use as robot:
+            async with aclosing(robot.reply(conversation)) as chunks:
+                async for chunk in chunks:
+                    self._add(reply, chunk.encode(errors="replace"))
+                    if not isinstance(chunk, Notice):
+                        parts.append(chunk)
+                    self._pace.flush()
+                    if self._outbox.is_full:
+                        await self._outbox.room()
         # A question without a whole answer is not part of the conversation, nor is one that was cancelled.
         if any(parts) and not reply.has_ended:
             self._history.add(asked, "".join(parts))
@@ -290,8 +281,8 @@ class Session:
         if isinstance(request, Refusal):
             self._refuse_call(request, result)
             return
-        is_counted = request.body is not None  # rather than a request for the list of models
-        reached = self._user.account.begin(Kind.CALL) if is_counted else None
+        account = self._user.account if request.body is not None else None  # a request for the list of models is free
+        reached = account.begin(Kind.CALL) if account is not None else None
         if reached is not None:
             error = api_error(str(reached), code=reached.measure.value, kind=RATE_LIMIT)
             self._refuse_call(Refusal(None, 429, error, reached.seconds), result)
@@ -299,23 +290,28 @@ class Session:
         user_id, queue_key = self._user.pseudonym
         usage, estimate = Usage(), ResponseEstimate(request.route.path, len(call.body))
         api_call = ApiCall(request, user_id, queue_key, self._pace.upstream, usage)
+        with self._counted(usage, estimate, account), self._robot.in_use as robot:
+            async with aclosing(robot.call(api_call)) as items:
+                async for item in items:
+                    estimate.add(item)
+                    self._add(result, item)
+                    self._pace.flush()
+                    if self._outbox.is_full:
+                        await self._outbox.room()
+        result.check_complete()
+
+    @contextmanager
+    def _counted(self, usage: Usage, estimate: Estimate, account: UserAccount | None) -> Iterator[None]:
+        """Count the tokens of an answer when it ends, and if it counts for an account, end it there."""
         try:
-            with self._robot.in_use as robot:
-                async with aclosing(robot.call(api_call)) as items:
-                    async for item in items:
-                        estimate.add(item)
-                        self._add(result, item)
-                        self._pace.flush()
-                        if self._outbox.is_full:
-                            await self._outbox.room()
+            yield
         except CancelledError:
             estimate.is_cancelled = True
             raise
         finally:
             self.usage.add(usage.prompt, usage.completion)
-            if is_counted:
-                self._user.account.end(usage, lambda: estimate.tokens, is_cancelled=estimate.is_cancelled)
-        result.check_complete()
+            if account is not None:
+                account.end(usage, estimate)
 
     def _refuse_call(self, refusal: Refusal, result: Result) -> None:
         if refusal.fault is not None:

@@ -22,6 +22,14 @@ TODAY = date(2026, 3, 1)
 TOMORROW = date(2026, 3, 2)
 
 
+class Known:
+    """An estimate that is known."""
+
+    def __init__(self, read: int, written: int, *, is_cancelled: bool = False) -> None:
+        self.tokens = read, written
+        self.is_cancelled = is_cancelled
+
+
 class AccountsTestCase(SynchronousTestCase):
     """Accounts with two messages a day, and a ledger."""
 
@@ -46,7 +54,7 @@ class AccountsTestCase(SynchronousTestCase):
         """Have a message answered; the limit if one was reached."""
         reached = account.begin(kind)
         if reached is None:
-            account.end(Usage(*tokens), lambda: (0, 0))
+            account.end(Usage(*tokens), Known(0, 0))
             return None
         return reached.measure
 
@@ -87,16 +95,16 @@ class AccountTests(AccountsTestCase):
         account = accounts.of_user("ann")
         self.assertIsNone(account.begin(Kind.MESSAGE))
         self.assertEqual(self.ask(account, Kind.CALL), Measure.REPLIES)
-        account.end(Usage(), lambda: (0, 0))
+        account.end(Usage(), Known(0, 0))
         self.assertIsNone(self.ask(account, Kind.CALL))
 
     def test_tokens(self) -> None:
         """Tokens are those that a server counted, or else an estimate that is marked as such."""
         account = self.accounts.of_user("ann")
         account.begin(Kind.CALL)
-        account.end(Usage(10, 5), lambda: (100, 100))
+        account.end(Usage(10, 5), Known(100, 100))
         account.begin(Kind.CALL)
-        account.end(Usage(), lambda: (3, 4))
+        account.end(Usage(), Known(3, 4))
         self.clock.advance(INTERVAL)
         self.assertEqual(self.ledger.counted, {(TODAY, "ann"): Counts(0, 2, 13, 9, 7)})
 
@@ -104,7 +112,7 @@ class AccountTests(AccountsTestCase):
         """Of a cancelled reply, the larger numbers count."""
         account = self.accounts.of_user("ann")
         account.begin(Kind.CALL)
-        account.end(Usage(10, 1), lambda: (4, 6), is_cancelled=True)
+        account.end(Usage(10, 1), Known(4, 6, is_cancelled=True))
         self.clock.advance(INTERVAL)
         self.assertEqual(self.ledger.counted, {(TODAY, "ann"): Counts(0, 1, 10, 6, 5)})
 
@@ -167,7 +175,7 @@ class DayTests(AccountsTestCase):
         account = self.accounts.of_user("ann")
         account.begin(Kind.MESSAGE)
         self.now += 3600
-        account.end(Usage(5, 5), lambda: (0, 0))
+        account.end(Usage(5, 5), Known(0, 0))
         self.clock.advance(INTERVAL)
         self.assertEqual(
             self.ledger.counted, {(TODAY, "ann"): Counts(1, 0, 0, 0), (TOMORROW, "ann"): Counts(0, 0, 5, 5)}
