@@ -54,7 +54,7 @@ def makeService(options: Options) -> IService:
         factory = ChatServerFactory(settings, identity, users, robot, reactor)
         factory.accounts.limits = options.user_limits
         configure = partial(_configure, options, factory, reactor) if options["config"] is not None else None
-        ledger, notices = open_ledger(settings, reactor)
-        return ChatService(factory, settings.listen, reactor, ledger, options.log_file, configure, notices)
+        shared = open_ledger(settings, reactor)
+        return ChatService(factory, settings.listen, reactor, shared, options.log_file, configure)
     except (ConfigurationError, usage.UsageError) as error:
         raise StartError(_("securechat: {problem}").format(problem=error)) from None

@@ -27,7 +27,8 @@ from securechat.server.garbage import GarbageCollection
 from securechat.server.haproxy import PREFIX, ProxiedFactory
 from securechat.server.hardening import forbid_dumps
 from securechat.server.keys_command import IProgramReactor
-from securechat.server.ledger.interface import KICK, RELOAD, Ledger, Notices
+from securechat.server.ledger.interface import KICK, RELOAD
+from securechat.server.ledger.opening import Shared
 from securechat.server.limits import UserLimits
 from securechat.server.log_file import LogFile
 from securechat.server.log_limit import ILogReactor, limit_log
@@ -89,15 +90,13 @@ class ChatService(MultiService):
         factory: ChatServerFactory,
         endpoints: Sequence[str],
         reactor: IServerReactor,
-        ledger: Ledger,
+        shared: Shared,
         log_file: LogFile | None = None,
         configure: Callable[[], Configuration] | None = None,
-        notices: Notices | None = None,
     ) -> None:
         """`endpoints` are Twisted's server endpoint strings; UsageError if one is invalid.
 
         `configure` reads the configuration file again; ConfigurationError or UsageError if it cannot be used.
-        `notices` are those of the daemons that share the ledger.
         """
         super().__init__()
         self.log_file = log_file  # None if an observer of Twisted's writes the log
@@ -106,9 +105,9 @@ class ChatService(MultiService):
         self._problem = ""  # of the configuration file, when it was read last
         self._reactor = reactor
         self._garbage = GarbageCollection(factory.clock, lambda: factory.beat.is_idle)
-        self._notices = notices
-        connected = factory.connected_users if notices is not None else None
-        self._bookkeeping = Bookkeeping(factory.accounts, ledger, factory.clock, connected)
+        self._notices = shared.notices
+        connected = factory.connected_users if shared.notices is not None else None
+        self._bookkeeping = Bookkeeping(factory.accounts, shared.ledger, factory.clock, connected)
         self._wall_clock = WallClock(factory.clock)
         self._manager = ServiceManager(reactor, os.environ)
         proxies = [ip_network(network) for network in factory.settings.proxy_from]
