@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 log = Logger()
@@ -25,7 +26,8 @@ class WallClock:
         self._clock = clock
         self._wall_clock = wall_clock
         self._offset = 0.0  # of the system clock
-        self._call: IDelayedCall | None = None
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
 
     def start(self) -> None:
         """Look at the clock from now on."""
@@ -36,19 +38,14 @@ class WallClock:
                 date=time.strftime("%Y-%m-%d", time.gmtime(now)),
             )
         self._offset = now - self._clock.seconds()
-        self._wait()
+        self._loop.start(LOOK_INTERVAL, now=False)
 
     def stop(self) -> None:
         """Look no more."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _wait(self) -> None:
-        self._call = self._clock.callLater(LOOK_INTERVAL, self._look)
+        if self._loop.running:
+            self._loop.stop()
 
     def _look(self) -> None:
-        self._wait()
         before, self._offset = self._offset, self._wall_clock() - self._clock.seconds()
         step = self._offset - before
         if step >= MIN_STEP:
