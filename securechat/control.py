@@ -88,8 +88,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"securechat {__version__}")
     commands = parser.add_subparsers(dest="command", metavar=_("COMMAND"), required=True)
     for name, command in COMMANDS.items():
-        description = f"{_(command.help)}. {_(command.details)}" if command.details else _(command.help)
-        subparser = commands.add_parser(name, help=_(command.help), description=description, allow_abbrev=False)
+        subparser = commands.add_parser(
+            name, help=_(command.help), description=_(command.help), epilog=_(command.details), allow_abbrev=False
+        )
         subparser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         for number in command.numbers:
             subparser.add_argument(number, type=int, metavar=number.upper())
