@@ -21,9 +21,9 @@ from securechat.server.quotas import Counts
 log = Logger()
 
 INTERVAL: Final = 3.0  # seconds from one exchange to the next: a crash loses no more than what was used in them
-ONE_DAY: Final = timedelta(days=1)
 SHARED_INTERVAL: Final = 1.0  # the same for a ledger that other daemons share: they learn of it within two of these
 STOP_TIMEOUT: Final = 5.0  # seconds to save the last changes; a disk that hangs must not keep the daemon from ending
+ONE_DAY: Final = timedelta(days=1)
 
 
 class Bookkeeping:
