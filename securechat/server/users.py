@@ -132,7 +132,8 @@ class AuthorizedUsers:
         return self._file.content.entry_of(blob, certificate)
 
     def name_of(self, blob: bytes) -> str:
-        return self._file.content.user_of(blob) or keys.fingerprint(blob)
+        entry = self.entry_of(blob)
+        return entry.user if entry is not None else keys.fingerprint(blob)
 
     def load(self) -> None:
         self._file.load()

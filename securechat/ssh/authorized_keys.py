@@ -97,16 +97,6 @@ class AuthorizedKeys:
             name = ""
         return name.strip() or keys.fingerprint(certificate.key)
 
-    def user_of(self, blob: bytes, certificate: Certificate | None = None) -> str | None:
-        """The name of a user; None if the user is not authorized."""
-        entry = self.entry_of(blob, certificate)
-        return None if entry is None else entry.user
-
-    def allow(self, blob: bytes, host: str, now: float, certificate: Certificate | None = None) -> bool:
-        """Whether a client with this key and address is authorized. `now` is in seconds since the epoch."""
-        entry = self.entry_of(blob, certificate)
-        return entry is not None and entry.allow(host, now)
-
 
 def parse_line(line: str, max_name: int) -> tuple[bytes, Entry]:
     """The key of a line, and the rest; the name of its user is by default the key's fingerprint. ValueError."""

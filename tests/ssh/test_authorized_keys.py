@@ -11,6 +11,7 @@ from securechat.errors import ConfigurationError
 from securechat.files import MAX_LIST_SIZE, OTHERS_WRITE, read_bytes
 from securechat.ssh import keys
 from securechat.ssh.authorized_keys import AuthorizedKeys, parse_line
+from securechat.ssh.certificates import Certificate
 from securechat.wire.messages import MAX_ABOUT
 from tests.harness.certificates import CA, certificate, source_address
 from tests.harness.pair import USER_KEY
@@ -25,6 +26,18 @@ def load(path: Path) -> AuthorizedKeys:
     """Load a file as the server does."""
     data = read_bytes(path, OTHERS_WRITE, max_size=MAX_LIST_SIZE)
     return AuthorizedKeys.parse(data, path, max_name=MAX_ABOUT)
+
+
+def user_of(found: AuthorizedKeys, blob: bytes, shown: Certificate | None = None) -> str | None:
+    """The name of the user with a key and perhaps a certificate for it, if there is an entry for them."""
+    entry = found.entry_of(blob, shown)
+    return None if entry is None else entry.user
+
+
+def allows(found: AuthorizedKeys, blob: bytes, host: str, now: float, shown: Certificate | None = None) -> bool:
+    """Whether the user is authorized at this address and time."""
+    entry = found.entry_of(blob, shown)
+    return entry is not None and entry.allow(host, now)
 
 
 class AuthorizedKeysTests(SynchronousTestCase):
@@ -48,37 +61,37 @@ class AuthorizedKeysTests(SynchronousTestCase):
     def test_names(self) -> None:
         """The comment is the user name, which defaults to the fingerprint."""
         found = self.load(f"# team\n\n{LINE} in Wonderland\r\n{keys.public_line(OTHER.blob)}")
-        self.assertEqual(found.user_of(USER_KEY.blob), "alice in Wonderland")
-        self.assertEqual(found.user_of(OTHER.blob), keys.fingerprint(OTHER.blob))
-        self.assertIsNone(found.user_of(keys.SigningKey.generate().blob))
+        self.assertEqual(user_of(found, USER_KEY.blob), "alice in Wonderland")
+        self.assertEqual(user_of(found, OTHER.blob), keys.fingerprint(OTHER.blob))
+        self.assertIsNone(user_of(found, keys.SigningKey.generate().blob))
 
     def test_byteOrderMark(self) -> None:
         """A byte order mark at the beginning of the file is not part of its first line."""
         for text in (LINE, f"# team\r\n{LINE}\r\n"):
-            self.assertEqual(self.load(f"\ufeff{text}").user_of(USER_KEY.blob), "alice")
+            self.assertEqual(user_of(self.load(f"\ufeff{text}"), USER_KEY.blob), "alice")
 
     def test_aRealKey(self) -> None:
         """A public key file written by ssh-keygen is accepted."""
         path = make_key(Path(self.mktemp()), comment="bob@laptop")
         line = path.with_suffix(".pub").read_text()
         blob, _comment = keys.parse_public_line(line)
-        self.assertEqual(self.load(line).user_of(blob), "bob@laptop")
+        self.assertEqual(user_of(self.load(line), blob), "bob@laptop")
 
     def test_options(self) -> None:
         """A key with options is authorized at addresses and at times that they allow; without options always."""
         line = keys.public_line(OTHER.blob, "bob, with a comment")
         found = self.load(f'{LINE}\nfrom="192.0.2.0/24",expiry-time="20300101Z" {line}\n')
-        self.assertEqual(found.user_of(OTHER.blob), "bob, with a comment")
+        self.assertEqual(user_of(found, OTHER.blob), "bob, with a comment")
         for host, now, allowed in (
             ("192.0.2.1", 0, True),
             ("192.0.3.1", 0, False),
             ("", 0, False),
             ("192.0.2.1", 2e9, False),
         ):
-            self.assertEqual(found.allow(OTHER.blob, host, now), allowed)
-            self.assertTrue(found.allow(USER_KEY.blob, host, now))
+            self.assertEqual(allows(found, OTHER.blob, host, now), allowed)
+            self.assertTrue(allows(found, USER_KEY.blob, host, now))
         stranger = keys.SigningKey.generate().blob
-        self.assertFalse(found.allow(stranger, "192.0.2.1", 0))
+        self.assertFalse(allows(found, stranger, "192.0.2.1", 0))
         self.assertIsNone(found.entry_of(stranger))
         entry = found.entry_of(OTHER.blob)
         assert entry is not None
@@ -90,11 +103,11 @@ class AuthorizedKeysTests(SynchronousTestCase):
         self.assertTrue(found.has_authorities)
         self.assertFalse(self.load(LINE).has_authorities)
         good = certificate(USER_KEY, b"bob", b"alice")
-        self.assertEqual(found.user_of(USER_KEY.blob, good), "alice")
-        self.assertTrue(found.allow(USER_KEY.blob, "", 0, good))
+        self.assertEqual(user_of(found, USER_KEY.blob, good), "alice")
+        self.assertTrue(allows(found, USER_KEY.blob, "", 0, good))
         for other in (certificate(USER_KEY, b"bob"), certificate(USER_KEY, b"alice", ca=OTHER)):
-            self.assertIsNone(found.user_of(USER_KEY.blob, other))
-            self.assertFalse(found.allow(USER_KEY.blob, "", 0, other))
+            self.assertIsNone(user_of(found, USER_KEY.blob, other))
+            self.assertFalse(allows(found, USER_KEY.blob, "", 0, other))
 
     def test_authorityOfATeam(self) -> None:
         """With principals, the key ID is the user's name, or the fingerprint if it cannot be one."""
@@ -108,9 +121,9 @@ class AuthorizedKeysTests(SynchronousTestCase):
             (" ", fingerprint),
             ("a\nb", fingerprint),
         ):
-            self.assertEqual(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"ops", key_id=key_id.encode())), user)
-        self.assertEqual(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"ops", key_id=b"\xff")), fingerprint)
-        self.assertIsNone(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"team")))
+            self.assertEqual(user_of(found, USER_KEY.blob, certificate(USER_KEY, b"ops", key_id=key_id.encode())), user)
+        self.assertEqual(user_of(found, USER_KEY.blob, certificate(USER_KEY, b"ops", key_id=b"\xff")), fingerprint)
+        self.assertIsNone(user_of(found, USER_KEY.blob, certificate(USER_KEY, b"team")))
 
     def test_severalLines(self) -> None:
         """The first line of an authority that accepts a principal counts, and the key's own line otherwise."""
@@ -120,15 +133,15 @@ class AuthorizedKeysTests(SynchronousTestCase):
         )
         ops, both = certificate(USER_KEY, b"ops"), certificate(USER_KEY, b"alice", b"ops")
         for shown in (ops, both):
-            self.assertEqual(found.user_of(USER_KEY.blob, shown), "alice@laptop")
+            self.assertEqual(user_of(found, USER_KEY.blob, shown), "alice@laptop")
             self.assertEqual(
-                [found.allow(USER_KEY.blob, host, 0, shown) for host in ("192.0.2.1", "::1")], [True, False]
+                [allows(found, USER_KEY.blob, host, 0, shown) for host in ("192.0.2.1", "::1")], [True, False]
             )
         alice = certificate(USER_KEY, b"alice")
-        self.assertEqual(found.user_of(USER_KEY.blob, alice), "alice")
-        self.assertTrue(found.allow(USER_KEY.blob, "::1", 0, alice))
-        self.assertEqual(found.user_of(USER_KEY.blob, certificate(USER_KEY, b"bob")), "alice by key")
-        self.assertEqual(found.user_of(USER_KEY.blob), "alice by key")
+        self.assertEqual(user_of(found, USER_KEY.blob, alice), "alice")
+        self.assertTrue(allows(found, USER_KEY.blob, "::1", 0, alice))
+        self.assertEqual(user_of(found, USER_KEY.blob, certificate(USER_KEY, b"bob")), "alice by key")
+        self.assertEqual(user_of(found, USER_KEY.blob), "alice by key")
         self.assertEqual(found.names, {USER_KEY.blob: "alice by key"})
 
     def test_conditions(self) -> None:
@@ -144,7 +157,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
             ("10.1.0.1", 99, False),
             ("10.1.0.1", 1.9e9, False),
         ):
-            self.assertIs(found.allow(USER_KEY.blob, host, now, shown), allowed)
+            self.assertIs(allows(found, USER_KEY.blob, host, now, shown), allowed)
         entry = found.entry_of(USER_KEY.blob, shown)
         assert entry is not None
         self.assertIs(entry.certificate, shown)
@@ -152,8 +165,8 @@ class AuthorizedKeysTests(SynchronousTestCase):
     def test_authorityItself(self) -> None:
         """The key of an authority is not the key of a user, unless another line says so."""
         authority = f"cert-authority {keys.public_line(CA.blob, 'alice')}\n"
-        self.assertIsNone(self.load(authority).user_of(CA.blob))
-        self.assertEqual(self.load(f"{authority}{keys.public_line(CA.blob, 'root')}").user_of(CA.blob), "root")
+        self.assertIsNone(user_of(self.load(authority), CA.blob))
+        self.assertEqual(user_of(self.load(f"{authority}{keys.public_line(CA.blob, 'root')}"), CA.blob), "root")
 
     def test_badLines(self) -> None:
         """An invalid line is an error with its line number."""
@@ -194,7 +207,7 @@ class AuthorizedKeysTests(SynchronousTestCase):
 
     def test_tabs(self) -> None:
         """Fields may be separated by tabs."""
-        self.assertEqual(self.load(LINE.replace(" ", "\t")).user_of(USER_KEY.blob), "alice")
+        self.assertEqual(user_of(self.load(LINE.replace(" ", "\t")), USER_KEY.blob), "alice")
 
     def test_mode(self) -> None:
         """A file that is writable by others is rejected."""
