@@ -1,6 +1,5 @@
 """OpenSSH certificates of users, for Ed25519 keys and signed with them (OpenSSH, PROTOCOL.certkeys)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -115,11 +114,10 @@ class Certificate:
         keys.check_blob(key)
         if not keys.verify(ca, parts.signature, parts.signed):
             raise ValueError("the signature of the authority is not valid")
-        for _extension in _pairs(parts.extensions):
-            pass  # none has an effect here
-        principals = frozenset(_principals(parts.principals))
+        _pairs(parts.extensions)  # none has an effect here
+        principals, sources = _principals(parts.principals), _sources(parts.options)
         times = parts.valid_after, parts.valid_before
-        return cls(blob, key, ca, parts.serial, parts.key_id, principals, *times, _sources(parts.options))
+        return cls(blob, key, ca, parts.serial, parts.key_id, principals, *times, sources)
 
     def __repr__(self) -> str:
         return f"<Certificate {self.serial} of {keys.fingerprint(self.ca)}>"
@@ -129,28 +127,26 @@ class Certificate:
         return self.valid_after <= now < self.valid_before and (self.sources is None or self.sources.match(host))
 
 
-def _strings(data: bytes) -> Iterator[bytes]:
+def _strings(data: bytes) -> list[bytes]:
     reader = Reader(data)
+    found = []
     while not reader.is_at_end:
-        yield reader.string()
+        found.append(reader.string())
+    return found
 
 
-def _pairs(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and data; ValueError if a data is missing."""
+def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Names, each with its data; ValueError if the last has none."""
     strings = _strings(data)
-    for name in strings:
-        try:
-            yield name, next(strings)
-        except StopIteration:
-            raise ValueError("a name without data") from None
+    return list(zip(strings[::2], strings[1::2], strict=True))
 
 
-def _principals(data: bytes) -> list[bytes]:
+def _principals(data: bytes) -> frozenset[bytes]:
     """ValueError if there is none: OpenSSH once took such a certificate for one of every user."""
-    found = list(_strings(data))
+    found = _strings(data)
     if not 1 <= len(found) <= MAX_PRINCIPALS or not all(found):
         raise ValueError("expected 1 to 256 principals")
-    return found
+    return frozenset(found)
 
 
 def _sources(options: bytes) -> AddressPatterns | None:

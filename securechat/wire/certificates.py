@@ -3,6 +3,7 @@
 from typing import Final
 
 from msgspec import Raw
+from msgspec.structs import asdict
 
 from securechat.errors import Category, RemoteProtocolError
 from securechat.ssh import keys
@@ -50,11 +51,7 @@ def read_credential(sent: bytes | CertificateBody) -> tuple[bytes, bytes]:
         extensions = _content(extensions)
     elif extensions in _NUMBERS:
         raise RemoteProtocolError(Category.MALFORMED)
-    parts = Parts(
-        *(sent.nonce, sent.key, sent.serial, sent.key_id, sent.principals, sent.valid_after, sent.valid_before),
-        *(sent.options, extensions, sent.ca, sent.signature),
-    )
-    return keys.blob_of(sent.key), parts.blob
+    return keys.blob_of(sent.key), Parts(**{**asdict(sent), "extensions": extensions}).blob
 
 
 def excess(blob: bytes, name: str) -> int:
