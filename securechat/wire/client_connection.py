@@ -87,7 +87,7 @@ class ClientConnection(Connection):
         self._recalls: TokenBucket | None = None  # created at the first RECALL
         self._session_id = b""
         self._present = b""  # the server's host key
-        self._hint = ""  # at the next one, from ABOUT until it has come
+        self._hint = ""  # at the next one, if ABOUT has announced it
         self._asks_host_key = False  # with the first message
         self._is_host_key_due = False  # it was asked for
         self.max_message = 0  # bytes of the longest message that the server accepts; known from ABOUT on
