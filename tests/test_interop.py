@@ -55,6 +55,7 @@ from tests.independent.decoder import decode
 from tests.independent.fault_table import FAULTS
 from tests.independent.faults import Environment, Fault, commit_client_fault, commit_server_fault
 from tests.independent.items import DELTA, EVENT, PIECE, Result, pack_items
+from tests.independent.pack import unpack
 from tests.independent.records import GOODBYE, HOSTKEY, PAD, REPLY, SAY
 from tests.independent.reference import ENVIRONMENT, Running
 from tests.independent.server import Server
@@ -212,6 +213,33 @@ class UnderstandingTests(InteropTestCase):
         large = ["a" * 4000, "b" * 100, "c" * 96]
         self.assertEqual(await deferToThread(talk, large), [large[0], 6, large[2]])
         self.assertEqual(robot.asked, 7)
+        while factory.sessions:
+            await deferLater(reactor, 0.02)
+
+    async def test_limit(self) -> None:
+        """Their client reads which limit it has reached, to whose FAULT it gives no meaning, and goes on."""
+        factory, port, robot = self.listen(settings=replace(PATIENT, messages_per_day=1, calls_per_day=1, api=True))
+
+        def talk() -> tuple[list[object], str]:
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                client = Client(sock, ClientSettings(ENVIRONMENT.name, HOST_KEY.blob, PQ.name.decode(), None))
+                client.handshake()
+                heard: list[object] = []
+                for _number in range(3):
+                    client.say("a")
+                    heard.append(client.wait_for_reply())
+                payloads = [unpack(record.payload) for record in client.trace.records if record.kind == REPLY]
+                texts = [chunk.decode() for number, _last, chunk in cast(Any, payloads) if number == 2]
+                for _number in range(2):
+                    client.call("chat/completions", b'{"messages": [{"role": "user", "content": "b"}]}')
+                    heard.append(cast(Result, client.wait_for_reply()).status)
+                client.leave()
+                return heard, "".join(texts)
+
+        heard, text = await deferToThread(talk)
+        self.assertEqual(heard, ["a", 12, 12, 200, 429])
+        self.assertRegex(text, r"\A\[You have reached your limit of 1 message.*\]\n\Z")
+        self.assertEqual(robot.asked, 2)
         while factory.sessions:
             await deferLater(reactor, 0.02)
 
