@@ -239,6 +239,17 @@ class ChannelTests(ConnectionTests):
             self.assertLess(len(pair.server._buffer), 1000 + 4 + PQ.record_size)
         self.assertEqual(pair.server.records_received, 1 + 200_000 // (4 + PQ.record_size))
 
+    def test_recordsSent(self) -> None:
+        """Records count once they are given to the transport; the Hello and the Welcome are none."""
+        pair = Pair()
+        self.assertEqual((pair.client.records_sent, pair.server.records_sent), (0, 0))
+        pair.open()
+        self.assertEqual((pair.client.records_sent, pair.server.records_sent), (1, 2))
+        pair.client.pad()
+        self.assertEqual(pair.client.records_sent, 1)
+        pair.client.data_to_send()
+        self.assertEqual(pair.client.records_sent, 2)
+
     def test_closedForgets(self) -> None:
         """A connection that is closed has forgotten its keys, the handshake and all data, whatever it was doing."""
         half, opened = Pair(), Pair().open()
