@@ -72,8 +72,7 @@ from securechat.wire import messages
 from securechat.wire.certificates import credential_of, read_credential
 from securechat.wire.connection import Connection, State
 from securechat.wire.events import Admitted, CallReceived, MessageReceived, RecallReceived, ReplyReceived
-from securechat.wire.host_keys import HostKeys, announce, hint_of
-from securechat.wire.host_keys import check as check_host_key
+from securechat.wire.host_keys import HostKeys, announce, check_successor, hint_of
 from securechat.wire.host_names import canonical_host
 from securechat.wire.items import Delta, Head, ItemReader, Piece, ServerEvent
 from securechat.wire.messages import About, Cancel, Chunk, FaultReport, Goodbye, Reason, RecallChunk, decode, encode
@@ -520,7 +519,7 @@ def host_key(data: bytes) -> None:
     """The payload of a server's HOSTKEY."""
     with suppress(RemoteProtocolError):
         proof = decode(messages.HOST_KEY, data)
-        assert check_host_key(proof, SECRET, PRESENT.blob, hint_of(proof.host_key)) == proof.host_key
+        assert check_successor(proof, SECRET, PRESENT.blob, hint_of(proof.host_key)) == proof.host_key
 
 
 TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {

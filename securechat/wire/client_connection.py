@@ -19,7 +19,7 @@ from securechat.wire.events import (
     WelcomeReceived,
 )
 from securechat.wire.handshake import ClientHandshake
-from securechat.wire.host_keys import check, read_announcement
+from securechat.wire.host_keys import check_successor, read_announcement
 from securechat.wire.items import ItemReader
 from securechat.wire.messages import (
     ABOUT,
@@ -146,7 +146,7 @@ class ClientConnection(Connection):
             return FaultReceived(report.id, Fault(report.code) if report.code <= max(Fault) else Fault.INTERNAL)
         if record_type == RecordType.HOSTKEY and self._is_host_key_due:
             self._is_host_key_due = False
-            successor = check(decode(HOST_KEY, payload), self._session_id, self._present, self._hint)
+            successor = check_successor(decode(HOST_KEY, payload), self._session_id, self._present, self._hint)
             return HostKeyReceived(self._present, successor)
         raise RemoteProtocolError(Category.ORDER)
 

@@ -254,7 +254,7 @@ class ServerIdentity:
     host_key: keys.SigningKey
     suites: Mapping[bytes, Suite]
     client_auth: ClientAuth
-    is_authorized: Callable[[bytes, Certificate | None], bool]  # called with the blob of a user key
+    is_authorized: Callable[[bytes, Certificate | None], bool]  # a user key, and a certificate for it
     next_host_key: keys.SigningKey | None = None  # which clients are told of
 
 

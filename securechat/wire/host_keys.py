@@ -9,24 +9,24 @@ from typing import Final
 from securechat.errors import AuthenticationError, Category
 from securechat.ssh import keys
 from securechat.ssh.encoding import string
-from securechat.wire.messages import HostKeyMessage
+from securechat.wire.messages import MAX_ABOUT, HostKeyMessage
 
 NAMESPACE: Final = b"securechat-v1-next-host-key"
-HINT_SIZE: Final = 16  # characters
+_HINT_SIZE: Final = 16  # characters
 
 _SUFFIX: Final = " next-host-key="
-_ANNOUNCED: Final = re.compile(rf"(.*){_SUFFIX}([A-Za-z0-9+/]{{{HINT_SIZE}}})", re.DOTALL)
-MAX_SOFTWARE: Final = 64 - len(_SUFFIX) - HINT_SIZE  # bytes before the hint
+_ANNOUNCED: Final = re.compile(rf"(.*){_SUFFIX}([A-Za-z0-9+/]{{{_HINT_SIZE}}})", re.DOTALL)
+_MAX_SOFTWARE: Final = MAX_ABOUT - len(_SUFFIX) - _HINT_SIZE  # bytes before the hint
 
 
 def hint_of(blob: bytes) -> str:
     """The beginning of a key's SHA-256 in base64, by which a client sees whether it knows the key."""
-    return b64encode(hashlib.sha256(blob).digest()).decode()[:HINT_SIZE]
+    return b64encode(hashlib.sha256(blob).digest()).decode()[:_HINT_SIZE]
 
 
 def announce(software: str, blob: bytes) -> str:
     """The `software` of ABOUT, with the hint at the next host key."""
-    return f"{software.encode()[:MAX_SOFTWARE].decode(errors='ignore')}{_SUFFIX}{hint_of(blob)}"
+    return f"{software.encode()[:_MAX_SOFTWARE].decode(errors='ignore')}{_SUFFIX}{hint_of(blob)}"
 
 
 def read_announcement(software: str) -> tuple[str, str]:
@@ -52,7 +52,7 @@ class HostKeys:
         return HostKeyMessage(self.successor.blob, self.present.sign(data), self.successor.sign(data))
 
 
-def check(message: HostKeyMessage, session_id: bytes, present: bytes, hint: str) -> bytes:
+def check_successor(message: HostKeyMessage, session_id: bytes, present: bytes, hint: str) -> bytes:
     """The blob of the next host key; AuthenticationError if it is not acceptable or not proved."""
     successor = message.host_key
     try:

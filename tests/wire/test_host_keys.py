@@ -11,7 +11,7 @@ from securechat.conversation import Speaker, Turn
 from securechat.errors import AuthenticationError, Category, LocalProtocolError, RemoteProtocolError
 from securechat.ssh import keys
 from securechat.wire.events import Admitted, HostKeyAsked, HostKeyReceived, MessageReceived, NewReceived, RecallReceived
-from securechat.wire.host_keys import NAMESPACE, HostKeys, announce, check, hint_of, read_announcement
+from securechat.wire.host_keys import NAMESPACE, HostKeys, announce, check_successor, hint_of, read_announcement
 from securechat.wire.messages import MAX_ABOUT, HostKeyMessage, encode
 from securechat.wire.records import RecordType
 from tests.harness.pair import ABOUT, HOST_KEY, PQ, Pair, frames, identity
@@ -62,7 +62,7 @@ class ProofTests(SynchronousTestCase):
 
     def test_good(self) -> None:
         """A successor that both keys have signed in this session is accepted by both implementations."""
-        self.assertEqual(check(PROOF, SESSION_ID, HOST_KEY.blob, HINT), NEXT.blob)
+        self.assertEqual(check_successor(PROOF, SESSION_ID, HOST_KEY.blob, HINT), NEXT.blob)
         fields = (PROOF.host_key, PROOF.present_signature, PROOF.successor_signature)
         self.assertEqual(theirs.check(fields, SESSION_ID, HOST_KEY.blob, HINT), NEXT.blob)
 
@@ -77,14 +77,14 @@ class ProofTests(SynchronousTestCase):
             (replace(PROOF, successor_signature=PROOF.present_signature), SESSION_ID, HOST_KEY.blob),
             (replace(PROOF, present_signature=PROOF.successor_signature), SESSION_ID, HOST_KEY.blob),
         ):
-            error = self.assertRaises(AuthenticationError, check, message, session_id, present, HINT)
+            error = self.assertRaises(AuthenticationError, check_successor, message, session_id, present, HINT)
             self.assertEqual(error.category, Category.PROOF)
 
     def test_namespace(self) -> None:
         """A signature of the same data for another purpose is refused."""
         data = keys.signed_data(NAMESPACE, b"x").replace(NAMESPACE, b"securechat-v1-server-host-k")
         forged = replace(PROOF, present_signature=HOST_KEY.sign(data))
-        self.assertRaises(AuthenticationError, check, forged, SESSION_ID, HOST_KEY.blob, HINT)
+        self.assertRaises(AuthenticationError, check_successor, forged, SESSION_ID, HOST_KEY.blob, HINT)
 
     def test_keys(self) -> None:
         """A key that is not acceptable, is the present one or was not announced is refused."""
@@ -97,7 +97,7 @@ class ProofTests(SynchronousTestCase):
             (NEXT.blob, hint_of(HOST_KEY.blob)),
         ):
             message = replace(PROOF, host_key=blob)
-            error = self.assertRaises(AuthenticationError, check, message, SESSION_ID, HOST_KEY.blob, hint)
+            error = self.assertRaises(AuthenticationError, check_successor, message, SESSION_ID, HOST_KEY.blob, hint)
             self.assertEqual(error.category, Category.HOST_KEY)
 
     def test_everyBit(self) -> None:
@@ -108,7 +108,7 @@ class ProofTests(SynchronousTestCase):
                 changed = bytearray(value)
                 changed[bit // 8] ^= 1 << bit % 8
                 message = replace(PROOF, **{field: bytes(changed)})
-                self.assertRaises(AuthenticationError, check, message, SESSION_ID, HOST_KEY.blob, HINT)
+                self.assertRaises(AuthenticationError, check_successor, message, SESSION_ID, HOST_KEY.blob, HINT)
 
 
 class SessionTests(SynchronousTestCase):
