@@ -1,4 +1,4 @@
-"""How many tokens an answer has used, about, for robots whose servers do not count them."""
+"""An estimate of the tokens that an answer has used, for robots whose servers do not count them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from securechat.wire.items import Head, Piece, ServerEvent
 def of_reply(conversation: Conversation, parts: Sequence[str], *, is_cancelled: bool = False) -> tuple[int, int]:
     """The tokens read and written for a reply; none if there is no text, unless the user has cancelled it.
 
-    The server may have read the conversation by then; otherwise, cancelling in time would be a way around the limit.
+    The server may have read the conversation by then; otherwise, cancelling in time would evade the limit.
     """
     written = sum(len(part.encode(errors="replace")) for part in parts)
     if not written and not is_cancelled:
@@ -34,7 +34,7 @@ class ResponseEstimate:
         self.is_cancelled = False  # by the user, as in `of_reply`
 
     def add(self, item: Head | Piece | ServerEvent) -> None:
-        """Take note of an item of the response."""
+        """Count an item of the response."""
         if isinstance(item, ServerEvent):
             self._tokens += 1
         elif isinstance(item, Piece):
@@ -44,7 +44,7 @@ class ResponseEstimate:
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """The tokens read and written; none if there is no response but an error."""
+        """The tokens read and written; none if there is no response, or only an error."""
         if self._has_failed or not (self._tokens or self._size or self.is_cancelled):
             return 0, 0
         written = 0 if self._path == "embeddings" else self._tokens + tokens_in(self._size)

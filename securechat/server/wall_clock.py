@@ -12,7 +12,8 @@ from twisted.logger import Logger
 
 log = Logger()
 
-EARLIEST: Final = 1_764_000_000.0  # seconds since 1970, before this was written: the clock of a machine without battery
+# Seconds since 1970. An earlier time is wrong, as on a machine without a battery for its clock.
+EARLIEST: Final = 1_764_000_000.0
 LOOK_INTERVAL: Final = 10.0  # seconds
 MIN_STEP: Final = 2.0  # seconds; time synchronization corrects less without setting the clock
 
@@ -28,7 +29,7 @@ class WallClock:
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Look at the clock from now on."""
+        """Begin to watch the clock."""
         now = self._wall_clock()
         if now < EARLIEST:
             log.warn(
@@ -39,7 +40,7 @@ class WallClock:
         self._wait()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching the clock."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
