@@ -132,7 +132,8 @@ class Bookkeeping:
             return
         if problem:
             log.error(
-                "usage cannot be saved: {problem}; users are not affected, limits use what is known", problem=problem
+                "usage cannot be saved: {problem}; users are not affected, limits use the last known counters",
+                problem=problem,
             )
         else:
             log.info("usage is saved again")

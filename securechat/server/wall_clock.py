@@ -33,7 +33,7 @@ class WallClock:
         now = self._wall_clock()
         if now < EARLIEST:
             log.warn(
-                "the system clock is wrong, it shows {date}: keys do not expire in time",
+                "the system clock is wrong ({date}): keys do not expire in time",
                 date=time.strftime("%Y-%m-%d", time.gmtime(now)),
             )
         self._offset = now - self._clock.seconds()

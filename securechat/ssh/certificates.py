@@ -85,7 +85,7 @@ def split(blob: bytes) -> Parts:
     except ValueError:
         raise ValueError(_("not a valid certificate")) from None
     if kind != _USER:
-        raise ValueError(_("not the certificate of a user"))
+        raise ValueError(_("not a user certificate"))
     if ca_type != keys.KEY_TYPE:
         raise ValueError(_("the key of its authority is not an Ed25519 key; only these are supported"))
     if parts.blob != blob:  # covers other types, lengths, fields that must be empty, and trailing bytes
