@@ -47,7 +47,7 @@ BACK: Final = 5.0  # seconds after which all users of a daemon that was stopped 
 IDLE_BACK: Final = 10.0  # … with idle sessions: both ends of 5,000 handshakes take five seconds of CPU time here
 LONGEST: Final = 120.0  # seconds for a row
 DISTANCE: Final = 0.1  # seconds of a round trip to a user with an idle session
-NEWCOMERS: Final = 0.1  # seconds between two users who come for the first time
+NEWCOMERS: Final = 0.1  # seconds from one new user to the next
 SETTLE: Final = 3.0  # seconds until HAProxy has noticed a new daemon
 WORDS: Final = [f"{number} " for number in range(TOKENS)]
 REPLY: Final = "".join(WORDS) + "end"
@@ -102,7 +102,7 @@ async def metric(daemon: BalancedDaemon, name: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{daemon.metrics}/metrics") as response:
             return str(response.read().decode())
 
-    await deferLater(reactor, 0.6)  # the page is served again for half a second
+    await deferLater(reactor, 0.6)  # the daemon serves the same page for half a second
     return sum(map(float, re.findall(rf"(?m)^{name}(?:{{.*}})? (\S+)$", await deferToThread(read))))
 
 
@@ -193,10 +193,10 @@ async def replace(name: str, number: int, how: signal.Signals) -> None:
 
 
 class Newcomers:
-    """Users who come for the first time, all the time, and leave at once."""
+    """New users, who connect one after the other and leave at once."""
 
     def __init__(self, port: int) -> None:
-        self.seconds: list[float] = []  # that each took
+        self.seconds: list[float] = []  # until each was admitted
         self.refused: list[str] = []
         self._users = iter(new_users(port, 2000, network=2))
         self._coming: list[Deferred[None]] = []

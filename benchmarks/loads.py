@@ -39,12 +39,12 @@ class Client(Protocol):
 
 
 def address_of(number: int) -> str:
-    """An address of this machine that no other number up to 62,500 has."""
+    """A loopback address for each number below 62,500."""
     return f"127.1.{number // 250}.{number % 250 + 1}"
 
 
 def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
-    """A blocking connection from an address. It blocks for at most `TIMEOUT` in one call, with BlockingIOError then.
+    """A blocking connection from an address. A call blocks for at most `TIMEOUT` seconds, then raises BlockingIOError.
 
     A timeout of Python's would make the socket non-blocking, which OpenSSL cannot use without a loop.
     """

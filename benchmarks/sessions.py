@@ -19,7 +19,7 @@ from securechat.server.settings import ServerSettings
 
 SESSIONS: Final = 10_000
 SPARE_FILES: Final = 100  # that are open in a process beside its sessions
-WARM: Final = 100  # sessions that do not count
+WARM: Final = 100  # sessions before the measurement
 FULL: Final = 1000  # of the sessions get a full history
 AT_ONCE: Final = 200  # that talk at the same time
 MAX_IDLE: Final = 10.0  # KiB of a session that has never sent a message

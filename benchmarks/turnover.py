@@ -21,7 +21,7 @@ from benchmarks.servers import securechat
 SESSIONS: Final = 10_000
 WARM: Final = 2000  # sessions before the first observation
 AT_ONCE: Final = 8
-TEXT: Final = "x" * 2000  # that would show if it were kept
+TEXT: Final = "x" * 2000  # long enough to show if it were kept
 
 
 def leave(port: int) -> None:
@@ -52,7 +52,7 @@ def send_nonsense(port: int) -> None:
 
 
 def disconnect(port: int) -> None:
-    """A client that says nothing at all."""
+    """A client that sends nothing."""
     connect(port).close()
 
 

@@ -11,10 +11,12 @@ from securechat.errors import AuthenticationError, ConfigurationError
 from securechat.wire.messages import Reason
 
 FIRST_DELAY: Final = 1.0  # seconds before the first attempt; doubles with each failure
-IDLE_DELAY: Final = 4.0  # seconds before it if nobody waits for it: a server that was lost may have had 5,000 clients
+# Seconds before the first attempt, at most, when no message is unanswered or queued. The clients of a lost server, of
+# which there may be thousands, thus do not all reconnect at once.
+IDLE_DELAY: Final = 4.0
 MAX_DELAY: Final = 60.0  # seconds
 
-MAX_DENIALS: Final = 5  # in a row until one is believed: a server that is too busy ends handshakes in the same way
+MAX_DENIALS: Final = 5  # in a row until they count as lasting: a server that is too busy ends handshakes the same way
 
 # Errors, except for NoSignatureError, and reasons of a server's GOODBYE that the next attempt will probably meet again.
 _LASTING_ERRORS: Final = (AuthenticationError, ConfigurationError, NoApiError)
@@ -22,7 +24,7 @@ LASTING_REASONS: Final = (Reason.KEY_WITHDRAWN, Reason.REMOVED)
 
 
 def jitter() -> float:
-    """The random part of a delay, 0 to 1: the clients of a server that was restarted must not all come at once."""
+    """The random part of a delay, 0 to 1: the clients of a server that was restarted must not all reconnect at once."""
     return random.random()  # noqa: S311 - not a secret
 
 
@@ -37,7 +39,7 @@ class Backoff:
     def is_lasting(self, error: BaseException | None) -> bool:
         """Whether the next attempt would probably fail in the same way. Called once for each error.
 
-        An agent that has gone may come back.
+        A missing ssh-agent is not lasting: it may be started again.
         """
         if isinstance(error, PermissionDeniedError):
             self._denials += 1
@@ -48,7 +50,7 @@ class Backoff:
     def next(self, *, is_lasting: bool = False, is_idle: bool = False) -> float:
         """The seconds before the next attempt; the longest delay if the cause will probably last.
 
-        `is_idle`: whether nobody waits for the attempt, so that there is more time for the first one.
+        `is_idle`: no message is unanswered or queued, so the first attempt may wait for up to IDLE_DELAY.
         """
         usual = MAX_DELAY if is_lasting else min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(self._failures, 10))
         longest = IDLE_DELAY if is_idle and not self._failures else usual
@@ -56,7 +58,7 @@ class Backoff:
         return usual / 2 + (longest - usual / 2) * self._jitter()
 
     def reset(self) -> None:
-        """The next session that is lost has the first delay."""
+        """Start over with the first delay."""
         self._failures = 0
 
     def succeeded(self) -> None:

@@ -11,7 +11,7 @@ from securechat.ssh import keys
 from securechat.ssh.known_hosts import KnownHosts, Standing, is_out_of_reach
 from securechat.wire.host_keys import hint_of
 
-MAX_KEYS: Final = 16  # of one host, beyond which none is learned: a server must not make the file grow for ever
+MAX_KEYS: Final = 16  # of one host; no more are learned, so that a server cannot make the file grow without bound
 
 
 class UnknownHostError(AuthenticationError):
@@ -139,10 +139,10 @@ class HostKeyCheck:
         )
 
     def wants(self, hint: str) -> bool:
-        """Whether a host key with this hint, which the server has announced, is to be asked for.
+        """Whether to request the next host key, which the server has announced with this hint.
 
-        That is so if the present one is a known host's with fewer than MAX_KEYS, and this one is neither known nor
-        revoked.
+        True if the server has at least one known key and fewer than MAX_KEYS, and none of its known and revoked keys
+        has the hint.
         """
         if self._pinned is not None:
             return False
@@ -151,9 +151,9 @@ class HostKeyCheck:
         return 0 < len(known) < MAX_KEYS and not any(hint_of(blob) == hint for blob in known + revoked)
 
     def learn(self, present: bytes, successor: bytes) -> None:
-        """Add the next host key, beside the present one, to known_hosts. If that cannot be done, say so.
+        """Add the next host key to known_hosts, beside the present one. A failure is reported to the user.
 
-        Both may have been changed there in the meantime, by the user or by another client.
+        The entries of both may have changed in the meantime, by the user or by another client.
         """
         fingerprint = keys.fingerprint(successor)
         try:

@@ -91,7 +91,7 @@ async def agent_signers(reactor: IClientReactor, environ: Mapping[str, str], pat
 
 
 def _chosen(path: Path, held: list[bytes]) -> list[tuple[bytes, bytes]]:
-    """The identities that a file with a public key stands for: each with the one that the agent has to sign with."""
+    """The identities to offer for a file with a public key, each with the identity of the agent that signs for it."""
     public = public_key(path)
     key = key_of(public)
     same = sorted((blob for blob in held if key_of(blob) == key), key=is_certificate)  # the key itself first
@@ -106,7 +106,7 @@ def _chosen(path: Path, held: list[bytes]) -> list[tuple[bytes, bytes]]:
 def _agent_signer(
     reactor: IClientReactor, environ: Mapping[str, str], blob: bytes, signing: bytes | None = None
 ) -> Signer:
-    """`signing` is the identity with the same key that the agent has, if it is not `blob`."""
+    """`signing` is the agent's identity with the same key, if that is not `blob`."""
 
     async def sign(data: bytes) -> bytes:
         try:
@@ -150,9 +150,9 @@ def _certificate_in(path: Path, line: str) -> bytes:
 
 
 def renewed(signer: Signer, name: str) -> Signer:
-    """The same with the certificate that is in its file now, unless that does not fit into the record for it.
+    """The signer with the certificate that is in its file now, unless that does not fit into the record for it.
 
-    The user is told of one that does not. `name` is the server's.
+    In that case, the user is told. `name` is the server's.
     """
     return usable([signer.renewed(), signer], name)[0]
 

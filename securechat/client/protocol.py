@@ -63,10 +63,10 @@ class ChatUser(Protocol):
 
 
 class Successors(Protocol):
-    """Where the next host keys of servers are stored."""
+    """A store of the next host keys of servers."""
 
     def wants(self, hint: str) -> bool:
-        """Whether a host key with this hint is to be asked for."""
+        """Whether to request the next host key, which has this hint."""
 
     def learn(self, present: bytes, successor: bytes) -> None:
         """The server has proved that `successor` will replace `present`."""
@@ -80,7 +80,7 @@ class ChatClient(protocol.Protocol):
     host_key: bytes  # the server's, from its proof on
     _about: Admitted  # from admission on
     _quiet: Quiet  # from admission on
-    successors: "Successors | None" = None  # to which the server's next host key is of interest
+    successors: "Successors | None" = None  # stores the server's next host key, if set
 
     def __init__(
         self,

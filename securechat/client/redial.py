@@ -28,7 +28,7 @@ class Redial:
     def __init__(self, clock: IReactorTime, jitter: Callable[[], float] = jitter) -> None:
         self.problem = ""  # why the last attempt failed
         self.is_lazy = False  # whether the first attempt waits until the user needs a session
-        self._is_idle = False  # whether the user does not need one yet
+        self._is_idle = False  # whether no message is unanswered or queued
         self._clock = clock
         self._backoff = Backoff(jitter)
         self._since = 0.0  # when there was a session last

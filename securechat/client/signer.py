@@ -11,7 +11,7 @@ from securechat.ssh.certificates import is_certificate, key_of
 
 
 class NoSignatureError(AuthenticationError):
-    """The key cannot sign at present, because its agent has gone; the message says so."""
+    """The key cannot sign at present, because its agent has ended; the message says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Signer:
 
     blob: bytes
     sign: Callable[[bytes], bytes | Deferred[bytes]]
-    read_again: Callable[[], list[bytes]] | None = None  # the certificate in its file, if there is one that can be used
+    read_again: Callable[[], list[bytes]] | None = None  # reads the certificate in its file, if it can be used
 
     def renewed(self) -> "Signer":
-        """The same with the certificate that is in the file now, for another connection: it may last for a day only."""
+        """The signer for another connection, with the certificate in its file now: it may be valid for a day only."""
         found = self.read_again() if self.read_again is not None else []
         return replace(self, blob=found[0]) if found else self
 

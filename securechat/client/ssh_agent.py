@@ -108,7 +108,7 @@ async def agent_keys(reactor: IClientReactor, environ: Mapping[str, str]) -> lis
 
 
 def _is_usable(certificate: bytes) -> bool:
-    """Whether a server could accept it. The agent may have others, for instance with an RSA key of the authority."""
+    """Whether a server could accept a certificate. The agent may have others, for instance of an RSA authority."""
     try:
         keys.check_blob(key_of(certificate))
     except ValueError:

@@ -36,7 +36,7 @@ class Breaker(Protocol):
         """A request failed, before the reply or within it."""
 
     def abandoned(self) -> None:
-        """A request was cancelled, which tells nothing about the robot."""
+        """A request was cancelled, which says nothing about the robot."""
 
 
 class CircuitBreaker:
@@ -95,5 +95,5 @@ class CircuitBreaker:
         self._testing = False
 
     def abandoned(self) -> None:
-        """A request was cancelled, which tells nothing about the robot."""
+        """A request was cancelled, which says nothing about the robot."""
         self._testing = False

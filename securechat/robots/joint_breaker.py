@@ -14,11 +14,11 @@ class JointBreaker:
 
     @property
     def is_open(self) -> bool:
-        """As of a CircuitBreaker."""
+        """As in CircuitBreaker."""
         return all(breaker.is_open for breaker in self._breakers)
 
     def enter(self) -> None:
-        """CircuitOpenError if no server may be asked: the one with the shortest time that is left."""
+        """CircuitOpenError if no server may be asked: that of the server that may be asked first."""
         refusals: list[CircuitOpenError] = []
         for breaker in self._breakers:
             refusal = breaker.refusal()
@@ -28,10 +28,10 @@ class JointBreaker:
         raise min(refusals, key=lambda refusal: refusal.retry_after or 0.0)
 
     def succeeded(self) -> None:
-        """As of a CircuitBreaker."""
+        """As in CircuitBreaker."""
 
     def failed(self, error: RobotError) -> None:
-        """As of a CircuitBreaker."""
+        """As in CircuitBreaker."""
 
     def abandoned(self) -> None:
-        """As of a CircuitBreaker."""
+        """As in CircuitBreaker."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-MOST: Final = 1.5  # times the average number of requests: the most that a server is given by the order of users
+MOST: Final = 1.5  # times the average number of requests: with more, a server is skipped in the order of users
 
 
 class Candidate(NamedTuple):

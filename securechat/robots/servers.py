@@ -23,7 +23,7 @@ from securechat.wire.items import Head, Item
 
 log = Logger()
 
-BUSY: Final = frozenset((429, 503))  # statuses with which a server asks for no more requests for now
+BUSY: Final = frozenset((429, 503))  # statuses of a server that cannot take a request now
 MOST_LOST: Final = 1  # times that a request is sent again: one that makes servers crash must not reach all of them
 
 T = TypeVar("T")

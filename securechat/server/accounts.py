@@ -26,21 +26,21 @@ class _Counters:
     __slots__ = ("_day", "factor", "minute", "replies", "today")
 
     def __init__(self, factor: int = 1) -> None:
-        """`factor`: the account may use this many times as much as a user."""
+        """`factor`: the account may use this many times the limits of a user."""
         self._day = date.min
         self.factor = factor
         self.today = Counts()  # of the day for which `begin_day` was called last
         self.minute = Minute()
-        self.replies = 0  # that are being given
+        self.replies = 0  # in progress
 
     def begin_day(self, day: date) -> None:
-        """Begin anew if it is another day."""
+        """Reset the counters if the day has changed."""
         if day != self._day:
             self._day, self.today = day, Counts()
 
 
 class UserAccount:
-    """What the messages of one client count for: its user, or its source and site."""
+    """The counters to which the messages of one client are added: its user's, or those of its source and site."""
 
     __slots__ = ("_accounts", "_of", "_user")
 
@@ -60,8 +60,8 @@ class UserAccount:
     def end(self, usage: Usage, estimate: Estimate) -> None:
         """A reply has ended. The estimate is used if no server has counted its tokens.
 
-        It is used as well if it is more and the reply was cancelled: servers report the numbers at the end, and what
-        came before may be an object of another meaning in the user's own request, which the server has sent back.
+        It is also used if the reply was cancelled and the estimate is higher: servers report their numbers at the end,
+        and what looks like them before may be part of the user's own request, which the server has sent back.
         """
         prompt, completion, estimated = usage.prompt, usage.completion, 0
         if estimate.is_cancelled or not (prompt or completion):
@@ -91,7 +91,7 @@ class Accounts:
         self._sources: dict[str, _Counters] = {}  # the least recently used comes first
         self._day = day_of(wall())
         self._changes: dict[tuple[date, str], Counts] = {}
-        self._unread: set[str] = set()  # users whose counters in the ledger may be others
+        self._unread: set[str] = set()  # users whose counters in the ledger may have changed
 
     def of_user(self, name: str) -> UserAccount:
         """The account of an authorized user, who has begun a session."""
@@ -143,7 +143,7 @@ class Accounts:
         return self._changes.setdefault((day, user), Counts())
 
     def _look_at_day(self) -> None:
-        """Take note of another day. It may be an earlier one, because the clock was wrong."""
+        """Change the day. The new one may be earlier, if the clock was wrong."""
         day = day_of(self._wall())
         if day != self._day:
             self._day = day
@@ -174,11 +174,11 @@ class Accounts:
 
     @property
     def unread(self) -> list[str]:
-        """The users whose counters in the ledger may be others than those known."""
+        """The users whose counters in the ledger may have changed."""
         return [*self._unread]
 
     def look_again(self, users: Iterable[str]) -> None:
-        """The counters of these users in the ledger may be others than those known."""
+        """Other daemons may have changed the counters of these users in the ledger."""
         self._unread.update(users)
 
     def read(self, day: date, counted: Mapping[str, Counts]) -> None:

@@ -55,7 +55,7 @@ class Authorization:
 
     @property
     def identity(self) -> bytes:
-        """What stands for the user: the key, or with a certificate its authority and the user's name.
+        """What sessions and messages count for: the key, or with a certificate its authority and the user's name.
 
         A user whose certificates are for a new key each time, as some authorities issue them, remains the same user.
         """

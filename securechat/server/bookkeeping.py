@@ -1,7 +1,7 @@
 """Saving what users have used in a ledger, every few seconds.
 
-If the ledger fails, the log says so once, and users are answered all the same: their limits hold by what is known, and
-the changes are kept until they can be saved. Nothing is saved twice.
+If the ledger fails, the log says so once, and users are still answered: limits use the counters that are known, and
+changes are kept until they can be saved. Nothing is saved twice.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection
@@ -20,8 +20,8 @@ from securechat.server.quotas import Counts
 
 log = Logger()
 
-INTERVAL: Final = 3.0  # seconds from one exchange to the next: a crash loses no more than what was used in them
-SHARED_INTERVAL: Final = 1.0  # the same for a ledger that other daemons share: they learn of it within two of these
+INTERVAL: Final = 3.0  # seconds from one exchange to the next; a crash loses the usage since the last one
+SHARED_INTERVAL: Final = 1.0  # the same for a shared ledger: other daemons know of a change after two of these
 STOP_TIMEOUT: Final = 5.0  # seconds to save the last changes; a disk that hangs must not keep the daemon from ending
 ONE_DAY: Final = timedelta(days=1)
 
@@ -36,7 +36,7 @@ class Bookkeeping:
         clock: IReactorTime,
         connected: Callable[[], Collection[str]] | None = None,
     ) -> None:
-        """`connected` returns the users who have a session, if other daemons change what the ledger has of them."""
+        """`connected` returns the users with a session, if other daemons may change their counters in the ledger."""
         self._accounts = accounts
         self._ledger = ledger
         self._clock = clock
@@ -63,7 +63,7 @@ class Bookkeeping:
         self._note("timed out")
 
     async def usage(self, since: date | None) -> AsyncIterator[Entry]:
-        """What users have used up to now, by day and user: from a day on, or today.
+        """The usage of users up to now, by day and user: from a day on, or today.
 
         LedgerError, at the end if the ledger can be read but not written, so that the latest changes are not included.
         """
@@ -106,7 +106,7 @@ class Bookkeeping:
             await self._save()
 
     async def _save(self) -> None:
-        """Save all changes, and read what is new of the users of this daemon."""
+        """Save all changes, and read the counters of users that may have changed."""
         await self._lock.acquire()
         try:
             accounts = self._accounts
@@ -132,7 +132,8 @@ class Bookkeeping:
             return
         if problem:
             log.error(
-                "usage cannot be saved: {problem}; users are not affected, limits use what is known", problem=problem
+                "usage cannot be saved: {problem}; users are not affected, limits use the last known counters",
+                problem=problem,
             )
         else:
             log.info("usage is saved again")

@@ -97,7 +97,7 @@ class ConnectionLog:
         write(text, event=event, why=why, name=self._user or ANONYMOUS, details=details, **fields)
 
     def _described(self, certificate: Certificate) -> str:
-        """As sshd does it, but without the key ID if the certificate authorizes no user: anyone can make such a one."""
+        """As in sshd's log, but without the key ID of a certificate that authorizes no user: anyone can make one."""
         text = f"(serial {certificate.serial}) CA {keys.fingerprint(certificate.ca)}"
         if certificate is not self._certificate:
             return text

@@ -96,7 +96,7 @@ class KickUser(Command, frozen=True, tag="kick-user"):
 
 
 async def _send(controls: Controls, action: str, name: str = "") -> None:
-    """Tell the daemons that share the ledger, if there are any."""
+    """Send a notice to the daemons that share the ledger, if there are any."""
     if controls.send is not None:
         try:
             await controls.send(action, name)
@@ -139,7 +139,7 @@ class Reload(Command, frozen=True, tag="reload"):
 
 
 class ReloadAll(Command, frozen=True, tag="reload-all"):
-    """What SIGHUP does, at all daemons that share the ledger; an error, and only here, if this one cannot do it."""
+    """What SIGHUP does, at all daemons that share the ledger; at none of the others if this one cannot do it."""
 
     async def run(self, controls: Controls) -> AsyncIterator[Row]:
         if controls.send is None:
@@ -164,7 +164,7 @@ class Drain(Command, frozen=True, tag="drain"):
 
 
 class Usage(Command, frozen=True, tag="usage"):
-    """What users have used, a row for each user and day: from a day on, or today (UTC)."""
+    """The usage of users, a row for each user and day: from a day on, or today (UTC)."""
 
     since: date | None = None
 

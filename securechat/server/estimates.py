@@ -1,4 +1,4 @@
-"""How many tokens an answer has used, about, for robots whose servers do not count them."""
+"""An estimate of the tokens that an answer has used, for robots whose servers do not count them."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -17,7 +17,7 @@ class Estimate(Protocol):
     def tokens(self) -> tuple[int, int]:
         """The tokens read and written; none if there is no answer, unless it was cancelled.
 
-        The server may have read the request by then; otherwise, cancelling in time would be a way around a limit.
+        The server may have read the request by then; otherwise, cancelling in time would evade a limit.
         """
 
 
@@ -57,7 +57,7 @@ class ResponseEstimate:
         self.is_cancelled = False
 
     def add(self, item: Head | Piece | ServerEvent) -> None:
-        """Take note of an item of the response."""
+        """Count an item of the response."""
         if isinstance(item, ServerEvent):
             self._tokens += 1
         elif isinstance(item, Piece):

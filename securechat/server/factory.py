@@ -110,8 +110,8 @@ class ChatServerFactory(Factory):
     ) -> None:
         """Use these from now on.
 
-        From the next message on, open sessions ask the new robot within the new limits of their user; they keep what
-        else they have of the previous settings.
+        From the next message on, open sessions ask the new robot within the new limits of their user; otherwise they
+        keep the previous settings.
         `settings` must have the same values as before where `Extra.at_start` is true.
         """
         self.settings = settings

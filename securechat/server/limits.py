@@ -1,4 +1,4 @@
-"""The limits of a user. An operator sets those of all users, and for single users others."""
+"""The limits of a user. An operator sets limits for all users, and other ones for single users."""
 
 from typing import Annotated
 

@@ -54,7 +54,7 @@ class Counts(Struct):
 
 
 class Minute:
-    """How many messages and API requests there were since the first of them, for a minute; then it begins anew."""
+    """The number of messages and API requests in a minute, which begins with the first of them."""
 
     __slots__ = ("_counts", "_ends")
 
@@ -92,14 +92,14 @@ _PER_DAY: Final = {Kind.MESSAGE: Measure.MESSAGES_PER_DAY, Kind.CALL: Measure.CA
 
 
 class LimitReached(NamedTuple):
-    """Why a user is not answered now."""
+    """A limit that the user has reached."""
 
     measure: Measure
     limit: int
     seconds: int  # until the limit ends; 0 if that is not known, because it ends with another reply
 
     def __str__(self) -> str:
-        """What the user reads."""
+        """The text for the user."""
         limit = self._limit.format(limit=self.limit)
         if not self.seconds:
             return _("You have reached your limit of {limit}; try again when a reply has ended.").format(limit=limit)
@@ -124,7 +124,7 @@ class LimitReached(NamedTuple):
 
 
 def _duration(seconds: int) -> str:
-    """Hours and minutes, or what is left of a minute in seconds; rounded up."""
+    """Hours and minutes, or seconds if it is less than a minute; rounded up."""
     if seconds < MINUTE:
         return _("{seconds} s").format(seconds=seconds)
     hours, minutes = divmod(-(-seconds // 60), 60)
@@ -134,11 +134,11 @@ def _duration(seconds: int) -> str:
 
 
 class Use(NamedTuple):
-    """What is known of a user when a message is to be answered."""
+    """What an account has used when a message is about to be answered."""
 
     today: Counts
     minute: Minute
-    replies: int  # that are being given
+    replies: int  # in progress
     wall: float  # seconds since 1970
     now: float  # monotonic seconds
 

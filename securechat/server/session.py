@@ -32,7 +32,7 @@ log = Logger()
 
 
 class User(NamedTuple):
-    """Whose messages a session answers."""
+    """The user of a session: the name for robots, and the account."""
 
     pseudonym: Pseudonym
     account: UserAccount

@@ -122,7 +122,7 @@ class ServerSettings(UserLimits, frozen=True):
     next_host_key: Annotated[
         Path | None,
         Meta(
-            description=N_("Private key that will replace the host key; clients are told of it, and will accept it"),
+            description=N_("Private key that will replace the host key; announced to clients, which then accept both"),
             extra={"default": N_("none"), "at_start": True},
         ),
     ] = None
@@ -341,7 +341,7 @@ class ServerSettings(UserLimits, frozen=True):
     usage_days: Annotated[
         Count,
         Meta(
-            description=N_("Number of days for which the usage of users is kept, of those with any"),
+            description=N_("Number of days for which the usage of users is kept, not counting days without any"),
             extra={"at_start": True},
         ),
     ] = 400

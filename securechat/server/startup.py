@@ -31,8 +31,8 @@ log = Logger()
 
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 
-# Connections that wait to be accepted. When more come at once, the kernel drops some, and their clients try again after
-# a second. Twisted's 50 are few: after a restart, all clients come back together.
+# Connections that can wait to be accepted. When more arrive at once, the kernel drops some, and their clients try again
+# after a second. Twisted's default of 50 is too low: after a restart, all clients reconnect together.
 BACKLOG: Final = 4096  # the most that Linux allows by default
 _WITH_BACKLOG: Final = ("tcp", "tcp6", "unix")  # whose third part is the backlog
 

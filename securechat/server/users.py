@@ -1,6 +1,6 @@
 """Authorized users, and the names by which the server knows them.
 
-A user has a key, and perhaps a certificate for it, which is checked already but for its authority, times and addresses.
+A user has a key, and perhaps a certificate for it, of which only authority, times and addresses remain to be checked.
 """
 
 import time
@@ -39,7 +39,7 @@ class Users(Protocol):
 
     @property
     def has_unlisted(self) -> bool:
-        """Whether there may be other users, by a command or a certificate authority."""
+        """Whether a command or a certificate authority may authorize users who are not listed."""
 
     def is_authorized(self, blob: bytes, certificate: Certificate | None = None) -> bool:
         """Whether the handshake of a client with this key succeeds.
@@ -56,7 +56,7 @@ class Users(Protocol):
         """
 
     def entry_of(self, blob: bytes, certificate: Certificate | None = None) -> Entry | None:
-        """What a file says of a user; None if nothing."""
+        """The entry for a user in a file; None if there is none."""
 
     def name_of(self, blob: bytes) -> str: ...
 

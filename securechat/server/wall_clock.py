@@ -13,7 +13,8 @@ from twisted.logger import Logger
 
 log = Logger()
 
-EARLIEST: Final = 1_764_000_000.0  # seconds since 1970, before this was written: the clock of a machine without battery
+# Seconds since 1970. An earlier time is wrong, as on a machine without a battery for its clock.
+EARLIEST: Final = 1_764_000_000.0
 LOOK_INTERVAL: Final = 10.0  # seconds
 MIN_STEP: Final = 2.0  # seconds; time synchronization corrects less without setting the clock
 
@@ -30,18 +31,18 @@ class WallClock:
         self._loop.clock = clock
 
     def start(self) -> None:
-        """Look at the clock from now on."""
+        """Begin to watch the clock."""
         now = self._wall_clock()
         if now < EARLIEST:
             log.warn(
-                "the system clock is wrong, it shows {date}: keys do not expire in time",
+                "the system clock is wrong ({date}): keys do not expire in time",
                 date=time.strftime("%Y-%m-%d", time.gmtime(now)),
             )
         self._offset = now - self._clock.seconds()
         self._loop.start(LOOK_INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching the clock."""
         if self._loop.running:
             self._loop.stop()
 

@@ -24,7 +24,7 @@ class Entry:
 
     user: str
     options: KeyOptions
-    certificate: Certificate | None = None  # by which the line applies
+    certificate: Certificate | None = None  # because of which the line applies
 
     def allow(self, host: str, now: float) -> bool:
         """Whether a client with this address is authorized. `now` is in seconds since the epoch."""
@@ -76,9 +76,9 @@ class AuthorizedKeys:
         return bool(self._authorities)
 
     def entry_of(self, blob: bytes, certificate: Certificate | None = None) -> Entry | None:
-        """What applies to a user with this key and perhaps a certificate for it; None if the user is not authorized.
+        """The entry for a user with this key and perhaps a certificate for it; None if the user is not authorized.
 
-        That is the first line of the certificate's authority that accepts one of its principals, or else the key's own.
+        It is the first line of the certificate's authority that accepts one of its principals, or else the key's own.
         """
         if certificate is not None:
             for authority in self._authorities.get(certificate.ca, ()):

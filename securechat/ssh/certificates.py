@@ -62,7 +62,7 @@ def is_certificate(blob: bytes) -> bool:
 
 
 def split(blob: bytes) -> Parts:
-    """The parts of a certificate; ValueError, for the user, if it is not one of a user, or not valid in form.
+    """The parts of a certificate; ValueError, for the user, if it is not a well-formed certificate of a user.
 
     The signature is not verified.
     """
@@ -84,17 +84,17 @@ def split(blob: bytes) -> Parts:
     except ValueError:
         raise ValueError(_("not a valid certificate")) from None
     if kind != _USER:
-        raise ValueError(_("not the certificate of a user"))
+        raise ValueError(_("not a user certificate"))
     if ca_type != keys.KEY_TYPE:
         raise ValueError(_("the key of its authority is not an Ed25519 key; only these are supported"))
-    if parts.blob != blob:  # the other types, lengths, what must be empty, what follows
+    if parts.blob != blob:  # covers other types, lengths, fields that must be empty, and trailing bytes
         raise ValueError(_("not a valid certificate"))
     return parts
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate whose signature is valid. Whether its authority is trusted is another question."""
+    """A certificate whose signature is valid. Its authority is not necessarily trusted."""
 
     blob: bytes
     key: bytes  # the user's public key in SSH wire format
@@ -108,7 +108,7 @@ class Certificate:
 
     @classmethod
     def parse(cls, blob: bytes) -> "Certificate":
-        """ValueError if it is not a valid certificate of a user, or has an option that is not supported."""
+        """ValueError if it is not a valid certificate of a user, or has a critical option that is not supported."""
         parts = split(blob)
         key, ca = keys.blob_of(parts.key), keys.blob_of(parts.ca)
         keys.check_blob(key)
@@ -136,13 +136,13 @@ def _strings(data: bytes) -> list[bytes]:
 
 
 def _pairs(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Names, each with its data; ValueError if the last has none."""
+    """Names and their data; ValueError if the last name has none."""
     strings = _strings(data)
     return list(zip(strings[::2], strings[1::2], strict=True))
 
 
 def _principals(data: bytes) -> frozenset[bytes]:
-    """ValueError if there is none: OpenSSH once took such a certificate for one of every user."""
+    """ValueError if there is none: OpenSSH once accepted such a certificate for every user."""
     found = _strings(data)
     if not 1 <= len(found) <= MAX_PRINCIPALS or not all(found):
         raise ValueError("expected 1 to 256 principals")
@@ -154,7 +154,7 @@ def _sources(options: bytes) -> AddressPatterns | None:
     found = None
     for name, data in _pairs(options):
         if name != SOURCE_ADDRESS or found is not None:
-            raise ValueError("a critical option that is not supported, or is there twice")
+            raise ValueError("a critical option that is not supported, or occurs twice")
         [text] = _strings(data)
         addresses = text.decode("ascii")
         if not _CIDR.issuperset(addresses):  # no patterns: they mean something else to sshd

@@ -12,7 +12,7 @@ from securechat.ssh.encoding import string
 from securechat.wire.messages import CertificateBody, ClientBody, ClientProof, encode
 from securechat.wire.records import MAX_PAYLOAD
 
-# Those that ssh-keygen adds unless it is told otherwise, in its order. They have no effect here, but are signed.
+# Those that ssh-keygen adds by default, in its order. They have no effect here, but are signed.
 EXTENSIONS: Final = (
     b"permit-X11-forwarding",
     b"permit-agent-forwarding",

@@ -87,9 +87,9 @@ class ClientConnection(Connection):
         self._recalls: TokenBucket | None = None  # created at the first RECALL
         self._session_id = b""
         self._present = b""  # the server's host key
-        self._hint = ""  # at the next one, if ABOUT has announced it
-        self._asks_host_key = False  # with the first message
-        self._is_host_key_due = False  # it was asked for
+        self._hint = ""  # of the next host key, from ABOUT on; empty if none is announced
+        self._asks_host_key = False  # whether HOSTKEY will be sent with the first message
+        self._is_host_key_due = False  # whether HOSTKEY was sent and is not answered yet
         self.max_message = 0  # bytes of the longest message that the server accepts; known from ABOUT on
         self.takes_calls = False
         self.next_say_id = 1
@@ -210,7 +210,7 @@ class ClientConnection(Connection):
         self._asks_host_key = True
 
     def _begin_burst(self) -> int:
-        """The number of frames that wait before a burst, which asks for the next host key if that is wanted."""
+        """Begin a burst, with HOSTKEY if it was requested; the number of frames that wait before it."""
         before = len(self._out)
         if self._asks_host_key:
             self._asks_host_key = False

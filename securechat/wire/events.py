@@ -53,7 +53,7 @@ class Admitted(Event, frozen=True):
     shaping: Shaping
     tick: int  # milliseconds
     width: int  # records per tick
-    next_host_key: str = ""  # the hint at it, if the server has announced one
+    next_host_key: str = ""  # its hint, if the server has announced one
 
 
 class HostKeyAsked(Event, frozen=True):

@@ -255,7 +255,7 @@ class ServerIdentity:
     suites: Mapping[bytes, Suite]
     client_auth: ClientAuth
     is_authorized: Callable[[bytes, Certificate | None], bool]  # a user key, and a certificate for it
-    next_host_key: keys.SigningKey | None = None  # which clients are told of
+    next_host_key: keys.SigningKey | None = None  # announced to clients
 
 
 class ServerHandshake:

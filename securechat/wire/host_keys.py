@@ -20,12 +20,12 @@ _MAX_SOFTWARE: Final = MAX_ABOUT - len(_SUFFIX) - _HINT_SIZE  # bytes before the
 
 
 def hint_of(blob: bytes) -> str:
-    """The beginning of a key's SHA-256 in base64, by which a client sees whether it knows the key."""
+    """The beginning of a key's SHA-256 in base64, by which a client recognizes a key that it knows."""
     return b64encode(hashlib.sha256(blob).digest()).decode()[:_HINT_SIZE]
 
 
 def announce(software: str, blob: bytes) -> str:
-    """The `software` of ABOUT, with the hint at the next host key."""
+    """The `software` of ABOUT, with the hint of the next host key."""
     return f"{software.encode()[:_MAX_SOFTWARE].decode(errors='ignore')}{_SUFFIX}{hint_of(blob)}"
 
 

@@ -28,7 +28,7 @@ class BackoffTests(SynchronousTestCase):
         self.assertTrue(all(FIRST_DELAY / 2 <= delay <= FIRST_DELAY for delay in delays))
 
     def test_idle(self) -> None:
-        """If nobody waits, clients spread their first attempts over some seconds, evenly, and only these."""
+        """Idle clients spread their first attempts evenly over some seconds, and only these."""
         delays = []
         for number in range(10):
             backoff = Backoff(lambda: number / 9)  # noqa: B023 - it is used in this round

@@ -161,7 +161,7 @@ class HostKeyCheckTests(SynchronousTestCase):
         check.check(OTHER.blob)
 
     def test_wants(self) -> None:
-        """The next key is wanted if the present one is a known host's, and the next is neither known nor revoked."""
+        """The client requests the next key if the present one is known, and the next one neither known nor revoked."""
         hint = hint_of(OTHER.blob)
         self.assertTrue(self.make(content=LINE).wants(hint))
         self.assertFalse(self.make(content=LINE + OTHER_LINE).wants(hint))

@@ -108,7 +108,7 @@ class SuccessorTests(ClientTestCase):
         self.pump.flush()
 
     def test_learned(self) -> None:
-        """It is asked for with the first message, if it is wanted."""
+        """The client requests it with the first message, if it can store it."""
         successor, successors = keys.SigningKey.generate(), FakeSuccessors()
         self.talk(successors, successor)
         self.assertEqual(successors.asked, [hint_of(successor.blob)])
@@ -118,7 +118,7 @@ class SuccessorTests(ClientTestCase):
         self.assertEqual(len(successors.learned), 1)
 
     def test_notWanted(self) -> None:
-        """It is not asked for if it is not wanted, if nobody could store it, or if there is none."""
+        """The client does not request a key that it does not store, or that was not announced."""
         successor = keys.SigningKey.generate()
         for successors, next_host_key, asked in (
             (FakeSuccessors(wants=False), successor, [hint_of(successor.blob)]),

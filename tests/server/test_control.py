@@ -145,7 +145,7 @@ class CommandTests(ControlTestCase):
         self.assertEqual(error, "done by this daemon, but the others cannot be told: no database")
 
     def test_kickUserOfOneDaemon(self) -> None:
-        """Without a shared ledger there is nobody to tell."""
+        """Without a shared ledger, only the sessions of this daemon end."""
         self.assertEqual(self.ask("kick-user", user="ann"), [])
 
     def test_reloadAll(self) -> None:

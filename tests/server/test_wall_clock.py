@@ -64,7 +64,7 @@ class WallClockTests(SynchronousTestCase):
         """A daemon that starts in 1970, as a machine without a battery does, says so."""
         self.offset = 86_400.0
         self.watch.start()
-        self.assertEqual(self.lines, ["the system clock is wrong, it shows 1970-01-02: keys do not expire in time"])
+        self.assertEqual(self.lines, ["the system clock is wrong (1970-01-02): keys do not expire in time"])
 
     def test_stop(self) -> None:
         """Nothing is left when the daemon stops."""

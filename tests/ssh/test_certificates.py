@@ -72,7 +72,7 @@ class KeygenTests(SynchronousTestCase):
             blob = self.sign("-I", "x", *options)
             self.assertRaises(ValueError, Certificate.parse, blob)
         error = self.assertRaises(ValueError, self.sign, "-I", "x", "-n", "a", "-h")
-        self.assertEqual(str(error), "not the certificate of a user")
+        self.assertEqual(str(error), "not a user certificate")
 
     def test_otherAuthority(self) -> None:
         """An authority whose key is not an Ed25519 key is named as the reason."""

@@ -170,7 +170,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(kinds, [HostKeyAsked, RecallReceived, MessageReceived])
 
     def test_notAnnounced(self) -> None:
-        """Nobody asks a server that has announced nothing, or after the first message; such a question aborts."""
+        """A client cannot request a key that was not announced, or after its first message; such a request aborts."""
         self.pair = pair = Pair().open()
         self.assertRaises(LocalProtocolError, pair.client.ask_host_key)
         self.assertRaises(LocalProtocolError, pair.server.send_host_key)

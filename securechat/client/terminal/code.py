@@ -25,7 +25,7 @@ LANGUAGES: Final = frozenset((
 MAX_LINE: Final = 500  # characters; a longer line is plain
 
 # Seconds of processor time. Lexing takes some 30 microseconds a line and 2 a character, and 20 ms for a new language.
-MAX_TIME: Final = 0.2  # saved up for a line that takes longer
+MAX_TIME: Final = 0.2  # that unused time adds up to, for a line that takes longer
 TIME_PER_LINE: Final = 200e-6
 TIME_PER_CHARACTER: Final = 10e-6
 

@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class CpuLimitError(Exception):
-    """The time is over."""
+    """The time is up."""
 
 
 def with_cpu_limit(seconds: float, function: Callable[[], T]) -> T:
     """The function's result; it is interrupted by a CpuLimitError after so many seconds of processor time.
 
     In the main thread only. The interval is that of the kernel's clock, a few milliseconds longer. Python's regular
-    expressions look for signals while they match.
+    expressions check for signals while they match.
     """
     is_running = True
 

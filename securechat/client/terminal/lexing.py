@@ -15,10 +15,11 @@ from pygments.util import ClassNotFound
 
 from securechat.client.terminal.styles import Row, Style, join
 
-MAX_OPEN: Final = 8 * 1024  # characters of a comment that has begun, which are lexed again with each line
+MAX_OPEN: Final = 8 * 1024  # characters of an open comment, which are lexed again with each line
 MAX_DEPTH: Final = 100  # nested states of a lexer
 
-# Many lexers have one pattern for a whole comment, which would not match its beginning. This ends it, and code in HTML.
+# Many lexers match a whole comment with one pattern, which fails while the comment is open. This text closes it, and
+# code within HTML.
 _CLOSING: Final = "*/-->]]</script></style>"
 
 STYLES: Final = (  # the first that contains a token's type
@@ -41,7 +42,7 @@ STYLES: Final = (  # the first that contains a token's type
 
 
 class LexingError(Exception):
-    """The code goes beyond a limit."""
+    """The code exceeds a limit."""
 
 
 def make_lexer(language: str) -> "LineLexer | None":

@@ -82,9 +82,9 @@ class AppendingRenderer(Renderer):
         self._drawn = layout, self.output.get_size().columns
 
     def _is_odd(self) -> bool:
-        """Whether a row of the prompt, with flags for instance, is narrower than its characters, or wider.
+        """Whether a row of the prompt has another width than the sum of its characters, for instance with flags.
 
-        prompt_toolkit adds their widths, so that it would draw the differences in wrong columns.
+        prompt_toolkit adds their widths, so that it would draw changes in wrong columns.
         """
         screen = self.last_rendered_screen
         if screen is None:
@@ -109,7 +109,7 @@ class AppendingRenderer(Renderer):
         self.output.flush()
 
     def erase(self, leave_alternate_screen: bool = True) -> None:
-        self.output.write_raw("\r")  # the cursor may be in another column than prompt_toolkit thinks
+        self.output.write_raw("\r")  # the cursor may be in another column than prompt_toolkit assumes
         self.output.cursor_up(self._rows_added())
         super().erase(leave_alternate_screen)
         self._drawn = None

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from securechat.errors import SecureChatError
 from securechat.server.quotas import Counts
 
-ANONYMOUS = ""  # the user in whose name all clients count that are no authorized users
+ANONYMOUS = ""  # the name under which all clients other than authorized users are counted
 
 KICK: Final = "kick"  # a notice: end the sessions of a user
 RELOAD: Final = "reload"  # a notice: do what SIGHUP does
@@ -37,20 +37,20 @@ class Ledger(Protocol):
         """
 
     def usage(self, since: date) -> Deferred[Sequence[Entry]]:
-        """The counters of the first day from `since` on that has any, by user; empty if there is no such day."""
+        """The counters, by user, of the first day from `since` on that has any; empty if there is no such day."""
 
     def close(self) -> Deferred[None]:
         """Fires when everything is written."""
 
 
 class Notices(Protocol):
-    """What daemons that share a ledger tell each other."""
+    """Notices between the daemons that share a ledger."""
 
     def start(self, act: Callable[[str, str], None]) -> None:
-        """`act` is called with the action and the name of each notice of others, from now on."""
+        """From now on, call `act` with the action and the name of each notice of another daemon."""
 
     def send(self, action: str, name: str) -> Deferred[None]:
-        """Tell the other daemons, within a second. It fails with LedgerError."""
+        """Send a notice, which reaches the other daemons within a second. It fails with LedgerError."""
 
     def stop(self) -> None:
-        """Act upon no more notices."""
+        """Ignore further notices."""

@@ -13,7 +13,7 @@ LEDGER_NAME: Final = "usage.sqlite"  # in the state directory
 
 
 class Shared(NamedTuple):
-    """A ledger, and how the daemons that share it tell each other something."""
+    """A ledger, and the notices between the daemons that share it."""
 
     ledger: Ledger
     notices: Notices | None  # None if the ledger belongs to this machine

@@ -30,7 +30,7 @@ MAX_PROBLEM: Final = 200  # characters of an error message in the log
 _DEFAULTS: Final = {  # parameters of libpq, unless the URI has others
     "connect_timeout": 3,  # seconds for each address
     "tcp_user_timeout": 5000,  # milliseconds without an acknowledgement
-    "keepalives_idle": 10,  # seconds; for a database that sends nothing because its machine is gone
+    "keepalives_idle": 10,  # seconds; detects that the machine of the database has failed
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "application_name": "securechat",
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class _Connection(adbapi.Connection):
-    """One that is closed, rather than reported twice, if it turns out to be broken."""
+    """A connection that is closed if it turns out to be broken, without being reported twice."""
 
     def rollback(self) -> None:
         """End the transaction. The pool logs a traceback if this fails, and the error has its own log line."""
@@ -103,7 +103,7 @@ class Database:
                 "psycopg",
                 **self.parameters,
                 cp_min=1,
-                cp_max=MAX_CONNECTIONS - 1,  # one listens
+                cp_max=MAX_CONNECTIONS - 1,  # one connection listens for NOTIFY
                 cp_reconnect=True,
                 cp_openfun=self._opened,
                 cp_reactor=self._reactor,

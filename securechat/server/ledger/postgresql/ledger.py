@@ -1,9 +1,9 @@
 """The ledger in a PostgreSQL database, which several daemons share.
 
-Changes are added exactly once. If a connection is lost while a transaction is being committed, nobody tells the daemon
-whether it was; so each transaction also saves the number of its batch in a row of this daemon. The next one reads that
-number first, and leaves out what was saved already. The row is locked from the first statement on: a transaction of a
-lost connection that is still under way is waited for.
+Changes are added exactly once. If a connection is lost while a transaction is being committed, the daemon cannot know
+whether it was. So each transaction also saves the number of its batch in a row of this daemon. The next one reads that
+number first, and leaves out what was saved already. The row is locked from the first statement on, so that the next
+transaction waits for that of a lost connection if it is still in progress.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -20,9 +20,10 @@ from securechat.server.ledger.interface import Entry
 from securechat.server.ledger.postgresql.database import Database
 from securechat.server.quotas import Counts
 
-DAEMON_DAYS: Final = 30  # after which the row of a daemon is removed; a batch waits for its outcome no longer than that
+# Days without an exchange after which the row of a daemon is removed, and with it the outcome of its last batch.
+DAEMON_DAYS: Final = 30
 
-# Adds the daemon, or locks its row; either way with the number that was saved last, since others are waited for.
+# Adds the row of this daemon, or locks it after other transactions have ended; returns the number of the last batch.
 _BEGIN: Final = """
 INSERT INTO daemon (id, batch, seen) VALUES (%s, 0, current_date)
 ON CONFLICT (id) DO UPDATE SET seen = excluded.seen RETURNING batch
@@ -63,8 +64,7 @@ _PRUNE_DAEMONS: Final = "DELETE FROM daemon WHERE seen < current_date - %s"
 
 
 class PostgresLedger:
-    """Reads and writes the tables. There is one exchange at a time; after one that fails, the changes of the next one
-    include those that it had."""
+    """Reads and writes the tables. There is one exchange at a time; if it fails, the next one has its changes."""
 
     def __init__(self, database: Database, max_days: int) -> None:
         """The counters of the latest `max_days` days are kept, of those on which something was counted."""
@@ -72,7 +72,7 @@ class PostgresLedger:
         self._max_days = max_days
         self._daemon: UUID = uuid4()
         self._number = 0  # of the last batch that was sent
-        self._sent: dict[int, Sequence[Entry]] = {}  # the changes that are saved if this is the last batch that is
+        self._sent: dict[int, Sequence[Entry]] = {}  # what is saved if the last saved batch has this number
         self._pruned: date | None = None  # the day on which old days were removed last
 
     def exchange(self, changes: Sequence[Entry], day: date, users: Collection[str]) -> Deferred[Mapping[str, Counts]]:
@@ -112,7 +112,7 @@ class PostgresLedger:
         saved = self._sent.get(last, ())
         self._number += 1
         self._sent = {last: saved, self._number: changes}
-        # Sorted, so that daemons that change the same rows wait for each other and never in a circle
+        # Sorted, so that daemons that change the same rows cannot deadlock
         rows = sorted((entry.day, entry.user, *astuple(entry.counts)) for entry in without(changes, saved))
         connection.execute(_ADD, [list(column) for column in zip(*rows, strict=True)] or [[]] * 7)
         connection.execute(_END, (self._number, self._daemon))

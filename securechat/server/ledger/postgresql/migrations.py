@@ -1,7 +1,7 @@
 """The tables, which are created and changed by numbered files of SQL.
 
 A file that was released is never changed: a later change is a file with the next number. Daemons of the previous
-version may still be running, so it has to be one that they do not notice.
+version may still be running, so it must not affect them.
 """
 
 from functools import cache
@@ -48,7 +48,7 @@ def migrate(connection: Connection[Any]) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         connection.execute("SET LOCAL statement_timeout = 0")  # a large table may take a while to change
         connection.execute(_TABLE)
-        version = _version(connection)  # another daemon may have been faster
+        version = _version(connection)  # another daemon may have applied them first
         for migration in migrations():
             if migration.number > version:
                 connection.execute(migration.statements)

@@ -1,7 +1,7 @@
-"""What a daemon tells those that share its database: rows of a table, in the order of their numbers.
+"""Notices between the daemons that share a database: rows of a table, in the order of their numbers.
 
-NOTIFY makes the others look for new rows at once. They also look every second, so that nothing is lost with a
-connection, and a daemon that could not reach the database learns of what happened meanwhile.
+NOTIFY makes the other daemons read new rows at once. They also read them every second, so that a lost connection loses
+no notice, and a daemon that could not reach the database catches up.
 """
 
 import os
@@ -24,7 +24,7 @@ from securechat.server.ledger.postgresql.database import Database
 
 log = Logger()
 
-INTERVAL: Final = 1.0  # seconds from one look at the table to the next
+INTERVAL: Final = 1.0  # seconds from one reading of the table to the next
 CHANNEL: Final = "securechat"
 
 # The lock makes the order of numbers that of commits: a reader that has seen a number misses none below it.
@@ -32,7 +32,7 @@ _LOCK: Final = "LOCK TABLE notice IN SHARE ROW EXCLUSIVE MODE"
 _SEND: Final = "INSERT INTO notice (daemon, action, name) VALUES (%s, %s, %s)"
 _PRUNE: Final = "DELETE FROM notice WHERE made < now() - interval '1 day'"
 _NOTIFY: Final = f"NOTIFY {CHANNEL}"
-# Since this daemon was started, by the clock of the database alone.
+# Notices made since this daemon was started, by the clock of the database alone.
 _READ: Final = """
 SELECT number, action, name FROM notice
 WHERE number > %s AND daemon <> %s AND made > now() - make_interval(secs => %s) ORDER BY number
@@ -81,7 +81,7 @@ class _Listener:
 
 
 class PostgresNotices:
-    """Sends notices, and acts upon those of others."""
+    """Sends notices, and acts on those of other daemons."""
 
     def __init__(
         self,
@@ -95,19 +95,19 @@ class PostgresNotices:
         self._monotonic = monotonic
         self._started = monotonic()
         self._daemon = uuid4()
-        self._last = 0  # number of a notice that was read
+        self._last = 0  # number of the last notice that was read
         self._listener: _Listener | None = None
         self._act: Callable[[str, str], None] | None = None
         self._loop = LoopingCall(self._look)
         self._loop.clock = clock
 
     def start(self, act: Callable[[str, str], None]) -> None:
-        """`act` is called with the action and the name of each notice of others, from now on."""
+        """From now on, call `act` with the action and the name of each notice of another daemon."""
         self._act = act
         self._loop.start(INTERVAL)
 
     def stop(self) -> None:
-        """Act upon no more notices. The database is closed by its owner."""
+        """Ignore further notices. The database is closed by its owner."""
         self._act = None
         if self._loop.running:
             self._loop.stop()
@@ -117,7 +117,7 @@ class PostgresNotices:
             listener.close()
 
     def send(self, action: str, name: str) -> Deferred[None]:
-        """Tell the other daemons; LedgerError if that is not possible."""
+        """Send a notice to the other daemons; LedgerError if that is not possible."""
 
         def insert(connection: Connection[Any]) -> None:
             connection.execute(_LOCK)
@@ -128,7 +128,7 @@ class PostgresNotices:
         return self._database.run(insert)
 
     async def _look(self) -> None:
-        """Listen if this daemon does not yet, and read what is new. Errors are those of the ledger, which logs them."""
+        """Begin to listen if necessary, and read new notices. Errors are those of the ledger, which logs them."""
         try:
             if self._listener is None or self._listener.is_lost:
                 await self._listen()
@@ -149,7 +149,7 @@ class PostgresNotices:
         self._reactor.addReader(self._listener)
 
     def _heard(self) -> None:
-        """Look now, also if another look is under way, which may have been too early."""
+        """Read new notices, even if that is in progress already: it may have begun too early."""
         Deferred.fromCoroutine(self._look())
 
     async def _read(self) -> None:
@@ -157,6 +157,6 @@ class PostgresNotices:
         arguments = (self._last, self._daemon, age)
         rows = await self._database.run(lambda connection: connection.execute(_READ, arguments).fetchall())
         for number, action, name in rows:
-            if number > self._last and self._act is not None:  # another look may have been faster
+            if number > self._last and self._act is not None:  # another call may have read it first
                 self._last = number
                 self._act(action, name)

@@ -5,7 +5,7 @@ CREATE TABLE usage (
     calls bigint NOT NULL,
     prompt_tokens bigint NOT NULL,
     completion_tokens bigint NOT NULL,
-    estimated_tokens bigint NOT NULL, -- of both, those that no server has counted
+    estimated_tokens bigint NOT NULL, -- the part of both that no server has counted
     PRIMARY KEY (day, name)
 );
 
