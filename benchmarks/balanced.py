@@ -11,7 +11,6 @@ been kept, or if a user was refused, did not go on with the conversation, or was
 
 import argparse
 import re
-import resource
 import signal
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.internet.threads import deferToThread
 
-from benchmarks.process import cpu_time, memory
+from benchmarks.process import cpu_time, memory, raise_file_limit
 from benchmarks.rows.streams import quantile
 from securechat.errors import Category, RemoteProtocolError, SecureChatError
 from securechat.wire.events import GoodbyeReceived
@@ -308,8 +307,7 @@ def main() -> None:
     options = parser.parse_args()
     if HAPROXY is None:
         parser.error("haproxy is not installed")
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_file_limit()
 
     async def run(_reactor: Any) -> None:
         if not await measure(options):

@@ -17,6 +17,11 @@ LOAD_CORE: Final = CORES[-1]  # of this process and the model's server
 def prepare_load() -> int:
     """Keep this process, which applies the load, on its core; raise its limit on open files, and return that."""
     os.sched_setaffinity(0, {LOAD_CORE})
+    return raise_file_limit()
+
+
+def raise_file_limit() -> int:
+    """Raise this process's limit on open files as far as it may, and return it."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

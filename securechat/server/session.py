@@ -1,7 +1,7 @@
 """A client's conversation from admission to goodbye: messages in, the robot asked, replies into the outbox."""
 
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -201,7 +201,7 @@ class Session:
 
     async def _answer_all(self, in_turn: bool) -> None:
         """Answer the messages in the inbox, one after the other, until there are none or a reply is cancelled."""
-        with suppress(CancelledError):
+        try:
             if in_turn:
                 await deferLater(self._clock, 0)
             while self._inbox:
@@ -211,6 +211,8 @@ class Session:
                 await self._answer(self._inbox.pop(0))
                 if self._inbox:
                     await deferLater(self._clock, 0)  # others get their turn
+        except CancelledError as error:
+            forget_frames(error)  # since Python 3.12 they keep the frames of the caller of `cancel`, and so the session
         self._is_answering = False
         self._task = self._current = None
         if self._inbox:

@@ -1,7 +1,6 @@
 """The ledger in a real PostgreSQL: several daemons, lost connections, a server that is stopped and started."""
 
-from collections.abc import Collection
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 import psycopg
@@ -9,24 +8,21 @@ from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, globalLogPublisher
-from twisted.trial.unittest import TestCase
 
 from securechat.server.ledger.interface import Entry, LedgerError
 from securechat.server.ledger.postgresql.database import Database
 from securechat.server.ledger.postgresql.ledger import PostgresLedger
 from securechat.server.ledger.postgresql.notices import INTERVAL, PostgresNotices
 from securechat.server.quotas import Counts
+from tests.harness import ledger_tests
+from tests.harness.ledger_tests import DAY, TWICE, USED
 from tests.harness.postgresql import PostgreSQL, why_not
 from tests.harness.postgresql_proxy import Fate, Proxy
 
 reactor: Any = installed
 
-DAY = date(2026, 3, 1)
-USED = Counts(1, 2, 3, 4, 5)
-TWICE = Counts(2, 4, 6, 8, 10)
 
-
-class PostgresTestCase(TestCase):
+class PostgresTestCase(ledger_tests.LedgerTestCase):
     """A server with an empty database."""
 
     skip = why_not()
@@ -43,29 +39,14 @@ class PostgresTestCase(TestCase):
         self.addCleanup(ledger.close)
         return ledger
 
-    async def add(self, *entries: Entry, day: date = DAY, users: Collection[str] = ()) -> dict[str, Counts]:
-        return dict(await self.ledger.exchange(entries, day, users))
-
     async def assertFails(self, problem: str) -> None:
         with self.assertRaisesRegex(LedgerError, f"^postgresql://securechat@/securechat: {problem}") as caught:
             await self.add(users=("ann",))
         self.assertEqual(len(str(caught.exception).splitlines()), 1)
 
 
-class PostgresLedgerTests(PostgresTestCase):
+class PostgresLedgerTests(PostgresTestCase, ledger_tests.CommonTests):
     """One daemon."""
-
-    async def test_adds(self) -> None:
-        """Changes are added to what is there, and users who have used nothing are left out."""
-        for expected in (USED, TWICE):
-            found = await self.add(Entry(DAY, "ann", USED), Entry(DAY, "bob", USED), users=("ann", "eve"))
-            self.assertEqual(found, {"ann": expected})
-        self.assertEqual(list(await self.ledger.usage(DAY)), [Entry(DAY, name, TWICE) for name in ("ann", "bob")])
-
-    async def test_names(self) -> None:
-        """A user's name may be any text."""
-        name = "Robert'); DROP TABLE usage;-- 汉字 %s"
-        self.assertEqual(await self.add(Entry(DAY, name, USED), users=(name,)), {name: USED})
 
     async def test_otherDays(self) -> None:
         """A day is read by itself; a query returns the first day with any usage."""

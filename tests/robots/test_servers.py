@@ -1,11 +1,10 @@
 """Several servers as one robot, each of them a puppet."""
 
 from contextlib import aclosing
-from typing import Any, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import formatEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
 
 from securechat.calls.paths import Route
@@ -18,6 +17,7 @@ from securechat.robots.interface import IApiRobot
 from securechat.robots.server_choice import Candidate, choose
 from securechat.robots.servers import as_one
 from securechat.wire.items import Head, Item, Piece
+from tests.harness.logs import logged_lines
 from tests.harness.robot import ApiPuppet, Listener, ListenerTestCase
 
 DOWN = RobotError(Fault.UNREACHABLE, "connection refused")
@@ -29,14 +29,7 @@ class ServersTestCase(ListenerTestCase):
     """Three servers, of which `first` is the user ann's, `second` her next, and `third` the last."""
 
     def setUp(self) -> None:
-        self.logged: list[str] = []
-
-        def observe(event: Any) -> None:
-            self.logged.append(str(formatEvent(event)))
-
-        observer = cast(Any, observe)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.logged = logged_lines(self)
         self.clock = Clock()
         self.start("a:1", "b:1", "c:1")
 

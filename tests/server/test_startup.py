@@ -30,6 +30,7 @@ from securechat.server.startup import (
     warn_of_root,
 )
 from securechat.tap import Options
+from tests.harness.logs import logged_lines
 
 reactor: Any = installed
 
@@ -106,13 +107,7 @@ class PublicEndpointTests(SynchronousTestCase):
 
     def test_warns(self) -> None:
         """The log warns of each address that other machines can reach, and of no other."""
-        logged: list[str] = []
-
-        def observe(event: Any) -> None:
-            logged.append(event["log_format"].format(**event))
-
-        globalLogPublisher.addObserver(cast(ILogObserver, observe))
-        self.addCleanup(globalLogPublisher.removeObserver, cast(ILogObserver, observe))
+        logged = logged_lines(self)
         for address, is_public in (
             (IPv4Address("TCP", "127.0.0.1", 8080), False),
             (IPv4Address("TCP", "127.1.2.3", 8080), False),

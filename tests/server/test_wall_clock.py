@@ -1,12 +1,10 @@
 """What the log says of the system clock."""
 
-from typing import Any
-
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from securechat.server.wall_clock import EARLIEST, LOOK_INTERVAL, MIN_STEP, WallClock
+from tests.harness.logs import logged_lines
 
 YEAR = 365 * 24 * 3600.0
 
@@ -19,14 +17,7 @@ class WallClockTests(SynchronousTestCase):
         self.offset = EARLIEST + YEAR
         self.watch = WallClock(self.clock, lambda: self.clock.seconds() + self.offset)
         self.addCleanup(self.watch.stop)
-        self.lines: list[str] = []
-
-        def observe(event: Any) -> None:
-            self.lines.append(event["log_format"].format(**event))
-
-        observer: Any = observe
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.lines = logged_lines(self)
 
     def look(self) -> None:
         self.clock.advance(LOOK_INTERVAL)

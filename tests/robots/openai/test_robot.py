@@ -26,6 +26,7 @@ from securechat.robots.openai.robot import OpenAIRobot
 from securechat.robots.openai.settings import OpenAISettings, base_url
 from securechat.robots.registry import make_robot
 from tests.harness.http import HANG_UP, until
+from tests.harness.logs import logged_lines
 from tests.harness.openai_peer import KEY, SCRIPTS, OpenAIPeer
 
 reactor: Any = installed
@@ -726,14 +727,7 @@ class OptionTests(SynchronousTestCase):
 
     def test_headersOnTheCommandLine(self) -> None:
         """A header on the command line that looks like a secret causes a warning, without its value."""
-        logged: list[str] = []
-
-        def observe(event: Any) -> None:
-            logged.append(str(formatEvent(event)))
-
-        observer = cast(Any, observe)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        logged = logged_lines(self)
         self.make(f"header=Api-Key:{KEY}", "header=X-Tier:1")
         self.assertEqual(len(logged), 1)
         self.assertIn("header Api-Key", logged[0])

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import maybeDeferred
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from securechat.calls.requests import Access, ApiCall, Request, examine
@@ -20,6 +19,7 @@ from securechat.robots.interface import IApiRobot
 from securechat.robots.registry import make_robot
 from securechat.wire.items import Head, Item
 from tests.harness.http import until
+from tests.harness.logs import logged_lines
 from tests.harness.openai_peer import RESET, OpenAIPeer, Script, error, whole
 
 reactor: Any = installed
@@ -66,14 +66,7 @@ class ServersTests(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]
         self.patch(endpoint, "RETRY_DELAYS", ((LONG, LONG),))
         self.patch(circuit_breaker, "FIRST_PAUSE", PAUSE)
-        self.logged: list[str] = []
-
-        def observe(event: Any) -> None:
-            self.logged.append(str(formatEvent(event)))
-
-        observer = cast(Any, observe)
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.logged = logged_lines(self)
         self.peers = [Peer(), Peer()]
         for peer in self.peers:
             self.addCleanup(peer.kill)

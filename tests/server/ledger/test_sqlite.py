@@ -5,7 +5,6 @@ import resource
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Collection
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,22 +13,19 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
 
 from securechat.server.ledger.interface import Entry, LedgerError
 from securechat.server.ledger.sqlite import VERSION, SqliteLedger
-from securechat.server.quotas import Counts
+from tests.harness import ledger_tests
+from tests.harness.ledger_tests import DAY, TWICE, USED
 
 reactor: Any = installed
 
-DAY = date(2026, 3, 1)
-USED = Counts(1, 2, 3, 4, 5)
-TWICE = Counts(2, 4, 6, 8, 10)
 NOBODY = 65534  # a user without privileges
 FILE_LIMIT = 256 * 1024  # bytes of a file
 
 
-class SqliteLedgerTests(TestCase):
+class SqliteLedgerTests(ledger_tests.CommonTests):
     """One file."""
 
     def setUp(self) -> None:
@@ -40,9 +36,6 @@ class SqliteLedgerTests(TestCase):
         ledger = SqliteLedger(self.path, reactor, max_days, lock_timeout=0.05)
         self.addCleanup(ledger.close)
         return ledger
-
-    async def add(self, *entries: Entry, day: date = DAY, users: Collection[str] = ()) -> dict[str, Counts]:
-        return dict(await self.ledger.exchange(entries, day, users))
 
     async def days(self) -> list[date]:
         """The days with any usage."""
@@ -57,18 +50,6 @@ class SqliteLedgerTests(TestCase):
         with self.assertRaisesRegex(LedgerError, problem) as caught:
             await self.add(Entry(DAY, "ann", USED))
         self.assertIn(str(self.path), str(caught.exception))
-
-    async def test_adds(self) -> None:
-        """Changes are added to what is there, and users who have used nothing are left out."""
-        for expected in (USED, TWICE):
-            found = await self.add(Entry(DAY, "ann", USED), Entry(DAY, "bob", USED), users=("ann", "eve"))
-            self.assertEqual(found, {"ann": expected})
-        self.assertEqual(list(await self.ledger.usage(DAY)), [Entry(DAY, name, TWICE) for name in ("ann", "bob")])
-
-    async def test_names(self) -> None:
-        """A user's name may be any text."""
-        name = "Robert'); DROP TABLE usage;-- 汉字"
-        self.assertEqual(await self.add(Entry(DAY, name, USED), users=(name,)), {name: USED})
 
     async def test_reopened(self) -> None:
         """The file keeps what was saved, and belongs to its user only."""
