@@ -1,6 +1,7 @@
 """The ledger in a real PostgreSQL: several daemons, lost connections, a server that is stopped and started."""
 
 from datetime import timedelta
+from threading import Barrier
 from typing import Any, cast
 
 import psycopg
@@ -199,6 +200,23 @@ class FailureTests(PostgresTestCase):
         self.assertEqual(self.server.messages(), {"ann": 6})
         self.assertEqual([event for event in self.logged if event.get("log_failure")], [])
 
+    async def test_idleConnections(self) -> None:
+        """Connections that the server has closed while nobody used them are replaced before a transaction."""
+        database = Database(self.server.uri, None, reactor)
+        self.addCleanup(database.close)
+
+        together = Barrier(3)
+
+        def use(connection: psycopg.Connection[Any]) -> None:
+            connection.execute("SELECT")
+            together.wait(30)  # so that each of the threads uses its connection
+
+        for mode in ("fast", "immediate"):
+            await gatherResults([database.run(use) for _ in range(3)])
+            self.server.stop(mode)
+            self.server.start()
+        await gatherResults([database.run(use) for _ in range(3)])
+
     async def test_unreachable(self) -> None:
         """A server that does not run is reported in one line."""
         self.ledger = self.open(self.server.uri)
@@ -304,21 +322,14 @@ class NoticeTests(PostgresTestCase):
         self.server.stop()
         self.server.start()
         arrived = self.arrived
-        await self.sent("kick", "ann")
+        await self.here.send("kick", "ann")
         while not (arrived.called and self.listeners() == 1):
             self.clock.advance(INTERVAL)
             await soon()
         arrived = self.arrived
-        await self.sent("kick", "bob")
+        await self.here.send("kick", "bob")
         await arrived
         self.assertEqual(self.received, [("kick", "ann"), ("kick", "bob")])
-
-    async def sent(self, action: str, name: str) -> None:
-        """Send a notice, again if a connection of the pool had been lost."""
-        try:
-            await self.here.send(action, name)
-        except LedgerError:
-            await self.here.send(action, name)
 
     async def test_beforeTheStart(self) -> None:
         """A daemon ignores what was sent before it was started."""

@@ -1,10 +1,11 @@
 """Connections to PostgreSQL, used by threads.
 
-Timeouts bound every step, so that a database or a network that fails is noticed within seconds. An error closes the
-connection that it has broken; the next transaction opens another one.
+Timeouts bound every step, so that a database or a network that fails is noticed within seconds. A connection that the
+server has closed, or that an error has broken, is replaced before the next transaction.
 """
 
 import re
+import select
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
@@ -64,6 +65,14 @@ class _Pool(adbapi.ConnectionPool):
             self.threadpool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
             self.threadpool.start()
             self.running = True
+
+    def connect(self) -> Connection[Any]:
+        """The connection of this thread, a new one if the server has closed it since it was last used."""
+        connection: Connection[Any] | None = self.connections.get(self.threadID())
+        if connection is not None and _is_closed(connection):
+            self.disconnect(connection)
+        opened: Connection[Any] = super().connect()
+        return opened
 
 
 class Database:
@@ -145,6 +154,15 @@ class Database:
         except BaseException:
             connection.close()
             raise
+
+
+def _is_closed(connection: Connection[Any]) -> bool:
+    """Whether the server has closed an idle connection, on which it sends nothing else."""
+    if connection.closed:
+        return True
+    idle = select.poll()  # select.select is limited to 1,024 files
+    idle.register(connection.fileno(), select.POLLIN)
+    return bool(idle.poll(0))
 
 
 def _problem(error: BaseException) -> str:
