@@ -15,7 +15,7 @@ from securechat.server.admission import SITE_FACTOR, Holder
 from securechat.server.estimates import Estimate
 from securechat.server.ledger.interface import ANONYMOUS, Entry
 from securechat.server.limits import UserLimits
-from securechat.server.quotas import Counts, Kind, LimitReached, Minute, Use, check, day_of
+from securechat.server.quotas import DAY, Counts, Kind, LimitReached, Minute, Use, check, day_of
 
 MAX_SOURCES: Final = 4096  # with accounts of their own; the one that was not used for the longest time is dropped first
 
@@ -89,7 +89,8 @@ class Accounts:
         self._wall = wall
         self._users: dict[str, _Counters] = {}
         self._sources: dict[str, _Counters] = {}  # the least recently used comes first
-        self._day = day_of(wall())
+        self._day = date.min
+        self._day_begins = self._day_ends = 0.0  # seconds since 1970
         self._changes: dict[tuple[date, str], Counts] = {}
         self._unread: set[str] = set()  # users whose counters in the ledger may have changed
 
@@ -114,9 +115,8 @@ class Accounts:
 
     def begin(self, user: str, of: Sequence[_Counters], kind: Kind) -> LimitReached | None:
         """As in UserAccount."""
-        self._look_at_day()
+        wall, now = self._look_at_day(), self._monotonic()
         limits = self.limits.get(user, self.default)
-        wall, now = self._wall(), self._monotonic()
         for account in of:
             account.begin_day(self._day)
             use = Use(account.today, account.minute, account.replies, wall, now)
@@ -142,12 +142,15 @@ class Accounts:
     def _change(self, day: date, user: str) -> Counts:
         return self._changes.setdefault((day, user), Counts())
 
-    def _look_at_day(self) -> None:
-        """Change the day. The new one may be earlier, if the clock was wrong."""
-        day = day_of(self._wall())
-        if day != self._day:
-            self._day = day
+    def _look_at_day(self) -> float:
+        """Change the day if it is over, and return the time. The new one may be earlier, if the clock was wrong."""
+        now = self._wall()
+        if not self._day_begins <= now < self._day_ends:
+            self._day = day_of(now)
+            self._day_begins = now // DAY * DAY
+            self._day_ends = self._day_begins + DAY
             self._unread.update(self._users)
+        return now
 
     # For the ledger
 

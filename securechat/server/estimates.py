@@ -1,9 +1,7 @@
 """An estimate of the tokens that an answer has used, for robots whose servers do not count them."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from securechat.conversation import Conversation
 from securechat.robots.chat_completions import tokens_in
 from securechat.wire.items import Head, Piece, ServerEvent
 
@@ -24,22 +22,20 @@ class Estimate(Protocol):
 class ReplyEstimate:
     """The tokens of a reply to a message."""
 
-    __slots__ = ("_conversation", "_parts", "is_cancelled")
+    __slots__ = ("_read", "is_cancelled", "written")
 
-    def __init__(self, conversation: Conversation, parts: Sequence[str]) -> None:
-        """`parts` are those of the reply; more are added to them."""
-        self._conversation = conversation
-        self._parts = parts
+    def __init__(self, read: int) -> None:
+        """`read` is the number of bytes of the conversation."""
+        self._read = read
+        self.written = 0  # bytes of the reply
         self.is_cancelled = False
 
     @property
     def tokens(self) -> tuple[int, int]:
         """As in Estimate."""
-        written = sum(len(part.encode(errors="replace")) for part in self._parts)
-        if not written and not self.is_cancelled:
+        if not self.written and not self.is_cancelled:
             return 0, 0
-        read = sum(len(turn.text.encode(errors="replace")) for turn in self._conversation.turns)
-        return tokens_in(read), tokens_in(written)
+        return tokens_in(self._read), tokens_in(self.written)
 
 
 class ResponseEstimate:

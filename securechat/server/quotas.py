@@ -150,16 +150,16 @@ def check(limits: UserLimits, kind: Kind, use: Use, factor: int = 1) -> LimitRea
     """
     is_message = kind is Kind.MESSAGE
     per_day = limits.messages_per_day if is_message else limits.calls_per_day
+    if per_day and use.today.of(kind) >= per_day * factor:
+        return LimitReached(_PER_DAY[kind], per_day, seconds_left(use.wall))
+    per_day = limits.tokens_per_day
+    if per_day and use.today.tokens >= per_day * factor:
+        return LimitReached(Measure.TOKENS_PER_DAY, per_day, seconds_left(use.wall))
     per_minute = limits.messages_per_minute if is_message else limits.calls_per_minute
-    day_left, minute_left = seconds_left(use.wall), math.ceil(max(1.0, use.minute.left(use.now)))
-    for limit, used, measure, seconds in (
-        (per_day, use.today.of(kind), _PER_DAY[kind], day_left),
-        (limits.tokens_per_day, use.today.tokens, Measure.TOKENS_PER_DAY, day_left),
-        (per_minute, use.minute.of(kind, use.now), _PER_MINUTE[kind], minute_left),
-        (limits.max_replies, use.replies, Measure.REPLIES, 0),
-    ):
-        if limit and used >= limit * factor:
-            return LimitReached(measure, limit, seconds)
+    if per_minute and use.minute.of(kind, use.now) >= per_minute * factor:
+        return LimitReached(_PER_MINUTE[kind], per_minute, math.ceil(max(1.0, use.minute.left(use.now))))
+    if limits.max_replies and use.replies >= limits.max_replies * factor:
+        return LimitReached(Measure.REPLIES, limits.max_replies, 0)
     return None
 
 
