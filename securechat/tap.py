@@ -1,5 +1,9 @@
 """``twistd securechat``: how the parts of the daemon are assembled."""
 
+import securechat.without_gc  # noqa: F401
+
+# isort: split
+import gc
 import os
 from functools import partial
 from typing import cast
@@ -20,6 +24,8 @@ from securechat.server.startup import check_public
 from securechat.server.users import make_users
 from securechat.ssh.private_keys import load_or_create_host_key, load_successor
 from securechat.wire.handshake import ServerIdentity
+
+gc.enable()
 
 __all__ = ["Options", "makeService"]  # which twistd looks up here
 

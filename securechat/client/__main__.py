@@ -1,7 +1,7 @@
 """The program ``securechat``, also run as ``python -m securechat.client``."""
 
-import securechat.client.without_gc
-import securechat.client.without_tls  # noqa: F401 - before Twisted is imported
+import securechat.client.without_tls  # before Twisted is imported
+import securechat.without_gc  # noqa: F401
 
 # isort: split
 import asyncio
