@@ -12,12 +12,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from securechat.distribution import Distribution
+from securechat.server.recent import Recent
 
 log = Logger()
 
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
 LEAD: Final = 5  # milliseconds from the sealing of a record to its tick, at least
-EARLY: Final = 0.2  # milliseconds before a write, the process wakes up, which takes some 0.05 to 0.1
+EARLY: Final = 0.2  # milliseconds before a write at which the process is woken, until its delays are known …
+MIN_EARLY: Final = 0.03
+MAX_EARLY: Final = 0.5
+DELAYS: Final = 100  # wake-ups …
+PUNCTUAL: Final = 0.98  # … of which this part come in time for the write
 SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn …
 TURN: Final = 5  # … of so many milliseconds, if several of them wait
 COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
@@ -77,6 +82,7 @@ class Beat:
         "_call_at",
         "_clock",
         "_costs",
+        "_delays",
         "_early",
         "_hold",
         "_max_lead",
@@ -94,8 +100,9 @@ class Beat:
         self._clock = clock
         self._hold: Callable[[float], None] | None = getattr(clock, "hold_until", None)  # MonotonicClock's
         self._early = EARLY if self._hold is not None else 0.0
+        self._delays = Recent(DELAYS, PUNCTUAL, [EARLY] * DELAYS)  # of wake-ups
         self._max_lead = max(LEAD, tick // 2 // GRID * GRID)
-        self._costs: deque[float] = deque(maxlen=COSTS)
+        self._costs = Recent(COSTS, ENOUGH)  # of the sealing for one moment
         self._writing = _Agenda()
         self._sealing = _Agenda()  # by the moments of the writes
         self._call: IDelayedCall | None = None
@@ -125,7 +132,7 @@ class Beat:
     def hold_until(self, moment: int) -> None:
         """Block for what is left until the moment of a step that writes.
 
-        How long a process takes to wake up and to reach this point depends on what it and others did before.
+        How long the process took to reach this point depends on what it and others did before.
         """
         if self._hold is not None:
             self._hold(moment / 1000)
@@ -160,7 +167,14 @@ class Beat:
         if self._call is not None:
             self._call.cancel()
         self._call_at = moment
-        self._call = self._clock.callLater(max(0.0, moment / 1000 - self._clock.seconds()), self._strike)
+        self._call = self._clock.callLater(max(0.0, moment / 1000 - self._clock.seconds()), self._ring)
+
+    def _ring(self) -> None:
+        """The clock has woken the process, later than it was to: by so much it has to be woken early."""
+        if self._hold is not None:
+            self._delays.add(self.now() - self._call_at)
+            self._early = min(max(MIN_EARLY, self._delays.usual), MAX_EARLY)
+        self._strike()
 
     def _strike(self) -> None:
         """Call the steps whose moments have come, the oldest first, but not for long."""
@@ -187,9 +201,8 @@ class Beat:
 
     def _note_cost(self, cost: float) -> None:
         """All is sealed for one moment, so many milliseconds after it could begin."""
-        self._costs.append(cost)
-        usual = sorted(self._costs)[int(ENOUGH * len(self._costs))]
-        needed = math.ceil((usual - _ROUNDING) / GRID) * GRID
+        self._costs.add(cost)
+        needed = math.ceil((self._costs.usual - _ROUNDING) / GRID) * GRID
         self.lead = min(max(LEAD, needed), self._max_lead)
 
 

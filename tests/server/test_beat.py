@@ -9,9 +9,67 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from securechat import timerfd
 from securechat.clock import IClockReactor, MonotonicClock
-from securechat.server.beat import COSTS, GRID, LEAD, SLICE, TURN, Beat
+from securechat.server.beat import COSTS, DELAYS, EARLY, GRID, LEAD, MAX_EARLY, MIN_EARLY, SLICE, TURN, Beat
+from tests.harness.holding_clock import HoldingClock
 
 TICK = 100
+
+
+class WakeUpTests(SynchronousTestCase):
+    """How early the process is woken, in milliseconds, so that it can write in time."""
+
+    def setUp(self) -> None:
+        self.clock: Clock = HoldingClock()
+        self.beat = Beat(self.clock, TICK)
+        self.moment = 0
+        self.written: list[float] = []
+
+    def wake(self, late: float) -> float:
+        """Be woken so late for a write; how early that was to be."""
+        self.moment += TICK
+        self.beat.write_at(self.moment, self.write)
+        [call] = self.clock.getDelayedCalls()
+        early = self.moment - call.getTime() * 1000
+        self.clock.advance(call.getTime() + late / 1000 - self.clock.seconds())
+        return round(early, 6)
+
+    def write(self) -> None:
+        self.beat.hold_until(self.moment)
+        self.written.append(self.clock.seconds() * 1000 - self.moment)
+
+    def wake_often(self, late: float) -> list[float]:
+        return [self.wake(late) for _ in range(DELAYS)]
+
+    def test_first(self) -> None:
+        """Until many delays are known, the process is woken early enough for nearly all machines."""
+        self.assertEqual(set(self.wake_often(0.1)[:-2]), {EARLY})
+
+    def test_asLate(self) -> None:
+        """It is woken as early as it is usually late, so that records leave in time and little is spent on waiting."""
+        self.wake_often(0.1)
+        self.written.clear()
+        self.assertEqual(set(self.wake_often(0.1)), {0.1})
+        self.assertAlmostEqual(max(map(abs, self.written)), 0)
+        self.wake_often(0.3)
+        self.assertEqual(self.wake(0.3), 0.3)
+
+    def test_rarelyLater(self) -> None:
+        """A delay that is rare does not matter: another program had the processor."""
+        self.wake_often(0.1)
+        self.wake(20)
+        self.assertEqual(set(self.wake_often(0.1)), {0.1})
+
+    def test_bounds(self) -> None:
+        """A punctual process is woken a little early, and one that is always late not much earlier."""
+        for late, early in (0, MIN_EARLY), (20, MAX_EARLY):
+            self.wake_often(late)
+            self.assertEqual(self.wake(late), early)
+
+    def test_withoutHolding(self) -> None:
+        """A clock that cannot hold wakes the process at the moment itself."""
+        self.clock = Clock()
+        self.beat = Beat(self.clock, TICK)
+        self.assertEqual(self.wake(0.1), 0)
 
 
 class BeatTests(SynchronousTestCase):

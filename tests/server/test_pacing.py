@@ -21,6 +21,7 @@ from securechat.wire.messages import Reason
 from securechat.wire.records import REKEY_SECONDS, RecordType
 from securechat.wire.shaping import Shaping, is_bucket
 from tests import EXAMPLES
+from tests.harness.holding_clock import HoldingClock
 from tests.harness.pair import HOST_KEY, PQ
 from tests.harness.robot import PuppetRobot
 from tests.server.test_protocol import ServerTestCase, Session, Wire
@@ -420,15 +421,6 @@ class ReplyTests(PaceTestCase):
         session.pump()
         text = "".join(event.text for event in session.events)  # type: ignore[attr-defined]
         self.assertEqual(text, "y" * 16_384 + "z")
-
-
-class HoldingClock(Clock):
-    """A clock as precise as the daemon's: holding until a time takes exactly until then."""
-
-    rightNow: float
-
-    def hold_until(self, when: float) -> None:
-        self.rightNow = max(self.rightNow, when)
 
 
 class HeldTests(ReplyTests):
