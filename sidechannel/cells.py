@@ -11,7 +11,7 @@ class Sender(Enum):
 
     SHAPED = "shaped"
     UNSHAPED = "unshaped"  # a naive sender: records leave when there is text, with `--shaping off`
-    EPOLL = "epoll"  # a naive sender: shaped, but text wakes the process when it arrives, and so shifts Twisted's timers
+    EPOLL = "epoll"  # a naive sender: shaped, but text wakes the process when it arrives and shifts Twisted's timers
     EAGER = "eager"  # a naive client: it sends its next message when the reply has ended
 
 
