@@ -11,8 +11,7 @@ from zope.interface import implementer
 from securechat import tap
 from securechat.conversation import Conversation
 from securechat.robots.interface import IRobot
-
-make_robots = tap.make_robots
+from securechat.robots.registry import make_robots
 
 
 @implementer(IRobot)
