@@ -8,7 +8,10 @@ has the sum of all of them.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from types import TracebackType
 from typing import Final
+
+from twisted.internet.defer import CancelledError
 
 from securechat.conversation import Usage
 from securechat.server.admission import SITE_FACTOR, Holder
@@ -72,6 +75,28 @@ class UserAccount:
         self._accounts.end(self._user, self._of, counts)
 
 
+class Counted:
+    """Counts the tokens of an answer at the end of a `with` block, and ends it in its account, if it has one."""
+
+    __slots__ = ("_account", "_estimate", "_total", "_usage")
+
+    def __init__(self, total: Usage, usage: Usage, estimate: Estimate, account: UserAccount | None) -> None:
+        """`usage` is that of this answer, and is added to `total`."""
+        self._total = total
+        self._usage = usage
+        self._estimate = estimate
+        self._account = account
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, _error: object, _traceback: TracebackType | None) -> None:
+        self._estimate.is_cancelled = kind is not None and issubclass(kind, CancelledError)
+        self._total.add(self._usage.prompt, self._usage.completion)
+        if self._account is not None:
+            self._account.end(self._usage, self._estimate)
+
+
 class Accounts:
     """The accounts of all users of this daemon, and the changes that no ledger has yet."""
 
@@ -90,7 +115,7 @@ class Accounts:
         self._users: dict[str, _Counters] = {}
         self._sources: dict[str, _Counters] = {}  # the least recently used comes first
         self._day = date.min
-        self._day_begins = self._day_ends = 0.0  # seconds since 1970
+        self._day_ends = 0.0  # seconds since 1970
         self._changes: dict[tuple[date, str], Counts] = {}
         self._unread: set[str] = set()  # users whose counters in the ledger may have changed
 
@@ -143,12 +168,11 @@ class Accounts:
         return self._changes.setdefault((day, user), Counts())
 
     def _look_at_day(self) -> float:
-        """Change the day if it is over, and return the time. The new one may be earlier, if the clock was wrong."""
+        """The time. If it is another day's, change the day; the new one may be earlier, if the clock was wrong."""
         now = self._wall()
-        if not self._day_begins <= now < self._day_ends:
+        if not 0 < self._day_ends - now <= DAY:
             self._day = day_of(now)
-            self._day_begins = now // DAY * DAY
-            self._day_ends = self._day_begins + DAY
+            self._day_ends = now // DAY * DAY + DAY
             self._unread.update(self._users)
         return now
 

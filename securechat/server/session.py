@@ -1,7 +1,6 @@
 """A client's conversation from admission to goodbye: messages in, the robot asked, replies into the outbox."""
 
 from contextlib import aclosing
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,9 +15,9 @@ from securechat.conversation import Conversation, Notice, Speaker, Turn, Usage
 from securechat.errors import Fault, RobotError
 from securechat.robots.circuit_breaker import CircuitOpenError
 from securechat.robots.errors import forget_frames, robot_error
-from securechat.server.accounts import UserAccount
+from securechat.server.accounts import Counted, UserAccount
 from securechat.server.current_robot import CurrentRobot
-from securechat.server.estimates import Estimate, ReplyEstimate, ResponseEstimate
+from securechat.server.estimates import ReplyEstimate, ResponseEstimate
 from securechat.server.history import History, size_of
 from securechat.server.outbox import Outbox
 from securechat.server.pacing import Pace
@@ -52,28 +51,6 @@ class _Request(NamedTuple):
     call: CallReceived
     access: Access
     reply: Result
-
-
-class _Counted:
-    """Counts the tokens of an answer when it ends, and if it counts for an account, ends it there."""
-
-    __slots__ = ("_account", "_estimate", "_total", "_usage")
-
-    def __init__(self, total: Usage, usage: Usage, estimate: Estimate, account: UserAccount | None) -> None:
-        """`usage` is that of this answer, and is added to `total`."""
-        self._total = total
-        self._usage = usage
-        self._estimate = estimate
-        self._account = account
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, _error: object, _traceback: TracebackType | None) -> None:
-        self._estimate.is_cancelled = kind is not None and issubclass(kind, CancelledError)
-        self._total.add(self._usage.prompt, self._usage.completion)
-        if self._account is not None:
-            self._account.end(self._usage, self._estimate)
 
 
 class Session:
@@ -286,7 +263,7 @@ class Session:
         user_id, queue_key = self._user.pseudonym
         usage, estimate = Usage(), ReplyEstimate(self._history.size + size_of(text))
         conversation = Conversation(user_id, [*self._history.turns, asked], queue_key, self._pace.upstream, usage)
-        with _Counted(self.usage, usage, estimate, self._user.account), self._robot.in_use as robot:
+        with Counted(self.usage, usage, estimate, self._user.account), self._robot.in_use as robot:
             async with aclosing(robot.reply(conversation)) as chunks:
                 async for chunk in chunks:
                     part = chunk.encode(errors="replace")
@@ -316,7 +293,7 @@ class Session:
         user_id, queue_key = self._user.pseudonym
         usage, estimate = Usage(), ResponseEstimate(request.route.path, len(call.body))
         api_call = ApiCall(request, user_id, queue_key, self._pace.upstream, usage)
-        with _Counted(self.usage, usage, estimate, account), self._robot.in_use as robot:
+        with Counted(self.usage, usage, estimate, account), self._robot.in_use as robot:
             async with aclosing(robot.call(api_call)) as items:
                 async for item in items:
                     estimate.add(item)
