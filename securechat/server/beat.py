@@ -18,11 +18,11 @@ log = Logger()
 
 GRID: Final = 5  # milliseconds: trains begin at multiples of it, so that many share a wake-up
 LEAD: Final = 5  # milliseconds from the sealing of a record to its tick, at least
-EARLY: Final = 0.2  # milliseconds before a write at which the process is woken, until its delays are known …
-MIN_EARLY: Final = 0.03
+EARLY: Final = 0.2  # milliseconds from a wake-up to the write that it is for, until the delays of wake-ups are known
+MIN_EARLY: Final = 0.03  # milliseconds, once they are
 MAX_EARLY: Final = 0.5
-DELAYS: Final = 100  # wake-ups …
-PUNCTUAL: Final = 0.98  # … of which this part come in time for the write
+DELAYS: Final = 100  # wake-ups; their delays determine how early the next one is …
+PUNCTUAL: Final = 0.98  # … so that this part of them would have been in time
 SLICE: Final = 10  # milliseconds of steps in a row; then other sockets get their turn …
 TURN: Final = 5  # … of so many milliseconds, if several of them wait
 COSTS: Final = 100  # ticks; what the sealing for them took determines the lead …
@@ -170,7 +170,7 @@ class Beat:
         self._call = self._clock.callLater(max(0.0, moment / 1000 - self._clock.seconds()), self._ring)
 
     def _ring(self) -> None:
-        """The clock has woken the process, later than it was to: by so much it has to be woken early."""
+        """The process has been woken, later than it should have been. The next wake-ups are earlier by as much."""
         if self._hold is not None:
             self._delays.add(self.now() - self._call_at)
             self._early = min(max(MIN_EARLY, self._delays.usual), MAX_EARLY)
