@@ -126,6 +126,11 @@ class BlobTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, keys.parse_public_line, bad)
 
+    def test_ignoredBits(self) -> None:
+        """Base64 whose last character has bits that no byte contains is rejected: a key is written in one way only."""
+        self.assertEqual(keys.parse_line("ssh-ed25519 AAA=", keys.KEY_TYPE), (b"\0\0", ""))
+        self.assertRaises(ValueError, keys.parse_line, "ssh-ed25519 AAB=", keys.KEY_TYPE)
+
     def test_whiteSpace(self) -> None:
         """Fields are separated by spaces and tabs; in the comment these are kept."""
         blob = keys.SigningKey.generate().blob
